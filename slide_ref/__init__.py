@@ -1,0 +1,1 @@
+"""The SLIDE algorithm as a readable specification: plain NumPy, one thread, loops where the paper has loops."""

@@ -1,0 +1,40 @@
+"""Errors a user can meet. Each message is one line that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class SlideError(Exception):
+    """Base class of every error this project raises on purpose."""
+
+
+class ConfigError(SlideError, ValueError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class DataError(SlideError, ValueError):
+    """Input data is malformed.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and what to do about it.
+    path : str, optional
+        The file the data came from.
+    line, column : int, optional
+        Where in the file, both counted from 1.
+    """
+
+    def __init__(self, message: str, path: str | None = None, line: int | None = None, column: int | None = None):
+        self.message, self.path, self.line, self.column = message, path, line, column
+        place = [str(path)] if path is not None else []
+        place += [f"line {line}"] if line is not None else []
+        place += [f"column {column}"] if column is not None else []
+        super().__init__(": ".join([", ".join(place), message] if place else [message]))
+
+
+class ModelError(SlideError, ValueError):
+    """A model folder is missing, incomplete, or does not fit what is asked of it."""
+
+
+class WorkerDiedError(SlideError, RuntimeError):
+    """Worker processes ended unexpectedly more often than ``max_restarts`` allows."""

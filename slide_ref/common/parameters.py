@@ -1,0 +1,71 @@
+"""The numbers a network learns, and the optimiser's moments beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .config import Config
+
+ARRAYS_OF_A_LAYER = ("W", "b", "W_m", "W_v", "b_m", "b_v")
+
+
+@dataclass
+class Layer:
+    """Weights of one layer and the optimiser's moments, all of one dtype (S1).
+
+    Attributes
+    ----------
+    W : ndarray
+        First layer: shape (n_features, n_neurons), a row a feature. Every other layer: shape
+        (n_neurons, n_inputs), a row a neuron.
+    b : ndarray, shape (n_neurons,)
+    W_m, W_v, b_m, b_v : ndarray
+        Adam's first and second moments, of the shapes of `W` and `b`.
+    """
+
+    W: np.ndarray
+    b: np.ndarray
+    W_m: np.ndarray
+    W_v: np.ndarray
+    b_m: np.ndarray
+    b_v: np.ndarray
+
+
+def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all parameters and moments: ``W0``, ``b0``, ``W_m0``, ... for layer 0, and so on.
+
+    Returns
+    -------
+    dict of str to tuple of int
+    """
+    sizes = (*config.hidden, n_labels)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for l, n_neurons in enumerate(sizes):
+        weights = (n_features, n_neurons) if l == 0 else (n_neurons, sizes[l - 1])
+        for name in ARRAYS_OF_A_LAYER:
+            shapes[f"{name}{l}"] = weights if name.startswith("W") else (n_neurons,)
+    return shapes
+
+
+def layers_of(arrays: dict[str, np.ndarray]) -> list[Layer]:
+    """Group arrays named as in `array_shapes` into layers, first to last. The arrays are not copied."""
+    n_layers = sum(name.startswith("W_m") for name in arrays)
+    return [Layer(*(arrays[f"{name}{l}"] for name in ARRAYS_OF_A_LAYER)) for l in range(n_layers)]
+
+
+def initialise(layers: list[Layer], seed: int) -> None:
+    """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros (S1).
+
+    Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1: its inputs
+    are sparse, so the number of features says nothing about the size of the sum.
+    """
+    for l, layer in enumerate(layers):
+        deviation = 0.1 if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])
+        generator = np.random.default_rng([seed, l])
+        for start in range(0, len(layer.W), 4096):
+            block = layer.W[start : start + 4096]
+            block[...] = generator.standard_normal(block.shape, dtype=np.float32) * np.float32(deviation)
+        for array in (layer.b, layer.W_m, layer.W_v, layer.b_m, layer.b_v):
+            array[...] = 0
