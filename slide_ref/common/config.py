@@ -27,7 +27,7 @@ def _check_types(config: Any, prefix: str) -> None:
             _require(isinstance(value, int) and not isinstance(value, bool), prefix + f.name, value, "a whole number")
         elif wanted == "float":
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            _require(number and abs(value) < float("inf"), prefix + f.name, value, "a finite number")
+            _require(number and abs(value) <= 1e300, prefix + f.name, value, "a finite number")
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,11 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_types(self, "")
+        _require(isinstance(self.lsh, LshConfig), "lsh", self.lsh, "an LshConfig")
+        _require(isinstance(self.hidden, (list, tuple)), "hidden", self.hidden, "a list of layer sizes")
+        object.__setattr__(self, "hidden", tuple(self.hidden))
         whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in self.hidden)
         _require(len(self.hidden) >= 1 and whole, "hidden", self.hidden, "one or more layer sizes of at least 1")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
         _require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
         for key in ("micro_batch", "epochs", "rebuild_gap"):
@@ -169,10 +171,9 @@ class Config:
             names = [f.name for f in dataclasses.fields(known) if f.name != "lsh"]
             for key in keys:
                 if key not in names:
-                    raise ConfigError(f"unknown setting {prefix}{key}; known are {', '.join(prefix + n for n in names)}")
-        hidden = settings.get("hidden", (128,))
-        _require(isinstance(hidden, (list, tuple)), "hidden", hidden, "a list of layer sizes")
-        return cls(**{**settings, "hidden": tuple(hidden), "lsh": LshConfig(**lsh)})
+                    known_names = ", ".join(prefix + name for name in names)
+                    raise ConfigError(f"unknown setting {prefix}{key}; known are {known_names}")
+        return cls(**settings, lsh=LshConfig(**lsh))
 
     def replace(self, **settings: Any) -> Config:
         """A copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,15 +23,15 @@ class Layer:
         (n_neurons, n_inputs), a row a neuron.
     b : ndarray, shape (n_neurons,)
     W_m, W_v, b_m, b_v : ndarray
-        Adam's first and second moments, of the shapes of `W` and `b`.
+        Adam's first and second moments, of the shapes of `W` and `b`; None in a model that is not trained further.
     """
 
     W: np.ndarray
     b: np.ndarray
-    W_m: np.ndarray
-    W_v: np.ndarray
-    b_m: np.ndarray
-    b_v: np.ndarray
+    W_m: np.ndarray | None = None
+    W_v: np.ndarray | None = None
+    b_m: np.ndarray | None = None
+    b_v: np.ndarray | None = None
 
 
 def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[int, ...]]:
@@ -49,10 +50,10 @@ def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tu
     return shapes
 
 
-def layers_of(arrays: dict[str, np.ndarray]) -> list[Layer]:
+def layers_of(arrays: Mapping[str, np.ndarray]) -> list[Layer]:
     """Group arrays named as in `array_shapes` into layers, first to last. The arrays are not copied."""
-    n_layers = sum(name.startswith("W_m") for name in arrays)
-    return [Layer(*(arrays[f"{name}{l}"] for name in ARRAYS_OF_A_LAYER)) for l in range(n_layers)]
+    n_layers = sum(name[0] == "b" and name[1:].isdigit() for name in arrays)
+    return [Layer(*(arrays.get(f"{name}{l}") for name in ARRAYS_OF_A_LAYER)) for l in range(n_layers)]
 
 
 def initialise(layers: list[Layer], seed: int) -> None:

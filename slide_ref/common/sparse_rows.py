@@ -9,6 +9,9 @@ import numpy as np
 
 from .errors import DataError
 
+TOO_LARGE = 2.0**128 - 2.0**103
+"""Values from here on are rounded to infinity in float32."""
+
 
 @dataclass(frozen=True)
 class SparseRows:
@@ -66,30 +69,47 @@ class SparseRows:
         return SparseRows(indptr, self.indices[source], data, self.n_columns)
 
     def canonical(self) -> SparseRows:
-        """Ids ascending, values of the same id summed in float64 and rounded once, zeros dropped (S17)."""
-        row_of = np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
-        keys = row_of * np.int64(max(self.n_columns, 1)) + self.indices
-        if self.nnz and np.any(np.diff(keys) <= 0):
-            keys, inverse = np.unique(keys, return_inverse=True)
-        else:
-            inverse = None
-        values = self.data
-        if values is not None and inverse is not None:
-            values = np.bincount(inverse, weights=values, minlength=len(keys)).astype(np.float32)
-        if values is not None and not values.all():
-            keys, values = keys[values != 0], values[values != 0]
-        row_of, indices = np.divmod(keys, np.int64(max(self.n_columns, 1)))
-        indptr = np.zeros(self.n_rows + 1, dtype=np.int64)
-        np.cumsum(np.bincount(row_of, minlength=self.n_rows), out=indptr[1:])
-        return SparseRows(indptr, indices.astype(np.int32), values, self.n_columns)
+        """Ids ascending, values of the same id summed in float64 and rounded once, zeros dropped (S17).
+
+        Arrays that need no change are not copied. Here alone, values may come in float64 and ids in any integer type.
+
+        Raises
+        ------
+        DataError
+            If a sum is too large for float32.
+        """
+        indptr, indices, values = self.indptr.astype(np.int64, copy=False), self.indices, self.data
+        if not self._is_ascending():
+            row_of = np.repeat(np.arange(self.n_rows), np.diff(indptr))
+            keys, inverse = np.unique(row_of * np.int64(self.n_columns) + indices, return_inverse=True)
+            row_of, indices = np.divmod(keys, np.int64(self.n_columns))
+            indptr = np.searchsorted(row_of, np.arange(self.n_rows + 1))
+            values = None if values is None else np.bincount(inverse, weights=values)
+        if values is not None and values.dtype != np.float32:
+            if np.any(np.abs(values) >= TOO_LARGE):
+                raise DataError("a value, or the sum of an id's values in one row, is too large for float32; rescale")
+            values = values.astype(np.float32)
+        if values is not None:
+            kept = values != 0
+            if not kept.all():
+                indptr = np.concatenate([[0], np.cumsum(kept)])[indptr]
+                indices, values = indices[kept], values[kept]
+        return SparseRows(indptr, indices.astype(np.int32, copy=False), values, self.n_columns)
+
+    def _is_ascending(self) -> bool:
+        ascending = self.indices[1:] > self.indices[:-1]
+        starts = self.indptr[1:-1]
+        ascending[starts[(starts > 0) & (starts < self.nnz)] - 1] = True
+        return bool(ascending.all())
 
     def check(self, what: str) -> None:
         """Raise DataError unless the arrays are consistent, ids are in range and values are finite."""
         indptr = self.indptr
         if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != self.nnz or np.any(np.diff(indptr) < 0):
-            raise DataError(f"{what}: indptr does not describe rows of {self.nnz} stored values; rebuild the CSR arrays")
+            raise DataError(f"{what}: indptr does not describe rows of {self.nnz} stored values; rebuild the arrays")
         if self.nnz and (self.indices.min() < 0 or self.indices.max() >= self.n_columns):
-            row = int(np.searchsorted(indptr, np.argmax((self.indices < 0) | (self.indices >= self.n_columns)), "right"))
+            outside = (self.indices < 0) | (self.indices >= self.n_columns)
+            row = int(np.searchsorted(indptr, np.argmax(outside), "right"))
             raise DataError(f"{what}: row {row - 1} holds an id outside 0..{self.n_columns - 1}")
         if self.data is not None:
             if len(self.data) != self.nnz:

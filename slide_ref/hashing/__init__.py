@@ -1,0 +1,52 @@
+"""From vectors to addresses of buckets: the hash families, and the fold of long codes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..common.config import LshConfig
+from ..common.hash_constants import simhash_constants
+from ..common.rng import Purpose, mix
+from .simhash import simhash_codes
+
+CODES = {"simhash": simhash_codes}
+CONSTANTS = {"simhash": simhash_constants}
+
+
+def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
+    """The constants of a layer's hash functions; they never change during training (S14)."""
+    return CONSTANTS[lsh.family](seed, layer, n_inputs, lsh.K, lsh.L)
+
+
+def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
+    """Addresses of codes: the code itself if it has few bits, else mixed down. Implements S4.
+
+    Parameters
+    ----------
+    codes : ndarray of uint64, shape (n, L)
+    lsh : LshConfig
+    seed, layer : int
+        Words of the key.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, L)
+        Values in [0, 2**lsh.address_bits).
+    """
+    if lsh.code_bits <= lsh.address_bits:
+        return codes.astype(np.int64)
+    addresses = np.zeros(codes.shape, dtype=np.int64)
+    for table in range(codes.shape[1]):
+        mixed = mix(seed, Purpose.FOLD, layer, table, codes[:, table])
+        addresses[:, table] = mixed >> np.uint64(64 - lsh.address_bits)
+    return addresses
+
+
+def addresses_of(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
+    """The bucket of each vector in each table: hash, then fold.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, L)
+    """
+    return fold(CODES[lsh.family](vectors, constants, lsh.K, lsh.L), lsh, seed, layer)

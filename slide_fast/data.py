@@ -1,0 +1,271 @@
+"""Data sets from files and to files: XMC text (S17), the mirror of `slide_ref.data`, and ``.npz``."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from .xmc_blocks import COUNT_LIMIT, parse_block, parse_header
+
+BLOCK_BYTES = 1 << 19
+NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices", "Y_shape")
+
+
+def read_dataset(path: str | os.PathLike[str]) -> Dataset:
+    """Read a data set: ``.npz`` as `write_npz` writes it, every other file as XMC text.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or its content is malformed.
+    """
+    return read_npz(path) if Path(path).suffix.lower() == ".npz" else read_xmc(path)
+
+
+def read_xmc(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Dataset:
+    """Read a data set from XMC text; memory beyond the result is a small multiple of a block. Implements S17.
+
+    Parameters
+    ----------
+    path : path
+    block_bytes : int
+        How much is read at once; the result does not depend on it.
+
+    Returns
+    -------
+    Dataset
+        Canonical, and equal to that of `slide_ref.data.read_xmc`.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or at the first malformed line; the same error as the reference's.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _read_blocks(path, file, block_bytes)
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror}", path) from error
+
+
+def _read_blocks(path: str | os.PathLike[str], file: BinaryIO, block_bytes: int) -> Dataset:
+    lines_before = 0
+    try:
+        n_samples, n_features, n_labels = parse_header(_whole_lines(file.readline())[:-1])
+        features, labels = _GrowingRows(n_features, has_values=True), _GrowingRows(n_labels, has_values=False)
+        lines_before = 1
+        while block := _whole_lines(file.read(block_bytes) + file.readline()):
+            n_lines = block.count(b"\n")
+            missing = n_samples - labels.n_rows
+            extra = block.split(b"\n", missing)[-1] if n_lines > missing else b""
+            samples = block[: len(block) - len(extra)]
+            if samples:
+                parsed = parse_block(samples, n_features, n_labels)
+                features.extend(parsed.features)
+                labels.extend(parsed.labels)
+            if extra.strip(b"\n"):
+                line = n_lines - extra.lstrip(b"\n").count(b"\n") + 1
+                message = f"the header says {n_samples} samples, but here is one more; correct the header"
+                raise DataError(message, line=line)
+            lines_before += n_lines
+        if labels.n_rows < n_samples:
+            found = f"the file ends here with {labels.n_rows} samples, but the header says {n_samples}"
+            raise DataError(f"{found}; correct the header or complete the file", line=0)
+    except DataError as error:
+        raise DataError(error.message, path, lines_before + error.line, error.column) from None
+    return Dataset(features.finish(), labels.finish())
+
+
+def _whole_lines(text: bytes) -> bytes:
+    """The text with every line ended by LF alone."""
+    if text and not text.endswith(b"\n"):
+        text += b"\n"
+    return text.replace(b"\r\n", b"\n") if b"\r" in text else text
+
+
+class _GrowingArray:
+    """An array that parts are added to. Growing moves pages rather than bytes where the system can (Linux)."""
+
+    def __init__(self, dtype: type):
+        self._array, self._size = np.empty(0, dtype), 0
+
+    def extend(self, part: np.ndarray) -> None:
+        end = self._size + len(part)
+        if end > len(self._array):
+            self._array.resize(end + end // 8, refcheck=False)
+        self._array[self._size : end] = part
+        self._size = end
+
+    def finish(self) -> np.ndarray:
+        self._array.resize(self._size, refcheck=False)
+        return self._array
+
+
+class _GrowingRows:
+    """Sparse rows that more rows are added to."""
+
+    def __init__(self, n_columns: int, has_values: bool):
+        self.n_rows, self._nnz, self._n_columns = 0, 0, n_columns
+        self._indptr, self._indices = _GrowingArray(np.int64), _GrowingArray(np.int32)
+        self._data = _GrowingArray(np.float32) if has_values else None
+        self._indptr.extend(np.zeros(1, dtype=np.int64))
+
+    def extend(self, rows: SparseRows) -> None:
+        self._indptr.extend(rows.indptr[1:] + self._nnz)
+        self._indices.extend(rows.indices)
+        if self._data is not None:
+            self._data.extend(rows.data)
+        self.n_rows, self._nnz = self.n_rows + rows.n_rows, self._nnz + rows.nnz
+
+    def finish(self) -> SparseRows:
+        data = None if self._data is None else self._data.finish()
+        return SparseRows(self._indptr.finish(), self._indices.finish(), data, self._n_columns)
+
+
+def write_xmc(path: str | os.PathLike[str], dataset: Dataset) -> None:
+    """Write a data set as XMC text that reads back as the same numbers. Implements S17.
+
+    The file appears under its name when it is complete; what stood there before is replaced.
+
+    Raises
+    ------
+    DataError
+        If an array is inconsistent, or the file cannot be written.
+    """
+    _check(dataset, path)
+    with _replacing(path) as file:
+        file.write(b"%d %d %d\n" % (dataset.n_samples, dataset.features.n_columns, dataset.labels.n_columns))
+        for start in range(0, dataset.n_samples, 1000):
+            rows = np.arange(start, min(start + 1000, dataset.n_samples))
+            file.writelines(xmc_lines(dataset.take(rows)))
+
+
+def xmc_lines(dataset: Dataset) -> Iterator[bytes]:
+    """The lines of samples in XMC text, with their ends. Nine digits tell all values of float32 apart."""
+    features, labels = dataset
+    values = _shortened(features.data) if features.data is not None else np.ones(features.nnz)
+    pairs = [0] * (2 * features.nnz)
+    pairs[::2], pairs[1::2] = features.indices.tolist(), values.tolist()
+    ids, feature_ends, label_ends = labels.indices.tolist(), features.indptr.tolist(), labels.indptr.tolist()
+    for i in range(dataset.n_samples):
+        sample_labels = ids[label_ends[i] : label_ends[i + 1]]
+        sample_pairs = pairs[2 * feature_ends[i] : 2 * feature_ends[i + 1]]
+        text = ",".join(map(str, sample_labels)) + " %d:%.9g" * (len(sample_pairs) // 2) % tuple(sample_pairs)
+        yield (text or " ").encode("ascii") + b"\n"
+
+
+def _shortened(values: np.ndarray) -> np.ndarray:
+    """Values in float64, with at most six decimal places where float32 does not see the difference."""
+    exact = values.astype(np.float64)
+    short = np.round(exact, 6)
+    return np.where((short.astype(np.float32) == values) & (np.abs(exact) < 1000), short, exact)
+
+
+def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
+    """Write a data set as an uncompressed ``.npz`` of the arrays `NPZ_KEYS`: rows of features X and of labels Y.
+
+    The file appears under its name when it is complete; what stood there before is replaced.
+
+    Raises
+    ------
+    DataError
+        If an array is inconsistent, or the file cannot be written.
+    """
+    _check(dataset, path)
+    features, labels = dataset
+    values = features.data if features.data is not None else np.ones(features.nnz, dtype=np.float32)
+    shapes = [np.array(rows.shape, dtype=np.int64) for rows in dataset]
+    arrays = (features.indptr, features.indices, values, shapes[0], labels.indptr, labels.indices, shapes[1])
+    with _replacing(path) as file:
+        np.savez(file, **dict(zip(NPZ_KEYS, arrays, strict=True)))
+
+
+def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
+    try:
+        dataset.features.check("X")
+        dataset.labels.check("Y")
+    except DataError as error:
+        raise DataError(error.message, path) from None
+
+
+@contextmanager
+def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` once the block ends, and vanishes if it fails."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+        os.replace(temporary, target)
+    except OSError as error:
+        raise DataError(f"the file cannot be written: {error.strerror}", path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_npz(path: str | os.PathLike[str]) -> Dataset:
+    """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and floating types. Nothing is unpickled.
+
+    Returns
+    -------
+    Dataset
+        Canonical.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, an array is missing, or the arrays do not describe samples and their labels.
+    """
+    try:
+        with open(path, "rb") as file:
+            arrays = _load_arrays(file)
+        features, labels = (_rows_from_arrays(arrays, letter) for letter in "XY")
+        if features.n_rows != labels.n_rows:
+            raise DataError(f"X has {features.n_rows} rows, but Y has {labels.n_rows}; they must be as many")
+        return Dataset(features, labels)
+    except DataError as error:
+        raise DataError(error.message, path) from None
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror}", path) from error
+
+
+def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+    arrays = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            missing = [key for key in NPZ_KEYS if f"{key}.npy" not in archive.namelist()]
+            for key in NPZ_KEYS if not missing else ():
+                with archive.open(f"{key}.npy") as member:
+                    arrays[key] = np.lib.format.read_array(member, allow_pickle=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile, the codecs and NumPy raise a dozen kinds for damaged files
+        raise DataError("the file is not an intact .npz file of plain arrays; write it again") from error
+    if missing:
+        raise DataError(f"the file lacks the arrays {', '.join(missing)}; it must hold {', '.join(NPZ_KEYS)}")
+    return arrays
+
+
+def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
+    own = {key.removeprefix(f"{letter}_"): array for key, array in arrays.items() if key.startswith(letter)}
+    for key, array in own.items():
+        fits = np.can_cast(array.dtype, np.float64) if key == "data" else array.dtype.kind in "iu"
+        if array.ndim != 1 or not fits:
+            wanted = "numbers" if key == "data" else "whole numbers"
+            raise DataError(f"{letter}_{key} must be one-dimensional and hold {wanted}; write the file again")
+    shape, indptr = own["shape"].tolist(), own["indptr"].astype(np.int64, copy=False)
+    if len(shape) != 2 or shape[0] != len(indptr) - 1 or not 0 <= shape[1] < COUNT_LIMIT:
+        wanted = f"[{len(indptr) - 1}, columns], columns below {COUNT_LIMIT}"
+        raise DataError(f"{letter}_shape is {shape[:2]}; to go with {letter}_indptr it must be {wanted}")
+    rows = SparseRows(indptr, own["indices"], own.get("data"), shape[1])
+    rows.check(letter)
+    return rows.canonical()

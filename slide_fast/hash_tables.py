@@ -1,0 +1,149 @@
+"""Hash tables as sorted arrays: a bucket is a slice.
+
+Table l holds all neurons sorted by address, neurons of one address in the order of their insertion, and the offset
+at which each address begins. A bucket that overflows keeps its last ``bucket_size`` members: the end of its slice.
+Tables can be built one by one, by different workers, into shared memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from slide_ref.common.config import LshConfig
+from slide_ref.common.rng import Purpose, permutation
+
+from .hashing import addresses_of
+
+ROWS_AT_ONCE = 4096
+
+
+@dataclass
+class HashTables:
+    """L tables of bounded buckets over n neurons.
+
+    Attributes
+    ----------
+    ids : ndarray of int32, shape (L, n)
+        Neurons sorted by address, then by order of insertion.
+    offsets : ndarray of int32, shape (L, 2**address_bits + 1)
+        Bucket a of table l begins at ``offsets[l, a]`` and ends before ``offsets[l, a + 1]``.
+    bucket_size : int
+        Most neurons a bucket holds.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    bucket_size: int
+
+    def slices(self, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where buckets stand in ``ids.ravel()``; a full bucket has dropped its oldest. Implements S7.
+
+        Parameters
+        ----------
+        addresses : ndarray of int64, shape (n_queries, L)
+
+        Returns
+        -------
+        starts, lengths : ndarray of int64, shape (n_queries, L)
+        """
+        tables = np.arange(len(self.ids))
+        ends = self.offsets[tables, addresses + 1].astype(np.int64)
+        lengths = np.minimum(ends - self.offsets[tables, addresses], self.bucket_size)
+        return ends - lengths + tables * self.ids.shape[1], lengths
+
+    def query(self, addresses: np.ndarray) -> list[np.ndarray]:
+        """The bucket at one address a table, members in the order of their insertion."""
+        starts, lengths = self.slices(addresses[None])
+        flat = self.ids.reshape(-1)
+        return [flat[s : s + n].astype(np.int64) for s, n in zip(starts[0], lengths[0], strict=True)]
+
+    def occupancy(self) -> dict[str, int]:
+        """Neurons held and buckets that are not empty, summed over tables; members of the fullest bucket."""
+        sizes = np.minimum(np.diff(self.offsets, axis=1), self.bucket_size)
+        return {"entries": int(sizes.sum()), "buckets": int((sizes > 0).sum()), "fullest": int(sizes.max(initial=0))}
+
+
+def array_shapes(lsh: LshConfig, n: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shapes and dtypes of what the tables of a layer of n neurons need.
+
+    Returns
+    -------
+    dict
+        ``table_ids`` and ``table_offsets``, the tables; ``addresses`` and ``insertion``, filled by each rebuild on
+        the way to them.
+    """
+    address = np.uint16 if lsh.address_bits <= 16 else np.uint32  # numpy sorts 16 bits by radix
+    return {
+        "table_ids": ((lsh.L, n), np.int32),
+        "table_offsets": ((lsh.L, 2**lsh.address_bits + 1), np.int32),
+        "addresses": ((lsh.L, n), address),
+        "insertion": ((n,), np.int32),
+    }
+
+
+def insertion_order(n: int, seed: int, layer: int, rebuild: int) -> np.ndarray:
+    """The order in which neurons are inserted: a new permutation for each rebuild. Implements S6."""
+    return permutation(seed, Purpose.INSERTION, layer, rebuild, n=n)
+
+
+def hash_rows(
+    W: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int, addresses: np.ndarray
+) -> None:
+    """Write the addresses of some neurons.
+
+    Parameters
+    ----------
+    W : ndarray of float, shape (n_rows, n_inputs)
+        Weight vectors of these neurons; biases are not hashed.
+    constants : ndarray
+        From `slide_fast.hashing.hash_constants`.
+    lsh : LshConfig
+    seed, layer : int
+        Words of the key.
+    addresses : ndarray of unsigned int, shape (L, n_rows)
+        Filled.
+    """
+    for start in range(0, len(W), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        addresses[:, rows] = addresses_of(W[rows], constants, lsh, seed, layer).T
+
+
+def sort_table(addresses: np.ndarray, insertion: np.ndarray, ids: np.ndarray, offsets: np.ndarray) -> None:
+    """Build one table from the addresses of all neurons. Implements S6.
+
+    Parameters
+    ----------
+    addresses : ndarray of unsigned int, shape (n,)
+    insertion : ndarray of int, shape (n,)
+        From `insertion_order`.
+    ids : ndarray of int32, shape (n,)
+        Filled.
+    offsets : ndarray of int32, shape (n_addresses + 1,)
+        Filled.
+    """
+    in_order = addresses[insertion]
+    ids[:] = insertion[np.argsort(in_order, kind="stable")]
+    offsets[0] = 0
+    np.cumsum(np.bincount(in_order, minlength=len(offsets) - 1), out=offsets[1:])
+
+
+def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int) -> HashTables:
+    """All tables of a layer from the addresses of its neurons, shape (L, n), one after another."""
+    n = addresses.shape[1]
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in array_shapes(lsh, n).items()}
+    arrays["addresses"][:] = addresses
+    insertion = insertion_order(n, seed, layer, rebuild)
+    for table in range(lsh.L):
+        sort_table(arrays["addresses"][table], insertion, arrays["table_ids"][table], arrays["table_offsets"][table])
+    return HashTables(arrays["table_ids"], arrays["table_offsets"], lsh.bucket_size)
+
+
+def build_tables(
+    W: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int
+) -> HashTables:
+    """All tables of a layer from its weights, in this process: what the workers do in parts."""
+    addresses = np.empty((lsh.L, len(W)), dtype=np.int64)
+    hash_rows(W, constants, lsh, seed, layer, addresses)
+    return tables_from_addresses(addresses, lsh, seed, layer, rebuild)

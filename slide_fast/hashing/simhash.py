@@ -1,0 +1,31 @@
+"""SimHash in one matrix product."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def simhash_codes(vectors: np.ndarray, constants: np.ndarray, K: int, L: int) -> np.ndarray:
+    """Codes of vectors in every table. Implements S5.
+
+    Parameters
+    ----------
+    vectors : ndarray of float, shape (n, d)
+    constants : ndarray, shape (L * K, d)
+        Entries -1, 0 and +1; of the dtype of `vectors` no copy is made.
+    K, L : int
+        Bits a code, tables.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, L)
+        Bit 1 where the projection is above 0; the first bit is the most significant.
+    """
+    bits = (vectors @ constants.astype(vectors.dtype, copy=False).T > 0).reshape(len(vectors), L, K)
+    if K <= 24:  # every code is a whole number that float32 holds: a second product packs the bits
+        weights = np.float32(2) ** np.arange(K - 1, -1, -1, dtype=np.float32)
+        return (bits.astype(np.float32) @ weights).astype(np.uint64)
+    codes = np.zeros((len(vectors), L), dtype=np.uint64)
+    for digit in range(K):
+        codes = (codes << np.uint64(1)) | bits[:, :, digit]
+    return codes

@@ -1,0 +1,197 @@
+"""What this machine, and the container around this process, have to offer: CPUs and memory."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path("/")
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a file of the kernel, "" where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
+
+
+def _number_after(path: Path, key: str) -> int | None:
+    """The number that stands after `key` in a file with a key and a value a line."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                words = line.split()
+                if len(words) >= 2 and words[0] == key:
+                    return int(words[1])
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
+    """Folders of this process's control group and of all groups above it: a limit at any level counts."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]  # version 2, alone or beside version 1
+        else:
+            mounts = [f"sys/fs/cgroup/{controller}"] if controller in controllers.split(",") else []
+        parts = [part for part in path.split("/") if part]
+        for mount in mounts:
+            yield from ((root / mount).joinpath(*parts[:n]) for n in range(len(parts), -1, -1))
+
+
+def available_cpus(root: Path = ROOT) -> int:
+    """CPUs this process may use: its affinity, and the quota of its control group (v1 or v2) rounded up.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and ``sys`` lie.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if hasattr(os, "process_cpu_count"):
+        cpus = os.process_cpu_count() or 1
+    elif hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    for folder in _cgroup_folders("cpu", root):
+        quota, _, period = _first_line(folder / "cpu.max").partition(" ")
+        if not quota:
+            quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):  # without a limit: "max" or "-1"
+            cpus = min(cpus, math.ceil(int(quota) / int(period)))
+    return max(1, cpus)
+
+
+def memory_left(root: Path = ROOT) -> int | None:
+    """Bytes this process can still take before the machine or its control group (v1 or v2) runs out.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and ``sys`` lie.
+
+    Returns
+    -------
+    int or None
+        None where the system does not say (not Linux).
+    """
+    available = _number_after(root / "proc/meminfo", "MemAvailable:")
+    left = [] if available is None else [available * 1024]
+    for folder in _cgroup_folders("memory", root):
+        for limit, usage, cache in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            most, used = _first_line(folder / limit), _first_line(folder / usage)
+            if most.isdecimal() and used.isdecimal():
+                reclaimable = _number_after(folder / "memory.stat", cache) or 0
+                left.append(max(0, int(most) - int(used) + reclaimable))
+    return min(left, default=None)
+
+
+def cpu_model() -> str:
+    """The processor's name, as good as the system knows it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key.strip() == "model name":
+                    return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def proportional_set_size(pid: int | str = "self") -> int:
+    """Bytes of memory a process holds, pages shared by n processes counted as one n-th (PSS).
+
+    Parameters
+    ----------
+    pid : int or "self"
+
+    Returns
+    -------
+    int
+        Where the kernel does not tell the PSS, the resident set size; 0 where the process is gone or the system
+        has no ``/proc``.
+    """
+    pss = _number_after(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
+    if pss is not None:
+        return pss * 1024
+    pages = _first_line(Path(f"/proc/{pid}/statm")).split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0
+
+
+class MemoryMeter:
+    """Samples the memory of this process and its workers in a background thread; a context manager.
+
+    A sample of a process that has mapped many pages takes the kernel milliseconds, so the gap between two samples
+    grows with what the last one took: metering costs at most 2 % of one CPU.
+
+    Parameters
+    ----------
+    pids : callable
+        Returns the ids of the workers of the moment; called in the background thread.
+    interval : float
+        Seconds between two samples, at least.
+
+    Attributes
+    ----------
+    peak_bytes : int
+        Largest sum of `proportional_set_size` seen so far.
+    """
+
+    def __init__(self, pids: Callable[[], Iterable[int]] = tuple, interval: float = 0.5):
+        self.peak_bytes = 0
+        self._pids, self._interval = pids, interval
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._keep_sampling, name="memory-meter", daemon=True)
+
+    def sample(self) -> int:
+        """Measure now, and return the sum in bytes."""
+        total = sum(proportional_set_size(pid) for pid in ("self", *self._pids()))
+        self.peak_bytes = max(self.peak_bytes, total)
+        return total
+
+    def _keep_sampling(self) -> None:
+        pause = 0.0
+        while not self._stopped.wait(pause):
+            start = time.perf_counter()
+            self.sample()
+            pause = max(self._interval, 50 * (time.perf_counter() - start))
+
+    def start(self) -> MemoryMeter:
+        """Begin to sample; a meter is started once."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Take a last sample and end the thread; a second call does nothing."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._thread.join()
+            self.sample()
+
+    def __enter__(self) -> MemoryMeter:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()

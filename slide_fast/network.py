@@ -1,0 +1,193 @@
+"""Forward and backward over active neurons: gather the union's rows once, then matrix products.
+
+A micro-batch touches few distinct features and few distinct neurons. Their rows are gathered into compact arrays,
+the samples are made dense over the distinct features, and everything between is three products a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from slide_ref.common.parameters import Layer
+from slide_ref.common.sparse_rows import SparseRows
+
+from .sampling import Active
+from .scratch import Scratch, distinct, positions
+
+
+class RowGradient(NamedTuple):
+    """Gradient of the loss for the touched rows of one layer (S11).
+
+    Attributes
+    ----------
+    ids : ndarray of int64, shape (n_rows,), or None
+        Ascending; None: all rows. First layer: features stored in the micro-batch; other layers: active neurons.
+    W : ndarray, shape (n_rows, n_columns)
+    b : ndarray
+        First layer: shape (n_neurons,), all of them; other layers: shape (n_rows,).
+    """
+
+    ids: np.ndarray | None
+    W: np.ndarray
+    b: np.ndarray
+
+
+class LayerPass(NamedTuple):
+    """What the forward pass of one layer leaves for the backward pass.
+
+    Attributes
+    ----------
+    ids : ndarray of int64, shape (n_rows,), or None
+        Rows of the layer's weights that were gathered; None: all.
+    weights : ndarray, shape (n_rows, n_columns)
+        These rows.
+    mask : ndarray of bool or None
+        Output layer: which outputs are active for which sample; None: all.
+    inputs : ndarray, shape (n_samples, n_inputs)
+        First layer: the samples, dense over the features `ids`.
+    outputs : ndarray, shape (n_samples, n_outputs)
+        Rectified; logits in the last layer.
+    """
+
+    ids: np.ndarray | None
+    weights: np.ndarray
+    mask: np.ndarray | None
+    inputs: np.ndarray
+    outputs: np.ndarray
+
+
+Choose = Callable[[int, np.ndarray], "Active | None"]
+
+
+def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
+    """Rows `ids` of an array in a scratch buffer; the array itself where `ids` is None."""
+    if ids is None:
+        return array
+    out = scratch.empty(name, (len(ids), *array.shape[1:]), array.dtype)
+    return array.take(ids, axis=0, out=out, mode="clip")
+
+
+def densify(features: SparseRows, ids: np.ndarray, dtype: type, scratch: Scratch) -> np.ndarray:
+    """The samples as a dense array over the features `ids`, which hold all that occur.
+
+    Returns
+    -------
+    ndarray, shape (n_samples, len(ids))
+    """
+    dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
+    row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))
+    dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = features.data
+    return dense
+
+
+def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: Scratch) -> list[LayerPass]:
+    """Evaluate the active neurons of every layer for a micro-batch.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    features : SparseRows, shape (n_samples, n_features)
+    choose : callable
+        ``choose(l, inputs)`` gives the active sets of layer l >= 1 as `Active`, or None for the whole layer, from
+        the activations (n_samples, n_inputs) of the layer before. The first layer is always computed in full.
+    scratch : Scratch
+        Owns the arrays returned.
+
+    Returns
+    -------
+    list of LayerPass, one a layer
+    """
+    dtype = layers[0].W.dtype
+    passes: list[LayerPass] = []
+    for l, layer in enumerate(layers):
+        if l == 0:
+            ids = distinct(scratch, [features.indices], features.n_columns)
+            inputs, mask = densify(features, ids, dtype, scratch), None
+            weights = gather(layer.W, ids, scratch, "W0")
+            biases, columns = layer.b, weights
+        else:
+            inputs = passes[-1].outputs
+            active = choose(l, inputs)
+            ids, mask = (None, None) if active is None else active
+            weights = gather(layer.W, ids, scratch, f"W{l}")
+            biases, columns = gather(layer.b, ids, scratch, f"b{l}"), weights.T
+        outputs = scratch.empty(f"outputs{l}", (len(inputs), columns.shape[1]), dtype)
+        np.matmul(inputs, columns, out=outputs)
+        outputs += biases
+        if l < len(layers) - 1:
+            np.maximum(outputs, 0, out=outputs)
+        passes.append(LayerPass(ids, weights, mask, inputs, outputs))
+    return passes
+
+
+def softmax_loss(output: LayerPass, labels: SparseRows, scratch: Scratch, n_labels: int) -> float:
+    """Cross-entropy of the softmax over each sample's active set. Implements S10.
+
+    Parameters
+    ----------
+    output : LayerPass
+        Of the last layer; its logits are replaced by their gradient.
+    labels : SparseRows, shape (n_samples, n_labels)
+        No row is empty; every label is active.
+    scratch : Scratch
+    n_labels : int
+
+    Returns
+    -------
+    float
+        Mean over the samples, summed in float64.
+    """
+    logits, n = output.outputs, labels.n_rows
+    if output.mask is not None:
+        np.copyto(logits, -np.inf, where=~output.mask)
+    columns = labels.indices if output.ids is None else positions(scratch, output.ids, labels.indices, n_labels)
+    counts = np.diff(labels.indptr)
+    row_of = np.repeat(np.arange(n), counts)
+    logits -= logits.max(axis=1, keepdims=True)
+    at_labels = logits[row_of, columns].astype(np.float64)
+    np.exp(logits, out=logits)
+    totals = logits.sum(axis=1)
+    loss = np.log(totals, dtype=np.float64).sum() - (at_labels / counts[row_of]).sum()
+    logits *= (1 / (totals * logits.dtype.type(n)))[:, None]
+    logits[row_of, columns] -= (1 / (counts[row_of] * n)).astype(logits.dtype)
+    return float(loss) / n
+
+
+def backward(
+    layers: list[Layer], passes: list[LayerPass], labels: SparseRows, scratch: Scratch
+) -> tuple[float, list[RowGradient]]:
+    """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    passes : list of LayerPass
+        From `forward`; the outputs are overwritten.
+    labels : SparseRows, shape (n_samples, n_labels)
+        No row is empty.
+    scratch : Scratch
+        Owns the arrays returned.
+
+    Returns
+    -------
+    loss : float
+        Mean over the rows.
+    gradients : list of RowGradient, one a layer
+    """
+    loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b))
+    delta = passes[-1].outputs
+    gradients = []
+    for l in reversed(range(len(layers))):
+        this = passes[l]
+        W = scratch.empty(f"gradient{l}", this.weights.shape, this.weights.dtype)
+        np.matmul(*((this.inputs.T, delta) if l == 0 else (delta.T, this.inputs)), out=W)
+        gradients.append(RowGradient(this.ids, W, delta.sum(axis=0)))
+        if l > 0:
+            back = scratch.empty(f"back{l}", this.inputs.shape, delta.dtype)
+            np.matmul(delta, this.weights, out=back)
+            back *= this.inputs > 0
+            delta = back
+    return loss, gradients[::-1]

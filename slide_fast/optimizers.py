@@ -1,0 +1,95 @@
+"""Lazy Adam on the touched rows, in blocks that stay in the processor's cache."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import Layer
+
+from .network import RowGradient, gather
+from .scratch import Scratch
+
+ELEMENTS_AT_ONCE = 1 << 16
+
+
+def adam_rows(
+    w: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    ids: np.ndarray | None,
+    g: np.ndarray,
+    step: int,
+    config: Config,
+    scratch: Scratch,
+) -> None:
+    """Adam's update of some rows of an array, in place. Implements S12.
+
+    The rows are read again just before they are written: what other workers did to them since the forward pass
+    is kept, and the time in which an update can be lost is short.
+
+    Parameters
+    ----------
+    w, m, v : ndarray of float, shape (n, ...)
+        Parameters, first and second moments; changed.
+    ids : ndarray of int64, shape (n_rows,), or None
+        Distinct rows; None: all.
+    g : ndarray, shape (n_rows, ...)
+        Gradient; overwritten.
+    step : int
+        Number of the step over the whole run, from 1.
+    config : Config
+    scratch : Scratch
+    """
+    number = w.dtype.type
+    decay1, decay2 = number(config.beta1), number(config.beta2)
+    fresh1, fresh2 = number(1 - config.beta1), number(1 - config.beta2)
+    rate = number(config.learning_rate / (1 - config.beta1**step))
+    correction2 = number(1 / (1 - config.beta2**step))
+    n_rows = max(1, ELEMENTS_AT_ONCE // math.prod(w.shape[1:]))
+    for start in range(0, len(g), n_rows):
+        block = slice(start, start + n_rows)
+        rows = block if ids is None else ids[block]
+        gb = g[block]
+        mb, vb = (
+            array[block] if ids is None else gather(array, rows, scratch, name)
+            for array, name in ((m, "adam_m"), (v, "adam_v"))
+        )
+        squares = scratch.empty("adam_t", gb.shape, w.dtype)
+        np.multiply(gb, gb, out=squares)
+        squares *= fresh2
+        vb *= decay2
+        vb += squares
+        gb *= fresh1
+        mb *= decay1
+        mb += gb
+        if ids is not None:
+            m[rows], v[rows] = mb, vb
+        np.multiply(vb, correction2, out=squares)
+        np.sqrt(squares, out=squares)
+        squares += number(config.epsilon)
+        np.divide(mb, squares, out=squares)
+        squares *= rate
+        w[rows] -= squares
+
+
+def update(layers: list[Layer], gradients: list[RowGradient], step: int, config: Config, scratch: Scratch) -> None:
+    """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        Changed in place.
+    gradients : list of RowGradient, one a layer
+        Ids are distinct within each; overwritten.
+    step : int
+        From 1.
+    config : Config
+    scratch : Scratch
+    """
+    for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
+        adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, step, config, scratch)
+        bias_ids = None if l == 0 else gradient.ids
+        adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, step, config, scratch)

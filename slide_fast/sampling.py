@@ -1,0 +1,219 @@
+"""Which neurons are computed for the samples of a micro-batch, all samples at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from slide_ref.common.config import LshConfig
+from slide_ref.common.rng import Purpose, draw, mix
+from slide_ref.common.sparse_rows import SparseRows
+
+from .hash_tables import HashTables
+from .scratch import Scratch, distinct, positions
+
+
+class Active(NamedTuple):
+    """The active sets of a micro-batch in compact form.
+
+    Attributes
+    ----------
+    ids : ndarray of int64, shape (n_union,)
+        Union of the samples' active sets, ascending.
+    mask : ndarray of bool, shape (n_samples, n_union), or None
+        Which of the union are active for each sample; None: all are.
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray | None
+
+
+class Retrieved(NamedTuple):
+    """Neurons found for each sample: sample i has ``ids[indptr[i]:indptr[i + 1]]``, possibly more than once."""
+
+    indptr: np.ndarray
+    ids: np.ndarray
+
+
+def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Indices of the slices [start, start + length) one after another.
+
+    Returns
+    -------
+    ndarray of int64, shape (sum of lengths,)
+    """
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
+def vanilla(
+    tables: HashTables, addresses: np.ndarray, budget: int, seed: int, layer: int, epoch: int, samples: np.ndarray
+) -> Retrieved:
+    """Whole buckets in random order until `budget` distinct neurons are found. Implements S8.
+
+    Parameters
+    ----------
+    tables : HashTables
+    addresses : ndarray of int64, shape (n_samples, L)
+        Bucket of each sample in each table.
+    budget : int
+        β; 0 means no limit.
+    seed, layer, epoch : int
+        Words of the keys.
+    samples : ndarray of int64, shape (n_samples,)
+        Sample indices, words of the keys.
+
+    Returns
+    -------
+    Retrieved
+        With a budget distinct and in the order in which they are found, exactly `budget` if there are as many;
+        without one whatever stands in the L buckets.
+    """
+    starts, lengths = tables.slices(addresses)
+    if budget:
+        keys = mix(seed, Purpose.TABLE_ORDER, layer, epoch, samples[:, None], np.arange(addresses.shape[1]))
+        order = np.argsort(keys, axis=1)
+        starts, lengths = np.take_along_axis(starts, order, 1), np.take_along_axis(lengths, order, 1)
+    indptr = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
+    ids = tables.ids.reshape(-1)[concatenate_slices(starts.ravel(), lengths.ravel())]
+    if not budget:
+        return Retrieved(indptr, ids)
+
+    n_samples, L = addresses.shape
+    row_of = np.repeat(np.arange(n_samples), np.diff(indptr))
+    is_new = _first_occurrences(row_of, ids, tables.ids.shape[1])
+    bucket_of = np.repeat(np.arange(n_samples * L), lengths.ravel())
+    n_new = np.bincount(bucket_of, weights=is_new, minlength=n_samples * L).reshape(n_samples, L)
+    passes = np.cumsum(n_new, axis=1) > budget
+    rows = np.flatnonzero(passes.any(axis=1))
+    slots = np.argmax(passes[rows], axis=1)
+    keys = mix(seed, Purpose.BUCKET_START, layer, epoch, samples[rows], order[rows, slots])
+    place = _rotated_places(lengths.ravel(), rows * L + slots, keys)
+    ids[place], is_new[place] = ids.copy(), is_new.copy()
+    found = np.cumsum(is_new)
+    before_row = np.concatenate([[0], found])[indptr[:-1]]
+    keep = is_new & (found - before_row[row_of] <= budget)
+    return Retrieved(np.concatenate([[0], np.cumsum(np.bincount(row_of[keep], minlength=n_samples))]), ids[keep])
+
+
+def _first_occurrences(row_of: np.ndarray, ids: np.ndarray, n: int) -> np.ndarray:
+    """Flags of the entries whose id has not been seen before in their row; rows ascend."""
+    flags = np.zeros(len(ids), dtype=bool)
+    if len(ids):
+        keys = np.sort((row_of * n + ids) * len(ids) + np.arange(len(ids)))  # sorted by row, id and place
+        entry, place = np.divmod(keys, len(ids))
+        flags[place[np.concatenate([[True], entry[1:] != entry[:-1]])]] = True
+    return flags
+
+
+def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """New places of the entries of consecutive buckets when some buckets are read cyclically from a keyed start.
+
+    Parameters
+    ----------
+    lengths : ndarray of int64
+        Of all buckets.
+    rotated : ndarray of int64
+        Which buckets are rotated; none is empty.
+    keys : ndarray of uint64
+        A key for each rotated bucket.
+    """
+    ends = np.cumsum(lengths)
+    place = np.arange(ends[-1] if len(ends) else 0)
+    for bucket, key in zip(rotated, keys, strict=True):
+        start, end = ends[bucket] - lengths[bucket], ends[bucket]
+        place[start:end] = np.roll(place[start:end], int(draw(key, int(lengths[bucket]))))
+    return place
+
+
+def pad(
+    scratch: Scratch, ids: np.ndarray, size: int, n: int, seed: int, purpose: Purpose, *key: int
+) -> np.ndarray:
+    """Fill a set up to min(size, n) with uniform draws, skipping neurons it holds. Implements S9.
+
+    Parameters
+    ----------
+    scratch : Scratch
+    ids : ndarray of int64
+        Distinct ids, at most n.
+    size, n : int
+        Wanted size; number of neurons.
+    seed, purpose, *key : int
+        Words of the keys of the draws.
+
+    Returns
+    -------
+    ndarray of int64
+        Ascending.
+    """
+    if size >= n:
+        return np.arange(n)
+    held = scratch.clean("marked", n, np.bool_)
+    held[ids] = True
+    missing, first = size - len(ids), 0
+    while missing > 0:
+        n_draws = missing + missing // 4 + 16
+        drawn = draw(mix(seed, purpose, *key, np.arange(first, first + n_draws)), n)
+        first += n_draws
+        drawn = drawn[~held[drawn]]
+        new, at = np.unique(drawn, return_index=True)
+        if len(new) > missing:  # the order of the draws decides who comes in
+            new = drawn[np.sort(at)[:missing]]
+        held[new] = True
+        missing -= len(new)
+    padded = np.flatnonzero(held)
+    held[padded] = False
+    return padded
+
+
+def active_sets(
+    scratch: Scratch,
+    retrieved: Retrieved,
+    labels: SparseRows,
+    lsh: LshConfig,
+    scope: str,
+    n: int,
+    seed: int,
+    layer: int,
+    epoch: int,
+    samples: np.ndarray,
+    step: int,
+) -> Active:
+    """Add the true labels, unite over the micro-batch if the scope says so, and pad. Implements S9.
+
+    Parameters
+    ----------
+    scratch : Scratch
+    retrieved : Retrieved
+        What the tables returned for each sample.
+    labels : SparseRows, shape (n_samples, n)
+        True labels.
+    lsh : LshConfig
+    scope : str
+        ``"sample"`` or ``"batch"``.
+    n : int
+        Neurons of the layer.
+    seed, layer, epoch, step : int
+        Words of the keys.
+    samples : ndarray of int64, shape (n_samples,)
+        Sample indices, words of the keys in scope ``"sample"``.
+
+    Returns
+    -------
+    Active
+        In scope ``"batch"`` without a mask.
+    """
+    if scope == "batch":
+        union = distinct(scratch, [retrieved.ids, labels.indices], n)
+        return Active(pad(scratch, union, lsh.min_active, n, seed, Purpose.PAD_BATCH, layer, step), None)
+    sets = []
+    for i, sample in enumerate(samples):
+        found = retrieved.ids[retrieved.indptr[i] : retrieved.indptr[i + 1]]
+        own = distinct(scratch, [found, labels.row(i)[0]], n)
+        sets.append(pad(scratch, own, lsh.min_active, n, seed, Purpose.PAD_SAMPLE, layer, epoch, int(sample)))
+    union = distinct(scratch, sets, n)
+    mask = scratch.zeros("mask", (len(sets), len(union)), np.bool_)
+    rows = np.repeat(np.arange(len(sets)), [len(own) for own in sets])
+    mask[rows, positions(scratch, union, np.concatenate(sets), n)] = True
+    return Active(union, mask)

@@ -1,0 +1,64 @@
+"""Memory that is used again and again, so that a step allocates nothing large."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+class Scratch:
+    """Named buffers that grow to the largest size asked for; contents do not last from one request to the next."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, np.ndarray] = {}
+
+    def empty(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+        """A contiguous array with arbitrary contents, valid until the same name is asked for again."""
+        size = math.prod(shape)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size or buffer.dtype != dtype:
+            self._buffers[name] = buffer = np.empty(size + size // 8, dtype)
+        return buffer[:size].reshape(shape)
+
+    def zeros(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+        """As `empty`, filled with zeros."""
+        array = self.empty(name, shape, dtype)
+        array.fill(0)
+        return array
+
+    def clean(self, name: str, size: int, dtype: type) -> np.ndarray:
+        """A zeroed array that its user leaves zeroed: it is filled only when it is made."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            self._buffers[name] = buffer = np.zeros(size, dtype)
+        return buffer[:size]
+
+
+def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
+    """The distinct ids among some arrays of ids in [0, n), ascending.
+
+    Marking and scanning n flags costs less than sorting the ids.
+
+    Returns
+    -------
+    ndarray of int64
+    """
+    marked = scratch.clean("marked", n, np.bool_)
+    for some in ids:
+        marked[some] = True
+    union = np.flatnonzero(marked)
+    marked[union] = False
+    return union
+
+
+def positions(scratch: Scratch, union: np.ndarray, ids: np.ndarray, n: int) -> np.ndarray:
+    """Where in the ascending `union` each of `ids` stands; every id must be in it.
+
+    Returns
+    -------
+    ndarray of int32, of the shape of `ids`
+    """
+    inverse = scratch.empty("inverse", (n,), np.int32)
+    inverse[union] = np.arange(len(union), dtype=np.int32)
+    return inverse[ids]

@@ -1,0 +1,107 @@
+"""Settings of a run from a TOML file and from the command line, and back to TOML."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, DataError
+
+ALL = "all"
+_PLACE = re.compile(r"(?P<message>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z][\w-]*")
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file of settings, such as a run's config.toml.
+
+    Returns
+    -------
+    dict
+        For `config_of`; keys left out are missing.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is no TOML, or holds an unknown key or a value that does not fit.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")
+        settings = tomllib.loads(text)
+        config_of(settings)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError("not UTF-8 text; convert the file to UTF-8", path, line) from error
+    except tomllib.TOMLDecodeError as error:
+        raise _located(str(error), text, path) from error
+    except ConfigError as error:
+        raise DataError(str(error), path) from error
+    return settings
+
+
+def _located(message: str, text: str, path: str | Path) -> DataError:
+    """tomllib's message with the place taken out of it."""
+    found = _PLACE.fullmatch(message)
+    if not found:
+        return DataError(message, path)
+    if not found["line"]:
+        return DataError(f"{found['message']} at the end of the file", path, text.rstrip("\n").count("\n") + 1)
+    return DataError(found["message"], path, int(found["line"]), int(found["column"]))
+
+
+def assign(settings: dict[str, Any], key: str, value: Any) -> None:
+    """Set a setting by its name, such as ``epochs`` or ``lsh.K``."""
+    table, dot, name = key.partition(".")
+    if not dot:
+        settings[key] = value
+        return
+    inner = settings.setdefault(table, {})
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{table} is {inner!r}; it must be a table of settings")
+    inner[name] = value
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML spells it; a string that is one word needs no quotes. Raises ConfigError."""
+    try:
+        value = tomllib.loads(f"value = {text}")
+        if value.keys() == {"value"}:
+            return value["value"]
+    except tomllib.TOMLDecodeError:
+        if _WORD.fullmatch(text):
+            return text
+    raise ConfigError(f"{text!r} is no value; give a number, a word or a list such as [256, 128]")
+
+
+def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
+    """A Config from settings in which ``lsh.min_active`` may be "all": as many as there are labels.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value does not fit.
+    """
+    lsh = settings.get("lsh")
+    if isinstance(lsh, dict) and lsh.get("min_active") == ALL:
+        settings = settings | {"lsh": lsh | {"min_active": n_labels}}
+    return Config.from_dict(settings)
+
+
+def to_toml(config: Config) -> str:
+    """The settings as TOML, for `read_settings`."""
+    settings = config.to_dict()
+    tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
+    parts = [_lines({key: value for key, value in settings.items() if key not in tables})]
+    parts += [f"\n[{name}]\n{_lines(table)}" for name, table in tables.items()]
+    return "".join(parts)
+
+
+def _lines(table: dict[str, Any]) -> str:
+    """Keys with strings, finite numbers and lists of them, which JSON spells as TOML does."""
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())

@@ -1,0 +1,193 @@
+"""One block of memory that several processes see, cut into named arrays; owns the memory's lifetime.
+
+On POSIX the block is a file without a name whose descriptor the workers inherit, so a killed process leaves nothing
+behind. On Linux it is a memfd: the size of /dev/shm does not matter.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import mmap
+import os
+import secrets
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+
+from .machine import memory_left
+
+PAGE = 4096
+CACHE_LINE = 64
+PIECE = 1 << 28
+KIND = "memfd" if hasattr(os, "memfd_create") else "shm" if os.name == "posix" else "tagged"
+
+Layout = dict[str, tuple[tuple[int, ...], str]]
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What another process needs to attach to a block: picklable.
+
+    Attributes
+    ----------
+    source : int or str
+        The descriptor, which the process must have inherited under the same number; on Windows the block's name.
+    n_bytes : int
+        Size of the block.
+    layout : dict of str to (shape, dtype as a string)
+    """
+
+    source: int | str
+    n_bytes: int
+    layout: Layout
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a child process must inherit to attach."""
+        return (self.source,) if isinstance(self.source, int) else ()
+
+
+def _places(layout: Layout) -> tuple[dict[str, slice], int]:
+    """Bytes of each array, aligned to a page (small ones to a cache line), and the size of the block."""
+    places, end = {}, 0
+    for name, (shape, dtype) in layout.items():
+        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        alignment = PAGE if n_bytes >= PAGE else CACHE_LINE
+        start = -(-end // alignment) * alignment
+        end = start + n_bytes
+        places[name] = slice(start, end)
+    return places, max(1, -(-end // PAGE)) * PAGE
+
+
+def _unnamed_file(kind: str) -> int:
+    if kind == "memfd":
+        return os.memfd_create("slide")
+    import _posixshmem  # what multiprocessing.shared_memory is made of; that class cannot give up the name
+
+    name = f"/slide-{secrets.token_hex(8)}"
+    descriptor = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
+    _posixshmem.shm_unlink(name)
+    return descriptor
+
+
+def _shortage(n_bytes: int, left: int | None) -> MemoryError:
+    have = "more than the system gives" if left is None else f"and {left / 2**30:.2f} GiB are left"
+    return MemoryError(
+        f"the shared arrays need {n_bytes / 2**30:.2f} GiB, {have}; take fewer features, labels or hidden neurons, "
+        "free memory, or raise the container's limit"
+    )
+
+
+def _check_left(n_bytes: int) -> None:
+    left = memory_left()
+    if left is not None and n_bytes > left:
+        raise _shortage(n_bytes, left)
+
+
+def _fill(descriptor: int, n_bytes: int) -> None:
+    """Take the memory now: what is missing is an error here, and would be a SIGBUS later.
+
+    A memfd has no limit of its own, and the kernel kills processes before it refuses one: so piece by piece, each
+    only while there is enough for all that follow.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        os.ftruncate(descriptor, n_bytes)
+        return
+    for start in range(0, n_bytes, PIECE):
+        _check_left(n_bytes - start)
+        os.posix_fallocate(descriptor, start, min(PIECE, n_bytes - start))
+
+
+def _allocate(kind: str, n_bytes: int) -> tuple[int | str, mmap.mmap]:
+    if kind == "tagged":
+        name = f"slide-{secrets.token_hex(8)}"
+        return name, mmap.mmap(-1, n_bytes, tagname=name)
+    descriptor = _unnamed_file(kind)
+    try:
+        _fill(descriptor, n_bytes)
+        return descriptor, mmap.mmap(descriptor, n_bytes)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+class SharedArrays:
+    """Named arrays in one block of shared memory. Made by `create` or `attach`; a context manager.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        Views of the block. A view that is kept beyond `close` stays valid: the memory goes when the last view does.
+    handle : Handle
+        What another process needs to attach.
+    """
+
+    def __init__(self, handle: Handle, block: mmap.mmap):
+        self.handle = handle
+        whole = np.frombuffer(block, dtype=np.uint8)  # keeps the mapping alive, and so does every view
+        places, _ = _places(handle.layout)
+        self.arrays = {
+            name: whole[places[name]].view(dtype).reshape(shape) for name, (shape, dtype) in handle.layout.items()
+        }
+        self._free: weakref.finalize | None = None
+
+    @classmethod
+    def create(
+        cls, layout: dict[str, tuple[tuple[int, ...], np.typing.DTypeLike]], kind: str | None = None
+    ) -> SharedArrays:
+        """Allocate a block, all zeros.
+
+        Parameters
+        ----------
+        layout : dict of str to (shape, dtype)
+            Arrays of a page and more begin at a page, smaller ones at a cache line.
+        kind : str, optional
+            ``"memfd"`` (Linux), ``"shm"`` (POSIX) or ``"tagged"`` (Windows); by default the first that there is.
+
+        Raises
+        ------
+        MemoryError
+            If the block is larger than what the machine or the control group has left; with both sizes.
+        """
+        plain = {name: (tuple(shape), np.dtype(dtype).str) for name, (shape, dtype) in layout.items()}
+        _, n_bytes = _places(plain)
+        _check_left(n_bytes)
+        try:
+            source, block = _allocate(kind or KIND, n_bytes)
+        except OSError as error:
+            if os.name == "nt" or error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
+                raise _shortage(n_bytes, None) from error
+            raise
+        shared = cls(Handle(source, n_bytes, plain), block)
+        if isinstance(source, int):
+            shared._free = weakref.finalize(shared, os.close, source)
+        return shared
+
+    @classmethod
+    def attach(cls, handle: Handle) -> SharedArrays:
+        """See the block of another process, or once more that of this one."""
+        if isinstance(handle.source, int):
+            return cls(handle, mmap.mmap(handle.source, handle.n_bytes))
+        return cls(handle, mmap.mmap(-1, handle.n_bytes, tagname=handle.source))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the block."""
+        return self.handle.n_bytes
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.arrays[name]
+
+    def close(self) -> None:
+        """Let go of the block; a second call does nothing. The memory is freed when all processes have done so."""
+        self.arrays = {}
+        if self._free is not None:
+            self._free()
+
+    def __enter__(self) -> SharedArrays:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

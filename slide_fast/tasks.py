@@ -1,0 +1,177 @@
+"""What a worker can be asked to do: train on some steps, do its part of a rebuild, predict some rows.
+
+A task is a tuple: the name of a method of `WorkerState` and its arguments. All arrays stand in shared memory, so a
+task and its result are a few numbers. A task that is done again after a worker's death keeps its step numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import layers_of
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from .hash_tables import HashTables, hash_rows, insertion_order, sort_table
+from .hashing import addresses_of, hash_constants
+from .network import backward, forward
+from .optimizers import update
+from .prediction import topk_rows
+from .sampling import Active, active_sets, vanilla
+from .schedule import steps_per_epoch
+from .scratch import Scratch
+
+TOP = 5
+
+
+class Setup(NamedTuple):
+    """What a worker must know besides the shared arrays."""
+
+    config: Config
+    n_features: int
+    n_labels: int
+
+
+class MicroBatch(NamedTuple):
+    """The labelled samples of one step, as in the reference."""
+
+    data: Dataset
+    samples: np.ndarray
+    epoch: int
+    step: int
+    n_unlabelled: int
+
+
+class RangeReport(NamedTuple):
+    """What a range of steps did: `loss` and `active` are sums over the labelled samples; `seconds` it took."""
+
+    n_samples: int
+    n_labelled: int
+    loss: float
+    active: float
+    seconds: float
+
+
+def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:
+    """The arrays of a data set under the names they have in shared memory."""
+    return {
+        f"{prefix}_{part}_{name}": array
+        for part, rows in zip(Dataset._fields, data, strict=True)
+        for name in ("indptr", "indices", "data")
+        if (array := getattr(rows, name)) is not None
+    }
+
+
+def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n_labels: int) -> Dataset:
+    """The inverse of `dataset_arrays`."""
+    parts = []
+    for part, n_columns in zip(Dataset._fields, (n_features, n_labels), strict=True):
+        indptr, indices, data = (arrays.get(f"{prefix}_{part}_{name}") for name in ("indptr", "indices", "data"))
+        parts.append(SparseRows(indptr, indices, data, n_columns))
+    return Dataset(*parts)
+
+
+def micro_batch(config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int) -> MicroBatch:
+    """The samples of a step: its place in the epoch's order, rows without labels left out (S13)."""
+    place = (step - 1) % steps_per_epoch(train.n_samples, config.micro_batch)
+    samples = order[place * config.micro_batch : (place + 1) * config.micro_batch].astype(np.int64)
+    labelled = samples[train.labels.indptr[samples + 1] > train.labels.indptr[samples]]
+    return MicroBatch(train.take(labelled), labelled, epoch, step, len(samples) - len(labelled))
+
+
+class WorkerState:
+    """One worker's view of the run: networks, tables and data in shared memory, buffers of its own.
+
+    Parameters
+    ----------
+    setup : Setup
+    arrays : mapping of str to ndarray
+        Parameters, moments, tables and data.
+    """
+
+    def __init__(self, setup: Setup, arrays: Mapping[str, np.ndarray]):
+        self.config, self.arrays, self.scratch = setup.config, arrays, Scratch()
+        self.layers = layers_of(arrays)
+        self.last = len(self.layers) - 1
+        self.train_data = dataset_of("train", arrays, setup.n_features, setup.n_labels)
+        self.test_data = dataset_of("test", arrays, setup.n_features, setup.n_labels) if "test_order" in arrays else None
+        self.tables = None
+        if "table_ids" in arrays:
+            lsh, n_inputs = self.config.lsh, self.layers[-1].W.shape[1]
+            self.tables = HashTables(arrays["table_ids"], arrays["table_offsets"], lsh.bucket_size)
+            self.constants = hash_constants(lsh, self.config.seed, self.last, n_inputs)
+
+    def run(self, task: tuple) -> object:
+        """Carry out one task."""
+        name, *arguments = task
+        return getattr(self, name)(*arguments)
+
+    def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
+        """Train on `n_steps` micro-batches, the first of which is step `first_step` of the run."""
+        started = time.perf_counter()
+        n_samples = n_labelled = 0
+        loss = active = 0.0
+        for step in range(first_step, first_step + n_steps):
+            batch = micro_batch(self.config, self.train_data, self.arrays["train_order"], epoch, step)
+            step_loss, step_active = self.train_step(batch)
+            n_samples += len(batch.samples) + batch.n_unlabelled
+            n_labelled += len(batch.samples)
+            loss += step_loss * len(batch.samples)
+            active += step_active * len(batch.samples)
+        return RangeReport(n_samples, n_labelled, loss, active, time.perf_counter() - started)
+
+    def train_step(self, batch: MicroBatch) -> tuple[float, float]:
+        """One micro-batch: forward, backward, update. Without labelled rows nothing changes (S10).
+
+        Returns
+        -------
+        loss, active : float
+            Mean loss and mean number of active neurons of the labelled samples.
+        """
+        if not len(batch.samples):
+            return 0.0, 0.0
+        passes = forward(
+            self.layers, batch.data.features, lambda l, inputs: self.choose_active(l, inputs, batch), self.scratch
+        )
+        loss, gradients = backward(self.layers, passes, batch.data.labels, self.scratch)
+        update(self.layers, gradients, batch.step, self.config, self.scratch)
+        mask, logits = passes[-1].mask, passes[-1].outputs
+        return loss, logits.shape[1] if mask is None else mask.sum() / len(mask)
+
+    def choose_active(self, l: int, inputs: np.ndarray, batch: MicroBatch) -> Active | None:
+        """The active sets of layer l from the activations that enter it; None: the whole layer (S8, S9)."""
+        config, lsh, n = self.config, self.config.lsh, len(self.layers[l].b)
+        if l < self.last or self.tables is None:
+            return None
+        addresses = addresses_of(inputs, self.constants, lsh, config.seed, l)
+        retrieved = vanilla(self.tables, addresses, lsh.budget, config.seed, l, batch.epoch, batch.samples)
+        return active_sets(
+            self.scratch, retrieved, batch.data.labels, lsh, config.scope, n, config.seed, l, batch.epoch,
+            batch.samples, batch.step,
+        )  # fmt: skip
+
+    def order_insertion(self, rebuild: int) -> None:
+        """First part of a rebuild: the order in which neurons are inserted."""
+        n = len(self.layers[-1].b)
+        self.arrays["insertion"][:] = insertion_order(n, self.config.seed, self.last, rebuild)
+
+    def hash_neurons(self, first: int, last: int) -> None:
+        """First part of a rebuild: the addresses of neurons `first` to `last` - 1."""
+        W, addresses = self.layers[-1].W[first:last], self.arrays["addresses"][:, first:last]
+        hash_rows(W, self.constants, self.config.lsh, self.config.seed, self.last, addresses)
+
+    def sort_table(self, table: int) -> None:
+        """Second part of a rebuild: one table from the addresses and the order of insertion."""
+        arrays = self.arrays
+        sort_table(
+            arrays["addresses"][table], arrays["insertion"], arrays["table_ids"][table], arrays["table_offsets"][table]
+        )
+
+    def predict(self, first: int, last: int) -> np.ndarray:
+        """The `TOP` best labels, int32 (n_rows, TOP), of some rows of the test data, in their keyed order."""
+        rows = self.test_data.features.take(self.arrays["test_order"][first:last])
+        return topk_rows(self.layers, rows, TOP, self.scratch)[0]

@@ -1,0 +1,422 @@
+"""A training run: memory, workers, epochs, rebuilds and evaluations."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import DataError
+from slide_ref.common.metrics import evaluate
+from slide_ref.common.model_folder import Model
+from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.sparse_rows import Dataset
+
+from . import hash_tables
+from .machine import available_cpus
+from .pool import InProcess, Pool
+from .schedule import rebuild_steps, sample_order, steps_per_epoch
+from .shared_arrays import SharedArrays
+from .tasks import TOP, RangeReport, Setup, WorkerState, dataset_arrays
+
+SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
+STEPS_PER_RANGE = 64
+ROWS_PER_HASH_TASK = 32768
+ROWS_PER_PREDICTION = 256
+SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
+
+Event = dict[str, object]
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended training early; `model` holds what had been learned."""
+
+    def __init__(self, model: Model):
+        super().__init__("training was interrupted")
+        self.model = model
+
+
+@dataclass
+class Totals:
+    """Sums over finished steps, between two reports."""
+
+    n_samples: int = 0
+    n_labelled: int = 0
+    loss: float = 0.0
+    active: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, report: RangeReport) -> None:
+        self.n_samples += report.n_samples
+        self.n_labelled += report.n_labelled
+        self.loss += report.loss
+        self.active += report.active
+
+    def summary(self) -> Event:
+        """Mean loss and active neurons of the labelled samples, and samples a second."""
+        n = max(self.n_labelled, 1)
+        rate = self.n_samples / self.seconds if self.seconds else 0.0
+        return {"loss": self.loss / n, "active_neurons": self.active / n, "samples_per_second": rate}
+
+
+@dataclass
+class Progress:
+    """Where a run stands. `seconds` counts training and rebuilds, not evaluation."""
+
+    epoch: int = 0
+    step: int = 0
+    rebuilds: int = 0
+    seconds: float = 0.0
+    n_samples: int = 0
+    n_unlabelled: int = 0
+    step_seconds: float = math.inf
+    since_evaluation: Totals = field(default_factory=Totals)
+    in_epoch: Totals = field(default_factory=Totals)
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a flag; a second one raises KeyboardInterrupt at once.
+
+    Only in the main thread, and only where Python's own handler is in place.
+    """
+    pressed = threading.Event()
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield pressed
+        return
+
+    def handler(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        pressed.set()
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def default_workers(config: Config, n_samples: int) -> int:
+    """Worker processes for a run: as many as CPUs this process may use, or one where the run is short."""
+    return 1 if config.epochs * n_samples < SMALL else available_cpus()
+
+
+def check_fits(train: Dataset, test: Dataset | None) -> None:
+    """Raise DataError where data cannot be trained or evaluated on."""
+    for name, data in (("training data", train), ("test data", test)):
+        if data is not None:
+            if data.n_samples == 0:
+                raise DataError(f"{name}: there are no samples")
+            if data.features.n_rows != data.labels.n_rows:
+                raise DataError(f"{name}: {data.features.n_rows} samples, but labels for {data.labels.n_rows}")
+    if not len(train.labels.indices):
+        raise DataError("training data: no sample has a label")
+    for i, what in enumerate(Dataset._fields if test is not None else ()):
+        if test[i].n_columns > train[i].n_columns:
+            raise DataError(f"test data: {test[i].n_columns} {what}, but the training data has {train[i].n_columns}")
+
+
+class Run:
+    """One training run over shared memory and a pool; `fit` is its only user.
+
+    Parameters
+    ----------
+    config, train, test, eval_samples, max_seconds, callback
+        As `fit` takes them.
+    stop : threading.Event
+        Set to end early.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        train: Dataset,
+        test: Dataset | None,
+        eval_samples: int,
+        max_seconds: float,
+        callback: Callable[[Event], None],
+        stop: threading.Event,
+    ):
+        self.config, self.eval_samples, self.max_seconds = config, eval_samples, max_seconds
+        self.callback, self.stop = callback, stop
+        self.n_train, self.n_features = train.features.shape
+        self.n_labels = train.labels.n_columns
+        self.test_labels = None if test is None else test.labels
+        self.label_counts = np.bincount(train.labels.indices, minlength=self.n_labels)
+        self.progress = Progress()
+        self.tables: hash_tables.HashTables | None = None
+
+    def allocate(self, stack: ExitStack, train: Dataset, test: Dataset | None) -> None:
+        """Put parameters into one shared block and moments, tables and data into another; fill both.
+
+        The first outlives the run, in the model; the second ends with it.
+        """
+        config, n_features, n_labels = self.config, self.n_features, self.n_labels
+        shapes = array_shapes(config, n_features, n_labels)
+        layout = {name: (shape, np.float32) for name, shape in shapes.items()}
+        data = dataset_arrays("train", train) | ({} if test is None else dataset_arrays("test", test))
+        working = {name: entry for name, entry in layout.items() if "_" in name}
+        working |= {name: (array.shape, array.dtype) for name, array in data.items()}
+        working["train_order"] = ((self.n_train,), np.int32)
+        if test is not None:
+            working["test_order"] = ((test.n_samples,), np.int32)
+        if config.lsh.min_active < n_labels:
+            working |= hash_tables.array_shapes(config.lsh, n_labels)
+        self.working = stack.enter_context(SharedArrays.create(working))
+        self.parameters = stack.enter_context(
+            SharedArrays.create({name: entry for name, entry in layout.items() if "_" not in name})
+        )
+        for name, array in data.items():
+            self.working.arrays[name][:] = array
+        arrays = {**self.parameters.arrays, **self.working.arrays}
+        initialise(layers_of(arrays), config.seed)
+        if test is not None:
+            arrays["test_order"][:] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples)
+        if "table_ids" in arrays:
+            self.tables = hash_tables.HashTables(
+                arrays["table_ids"], arrays["table_offsets"], config.lsh.bucket_size
+            )
+
+    def start(self, stack: ExitStack, n_workers: int) -> None:
+        """Start the workers; one works in this process."""
+        setup = Setup(self.config, self.n_features, self.n_labels)
+        shared = [self.parameters, self.working]
+        if n_workers == 1:
+            stack.enter_context(threadpool_limits(1))
+            arrays = {name: array for block in shared for name, array in block.arrays.items()}
+            self.pool = InProcess(WorkerState(setup, arrays))
+        else:
+            self.pool = Pool("slide_fast.tasks:WorkerState", setup, shared, n_workers)
+            stack.callback(self.pool.close)
+
+    def barrier(self, tasks: Iterator[tuple] | list[tuple]) -> list[object]:
+        """Carry out tasks that follow no order among themselves; the results in the order of the tasks."""
+        tasks = list(tasks)
+        results = dict(self.pool.run(iter(tasks), self.stop.is_set))
+        return [results[task] for task in tasks if task in results]
+
+    def rebuild(self) -> None:
+        """Hash all neurons into new tables, in parallel, while nothing trains (S14)."""
+        started = time.perf_counter()
+        if self.tables is not None:
+            edges = range(0, self.n_labels, ROWS_PER_HASH_TASK)
+            hashing = [("hash_neurons", first, min(first + ROWS_PER_HASH_TASK, self.n_labels)) for first in edges]
+            self.barrier([("order_insertion", self.progress.rebuilds), *hashing])
+            self.barrier([("sort_table", table) for table in range(self.config.lsh.L)])
+        self.progress.rebuilds += 1
+        self._spend(time.perf_counter() - started)
+
+    def _spend(self, seconds: float) -> None:
+        progress = self.progress
+        progress.seconds += seconds
+        progress.since_evaluation.seconds += seconds
+        progress.in_epoch.seconds += seconds
+
+    def train_to(self, last_step: int) -> None:
+        """Train on all steps up to `last_step`, in one epoch, between two rebuilds."""
+        started = time.perf_counter()
+        before = self.progress.seconds
+
+        def ranges() -> Iterator[tuple]:
+            progress = self.progress
+            next_step = progress.step + 1
+            while next_step <= last_step and before + time.perf_counter() - started < self.max_seconds:
+                share = (last_step - next_step + 1) // (2 * self.pool.n_workers)
+                n_steps = max(1, min(share, int(SECONDS_PER_RANGE / progress.step_seconds), STEPS_PER_RANGE))
+                yield ("train", progress.epoch, next_step, n_steps)
+                next_step += n_steps
+                progress.step = next_step - 1
+
+        for (_, _, _, n_steps), report in self.pool.run(ranges(), self.stop.is_set):
+            self._account(report, n_steps, before + time.perf_counter() - started)
+        self._spend(time.perf_counter() - started)
+
+    def _account(self, report: RangeReport, n_steps: int, seconds: float) -> None:
+        progress = self.progress
+        progress.step_seconds = report.seconds / n_steps
+        progress.n_samples += report.n_samples
+        progress.n_unlabelled += report.n_samples - report.n_labelled
+        progress.since_evaluation.add(report)
+        progress.in_epoch.add(report)
+        self.callback({
+            "kind": "progress",
+            "seconds": seconds,
+            "step": progress.step,
+            "samples": progress.n_samples,
+            "n_new": report.n_samples,
+            "loss": report.loss / max(report.n_labelled, 1),
+            "active_neurons": report.active / max(report.n_labelled, 1),
+        })  # fmt: skip
+
+    def run_epochs(self, eval_every: float) -> None:
+        """Train until the epochs, the time or the user's patience end; evaluate on the way."""
+        config, progress = self.config, self.progress
+        per_epoch = steps_per_epoch(self.n_train, config.micro_batch)
+        total = per_epoch * config.epochs
+        eval_gap = max(1, round(eval_every * per_epoch))
+        self.rebuild()
+        rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth)
+        next_rebuild = next(rebuilds)
+        for progress.epoch in range(config.epochs):
+            started = time.perf_counter()
+            self.working.arrays["train_order"][:] = sample_order(config.seed, progress.epoch, self.n_train)
+            self._spend(time.perf_counter() - started)
+            end = per_epoch * (progress.epoch + 1)
+            while progress.step < end and not self.finished():
+                if progress.step == next_rebuild:
+                    self.rebuild()
+                    next_rebuild = next(rebuilds)
+                next_evaluation = (progress.step // eval_gap + 1) * eval_gap
+                self.train_to(min(end, next_rebuild, next_evaluation))
+                if progress.step % eval_gap == 0 and progress.step < total and not self.finished():
+                    self.evaluate(self.eval_samples)
+            if progress.in_epoch.n_samples:
+                self.report("epoch", progress.in_epoch.summary() | self.occupancy())
+                progress.in_epoch = Totals()
+            if self.finished():
+                return
+
+    def finished(self) -> bool:
+        """Whether the user or the clock ended the run."""
+        return self.stop.is_set() or self.progress.seconds >= self.max_seconds
+
+    def occupancy(self) -> Event:
+        """How full the tables are: members of the mean non-empty bucket, share of neurons kept, fullest bucket."""
+        if self.tables is None or not self.config.lsh.L:
+            return {}
+        counts = self.tables.occupancy()
+        return {
+            "bucket_load": counts["entries"] / max(counts["buckets"], 1),
+            "buckets_used": counts["buckets"] / (self.config.lsh.L << self.config.lsh.address_bits),
+            "entries_kept": counts["entries"] / (self.config.lsh.L * self.n_labels),
+            "fullest_bucket": counts["fullest"],
+        }
+
+    def report(self, kind: str, facts: Event) -> None:
+        """Send an event with the place of the run in it. Epochs count from 0, as a fraction."""
+        progress = self.progress
+        epoch = progress.step / steps_per_epoch(self.n_train, self.config.micro_batch)
+        place = {"kind": kind, "seconds": progress.seconds, "epoch": epoch, "step": progress.step}
+        self.callback(place | {"samples": progress.n_samples, "rebuilds": progress.rebuilds} | facts)
+
+    def evaluate(self, n_rows: int | None = None) -> Event:
+        """P@k and its kin on the first `n_rows` test rows in their keyed order; None: all."""
+        if self.test_labels is None:
+            return {}
+        order = self.working.arrays["test_order"][:n_rows]
+        edges = range(0, len(order), ROWS_PER_PREDICTION)
+        tasks = [("predict", first, min(first + ROWS_PER_PREDICTION, len(order))) for first in edges]
+        parts = []
+        for _, ids in self._in_order(tasks):
+            parts.append(ids)
+            self.callback({"kind": "evaluating", "done": len(parts), "of": len(tasks)})
+        if len(parts) < len(tasks):  # interrupted
+            return {}
+        scores = evaluate(np.concatenate(parts), self.test_labels.take(order))
+        facts = self.progress.since_evaluation.summary() | scores
+        self.progress.since_evaluation = Totals()
+        self.report("evaluation", facts)
+        return scores
+
+    def _in_order(self, tasks: list[tuple]) -> Iterator[tuple[tuple, np.ndarray]]:
+        """Results of `tasks` in their order, each as soon as all before it are there."""
+        waiting: dict[tuple, np.ndarray] = {}
+        following = iter(tasks)
+        task = next(following, None)
+        for done, ids in self.pool.run(iter(tasks), self.stop.is_set):
+            waiting[done] = ids
+            while task in waiting:
+                yield task, waiting.pop(task)
+                task = next(following, None)
+
+    def model(self, label_names: list[str] | None) -> Model:
+        """What has been learned, in memory that stays when the run ends."""
+        progress = self.progress
+        facts = {
+            "epochs": progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
+            "steps": progress.step,
+            "n_train_samples": self.n_train,
+        }
+        arrays = dict(self.parameters.arrays)
+        return Model(self.config, self.n_features, self.n_labels, arrays, facts, label_names, self.label_counts)
+
+
+def fit(
+    config: Config,
+    train: Dataset,
+    *,
+    test: Dataset | None = None,
+    n_workers: int | None = None,
+    eval_every: float = 1.0,
+    eval_samples: int = 10_000,
+    max_seconds: float = math.inf,
+    callback: Callable[[Event], None] = lambda event: None,
+    label_names: list[str] | None = None,
+) -> Model:
+    """Train a new network.
+
+    Parameters
+    ----------
+    config : Config
+    train : Dataset
+        Canonical rows (see `SparseRows`).
+    test : Dataset, optional
+        To evaluate on; with no more features and labels than `train`.
+    n_workers : int, optional
+        HOGWILD worker processes; 1 trains in this process. Default: the CPUs this process may use, or 1 for short
+        runs. With one worker a run is reproducible bit for bit on the same machine and libraries; with more it
+        never is (S18).
+    eval_every : float
+        Epochs between evaluations during training.
+    eval_samples : int
+        Test rows, chosen by key, that these evaluations use; the last one uses all.
+    max_seconds : float
+        Training, rebuilds included, ends after about this time; evaluation does not count.
+    callback : callable
+        Called with an event, a dict whose ``kind`` is ``start``, ``progress``, ``evaluating``, ``evaluation``,
+        ``epoch`` or ``end``.
+    label_names : list of str, optional
+        Kept in the model.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    DataError
+        If there is nothing to learn from, or `test` does not fit `train`.
+    MemoryError
+        If the machine has not enough left.
+    WorkerDiedError
+        If workers die more often than the pool puts up with.
+    TrainingInterrupted
+        On Ctrl-C, with the model as it stands.
+    """
+    check_fits(train, test)
+    n_workers = default_workers(config, train.n_samples) if n_workers is None else n_workers
+    with ExitStack() as stack:
+        stop = stack.enter_context(deferred_interrupt())
+        run = Run(config, train, test, eval_samples, max_seconds, callback, stop)
+        run.allocate(stack, train, test)
+        del train, test
+        run.start(stack, n_workers)
+        run.report("start", {"n_workers": n_workers, "pids": run.pool.pids, "n_samples": run.n_train})
+        run.run_epochs(eval_every)
+        if stop.is_set():
+            raise TrainingInterrupted(run.model(label_names))
+        scores = run.evaluate()
+        run.report("end", scores | {"n_unlabelled": run.progress.n_unlabelled})
+        if stop.is_set():
+            raise TrainingInterrupted(run.model(label_names))
+        return run.model(label_names)

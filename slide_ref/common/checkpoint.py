@@ -1,0 +1,199 @@
+"""Arrays in a folder: config.json says what they are, one plain .npy file holds each. Nothing is ever unpickled.
+
+A folder is written under a temporary name beside its place and renamed when it is complete, so that a reader sees
+the old folder or the new one and never half of either. The same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .errors import ModelError
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_GIVE_MODEL = "give the model folder that training wrote"
+_SAVE_AGAIN = "save the model again, or copy the whole folder again"
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value read from JSON is a whole number of 0 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_shape(value: Any) -> bool:
+    counts = isinstance(value, list) and len(value) <= 32 and all(is_count(n) for n in value)
+    return counts and math.prod(n or 1 for n in value) < 2**56
+
+
+def save_arrays(
+    folder: str | Path,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Write arrays and their description to a folder, replacing an earlier one whole.
+
+    Parameters
+    ----------
+    folder : path
+        Missing parent folders are made. What stands there must be absent, empty, or written by this function.
+    description : mapping
+        JSON values; the keys ``format_version`` and ``arrays`` are taken.
+    arrays : mapping of str to ndarray
+        Names are letters, digits and underscores. Any shape; floats and integers only.
+    texts : mapping of str to str, optional
+        Further files, by name, written as UTF-8.
+
+    Raises
+    ------
+    ModelError
+        If a key, name or dtype cannot be stored, the folder holds something else, or the system refuses to write.
+        What stood in `folder` is then still there.
+    """
+    folder = Path(folder).resolve()
+    config_json = _config_json(description, arrays)
+    work = None
+    try:
+        _check_replaceable(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        new = work / "new"
+        new.mkdir()
+        (new / "config.json").write_text(config_json, encoding="utf-8", newline="\n")
+        for name, text in (texts or {}).items():
+            (new / name).write_text(text, encoding="utf-8", newline="\n")
+        for name, array in arrays.items():
+            plain = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+            np.save(new / f"{name}.npy", plain, allow_pickle=False)
+        _swap(new, folder, work / "old")
+        shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written ({error}); choose another folder or free some space") from error
+    finally:
+        if work is not None and work.exists():
+            shutil.rmtree(work / "new", ignore_errors=True)
+            with contextlib.suppress(OSError):  # not empty if the old folder could not be renamed back
+                work.rmdir()
+
+
+def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `save_arrays` wrote. Nothing in the files is believed before it is checked.
+
+    Parameters
+    ----------
+    folder : path
+    mmap : bool
+        Map the files into memory, read-only, instead of reading them.
+
+    Returns
+    -------
+    description : dict
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    ModelError
+        If the folder or a file is missing, malformed, or not what config.json says. The message names the file.
+    """
+    folder = Path(folder)
+    description = _read_config_json(folder)
+    arrays = {}
+    for name, entry in description.pop("arrays").items():
+        path = folder / f"{name}.npy"
+        try:
+            with path.open("rb") as file:
+                arrays[name] = _read_array(file, path, tuple(entry["shape"]), entry["dtype"], mmap)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {_SAVE_AGAIN}") from error
+    return description, arrays
+
+
+def _config_json(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    entries = {}
+    for name, array in arrays.items():
+        if not _NAME.fullmatch(name) or array.dtype.name not in _DTYPES:
+            raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
+        entries[name] = {"shape": list(array.shape), "dtype": array.dtype.name}
+    own = {"format_version": FORMAT_VERSION, "arrays": entries}
+    if own.keys() & description.keys():
+        raise ModelError(f"a description cannot hold the keys {' and '.join(own)}")
+    return json.dumps({**description, **own}, indent=1, sort_keys=True) + "\n"
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        try:
+            _read_config_json(folder)
+        except ModelError as error:
+            raise ModelError(f"{folder}: something that is no model stands there; choose another folder") from error
+
+
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)
+        new.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+
+
+def _read_config_json(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {_GIVE_MODEL}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); {_SAVE_AGAIN}") from error
+    version = content.pop("format_version", None) if isinstance(content, dict) else None
+    if not is_count(version) or version < 1:
+        raise ModelError(f"{path}: no format_version; {_GIVE_MODEL}")
+    if version > FORMAT_VERSION:
+        raise ModelError(f"{path}: format {version} is newer than this release reads; upgrade slide-numpy")
+    _check_entries(content.get("arrays"), path)
+    return content
+
+
+def _check_entries(entries: Any, path: Path) -> None:
+    if not isinstance(entries, dict):
+        raise ModelError(f"{path}: no table of arrays; {_SAVE_AGAIN}")
+    for name, entry in entries.items():
+        if not _NAME.fullmatch(name):
+            raise ModelError(f"{path}: {name!r} is no name of an array; {_SAVE_AGAIN}")
+        shape, dtype = (entry.get("shape"), entry.get("dtype")) if isinstance(entry, dict) else (None, None)
+        if not _is_shape(shape) or dtype not in _DTYPES:
+            raise ModelError(f"{path}: array {name} needs a shape and a dtype; {_SAVE_AGAIN}")
+
+
+def _read_array(file: BinaryIO, path: Path, shape: tuple[int, ...], dtype: str, mmap: bool) -> np.ndarray:
+    wanted = np.dtype(dtype).newbyteorder("<")
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("unknown version")
+        found_shape, fortran_order, found = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # whatever the parser of a damaged header may meet
+        raise ModelError(f"{path}: not a plain .npy file; {_SAVE_AGAIN}") from error
+    if found_shape != shape or found != wanted or fortran_order:
+        held = f"{found} of shape {found_shape}" + (" in Fortran order" if fortran_order else "")
+        raise ModelError(f"{path}: holds {held}, but config.json says {dtype} of shape {shape}; {_SAVE_AGAIN}")
+    stored, expected = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * wanted.itemsize
+    if stored != expected:
+        raise ModelError(f"{path}: holds {stored} bytes of data instead of {expected}; {_SAVE_AGAIN}")
+    if mmap and stored:
+        return np.asarray(np.memmap(file, dtype=wanted, mode="r", offset=file.tell(), shape=shape))
+    return np.fromfile(file, dtype=wanted).reshape(shape)

@@ -1,0 +1,163 @@
+"""A trained network as a folder: its settings, weights and biases, and the names of its labels."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .checkpoint import is_count, load_arrays, save_arrays
+from .config import Config
+from .errors import ConfigError, DataError, ModelError
+from .parameters import Layer, array_shapes
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a model folder holds.
+
+    Attributes
+    ----------
+    config : Config
+    n_features, n_labels : int
+    arrays : dict of str to ndarray of float32
+        ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`. The optimiser's moments are not kept.
+    facts : dict
+        JSON values about the training: steps, seconds, samples and the like.
+    label_names : list of str, length n_labels, or None
+    label_counts : ndarray of int64, shape (n_labels,), or None
+        Training samples that carry each label, for `inverse_propensity`.
+    """
+
+    config: Config
+    n_features: int
+    n_labels: int
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    label_names: list[str] | None
+    label_counts: np.ndarray | None
+
+
+def save_model(
+    folder: str | Path,
+    config: Config,
+    n_features: int,
+    n_labels: int,
+    layers: list[Layer],
+    facts: dict[str, Any],
+    label_names: list[str] | None = None,
+    label_counts: np.ndarray | None = None,
+) -> None:
+    """Write a model folder, replacing an earlier one whole. Weights of another dtype are rounded to float32.
+
+    Parameters are the attributes of `Model`; `layers` are first to last.
+
+    Raises
+    ------
+    ModelError
+        As `save_arrays`, or if a label name has a line break in it, or there are not `n_labels` names or counts.
+    """
+    arrays = {}
+    for i, layer in enumerate(layers):
+        arrays |= {f"W{i}": np.asarray(layer.W, dtype=np.float32), f"b{i}": np.asarray(layer.b, dtype=np.float32)}
+    if label_counts is not None:
+        arrays["label_counts"] = np.asarray(label_counts, dtype=np.int64)
+    description = {
+        "config": config.to_dict(),
+        "n_features": int(n_features),
+        "n_labels": int(n_labels),
+        "facts": facts,
+        "has_label_names": label_names is not None,
+    }
+    _check_shapes(arrays, config, n_features, n_labels, Path(folder))
+    texts = {} if label_names is None else {"labels.txt": _join_names(label_names, n_labels)}
+    save_arrays(folder, description, arrays, texts)
+
+
+def load_model(folder: str | Path, mmap: bool = False) -> Model:
+    """Read a model folder.
+
+    Parameters
+    ----------
+    folder : path
+    mmap : bool
+        Map the weights into memory, read-only, instead of reading them.
+
+    Raises
+    ------
+    ModelError
+        If anything is missing, malformed, or does not fit the rest. The message names the file.
+    """
+    folder = Path(folder)
+    description, arrays = load_arrays(folder, mmap)
+    path = folder / "config.json"
+    n_features, n_labels, facts = (description.get(key) for key in ("n_features", "n_labels", "facts"))
+    settings, has_names = description.get("config"), description.get("has_label_names")
+    kinds_fit = isinstance(settings, dict) and isinstance(facts, dict) and isinstance(has_names, bool)
+    if not (kinds_fit and is_count(n_features) and is_count(n_labels)):
+        raise ModelError(f"{path}: does not describe a model; give the model folder that training wrote")
+    try:
+        config = Config.from_dict(settings)
+    except ConfigError as error:
+        raise ModelError(f"{path}: {error}") from error
+    _check_shapes(arrays, config, n_features, n_labels, path)
+    try:
+        label_names = read_label_names(folder / "labels.txt", n_labels) if has_names else None
+    except DataError as error:
+        raise ModelError(f"{error}; save the model again, or copy the whole folder again") from error
+    label_counts = arrays.pop("label_counts", None)
+    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts)
+
+
+def read_label_names(path: str | Path, n_labels: int) -> list[str]:
+    """Read the names of labels from a UTF-8 text file, one a line, in the order of the ids.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or decoded, or has not `n_labels` lines. The message names the file and line.
+    """
+    try:
+        raw = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", str(path)) from error
+    try:
+        lines = raw.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError("not UTF-8 text; convert the file to UTF-8", str(path), line) from error
+    if lines[-1] == "":
+        lines.pop()
+    if len(lines) != n_labels:
+        line = min(len(lines), n_labels) + 1
+        raise DataError(f"{len(lines)} names, but there are {n_labels} labels; write one a line", str(path), line)
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], config: Config, n_features: int, n_labels: int, path: Path) -> None:
+    shapes = array_shapes(config, n_features, n_labels)
+    wanted = {name: (shape, "float32") for name, shape in shapes.items() if "_" not in name}  # W and b, no moments
+    if "label_counts" in arrays:
+        wanted["label_counts"] = ((n_labels,), "int64")
+    found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            held, needed = _in_words(found.get(name)), _in_words(wanted.get(name))
+            raise ModelError(f"{path}: array {name}: there is {held}, but the settings ask for {needed}")
+
+
+def _in_words(entry: tuple[tuple[int, ...], str] | None) -> str:
+    return "nothing" if entry is None else f"{entry[1]} of shape {entry[0]}"
+
+
+def _join_names(names: list[str], n_labels: int) -> str:
+    if len(names) != n_labels:
+        raise ModelError(f"{len(names)} label names, but the model has {n_labels} labels")
+    for i, name in enumerate(names):
+        if re.search("[\n\r\ud800-\udfff]", name):
+            raise ModelError(f"label {i}: a name cannot hold a line break or half a surrogate pair: {name!r}")
+    return "".join(name + "\n" for name in names)

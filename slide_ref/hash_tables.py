@@ -1,0 +1,90 @@
+"""Hash tables over the neurons of a layer (paper, section 3.2 and appendix A).
+
+Each of the L tables maps an address to a bucket, a list of at most ``bucket_size`` neurons. Neurons with similar
+weight vectors tend to share buckets; a query with an input vector finds the neurons it would excite most.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .common.config import LshConfig
+from .common.rng import Purpose, permutation
+from .hashing import addresses_of
+
+
+class HashTables:
+    """L tables of bounded buckets.
+
+    Parameters
+    ----------
+    L : int
+        Number of tables.
+    bucket_size : int
+        Most neurons a bucket holds.
+    """
+
+    def __init__(self, L: int, bucket_size: int):
+        self.bucket_size = bucket_size
+        self.tables: list[dict[int, list[int]]] = [{} for _ in range(L)]
+
+    def insert(self, neuron: int, addresses: np.ndarray) -> None:
+        """Put a neuron into its bucket of every table; a full bucket first drops its oldest. Implements S7.
+
+        Parameters
+        ----------
+        neuron : int
+        addresses : ndarray of int64, shape (L,)
+        """
+        for table, address in zip(self.tables, addresses, strict=True):
+            bucket = table.setdefault(int(address), [])
+            if len(bucket) == self.bucket_size:
+                bucket.pop(0)
+            bucket.append(neuron)
+
+    def query(self, addresses: np.ndarray) -> list[np.ndarray]:
+        """The bucket at one address a table.
+
+        Returns
+        -------
+        list of L ndarrays of int64
+            Members in the order of their insertion.
+        """
+        buckets = (table.get(int(address), []) for table, address in zip(self.tables, addresses, strict=True))
+        return [np.array(bucket, dtype=np.int64) for bucket in buckets]
+
+    def occupancy(self) -> dict[str, float]:
+        """How full the tables are.
+
+        Returns
+        -------
+        dict
+            ``entries``: neurons held, summed over tables; ``buckets``: buckets that are not empty, likewise;
+            ``fullest``: members of the fullest bucket.
+        """
+        sizes = [len(bucket) for table in self.tables for bucket in table.values()]
+        return {"entries": sum(sizes), "buckets": len(sizes), "fullest": max(sizes, default=0)}
+
+
+def build_tables(
+    W: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int
+) -> HashTables:
+    """Hash all neurons of a layer into new tables. Implements S6.
+
+    The order of insertion is a new permutation for each rebuild, the same for all tables.
+
+    Parameters
+    ----------
+    W : ndarray of float, shape (n_neurons, n_inputs)
+        Weight vectors; biases are not hashed.
+    constants : ndarray
+        From `slide_ref.hashing.hash_constants`.
+    lsh : LshConfig
+    seed, layer, rebuild : int
+        Words of the keys; `rebuild` is 0 for the tables built before the first step.
+    """
+    tables = HashTables(lsh.L, lsh.bucket_size)
+    addresses = addresses_of(W, constants, lsh, seed, layer)
+    for neuron in permutation(seed, Purpose.INSERTION, layer, rebuild, n=len(W)):
+        tables.insert(int(neuron), addresses[neuron])
+    return tables

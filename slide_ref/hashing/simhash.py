@@ -1,0 +1,32 @@
+"""SimHash: one bit a projection, the side of a hyperplane on which a vector lies (paper, section 3.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def simhash_codes(vectors: np.ndarray, constants: np.ndarray, K: int, L: int) -> np.ndarray:
+    """Codes of vectors in every table. Implements S5.
+
+    Parameters
+    ----------
+    vectors : ndarray of float, shape (n, d)
+    constants : ndarray of int8, shape (L * K, d)
+        From `slide_ref.common.hash_constants.simhash_constants`.
+    K, L : int
+        Bits a code, tables.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, L)
+        Bit 1 where the projection is above 0; the first bit is the most significant.
+    """
+    signs = constants.astype(vectors.dtype)
+    codes = np.zeros((len(vectors), L), dtype=np.uint64)
+    for i, vector in enumerate(vectors):
+        for table in range(L):
+            code = 0
+            for projection in signs[table * K : (table + 1) * K] @ vector:
+                code = 2 * code + int(projection > 0)
+            codes[i, table] = code
+    return codes

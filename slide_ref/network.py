@@ -1,0 +1,158 @@
+"""Forward and backward over active neurons (paper, sections 3.1 and 4.2).
+
+An activation is a sparse vector: the ids of the neurons that were computed and their values. Whatever is not in it
+counts as zero, sends nothing forward and receives no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .common.parameters import Layer
+from .common.sparse_rows import SparseRows
+
+
+class Activation(NamedTuple):
+    """One sample's values at the active neurons of a layer; `ids` ascending."""
+
+    ids: np.ndarray
+    values: np.ndarray
+
+
+class RowGradient(NamedTuple):
+    """Gradient of the loss for the touched rows of one layer (S11).
+
+    Attributes
+    ----------
+    ids : ndarray of int64, shape (n_rows,)
+        Ascending. First layer: features stored in the micro-batch; other layers: neurons in an active set.
+    W : ndarray, shape (n_rows, n_columns)
+    b : ndarray
+        First layer: shape (n_neurons,), all of them; other layers: shape (n_rows,).
+    """
+
+    ids: np.ndarray
+    W: np.ndarray
+    b: np.ndarray
+
+
+Trace = list[list[Activation]]
+Choose = Callable[[int, list[Activation]], list[np.ndarray]]
+
+
+def forward(layers: list[Layer], features: SparseRows, choose: Choose) -> Trace:
+    """Evaluate the active neurons of every layer.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    features : SparseRows, shape (n_samples, n_features)
+    choose : callable
+        ``choose(l, inputs)`` gives the active set of each sample in layer l >= 1, from the activations of the
+        layer before. The first layer is always computed in full.
+
+    Returns
+    -------
+    list over layers of lists over samples of Activation
+        Item 0 holds the features themselves, item l + 1 what layer l made of item l. Hidden layers are rectified
+        (ReLU); the values of the last layer are logits.
+    """
+    dtype = layers[0].W.dtype
+    trace: Trace = [[]]
+    for i in range(features.n_rows):
+        ids, values = features.row(i)
+        trace[0].append(Activation(ids.astype(np.int64), values.astype(dtype)))
+    for l, layer in enumerate(layers):
+        everyone = np.arange(len(layer.b))
+        active = [everyone] * features.n_rows if l == 0 else choose(l, trace[l])
+        outputs = []
+        for inputs, ids in zip(trace[l], active, strict=True):
+            if l == 0:
+                z = inputs.values @ layer.W[inputs.ids] + layer.b
+            else:
+                z = layer.W[ids][:, inputs.ids] @ inputs.values + layer.b[ids]
+            is_output = l == len(layers) - 1
+            outputs.append(Activation(ids, z if is_output else np.maximum(z, 0)))
+        trace.append(outputs)
+    return trace
+
+
+def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Cross-entropy of the softmax over the active set. Implements S10.
+
+    Parameters
+    ----------
+    logits : Activation
+        Its ids contain all of `labels`.
+    labels : ndarray of int, at least one
+        True labels; each has the target 1/len(labels).
+
+    Returns
+    -------
+    loss : float
+    gradient : ndarray, of the shape of the logits
+    """
+    shifted = logits.values - logits.values.max()
+    exponentials = np.exp(shifted)
+    total = exponentials.sum()
+    at_labels = np.searchsorted(logits.ids, labels)
+    loss = float(np.log(total)) - float(np.mean(shifted[at_labels], dtype=np.float64))
+    gradient = exponentials / total
+    gradient[at_labels] -= gradient.dtype.type(1 / len(labels))
+    return loss, gradient
+
+
+def backward(layers: list[Layer], trace: Trace, labels: SparseRows) -> tuple[float, list[RowGradient]]:
+    """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    trace : list
+        From `forward`.
+    labels : SparseRows, shape (n_samples, n_labels)
+        No row is empty.
+
+    Returns
+    -------
+    loss : float
+        Mean over the rows, summed in float64.
+    gradients : list of RowGradient, one a layer
+    """
+    n = labels.n_rows
+    loss = 0.0
+    deltas = []
+    for i in range(n):
+        row_loss, delta = softmax_loss(trace[-1][i], labels.row(i)[0])
+        loss += row_loss
+        deltas.append(delta / delta.dtype.type(n))
+    gradients = []
+    for l in reversed(range(len(layers))):
+        gradients.append(_gradient_of_layer(layers[l], trace[l], trace[l + 1], deltas, is_first=l == 0))
+        if l > 0:
+            deltas = [
+                (delta @ layers[l].W[out.ids][:, inputs.ids]) * (inputs.values > 0)
+                for delta, out, inputs in zip(deltas, trace[l + 1], trace[l], strict=True)
+            ]
+    return loss / n, gradients[::-1]
+
+
+def _gradient_of_layer(
+    layer: Layer, inputs: list[Activation], outputs: list[Activation], deltas: list[np.ndarray], is_first: bool
+) -> RowGradient:
+    """Sum the outer products of errors and inputs over the samples, for the touched rows."""
+    rows = np.unique(np.concatenate([a.ids for a in (inputs if is_first else outputs)]))
+    W = np.zeros((len(rows), layer.W.shape[1]), dtype=layer.W.dtype)
+    b = np.zeros(len(layer.b) if is_first else len(rows), dtype=layer.b.dtype)
+    for source, out, delta in zip(inputs, outputs, deltas, strict=True):
+        if is_first:
+            W[np.searchsorted(rows, source.ids)] += np.outer(source.values, delta)
+            b += delta
+        else:
+            at = np.searchsorted(rows, out.ids)
+            W[np.ix_(at, source.ids)] += np.outer(delta, source.values)
+            b[at] += delta
+    return RowGradient(rows, W, b)

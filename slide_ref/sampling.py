@@ -1,0 +1,133 @@
+"""Which neurons are computed for a sample: retrieval from the tables, labels, union and padding.
+
+Paper, section 4.1 (sampling strategies) and section 3.1 (labels are always active).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .common.config import LshConfig
+from .common.rng import Purpose, draw, mix
+
+DRAWS_AT_ONCE = 64
+
+
+def vanilla(
+    buckets: list[np.ndarray], budget: int, seed: int, layer: int, epoch: int, sample: int
+) -> np.ndarray:
+    """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
+
+    The bucket in which the budget would be passed is read cyclically from a random place.
+
+    Parameters
+    ----------
+    buckets : list of L ndarrays of int64
+        The sample's bucket in each table.
+    budget : int
+        β; 0 means no limit.
+    seed, layer, epoch, sample : int
+        Words of the keys.
+
+    Returns
+    -------
+    ndarray of int64
+        Distinct ids in the order in which they were found; exactly `budget` if there are as many.
+    """
+    found: list[int] = []
+    held: set[int] = set()
+    order = np.argsort(mix(seed, Purpose.TABLE_ORDER, layer, epoch, sample, np.arange(len(buckets))))
+    for table in order:
+        bucket = buckets[table]
+        new = sum(int(neuron) not in held for neuron in bucket)
+        if budget and len(found) + new > budget:
+            start = draw(mix(seed, Purpose.BUCKET_START, layer, epoch, sample, int(table)), len(bucket))
+            bucket = np.roll(bucket, -int(start))
+        for neuron in bucket:
+            if budget and len(found) == budget:
+                return np.array(found, dtype=np.int64)
+            if int(neuron) not in held:
+                held.add(int(neuron))
+                found.append(int(neuron))
+    return np.array(found, dtype=np.int64)
+
+
+def _uniform_ids(n: int, seed: int, purpose: Purpose, *key: int) -> Iterator[int]:
+    """Endless keyed draws in [0, n); draw number a has the key (seed, purpose, *key, a)."""
+    first = 0
+    while True:
+        for neuron in draw(mix(seed, purpose, *key, np.arange(first, first + DRAWS_AT_ONCE)), n):
+            yield int(neuron)
+        first += DRAWS_AT_ONCE
+
+
+def pad(ids: np.ndarray, size: int, n: int, seed: int, purpose: Purpose, *key: int) -> np.ndarray:
+    """Fill a set up to min(size, n) with uniform draws, skipping neurons it holds. Implements S9.
+
+    Parameters
+    ----------
+    ids : ndarray of int64
+        Distinct ids, at most n.
+    size, n : int
+        Wanted size; number of neurons.
+    seed, purpose, *key : int
+        Words of the keys of the draws.
+
+    Returns
+    -------
+    ndarray of int64
+        Ascending.
+    """
+    if size >= n:
+        return np.arange(n, dtype=np.int64)
+    held = {int(neuron) for neuron in ids}
+    draws = _uniform_ids(n, seed, purpose, *key)
+    while len(held) < size:
+        held.add(next(draws))
+    return np.array(sorted(held), dtype=np.int64)
+
+
+def active_sets(
+    retrieved: list[np.ndarray],
+    labels: list[np.ndarray],
+    lsh: LshConfig,
+    scope: str,
+    n: int,
+    seed: int,
+    layer: int,
+    epoch: int,
+    samples: np.ndarray,
+    step: int,
+) -> list[np.ndarray]:
+    """Add the true labels, unite over the micro-batch if the scope says so, and pad. Implements S9.
+
+    Parameters
+    ----------
+    retrieved, labels : list of ndarrays of int
+        What the tables returned and the true labels, one array a sample.
+    lsh : LshConfig
+    scope : str
+        ``"sample"`` or ``"batch"``.
+    n : int
+        Neurons of the layer.
+    seed, layer, epoch, step : int
+        Words of the keys.
+    samples : ndarray of int64
+        Sample indices, words of the keys in scope ``"sample"``.
+
+    Returns
+    -------
+    list of ndarrays of int64
+        One active set a sample, ascending and without duplicates; in scope ``"batch"`` all are the same.
+    """
+    sets = [np.union1d(found, own).astype(np.int64) for found, own in zip(retrieved, labels, strict=True)]
+    if scope == "batch":
+        union = np.unique(np.concatenate(sets))
+        union = pad(union, lsh.min_active, n, seed, Purpose.PAD_BATCH, layer, step)
+        return [union] * len(sets)
+    return [
+        pad(ids, lsh.min_active, n, seed, Purpose.PAD_SAMPLE, layer, epoch, int(sample))
+        for ids, sample in zip(sets, samples, strict=True)
+    ]

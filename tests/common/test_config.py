@@ -1,0 +1,125 @@
+"""Settings are checked when they are made, and travel through plain dictionaries unchanged."""
+
+import dataclasses
+import json
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slide_ref.common.config import SCOPES, Config, LshConfig
+from slide_ref.common.errors import ConfigError
+
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "hidden": st.lists(st.integers(1, 512), min_size=1, max_size=3),
+        "scope": st.sampled_from(SCOPES),
+        "micro_batch": st.integers(1, 4096),
+        "learning_rate": st.floats(1e-6, 1),
+        "beta1": st.floats(0, 1, exclude_max=True),
+        "rebuild_growth": st.floats(0, 10),
+        "seed": st.integers(0, 2**63 - 1),
+        "lsh": st.fixed_dictionaries({}, optional={"K": st.integers(1, 64), "L": st.integers(0, 100)}),
+    },
+)
+
+
+def test_defaults_are_those_of_the_documentation():
+    config = Config()
+    assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 2e-3)
+    lsh = config.lsh
+    assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 1000, 50)
+
+
+@given(SETTINGS)
+def test_plain_values_round_trip(settings):
+    config = Config.from_dict(settings)
+    assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert all(config.to_dict()[key] == value for key, value in settings.items() if key != "lsh")
+    assert all(config.to_dict()["lsh"][key] == value for key, value in settings.get("lsh", {}).items())
+    hash(config)
+
+
+def test_settings_read_from_toml():
+    config = Config.from_dict(tomllib.loads("hidden = [64, 32]\nmicro_batch = 16\n[lsh]\nK = 4\n"))
+    assert config == Config(hidden=(64, 32), micro_batch=16, lsh=LshConfig(K=4))
+
+
+def test_a_config_is_immutable_and_replace_makes_another():
+    config = Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1
+    changed = config.replace(seed=3, lsh={"K": 6})
+    assert (changed.seed, changed.lsh.K, changed.lsh.L) == (3, 6, config.lsh.L)
+    assert config == Config()
+
+
+def test_from_dict_leaves_its_argument_alone():
+    settings = {"lsh": {"K": 3}, "hidden": [8]}
+    Config.from_dict(settings)
+    assert settings == {"lsh": {"K": 3}, "hidden": [8]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"micro_batch": 0}, "micro_batch is 0"),
+        ({"micro_batch": 2.0}, "micro_batch is 2.0; it must be a whole number"),
+        ({"micro_batch": True}, "micro_batch is True"),
+        ({"micro_batch": "8"}, "micro_batch is '8'"),
+        ({"micro_batch": None}, "micro_batch is None"),
+        ({"epochs": -1}, "epochs is -1"),
+        ({"rebuild_gap": 0}, "rebuild_gap is 0"),
+        ({"rebuild_growth": -0.1}, "rebuild_growth is -0.1"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf"),
+        ({"learning_rate": False}, "learning_rate is False"),
+        ({"epsilon": -1e-8}, "epsilon is -1e-08"),
+        ({"beta1": 1.0}, "beta1 is 1.0"),
+        ({"beta2": -0.5}, "beta2 is -0.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"hidden": []}, r"hidden is \(\)"),
+        ({"hidden": [0]}, r"hidden is \(0,\)"),
+        ({"hidden": [8.0]}, r"hidden is \(8.0,\)"),
+        ({"hidden": [True]}, r"hidden is \(True,\)"),
+        ({"hidden": 128}, "hidden is 128; it must be a list"),
+        ({"hidden": "128"}, "hidden is '128'"),
+        ({"scope": "worker"}, "scope is 'worker'; it must be one of batch, sample"),
+        ({"scope": []}, r"scope is \[\]"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+        ({"lsh": 3}, "lsh is 3"),
+        ({"lsh": {"K": 0}}, "lsh.K is 0"),
+        ({"lsh": {"K": 65}}, "lsh.K is 65"),
+        ({"lsh": {"L": -1}}, "lsh.L is -1"),
+        ({"lsh": {"bucket_size": 0}}, "lsh.bucket_size is 0"),
+        ({"lsh": {"bucket_bits": 25}}, "lsh.bucket_bits is 25"),
+        ({"lsh": {"budget": -1}}, "lsh.budget is -1"),
+        ({"lsh": {"min_active": -1}}, "lsh.min_active is -1"),
+        ({"lsh": {"family": "md5"}}, "lsh.family is 'md5'; it must be one of simhash"),
+        ({"lsh": {"policy": "lifo"}}, "lsh.policy is 'lifo'"),
+        ({"lsh": {"strategy": "all"}}, "lsh.strategy is 'all'"),
+        ({"lsh": {"k": 3}}, "unknown setting lsh.k; known are lsh.family, lsh.K"),
+        ({"microbatch": 3}, "unknown setting microbatch; known are hidden, scope, micro_batch"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(settings, named):
+    with pytest.raises(ConfigError, match="^" + named) as caught:
+        Config.from_dict(settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_ends_of_the_ranges_are_accepted():
+    Config(seed=2**63 - 1, rebuild_growth=0, beta1=0, learning_rate=1, micro_batch=1, epochs=1)
+    LshConfig(K=64, L=0, bucket_bits=24, bucket_size=1, min_active=0)
+
+
+@pytest.mark.parametrize(
+    ("K", "bucket_bits", "address_bits"), [(14, 0, 14), (20, 0, 16), (20, 18, 18), (4, 8, 4), (64, 24, 24), (9, 9, 9)]
+)
+def test_s4_buckets_of_a_table(K, bucket_bits, address_bits):
+    assert LshConfig(K=K, bucket_bits=bucket_bits).address_bits == address_bits

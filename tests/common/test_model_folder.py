@@ -1,0 +1,201 @@
+"""Model folders: what a trained network needs is kept, and a folder that does not fit together is refused."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slide_ref.common.checkpoint import load_arrays, save_arrays
+from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.errors import DataError, ModelError
+from slide_ref.common.model_folder import load_model, read_label_names, save_model
+from slide_ref.common.parameters import array_shapes, initialise, layers_of
+
+CONFIG = Config(hidden=(4,), seed=7, lsh=LshConfig(K=3))
+N_FEATURES, N_LABELS = 6, 3
+NAMES = ["for", "été", ""]
+FACTS = {"steps": 12, "seconds": 1.5, "n_train_samples": 9, "note": None}
+
+
+def layers_for(config=CONFIG, dtype=np.float32):
+    shapes = array_shapes(config, N_FEATURES, N_LABELS)
+    layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
+    initialise(layers, 0)
+    return layers
+
+
+@pytest.fixture
+def folder(tmp_path):
+    counts = np.array([4, 0, 5])
+    save_model(tmp_path / "model", CONFIG, N_FEATURES, N_LABELS, layers_for(), FACTS, NAMES, counts)
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_everything_comes_back(folder, mmap):
+    model = load_model(folder, mmap)
+    assert (model.config, model.n_features, model.n_labels) == (CONFIG, N_FEATURES, N_LABELS)
+    assert model.facts == FACTS and model.label_names == NAMES
+    assert model.label_counts.dtype == np.int64 and model.label_counts.tolist() == [4, 0, 5]
+    layers = layers_for()
+    assert model.arrays.keys() == {"W0", "b0", "W1", "b1"}
+    for name, wanted in {"W0": layers[0].W, "b0": layers[0].b, "W1": layers[1].W, "b1": layers[1].b}.items():
+        assert model.arrays[name].dtype == np.float32 and np.array_equal(model.arrays[name], wanted)
+        assert model.arrays[name].flags.writeable is not mmap
+
+
+def test_names_and_counts_may_be_left_out_and_moments_are(tmp_path):
+    save_model(tmp_path / "model", CONFIG, N_FEATURES, N_LABELS, layers_for(dtype=np.float64), {})
+    model = load_model(tmp_path / "model")
+    assert model.label_names is None and model.label_counts is None and model.facts == {}
+    assert {array.dtype.name for array in model.arrays.values()} == {"float32"}
+    files = {"config.json", "W0.npy", "b0.npy", "W1.npy", "b1.npy"}
+    assert set(os.listdir(tmp_path / "model")) == files
+
+
+def test_several_hidden_layers(tmp_path):
+    config = CONFIG.replace(hidden=[5, 4])
+    save_model(tmp_path / "model", config, N_FEATURES, N_LABELS, layers_for(config), {})
+    arrays = load_model(tmp_path / "model").arrays
+    assert (arrays["W0"].shape, arrays["W1"].shape, arrays["W2"].shape) == ((6, 5), (4, 5), (3, 4))
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
+    counts = np.array([4, 0, 5], dtype=np.int32)
+    save_model(tmp_path / "again", CONFIG, N_FEATURES, N_LABELS, layers_for(), FACTS, NAMES, counts)
+    assert set(os.listdir(folder)) == set(os.listdir(tmp_path / "again"))
+    assert all(path.read_bytes() == (tmp_path / "again" / path.name).read_bytes() for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"label_names": ["a", "b"]}, "2 label names, but the model has 3 labels"),
+        ({"label_names": ["a", "b\nc", "d"]}, "label 1: a name cannot hold a line break"),
+        ({"label_names": ["a", "b", "c\r"]}, "label 2: a name cannot hold a line break"),
+        ({"label_names": ["a", "b", "\udc80"]}, "label 2: a name cannot hold .* half a surrogate pair"),
+        ({"label_counts": np.zeros(2)}, r"label_counts: there is int64 of shape \(2,\), but .* int64 of shape \(3,\)"),
+        ({"n_labels": 4}, r"array W1: there is float32 of shape \(3, 4\), but .* float32 of shape \(4, 4\)"),
+        ({"layers": layers_for()[:1]}, "array W1: there is nothing"),
+    ],
+)
+def test_what_does_not_fit_is_not_saved(tmp_path, changed, wanted):
+    model = {"config": CONFIG, "n_features": N_FEATURES, "n_labels": N_LABELS, "layers": layers_for(), "facts": {}}
+    with pytest.raises(ModelError, match=wanted):
+        save_model(tmp_path / "model", **(model | changed))
+    assert os.listdir(tmp_path) == []
+
+
+def refused(folder, file, wanted):
+    with pytest.raises(ModelError) as caught:
+        load_model(folder)
+    message = str(caught.value)
+    assert message.startswith(str(folder / file)) and wanted in message and "\n" not in message
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
+
+
+@pytest.mark.parametrize("changes", [
+    {"n_features": "6"}, {"n_features": -1}, {"n_labels": True}, {"n_labels": ...}, {"config": []}, {"config": ...},
+    {"facts": 3}, {"facts": ...}, {"has_label_names": 1}, {"has_label_names": ...},
+])  # fmt: skip
+def test_a_description_of_something_else(folder, changes):
+    edit_config(folder, **changes)
+    refused(folder, "config.json", "does not describe a model")
+
+
+@pytest.mark.parametrize(
+    ("settings_found", "wanted"),
+    [
+        ({"hidden": [4], "colour": 3}, "unknown setting colour"),
+        ({"hidden": "many"}, "hidden is 'many'"),
+        ({"hidden": [4], "lsh": {"K": 99}}, "lsh.K is 99"),
+    ],
+)
+def test_settings_that_are_none(folder, settings_found, wanted):
+    edit_config(folder, config=settings_found)
+    refused(folder, "config.json", wanted)
+
+
+def test_shapes_must_fit_the_settings(folder):
+    edit_config(folder, n_features=10**15)
+    refused(folder, "config.json", "array W0: there is float32 of shape (6, 4), but the settings ask for")
+
+
+def test_arrays_that_no_setting_asks_for(tmp_path, folder):
+    description, arrays = load_arrays(folder)
+    del arrays["b1"]
+    save_arrays(tmp_path / "less", description, arrays)
+    refused(tmp_path / "less", "config.json", "array b1: there is nothing, but the settings ask for float32")
+    save_arrays(tmp_path / "more", description, arrays | {"b1": np.zeros(3, np.float32), "W2": np.zeros(1)})
+    refused(tmp_path / "more", "config.json", "array W2: there is float64 of shape (1,), but the settings ask for")
+
+
+def test_an_array_file_that_is_missing_or_mis_shaped(folder):
+    np.save(folder / "W1.npy", np.zeros((2, 4), np.float32))
+    refused(folder, "W1.npy", "holds float32 of shape (2, 4)")
+    (folder / "W1.npy").unlink()
+    refused(folder, "W1.npy", "No such file")
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        (None, "No such file"),
+        (b"a\nb\n", "line 3: 2 names, but there are 3 labels"),
+        (b"a\n\xff\nc\n", "line 2: not UTF-8"),
+    ],
+)
+def test_label_names_that_are_missing_or_damaged(folder, raw, wanted):
+    (folder / "labels.txt").unlink()
+    if raw is not None:
+        (folder / "labels.txt").write_bytes(raw)
+    refused(folder, "labels.txt", wanted)
+
+
+NAME = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\n\r\ufeff"))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAME, max_size=6), end=st.sampled_from(["\n", "\r\n"]), mark=st.sampled_from(["", "\ufeff"]))
+def test_label_names_are_read_line_by_line(tmp_path, names, end, mark):
+    path = tmp_path / "labels.txt"
+    path.write_bytes((mark + "".join(name + end for name in names)).encode())
+    assert read_label_names(path, len(names)) == names
+
+
+def test_the_last_name_needs_no_line_end(tmp_path):
+    (tmp_path / "labels.txt").write_bytes(b"a\nb")
+    assert read_label_names(tmp_path / "labels.txt", 2) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "line", "wanted"),
+    [
+        (b"", 1, "0 names, but there are 2 labels"),
+        (b"a\n", 2, "1 names, but there are 2 labels"),
+        (b"a\nb\nc\n", 3, "3 names, but there are 2 labels"),
+        (b"a\nb\n\n", 3, "3 names"),
+        (b"\xef\xbb\xbfa\n\xe9t\xe9", 2, "not UTF-8 text"),
+        (b"\xff\xfea\0\n\0", 1, "not UTF-8 text"),
+    ],
+)
+def test_label_names_that_do_not_fit(tmp_path, raw, line, wanted):
+    path = tmp_path / "labels.txt"
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=wanted) as caught:
+        read_label_names(path, 2)
+    assert (caught.value.path, caught.value.line) == (str(path), line)
+    assert str(caught.value).startswith(f"{path}, line {line}: ")
+
+
+def test_label_names_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match="none.txt: cannot be read"):
+        read_label_names(tmp_path / "none.txt", 2)
