@@ -6,6 +6,7 @@ tokens around it, its label is the identifier itself.
 
 from __future__ import annotations
 
+import hashlib
 import keyword
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from slide_ref.common.errors import DataError
-from slide_ref.common.rng import Purpose, draw, mix, permutation, text_word
+from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 TOKEN = re.compile(r"[A-Za-z_]\w+|\S")
@@ -56,7 +57,7 @@ class DemoTask:
     counts: dict[str, int]
 
 
-def build_task(stdlib: Path | None = None, seed: int = 0) -> DemoTask:
+def build_task(stdlib: Path | None = None) -> DemoTask:
     """Read a library's source files and make samples of them.
 
     Tokens are identifiers of two or more characters and single other characters. The vocabulary holds the tokens seen
@@ -67,8 +68,6 @@ def build_task(stdlib: Path | None = None, seed: int = 0) -> DemoTask:
     ----------
     stdlib : Path, optional
         Folder of the library; the running interpreter's standard library unless given.
-    seed : int
-        Key of the choice of held-out files, about a tenth and at least one.
 
     Returns
     -------
@@ -84,7 +83,7 @@ def build_task(stdlib: Path | None = None, seed: int = 0) -> DemoTask:
     if not found:
         raise DataError("no Python source files found; use an interpreter that ships its library", str(folder))
     texts = {name: text for name in found if (text := _read(folder / name)) is not None}
-    held_out = _choose_held_out(list(texts), seed)
+    held_out = _choose_held_out(list(texts))
     train_tokens, test_tokens, words, n_vocabulary = _tokenise(
         [text for name, text in texts.items() if name not in held_out], [texts[name] for name in held_out]
     )
@@ -121,13 +120,15 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _choose_held_out(names: list[str], seed: int) -> list[str]:
-    words = np.array([text_word(name) for name in names], dtype=np.uint64)
-    keys = mix(seed, Purpose.HOLD_OUT, words)
-    chosen = draw(keys, 10) == 0
-    if len(keys):
-        chosen[np.argmin(keys)] = True
-    return [name for name, yes in zip(names, chosen, strict=True) if yes]
+def _choose_held_out(names: list[str]) -> list[str]:
+    """About a tenth of the files, at least one: those whose path has a SHA-1 digest that begins with a byte below 26.
+
+    The choice depends on the path alone, so that the same split can be made with any tool, and stays the same
+    whatever the seed of the training.
+    """
+    paths = {name: name.encode("utf-8", "surrogateescape") for name in names}
+    digests = {name: hashlib.sha1(path, usedforsecurity=False).digest() for name, path in paths.items()}
+    return [name for name in names if digests[name][0] < 26] or sorted(names, key=digests.get)[:1]
 
 
 def _is_name(word: str) -> bool:

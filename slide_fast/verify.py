@@ -70,7 +70,8 @@ def check_floats(
     wrong = ~(errors <= bound)  # so that NaN is wrong
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise Disagreement(f"{stage}: at {at} the fast path has {fast[at]!r}, the reference {ref64[at]!r} ± {bound:.3g}")
+        sides = f"the fast path has {fast[at]!r}, the reference {ref64[at]!r}"
+        raise Disagreement(f"{stage}: at {at} {sides} ± {bound:.3g}")
     report.add(stage, fast.size, float(errors.max() / bound) if bound else 0.0)
 
 
@@ -100,7 +101,13 @@ def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.nd
 
 
 def check_addresses(
-    report: Report, stage: str, fast: np.ndarray, reference: np.ndarray, vectors: np.ndarray, constants: np.ndarray
+    report: Report,
+    stage: str,
+    fast: np.ndarray,
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    constants: np.ndarray,
+    K: int,
 ) -> None:
     """Raise Disagreement unless the vectors have the same address in every table, or rounding decides a bit.
 
@@ -110,8 +117,10 @@ def check_addresses(
     vectors : ndarray of float32, shape (n, d)
         What was hashed.
     constants : ndarray of int8, shape (L * K, d)
+    K : int
+        Bits a code.
     """
-    undecided = within_rounding_of_zero(vectors, constants).reshape(*reference.shape, -1).any(axis=2)
+    undecided = within_rounding_of_zero(vectors, constants).reshape(*reference.shape, K).any(axis=2)
     check_equal(report, stage, np.where(undecided, reference, fast), reference)
 
 
@@ -186,7 +195,7 @@ class Lockstep:
         theirs = ref.hashing.addresses_of(W, self.reference.constants, lsh, config.seed, self.last)
         ours = np.empty((lsh.L, len(W)), dtype=np.int64)
         hash_tables.hash_rows(W, constants, lsh, config.seed, self.last, ours)
-        check_addresses(self.report, "addresses of neurons", ours.T, theirs, W, self.reference.constants)
+        check_addresses(self.report, "addresses of neurons", ours.T, theirs, W, self.reference.constants, lsh.K)
         self.tables = hash_tables.tables_from_addresses(theirs.T, lsh, config.seed, self.last, number)
         check_buckets(self.report, self.tables, self.reference.tables)
 
@@ -195,11 +204,15 @@ class Lockstep:
         if not len(batch.samples):
             return
         layers, features, labels = self.reference.layers, *batch.data
-        hidden = ref.network.forward(layers, features, self._all_neurons)[-2]
+
+        def choose_hidden(l: int, inputs: list) -> list[np.ndarray]:
+            return [np.arange(0 if l == self.last else len(layers[l].b))] * len(inputs)
+
+        hidden = ref.network.forward(layers, features, choose_hidden)[-2]
         active, sets = self.active_sets(hidden, batch)
 
         def choose(l: int, inputs: list) -> list[np.ndarray]:
-            return sets if l == self.last else self._all_neurons(l, inputs)
+            return sets if l == self.last else choose_hidden(l, inputs)
 
         trace, trace64, sizes = (
             ref.network.forward(*side, choose)
@@ -214,9 +227,6 @@ class Lockstep:
         gradients = self._check_gradients(passes, trace, labels)
         self._check_update(gradients, batch.step)
 
-    def _all_neurons(self, l: int, inputs: list) -> list[np.ndarray]:
-        return [np.arange(len(self.reference.layers[l].b))] * len(inputs)
-
     def active_sets(
         self, hidden: list[ref.network.Activation], batch: ref.training.MicroBatch
     ) -> tuple[Active | None, list[np.ndarray]]:
@@ -229,7 +239,7 @@ class Lockstep:
         vectors, constants = np.array([activation.values for activation in hidden]), self.reference.constants
         theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, self.last)
         ours = hashing.addresses_of(vectors, constants.astype(np.float32), lsh, seed, self.last)
-        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants)
+        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh.K)
         found = sampling.vanilla(self.tables, theirs, lsh.budget, seed, self.last, batch.epoch, batch.samples)
         fast = sampling.active_sets(
             self.scratch, found, batch.data.labels, lsh, config.scope, n, seed, self.last, batch.epoch,
@@ -290,8 +300,8 @@ def check_buckets(report: Report, fast: hash_tables.HashTables, reference: ref.h
     for table, buckets in enumerate(reference.tables):
         sizes = np.array([len(buckets.get(address, ())) for address in addresses.tolist()])
         members = [neuron for address in sorted(buckets) for neuron in buckets[address]]
-        places = sampling.concatenate_slices(starts[:, table], lengths[:, table])
         check_equal(report, f"bucket sizes of table {table}", lengths[:, table], sizes)
-        check_equal(report, f"buckets of table {table}", fast.ids.reshape(-1)[places], np.array(members, dtype=np.int32))
+        found = fast.ids.reshape(-1)[sampling.concatenate_slices(starts[:, table], lengths[:, table])]
+        check_equal(report, f"buckets of table {table}", found, np.array(members, dtype=np.int32))
     if fast.occupancy() != reference.occupancy():
         raise Disagreement(f"occupancy: {fast.occupancy()} on the fast path, {reference.occupancy()} in the reference")

@@ -28,7 +28,6 @@ class Purpose(IntEnum):
     PAD_BATCH = 7
     SAMPLE_ORDER = 8
     EVALUATION = 9
-    HOLD_OUT = 10
     GENERATE = 11
 
 

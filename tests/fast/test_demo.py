@@ -76,7 +76,7 @@ def test_task_equals_a_plain_reading(library, monkeypatch):
     monkeypatch.setattr(demo, "_BLOCK", 7)
     task = demo.build_task(library)
     names = sorted(p.relative_to(library).as_posix() for p in library.glob("package?/*.py"))
-    held_out = demo._choose_held_out([*names, "latin.py"], 0)
+    held_out = demo._choose_held_out([*names, "latin.py"])
     (train, test), vocabulary, labels = read_plainly(library, held_out)
     assert task.words[: len(vocabulary)] == tuple(vocabulary)
     assert task.label_names == tuple(labels)
@@ -103,7 +103,7 @@ def test_counts_say_what_was_found(library):
 
 def test_samples_whose_identifier_is_no_label_are_counted(tmp_path):
     names = [f"module{i}.py" for i in range(3)]
-    held_out = demo._choose_held_out(names, 0)
+    held_out = demo._choose_held_out(names)
     for name in names:
         text = "known unknown while unknown" if name in held_out else "known = known"
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -114,15 +114,14 @@ def test_samples_whose_identifier_is_no_label_are_counted(tmp_path):
 
 def test_held_out_depends_on_the_path_alone():
     names = [f"package/module{i}.py" for i in range(2000)]
-    held_out = set(demo._choose_held_out(names, 0))
+    held_out = set(demo._choose_held_out(names))
     assert 140 < len(held_out) < 260
-    assert set(demo._choose_held_out(names[:1000][::-1], 0)) == held_out & set(names[:1000])
-    assert set(demo._choose_held_out(names, 1)) != held_out
+    assert set(demo._choose_held_out(names[:1000][::-1])) == held_out & set(names[:1000])
 
 
 def test_few_files_still_hold_one_out():
     for n in range(1, 12):
-        assert len(demo._choose_held_out([f"m{i}.py" for i in range(n)], 0)) >= 1
+        assert len(demo._choose_held_out([f"m{i}.py" for i in range(n)])) >= 1
 
 
 def test_a_library_without_files_is_an_error(tmp_path):

@@ -1,0 +1,129 @@
+"""A run's folder: config.toml, metrics.jsonl, curves.png and the model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import DataError, SlideError
+from slide_ref.common.model_folder import Model, save_model
+from slide_ref.common.parameters import layers_of
+
+from .plots import plot_runs
+from .settings import to_toml
+
+CONFIG, METRICS, CURVES, MODEL = "config.toml", "metrics.jsonl", "curves.png", "model"
+KEPT_EVENTS = ("epoch", "evaluation", "end")
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """One JSON object on one line; a float that is not finite becomes null."""
+    finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+              for key, value in values.items()}  # fmt: skip
+    return json.dumps(finite, allow_nan=False)
+
+
+def find_model(path: str | Path) -> Path:
+    """The model folder that `path` is, or that the run folder `path` holds."""
+    inner = Path(path) / MODEL
+    return inner if inner.is_dir() else Path(path)
+
+
+class RunFolder:
+    """Where a training run puts what it makes; a context manager.
+
+    On entry the folder is made if need be, and tried. If the block fails before a model is saved, everything is as it
+    was before.
+
+    Parameters
+    ----------
+    path : path
+        Absent, empty, or the folder of an earlier run, whose files are replaced.
+
+    Raises
+    ------
+    SlideError
+        On entry, if the folder holds something else or cannot be written.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.model_path = self.path / MODEL
+        self._made: list[Path] = []
+        self._before: dict[Path, bytes | None] = {}
+        self._metrics: TextIO | None = None
+        self._has_model = False
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self._prepare()
+        except OSError as error:
+            self._restore()
+            raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
+        self._check_content()
+        return self
+
+    def _prepare(self) -> None:
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        probe = self.path / f".{METRICS}.probe"
+        probe.touch()
+        probe.unlink()
+        files = [self.path / name for name in (CONFIG, METRICS, CURVES)]
+        self._before = {file: file.read_bytes() if file.exists() else None for file in files}
+
+    def _check_content(self) -> None:
+        names = {entry.name for entry in self.path.iterdir()}
+        is_run = (self.model_path / "config.json").is_file() if MODEL in names else METRICS in names
+        if names and not is_run:
+            raise SlideError(f"{self.path}: holds files, but not those of a run; choose an empty or a new folder")
+
+    def begin(self, config: Config, command: str) -> None:
+        """Write config.toml, with the command as a comment, and begin metrics.jsonl."""
+        printable = "".join(c if c.isprintable() else "?" for c in command)
+        (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
+        (self.path / CURVES).unlink(missing_ok=True)
+        self._metrics = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Add an event to metrics.jsonl if it is of a kind that is kept; it is on the disk at once."""
+        if event["kind"] in KEPT_EVENTS:
+            self._metrics.write(json_line(event) + "\n")
+
+    def save(self, model: Model) -> None:
+        """Write the model, in the place of an earlier one. Raises ModelError."""
+        save_model(
+            self.model_path, model.config, model.n_features, model.n_labels, layers_of(model.arrays), model.facts,
+            model.label_names, model.label_counts,
+        )  # fmt: skip
+        self._has_model = True
+
+    def plot(self, yardsticks: dict[str, float] | None = None) -> Path | None:
+        """Draw curves.png; None if there was no evaluation. Raises PlotError."""
+        try:
+            plot_runs([self.path], self.path / CURVES, yardsticks)
+        except DataError:
+            return None
+        return self.path / CURVES
+
+    def _restore(self) -> None:
+        for file, content in self._before.items():
+            with suppress(OSError):
+                if content is None:
+                    file.unlink(missing_ok=True)
+                else:
+                    file.write_bytes(content)
+        for folder in self._made:
+            with suppress(OSError):  # not empty: someone else uses it
+                folder.rmdir()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+        if not self._has_model:
+            self._restore()

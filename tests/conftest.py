@@ -1,0 +1,33 @@
+"""What holds for all tests: hypothesis profiles, and garbage in memory that nobody has written yet."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+SHARED_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("usual", **SHARED_MACHINE)
+settings.register_profile("ci", derandomize=True, **SHARED_MACHINE)
+settings.register_profile("mutation", derandomize=True, phases=[Phase.explicit, Phase.generate], **SHARED_MACHINE)
+settings.load_profile("ci" if os.environ.get("CI") else "usual")
+
+
+def _with_garbage(array):
+    if array.dtype.kind == "f":
+        array.fill(np.nan)
+    elif array.dtype.kind in "iu":
+        array.fill(np.iinfo(array.dtype).max // 3 * 2)
+    elif array.dtype.kind == "b":
+        array.fill(True)
+    return array
+
+
+@pytest.fixture(scope="session", autouse=True)
+def garbage_in_new_arrays():
+    """`np.empty` gives NaN, and large whole numbers, so that a value that is read before it is written shows."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("empty", "empty_like"):
+            original = getattr(np, name)
+            patch.setattr(np, name, lambda *args, original=original, **options: _with_garbage(original(*args, **options)))
+        yield

@@ -1,0 +1,106 @@
+"""Small problems for reference and fast path, made by hypothesis.
+
+Numbers are multiples of 1/16 (`dyadic_arrays`) where results are asked to be equal: their sums are exact in float32 in
+any order. `real_arrays` are for results that are compared as floats are.
+"""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.parameters import array_shapes, layers_of
+from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+
+SEEDS = st.one_of(st.sampled_from([0, 1, 2**63 - 1]), st.integers(0, 2**63 - 1))
+
+
+@st.composite
+def generators(draw):
+    return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+
+@st.composite
+def dyadic_arrays(draw, *shape, largest=2):
+    """float32, multiples of 1/16: all different, with rows that are equal, all equal, or all zero."""
+    kind = draw(st.sampled_from(["mixed", "mixed", "few rows", "one value", "zero"]))
+    rng, steps = draw(generators()), 16 * largest
+    array = rng.integers(-steps, steps + 1, shape)
+    if kind == "few rows" and shape[0]:
+        array = array[rng.integers(0, min(3, shape[0]), shape[0])]
+    elif kind == "one value":
+        array = np.full(shape, rng.integers(-steps, steps + 1))
+    elif kind == "zero":
+        array = np.zeros(shape)
+    return (array / 16).astype(np.float32)
+
+
+@st.composite
+def real_arrays(draw, *shape):
+    return draw(generators()).standard_normal(shape, dtype=np.float32)
+
+
+def id_lists(n_columns, min_size=0, max_size=6):
+    """Distinct ids in [0, n_columns), ascending; the first and the last often among them."""
+    ids = st.one_of(st.sampled_from([0, n_columns - 1]), st.integers(0, n_columns - 1))
+    sizes = {"min_size": min(min_size, n_columns), "max_size": min(max_size, n_columns)}
+    return st.lists(ids, unique=True, **sizes).map(sorted)
+
+
+@st.composite
+def label_rows(draw, n_rows, n_labels, min_size=0, max_size=3):
+    lists = st.lists(id_lists(n_labels, min_size, max_size), min_size=n_rows, max_size=n_rows)
+    return rows_from_lists(draw(lists), n_labels)
+
+
+@st.composite
+def feature_rows(draw, n_rows, n_features, values=dyadic_arrays):
+    """Sparse rows without stored zeros; some are empty."""
+    rows = draw(label_rows(n_rows, n_features, max_size=6))
+    data = draw(values(rows.nnz))
+    data[data == 0] = 1
+    return SparseRows(rows.indptr, rows.indices, data, n_features)
+
+
+@st.composite
+def lsh_configs(draw, n, bits=8):
+    """Settings of the tables of a layer of n neurons; addresses of at most about `bits` bits."""
+    K = draw(st.one_of(st.sampled_from([1, 24, 25, 63, 64]), st.integers(1, 8)))
+    bucket_bits = draw(st.integers(1, bits)) if K > bits else draw(st.integers(0, bits))
+    return LshConfig(
+        K=K,
+        L=draw(st.sampled_from([0, 1, 1, 2, 3, 5])),
+        bucket_size=draw(st.sampled_from([1, 2, 3, 5, 128])),
+        bucket_bits=bucket_bits,
+        budget=draw(st.sampled_from([0, 1, 2, 3, 7, n, 2 * n + 1])),
+        min_active=draw(st.sampled_from([0, 0, 1, n // 2, max(n - 1, 0), n, n + 3])),
+    )
+
+
+@st.composite
+def configs(draw, n_labels):
+    return Config(
+        hidden=draw(st.sampled_from([(1,), (3,), (8,), (5, 4)])),
+        scope=draw(st.sampled_from(["batch", "sample"])),
+        micro_batch=draw(st.sampled_from([1, 2, 3, 5])),
+        learning_rate=draw(st.sampled_from([2e-3, 0.5])),
+        seed=draw(SEEDS),
+        lsh=draw(lsh_configs(n_labels)),
+    )
+
+
+@st.composite
+def datasets(draw, values=dyadic_arrays, max_samples=12, min_labels=0):
+    n_samples, n_features, n_labels = (draw(st.integers(1, most)) for most in (max_samples, 20, 30))
+    features = draw(feature_rows(n_samples, n_features, values))
+    return Dataset(features, draw(label_rows(n_samples, n_labels, min_size=min_labels)))
+
+
+@st.composite
+def layers(draw, config, n_features, n_labels, values=dyadic_arrays):
+    """A network with the given sizes; moments like those after some steps."""
+    arrays = {}
+    for name, shape in array_shapes(config, n_features, n_labels).items():
+        arrays[name] = draw(values(*shape))
+        if "_v" in name:
+            arrays[name] = np.square(arrays[name])
+    return layers_of(arrays)
