@@ -1,17 +1,21 @@
-"""What a user sees while a command works: a bar on a terminal, plain lines elsewhere; always on standard error."""
+"""What a user sees: progress on standard error, as a bar on a terminal and as lines elsewhere, and results."""
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-BAR = "{percentage:3.0f}% {bar:20} {desc}"
+from slide_ref.common.config import Config
+from slide_ref.common.metrics import RANKS
+
+BAR = "{percentage:3.0f}% {bar:10} {desc}"
 SECONDS_BETWEEN_DRAWINGS = 0.1
 SECONDS_BETWEEN_LINES = 10.0
 SMOOTHING = 10_000  # samples over which loss and active neurons of the moment are averaged
@@ -36,18 +40,36 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.1f} GB"
 
 
-def score_table(scores: dict[str, Any]) -> str:
-    """P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, as far as they are known."""
-    lines = [f"{'per cent':8}" + "".join(f"{f'@{k}':>8}" for k in (1, 3, 5))]
+def score_table(scores: Mapping[str, Any], yardsticks: Mapping[str, float] | None = None) -> str:
+    """P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, as far as they are known, over P@1 of simple methods."""
+    rows = [("per cent", [f"@{k}" for k in RANKS])]
     for name, key in (("P", "precision_at"), ("nDCG", "ndcg_at"), ("PSP", "psp_at")):
         if f"{key}_1" in scores:
-            lines.append(f"{name:8}" + "".join(f"{100 * scores[f'{key}_{k}']:8.2f}" for k in (1, 3, 5)))
-    return "\n".join(lines)
+            rows.append((name, [f"{100 * scores[f'{key}_{k}']:.2f}" for k in RANKS]))
+    for name, value in (yardsticks or {}).items():
+        rows.append((f"P, {name}", [f"{100 * value:.2f}"]))
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}" + "".join(f"{cell:>8}" for cell in cells) for name, cells in rows)
 
 
 def aligned(pairs: Iterable[tuple[str, str]]) -> str:
     """Names and what they stand for, a pair a line."""
-    return "\n".join(f"{name:12}{text}" for name, text in pairs)
+    return "\n".join(f"{name:12}{text}".rstrip() for name, text in pairs)
+
+
+def has_tables(config: Config, n_labels: int) -> bool:
+    """Whether the output layer is hashed."""
+    return config.lsh.L > 0 and config.lsh.min_active < n_labels
+
+
+def network_in_words(config: Config, n_features: int, n_labels: int) -> str:
+    """Sizes of the layers, and how output neurons are chosen in training."""
+    sizes = " → ".join(f"{n:,}" for n in (n_features, *config.hidden, n_labels))
+    lsh = config.lsh
+    if lsh.min_active >= n_labels:
+        return f"{sizes}, all neurons active"
+    least = f"at least {lsh.min_active:,} active in a {'micro-batch' if config.scope == 'batch' else 'sample'}"
+    return f"{sizes}, {f'{lsh.family} K={lsh.K} L={lsh.L}' if lsh.L else 'uniform draws'}, {least}"
 
 
 class Console:
@@ -55,12 +77,13 @@ class Console:
 
     Parameters
     ----------
-    stream : text file, optional
-        Instead of standard error.
+    results_to_stderr : bool
+        Results go to standard error too, because standard output is kept for something else.
     """
 
-    def __init__(self, stream: TextIO | None = None):
-        self.stream = sys.stderr if stream is None else stream
+    def __init__(self, results_to_stderr: bool = False):
+        self.stream: TextIO = sys.stderr
+        self._results_to_stderr = results_to_stderr
         self.is_terminal = self.stream.isatty()
         self._bar: tqdm | None = None
         self._shown = -math.inf if self.is_terminal else time.monotonic()
@@ -73,6 +96,11 @@ class Console:
         if self._bar is not None:
             self._bar.refresh()
 
+    def result(self, text: str) -> None:
+        """Write what the user asked for."""
+        self.close()
+        print(text, file=self.stream if self._results_to_stderr else sys.stdout, flush=True)
+
     def progress(self, fraction: float, text: str, line: str | None = None) -> None:
         """Show how far things are, if it is time to: `text` beside the bar, or `line`."""
         now = time.monotonic()
@@ -84,10 +112,17 @@ class Console:
             return
         if self._bar is None:
             tqdm.set_lock(threading.RLock())  # by default it is one of multiprocessing, which may start a process
-            self._bar = tqdm(total=1, file=self.stream, leave=False, dynamic_ncols=True, bar_format=BAR)
-        self._bar.n = min(fraction, 1.0)
+            self._bar = tqdm(total=1, file=self.stream, leave=False, nrows=20, bar_format=BAR)
+        self._bar.n, self._bar.ncols = min(fraction, 1.0), self._width()
         self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
+
+    def _width(self) -> int:
+        """Columns to use; terminals that do not know their size count as 80 columns wide."""
+        try:
+            return (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
+        except OSError:
+            return 79
 
     def close(self) -> None:
         """Remove the bar."""
@@ -108,15 +143,15 @@ class TrainingDisplay:
     Parameters
     ----------
     console : Console
-    epochs : int
+    config : Config
     max_seconds : float
-    has_tables : bool
-        Whether the output layer has hash tables, of which there is something to tell.
+    n_labels : int
     """
 
-    def __init__(self, console: Console, epochs: int, max_seconds: float, has_tables: bool):
-        self.console, self.epochs, self.max_seconds = console, epochs, max_seconds
-        self.columns = COLUMNS | (TABLE_COLUMNS if has_tables else {}) | ({} if console.is_terminal else TIME_COLUMN)
+    def __init__(self, console: Console, config: Config, max_seconds: float, n_labels: int):
+        self.console, self.epochs, self.max_seconds = console, config.epochs, max_seconds
+        self.columns = COLUMNS | (TABLE_COLUMNS if has_tables(config, n_labels) else {})
+        self.columns |= {} if console.is_terminal else TIME_COLUMN
         self.started = time.monotonic()
         self.row: dict[str, Any] = {}  # an epoch's end and an evaluation after the same step make one row
         self.fraction = 0.0
@@ -138,14 +173,14 @@ class TrainingDisplay:
         epoch = event["samples"] / self.n_samples
         self.fraction = max(epoch / self.epochs, event["seconds"] / self.max_seconds)
         rate = event["samples"] / max(event["seconds"], 1e-9)
-        parts = [f"epoch {epoch:.2f}/{self.epochs}", f"{rate:,.0f} samples/s", f"loss {self.loss:.3f}"]
-        parts += [] if math.isnan(self.precision) else [f"P@1 {100 * self.precision:.2f} %"]
-        parts += [f"active {self.active:,.0f}", f"{self._left()} left"]
+        parts = [f"{self._left()} left", f"{rate:,.0f} samples/s", f"loss {self.loss:.2f}"]
+        parts += [] if math.isnan(self.precision) else [f"P@1 {100 * self.precision:.1f} %"]
+        parts += [f"active {self.active:,.0f}"]
         now = {"epoch": epoch, "loss": self.loss, "active_neurons": self.active, "samples_per_second": rate}
         self.console.progress(self.fraction, "  ".join(parts), self._format(now))
 
     def _evaluating(self, event: dict[str, Any]) -> None:
-        self.console.progress(self.fraction, f"evaluating: {event['done'] / event['of']:.0%} of the test samples")
+        self.console.progress(self.fraction, f"evaluating {event['done'] / event['of']:.0%}")
 
     def _epoch(self, event: dict[str, Any]) -> None:
         if self.row.get("step") != event["step"]:
@@ -161,6 +196,7 @@ class TrainingDisplay:
     def _end(self, event: dict[str, Any]) -> None:
         self._write_row()
         self.console.close()
+        self.console.line()
 
     def _left(self) -> str:
         """Time left, evaluations included, if all goes on as it has gone so far."""
@@ -185,4 +221,4 @@ class TrainingDisplay:
             "kept": f"{100 * facts['entries_kept']:.0f} %" if "entries_kept" in facts else "",
             "left": self._left(),
         }
-        return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items())
+        return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items()).rstrip()

@@ -8,7 +8,6 @@ Euclidean norm 1. Every draw is keyed by its row and place, so a row does not de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,8 @@ import numpy as np
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.rng import Purpose, draw, mix, permutation
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from .data import xmc_lines
 
 CHUNK = 1 << 17  # stored values made at once, about
 LABEL_OFFSET, FEATURE_OFFSET = 20.0, 50.0  # of the Zipf-Mandelbrot laws: the larger, the lighter the head
@@ -136,11 +137,11 @@ class _Source:
             self.draws_per_feature *= wanted / self.rows(_PILOT, pilot).features.nnz
 
     def write(self, path: Path, split: int, n_rows: int) -> None:
-        with open(path, "w", encoding="ascii", newline="\n") as file:
-            file.write(f"{n_rows} {self.sizes.n_features} {self.sizes.n_labels}\n")
+        with open(path, "wb") as file:
+            file.write(b"%d %d %d\n" % (n_rows, self.sizes.n_features, self.sizes.n_labels))
             step = max(CHUNK // self.sizes.nonzeros, 1)
             for start in range(0, n_rows, step):
-                file.writelines(_lines(self.rows(split, np.arange(start, min(start + step, n_rows)))))
+                file.writelines(xmc_lines(self.rows(split, np.arange(start, min(start + step, n_rows)))))
 
     def rows(self, split: int, rows: np.ndarray) -> Dataset:
         labels = self._labels(split, rows)
@@ -179,7 +180,7 @@ class _Source:
         indptr = np.searchsorted(owner, np.arange(len(rows) + 1))
         values = (1 + np.log(times)) * self.idf[ids]
         norms = np.sqrt(np.add.reduceat(values * values, indptr[:-1]))
-        return SparseRows(indptr, ids.astype(np.int32), (values / norms[owner]).astype(np.float32), n)
+        return SparseRows(indptr, ids.astype(np.int32), np.round(values / norms[owner], 5).astype(np.float32), n)
 
 
 def _places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,13 +193,3 @@ def _zipf(keys: np.ndarray, n: int, offset: float) -> np.ndarray:
     """Ranks in [0, n) of density proportional to 1 / (rank + offset), one for each key."""
     uniform = (keys >> np.uint64(11)) * 2.0**-53
     return np.minimum(offset * np.expm1(uniform * np.log1p(n / offset)), n - 1).astype(np.int64)
-
-
-def _lines(data: Dataset) -> Iterator[str]:
-    labels = list(map(str, data.labels.indices.tolist()))
-    pairs = zip(data.features.indices.tolist(), data.features.data.tolist(), strict=True)
-    features = [f"{i}:{value:.5g}" for i, value in pairs]
-    label_ends, feature_ends = data.labels.indptr.tolist(), data.features.indptr.tolist()
-    for i in range(data.n_samples):
-        yield ",".join(labels[label_ends[i] : label_ends[i + 1]]) + " "
-        yield " ".join(features[feature_ends[i] : feature_ends[i + 1]]) + "\n"

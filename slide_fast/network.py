@@ -79,7 +79,8 @@ def densify(features: SparseRows, ids: np.ndarray, dtype: type, scratch: Scratch
     """
     dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
     row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))
-    dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = features.data
+    values = 1 if features.data is None else features.data
+    dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = values
     return dense
 
 

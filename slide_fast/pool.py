@@ -97,10 +97,8 @@ def _inheritance(descriptor: int, shared: list[int]) -> dict[str, Any]:
     return {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
-def _end(workers: list[_Worker], owner: int) -> None:
-    """End all workers within about STOP_SECONDS. In a fork of the owner nothing is done: they are not its own."""
-    if os.getpid() != owner:
-        return
+def _end(workers: list[_Worker]) -> None:
+    """End all workers within about STOP_SECONDS."""
     for worker in workers:
         worker.let_go()
     deadline = time.monotonic() + STOP_SECONDS
@@ -168,7 +166,7 @@ class Pool:
         self._orphaned: deque[Any] = deque()  # tasks of dead workers
         self._last_death = ""
         self._workers: list[_Worker] = []
-        self._finalizer = weakref.finalize(self, _end, self._workers, os.getpid())
+        self._finalizer = weakref.finalize(self, _end, self._workers)
         self._start_missing()
 
     @property
@@ -242,7 +240,7 @@ class Pool:
         """Give every free worker a task: those of the dead first."""
         if self.restarts > self._max_restarts:
             raise WorkerDiedError(
-                f"{self.restarts} workers died, max_restarts is {self._max_restarts}; the last, {self._last_death}"
+                f"a worker died, and max_restarts ({self._max_restarts}) is used up. The last, {self._last_death}"
             )
         self._start_missing()
         for worker in self._workers:
@@ -288,8 +286,9 @@ class Pool:
 
     def _remove(self, worker: _Worker, patience: float = 0.0) -> int:
         self._workers.remove(worker)
+        code = worker.reap(patience)  # before the pipes are closed: that would end a dying worker with another code
         worker.let_go()
-        return worker.reap(patience)
+        return code
 
 
 def _result(answer: tuple, pid: int) -> Any:

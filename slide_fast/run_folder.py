@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import DataError, SlideError
+from slide_ref.common.errors import SlideError
 from slide_ref.common.model_folder import Model, save_model
 from slide_ref.common.parameters import layers_of
 
@@ -74,8 +74,6 @@ class RunFolder:
         probe = self.path / f".{METRICS}.probe"
         probe.touch()
         probe.unlink()
-        files = [self.path / name for name in (CONFIG, METRICS, CURVES)]
-        self._before = {file: file.read_bytes() if file.exists() else None for file in files}
 
     def _check_content(self) -> None:
         names = {entry.name for entry in self.path.iterdir()}
@@ -85,6 +83,8 @@ class RunFolder:
 
     def begin(self, config: Config, command: str) -> None:
         """Write config.toml, with the command as a comment, and begin metrics.jsonl."""
+        files = [self.path / name for name in (CONFIG, METRICS, CURVES)]
+        self._before = {file: file.read_bytes() if file.exists() else None for file in files}
         printable = "".join(c if c.isprintable() else "?" for c in command)
         (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
         (self.path / CURVES).unlink(missing_ok=True)
@@ -103,12 +103,9 @@ class RunFolder:
         )  # fmt: skip
         self._has_model = True
 
-    def plot(self, yardsticks: dict[str, float] | None = None) -> Path | None:
-        """Draw curves.png; None if there was no evaluation. Raises PlotError."""
-        try:
-            plot_runs([self.path], self.path / CURVES, yardsticks)
-        except DataError:
-            return None
+    def plot(self, yardsticks: Mapping[str, float]) -> Path:
+        """Draw curves.png and return its path. Raises PlotError; the run must have evaluated."""
+        plot_runs([self.path], self.path / CURVES, dict(yardsticks))
         return self.path / CURVES
 
     def _restore(self) -> None:

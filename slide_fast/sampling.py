@@ -77,7 +77,7 @@ def vanilla(
         starts, lengths = np.take_along_axis(starts, order, 1), np.take_along_axis(lengths, order, 1)
     indptr = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
     ids = tables.ids.reshape(-1)[concatenate_slices(starts.ravel(), lengths.ravel())]
-    if not budget:
+    if not budget or not len(ids):
         return Retrieved(indptr, ids)
 
     n_samples, L = addresses.shape

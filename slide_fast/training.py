@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
@@ -26,7 +25,7 @@ from .machine import available_cpus
 from .pool import InProcess, Pool
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
-from .tasks import TOP, RangeReport, Setup, WorkerState, dataset_arrays
+from .tasks import RangeReport, Setup, WorkerState, dataset_arrays
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
@@ -192,7 +191,6 @@ class Run:
         setup = Setup(self.config, self.n_features, self.n_labels)
         shared = [self.parameters, self.working]
         if n_workers == 1:
-            stack.enter_context(threadpool_limits(1))
             arrays = {name: array for block in shared for name, array in block.arrays.items()}
             self.pool = InProcess(WorkerState(setup, arrays))
         else:
@@ -267,11 +265,12 @@ class Run:
         self.rebuild()
         rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth)
         next_rebuild = next(rebuilds)
-        for progress.epoch in range(config.epochs):
+        for epoch in range(config.epochs):
+            progress.epoch = epoch
             started = time.perf_counter()
-            self.working.arrays["train_order"][:] = sample_order(config.seed, progress.epoch, self.n_train)
+            self.working.arrays["train_order"][:] = sample_order(config.seed, epoch, self.n_train)
             self._spend(time.perf_counter() - started)
-            end = per_epoch * (progress.epoch + 1)
+            end = per_epoch * (epoch + 1)
             while progress.step < end and not self.finished():
                 if progress.step == next_rebuild:
                     self.rebuild()
@@ -411,7 +410,7 @@ def fit(
         run.allocate(stack, train, test)
         del train, test
         run.start(stack, n_workers)
-        run.report("start", {"n_workers": n_workers, "pids": run.pool.pids, "n_samples": run.n_train})
+        run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
         run.run_epochs(eval_every)
         if stop.is_set():
             raise TrainingInterrupted(run.model(label_names))

@@ -167,6 +167,50 @@ def gradient_sizes(
     return sizes[::-1]
 
 
+def check_activations(report: Report, passes: list[network.LayerPass], *traces: ref.network.Trace) -> None:
+    """Compare the activations of every layer, then give the fast path those of the reference.
+
+    Parameters
+    ----------
+    report : Report
+    passes : list of LayerPass
+        From the fast path; its outputs at active neurons are overwritten.
+    *traces : Trace
+        Of the reference in float32, in float64, and in float64 without signs.
+    """
+    for l, this in enumerate(passes):
+        active = slice(None) if this.mask is None else this.mask
+        sides = (np.concatenate([a.values for a in trace[l + 1]]) for trace in traces)
+        theirs, exact, size = (side.reshape(this.outputs[active].shape) for side in sides)
+        check_floats(report, f"activations of layer {l}", this.outputs[active], theirs, exact, size)
+        this.outputs[active] = theirs
+
+
+def check_gradients(
+    report: Report,
+    layers: list[Layer],
+    passes: list[network.LayerPass],
+    trace: ref.network.Trace,
+    labels: SparseRows,
+    scratch: Scratch,
+) -> list[ref.network.RowGradient]:
+    """Compare loss and gradients from the same activations; returns the reference's gradients."""
+    layers64 = as_dtype(layers, np.float64)
+    trace64 = [[ref.network.Activation(a.ids, a.values.astype(np.float64)) for a in part] for part in trace]
+    loss64, gradients64 = ref.network.backward(layers64, trace64, labels)
+    loss, gradients = ref.network.backward(layers, trace, labels)
+    fast_loss, fast = network.backward(layers, passes, labels, scratch)
+    size = np.array([1 + np.mean([np.ptp(a.values) for a in trace[-1]])])
+    check_floats(report, "loss", *(np.array([x]) for x in (fast_loss, loss, loss64)), size)
+    sizes = gradient_sizes(layers64, trace64, labels)
+    for l, (ours, theirs, exact, size) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
+        ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
+        check_equal(report, f"touched rows of layer {l}", ids, theirs.ids)
+        check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, size[0])
+        check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, size[1])
+    return gradients
+
+
 class Lockstep:
     """Train the reference in float32 and hold the fast path against it at every stage of every step.
 
@@ -223,8 +267,8 @@ class Lockstep:
             )
         )
         passes = network.forward(layers, features, lambda l, _: active if l == self.last else None, self.scratch)
-        self._check_activations(passes, trace, trace64, sizes)
-        gradients = self._check_gradients(passes, trace, labels)
+        check_activations(self.report, passes, trace, trace64, sizes)
+        gradients = check_gradients(self.report, layers, passes, trace, labels, self.scratch)
         self._check_update(gradients, batch.step)
 
     def active_sets(
@@ -248,34 +292,6 @@ class Lockstep:
         for mine, other in zip(one_by_one(fast, len(chosen)), chosen, strict=True):
             check_equal(self.report, "active sets", mine, other)
         return fast, chosen
-
-    def _check_activations(self, passes: list[network.LayerPass], *traces: ref.network.Trace) -> None:
-        """Compare, then give the fast path the reference's activations."""
-        for l, this in enumerate(passes):
-            active = slice(None) if this.mask is None else this.mask
-            sides = (np.concatenate([a.values for a in trace[l + 1]]) for trace in traces)
-            theirs, exact, size = (side.reshape(this.outputs[active].shape) for side in sides)
-            check_floats(self.report, f"activations of layer {l}", this.outputs[active], theirs, exact, size)
-            this.outputs[active] = theirs
-
-    def _check_gradients(
-        self, passes: list[network.LayerPass], trace: ref.network.Trace, labels: SparseRows
-    ) -> list[ref.network.RowGradient]:
-        """Compare loss and gradients from the same activations; returns the reference's gradients."""
-        layers, layers64 = self.reference.layers, as_dtype(self.reference.layers, np.float64)
-        trace64 = [[ref.network.Activation(a.ids, a.values.astype(np.float64)) for a in part] for part in trace]
-        loss64, gradients64 = ref.network.backward(layers64, trace64, labels)
-        loss, gradients = ref.network.backward(layers, trace, labels)
-        fast_loss, fast = network.backward(layers, passes, labels, self.scratch)
-        size = np.array([1 + np.mean([np.ptp(a.values) for a in trace[-1]])])
-        check_floats(self.report, "loss", *(np.array([x]) for x in (fast_loss, loss, loss64)), size)
-        sizes = gradient_sizes(layers64, trace64, labels)
-        for l, (ours, theirs, exact, size) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
-            ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
-            check_equal(self.report, f"touched rows of layer {l}", ids, theirs.ids)
-            check_floats(self.report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, size[0])
-            check_floats(self.report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, size[1])
-        return gradients
 
     def _check_update(self, gradients: list[ref.network.RowGradient], step: int) -> None:
         """Apply the reference's gradients on both sides; the reference's layers take the step for good."""

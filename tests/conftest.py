@@ -13,14 +13,18 @@ settings.register_profile("mutation", derandomize=True, phases=[Phase.explicit, 
 settings.load_profile("ci" if os.environ.get("CI") else "usual")
 
 
-def _with_garbage(array):
-    if array.dtype.kind == "f":
-        array.fill(np.nan)
-    elif array.dtype.kind in "iu":
-        array.fill(np.iinfo(array.dtype).max // 3 * 2)
-    elif array.dtype.kind == "b":
-        array.fill(True)
-    return array
+def _filling(new_array):
+    def wrapped(*args, **options):
+        array = new_array(*args, **options)
+        if array.dtype.kind == "f":
+            array.fill(np.nan)
+        elif array.dtype.kind in "iu":
+            array.fill(np.iinfo(array.dtype).max // 3 * 2)
+        elif array.dtype.kind == "b":
+            array.fill(True)
+        return array
+
+    return wrapped
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +32,5 @@ def garbage_in_new_arrays():
     """`np.empty` gives NaN, and large whole numbers, so that a value that is read before it is written shows."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("empty", "empty_like"):
-            original = getattr(np, name)
-            patch.setattr(np, name, lambda *args, original=original, **options: _with_garbage(original(*args, **options)))
+            patch.setattr(np, name, _filling(getattr(np, name)))
         yield

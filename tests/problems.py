@@ -65,7 +65,7 @@ def feature_rows(draw, n_rows, n_features, values=dyadic_arrays):
 def lsh_configs(draw, n, bits=8):
     """Settings of the tables of a layer of n neurons; addresses of at most about `bits` bits."""
     K = draw(st.one_of(st.sampled_from([1, 24, 25, 63, 64]), st.integers(1, 8)))
-    bucket_bits = draw(st.integers(1, bits)) if K > bits else draw(st.integers(0, bits))
+    bucket_bits = draw(st.integers(1, bits)) if bits < K else draw(st.integers(0, bits))
     return LshConfig(
         K=K,
         L=draw(st.sampled_from([0, 1, 1, 2, 3, 5])),
@@ -83,6 +83,7 @@ def configs(draw, n_labels):
         scope=draw(st.sampled_from(["batch", "sample"])),
         micro_batch=draw(st.sampled_from([1, 2, 3, 5])),
         learning_rate=draw(st.sampled_from([2e-3, 0.5])),
+        rebuild_gap=draw(st.sampled_from([1, 2, 50])),
         seed=draw(SEEDS),
         lsh=draw(lsh_configs(n_labels)),
     )
@@ -104,3 +105,14 @@ def layers(draw, config, n_features, n_labels, values=dyadic_arrays):
         if "_v" in name:
             arrays[name] = np.square(arrays[name])
     return layers_of(arrays)
+
+
+def random_dataset(seed, n_samples=40, n_features=30, n_labels=60, min_features=0):
+    """A fixed data set of real values; some rows have no labels, and some no features unless `min_features` is 1."""
+    rng = np.random.default_rng(seed)
+    features, labels = (
+        rows_from_lists([rng.choice(n, rng.integers(*sizes), replace=False).tolist() for _ in range(n_samples)], n)
+        for n, sizes in ((n_features, (min_features, 8)), (n_labels, (0, 4)))
+    )
+    values = rng.standard_normal(features.nnz, dtype=np.float32)
+    return Dataset(SparseRows(features.indptr, features.indices, values, n_features), labels)

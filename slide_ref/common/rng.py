@@ -28,7 +28,7 @@ class Purpose(IntEnum):
     PAD_BATCH = 7
     SAMPLE_ORDER = 8
     EVALUATION = 9
-    GENERATE = 11
+    GENERATE = 10
 
 
 def _mix_word(state: int) -> int:

@@ -41,7 +41,7 @@ def test_s2_vectors():
     assert int(mix(0, Purpose.FOLD)) == chained(0, 1) == 0x08B4FDA8C892B50E
     assert int(mix(0, Purpose.FOLD, 0)) == chained(0, 1, 0) == 0x44E5B98100C67FB0
     assert int(mix(42, Purpose.INSERTION, 0, 1)) == chained(42, 3, 0, 1) == 0x5C3736F0590B0BDE
-    assert int(mix(2**63 - 1, Purpose.GENERATE, 2**64 - 1)) == 0xDAE9A906192FF394
+    assert int(mix(2**63 - 1, Purpose.GENERATE, 2**64 - 1)) == 0xD1E1E1E099A50BCF
 
 
 def test_s3_vectors():

@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_nothing_half_written_is_left(tmp_path, monkeypatch, error):
     (tmp_path / "train.txt").write_text("before", encoding="ascii")
-    plain_lines, calls = generating._lines, []
+    plain_lines, calls = generating.xmc_lines, []
 
     def failing(data):
         calls.append(1)
@@ -123,7 +123,7 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch, error):
             raise error
         return plain_lines(data)
 
-    monkeypatch.setattr(generating, "_lines", failing)
+    monkeypatch.setattr(generating, "xmc_lines", failing)
     monkeypatch.setattr(generating, "CHUNK", 3000)
     with pytest.raises((DataError, KeyboardInterrupt)):
         generate(tmp_path, **SMALL)

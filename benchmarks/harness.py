@@ -1,0 +1,76 @@
+"""What the benchmarks share: each contender runs in a process of its own, in turn, once the agreement tests pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slide_fast.machine import available_cpus, cpu_model
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def require_agreement() -> None:
+    """End the program unless reference and fast path agree: a speed-up of something else is not worth a number."""
+    tests = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "tests/agreement"]
+    done = subprocess.run(tests, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the agreement tests fail, so there is nothing to measure:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
+
+
+def child(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """Call a function of a benchmark's module, by name, in a fresh process; its result must be JSON."""
+    module = Path(sys.modules[function.__module__].__file__).stem
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import importlib;"
+        "f = getattr(importlib.import_module(sys.argv[2]), sys.argv[3]);"
+        "print(json.dumps(f(*json.loads(sys.argv[4]))))"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "benchmarks"), module, function.__name__, json.dumps(arguments)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_turn(contenders: Sequence[Callable[[], dict[str, Any]]], rounds: int) -> list[list[dict[str, Any]]]:
+    """Run A, B, …, A, B, …; returns each contender's results. Turns make a drift of the machine fall on all alike."""
+    results: list[list[dict[str, Any]]] = [[] for _ in contenders]
+    for _ in range(rounds):
+        for contender, own in zip(contenders, results, strict=True):
+            own.append(contender())
+    return results
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, minimum and maximum."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on besides the code."""
+    return {
+        "cpu": cpu_model(),
+        "cpus": available_cpus(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def write_result(name: str, result: dict[str, Any]) -> None:
+    """Write RESULTS/name.json with the machine and the command in it."""
+    RESULTS.mkdir(exist_ok=True)
+    command = " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]])
+    path = RESULTS / f"{name}.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=1) + "\n")
+    os.replace(temporary, path)
+    print(f"written to {path.relative_to(ROOT)}")

@@ -1,0 +1,262 @@
+"""The ``slide`` command: options, exit codes, and errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import math
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, SlideError
+
+FAILURE, BAD_USE = 1, 2
+INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the signal, as shells count
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments without the program's name; those of the process unless given.
+
+    Returns
+    -------
+    int
+        0; 1 for a failure, told in one line on standard error; 130 after Ctrl-C, 143 after SIGTERM, 141 when
+        the reader of the output has gone.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for bad use, and with 0 after ``--help`` and ``--version``.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.command == "predict" and options.json and options.out is None:
+        parser.error("predict --json needs --out: standard output is kept for the JSON object")
+    options.command_line = shlex.join(["slide", *argv])
+    for stream in (sys.stdout, sys.stderr):  # names of labels and files may hold anything
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    with _terminable() as terminated:
+        try:
+            _run(options)
+            return 0
+        except BrokenPipeError:  # the reader, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return CLOSED_PIPE
+        except KeyboardInterrupt as error:
+            print(f"slide: {error}" if str(error) else "slide: interrupted", file=sys.stderr)
+            return TERMINATED if terminated.is_set() else INTERRUPTED
+        except ConfigError as error:
+            return _fail(str(error), BAD_USE)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename is not None else ""
+            return _fail(f"{place}{error.strerror or error}")
+        except MemoryError as error:
+            return _fail(str(error) or "out of memory")
+        except SlideError as error:
+            return _fail(str(error))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from . import commands, training_commands  # NumPy and all that; --help does without
+    from .run_folder import json_line
+    from .session import Session
+
+    command = getattr(training_commands, options.command, None) or getattr(commands, options.command)
+    with Session(options.json) as session:
+        figures = command(options, session)
+        if options.json:
+            print(json_line(figures | session.totals()))
+    sys.stdout.flush()
+
+
+def _fail(message: str, code: int = FAILURE) -> int:
+    print(f"slide: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _terminable() -> Iterator[threading.Event]:
+    """Let SIGTERM do what Ctrl-C does, and remember that it came. Only in the main thread."""
+    terminated = threading.Event()
+
+    def handler(number: int, frame: object) -> None:
+        terminated.set()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background of a shell
+            raise KeyboardInterrupt
+        pass
+
+    if threading.current_thread() is not threading.main_thread():
+        yield terminated
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers bad use with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_USE, f"slide: error: {message}; see {self.prog} --help\n")
+
+
+def _whole(least: int):
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _layer_sizes(text: str) -> list[int]:
+    return [_whole(1)(part) for part in text.split(",")]
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="slide",
+        description="Train networks with a huge softmax output on CPU cores: SLIDE (arXiv 1903.03129) in NumPy.",
+        epilog="Example: slide demo",
+    )
+    version = importlib.metadata.version("slide-numpy")
+    parser.add_argument("--version", action="version", version=f"slide {version}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, what: str, example: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.",
+                                      epilog=f"Example: {example}")  # fmt: skip
+        command.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+        return command
+
+    _add_demo(add)
+    _add_train(add)
+    _add_users_of_models(add)
+    _add_generate(add)
+    return parser
+
+
+def _add_demo(add) -> None:
+    demo = add("demo", "learn to name hidden identifiers in Python's standard library, in about two minutes",
+               "slide demo --out my-demo")  # fmt: skip
+    _add_workers(demo, "worker processes (default: the CPUs there are, at least 2)")
+    demo.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="source of all randomness (default: 0)")
+    demo.add_argument("--out", default="slide-demo", metavar="RUN", help="run folder (default: slide-demo)")
+    _add_max_seconds(demo, 120.0)
+
+
+def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--workers", type=_whole(1), metavar="N", help=text)
+
+
+def _add_max_seconds(command: argparse.ArgumentParser, default: float) -> None:
+    shown = f"{default:g}" if default < math.inf else "no limit"
+    text = f"end training after so many seconds, evaluations not counted (default: {shown})"
+    command.add_argument("--max-seconds", type=_positive, default=default, metavar="S", help=text)
+
+
+def _add_train(add) -> None:
+    defaults = Config()
+    train = add("train", "train a network on XMC text or .npz and write a run folder",
+                "slide train data/train.txt --test data/test.txt --out run")  # fmt: skip
+    train.add_argument("train", metavar="TRAIN", help="training samples")
+    train.add_argument("--test", metavar="TEST", help="test samples, to evaluate on")
+    train.add_argument("--out", metavar="RUN", required=True, help="run folder: a new one, or that of an earlier run")
+    _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs)")
+    hidden = ",".join(map(str, defaults.hidden))
+    for name, kind, letters, what in (
+        ("--epochs", _whole(1), "N", f"passes over the training samples (default: {defaults.epochs})"),
+        ("--seed", _whole(0), "N", f"source of all randomness (default: {defaults.seed})"),
+        ("--hidden", _layer_sizes, "N,N", f"neurons of the hidden layers, such as 256,128 (default: {hidden})"),
+        ("--micro-batch", _whole(1), "N", f"samples a worker processes at once (default: {defaults.micro_batch})"),
+        ("--learning-rate", _positive, "X", f"Adam's step size (default: {defaults.learning_rate})"),
+    ):
+        train.add_argument(name, type=kind, metavar=letters, help=what)
+    _add_max_seconds(train, math.inf)
+    train.add_argument("--eval-every", type=_positive, default=1.0, metavar="E",
+                       help="epochs between evaluations (default: 1)")  # fmt: skip
+    train.add_argument("--eval-samples", type=_whole(1), default=10_000, metavar="N",
+                       help="test samples that these use; the last one uses all (default: 10000)")  # fmt: skip
+    train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
+    train.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
+    train.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
+                       help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
+                       "goes over --config and may be given more than once")  # fmt: skip
+
+
+def _add_users_of_models(add) -> None:
+    evaluate = add("evaluate", "measure a model on test samples: P@k, nDCG@k, PSP@k",
+                   "slide evaluate run data/test.txt")  # fmt: skip
+    evaluate.add_argument("model", metavar="MODEL", help="model folder or run folder")
+    evaluate.add_argument("test", metavar="TEST", help="XMC text or .npz")
+    _add_workers(evaluate, "threads (default: the CPUs there are)")
+
+    predict = add("predict", "write the best labels of each sample, label:score label:score ... a line",
+                  "slide predict run data/test.txt -k 3 | head")  # fmt: skip
+    predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
+    predict.add_argument("data", metavar="DATA", help="XMC text or .npz; labels in it are ignored")
+    predict.add_argument("-k", type=_whole(1), default=5, metavar="K", help="labels a sample (default: 5)")
+    predict.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
+    _add_workers(predict, "threads (default: the CPUs there are)")
+    predict.description += (
+        " Scores are logits. Where the model has label names, they stand for the label ids, and tabs instead of "
+        "spaces between the pairs; the score follows the last colon of a pair, and a tab in a name becomes a space."
+    )
+
+    info = add("info", "show what a model is: sizes, settings, training", "slide info run")
+    info.add_argument("model", metavar="MODEL", help="model folder or run folder")
+
+    plot = add("plot", "draw learning curves of runs side by side", "slide plot run-a run-b --out both.png")
+    plot.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+    plot.add_argument("--out", metavar="FILE", help="PNG (default: curves.png, in the run folder if there is but one)")
+
+
+def _add_generate(add) -> None:
+    generate = add("generate", "make synthetic data: DIR/train.txt and DIR/test.txt",
+                   "slide generate data --shape wiki10-31k --samples 5000")  # fmt: skip
+    generate.add_argument("dir", metavar="DIR", help="folder to write into")
+    shapes = "amazon-670k (default), delicious-200k or wiki10-31k: the sizes of that data set"
+    generate.add_argument("--shape", default="amazon-670k", metavar="NAME", help=shapes)
+    for name, what in (
+        ("--samples", "training samples"),
+        ("--test-samples", "test samples"),
+        ("--features", "features"),
+        ("--labels", "labels"),
+        ("--nonzeros", "features a sample, on average"),
+        ("--labels-per-sample", "labels a sample, on average"),
+    ):
+        generate.add_argument(name, type=_whole(1), metavar="N", help=f"{what}, instead of those of the shape")
+    generate.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="key of all draws (default: 0)")

@@ -1,0 +1,192 @@
+"""The commands that use a trained model or make data: evaluate, predict, info, plot, generate."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from slide_ref.common.errors import SlideError
+from slide_ref.common.metrics import RANKS, inverse_propensity
+from slide_ref.common.metrics import evaluate as all_measures
+from slide_ref.common.model_folder import Model, load_model
+from slide_ref.common.parameters import layers_of
+from slide_ref.common.sparse_rows import SparseRows
+
+from . import generate as synthetic
+from .console import aligned, network_in_words, score_table, size
+from .data import read_dataset
+from .machine import available_cpus
+from .plots import plot_runs
+from .prediction import ROWS_AT_ONCE, predict_topk
+from .run_folder import CURVES, find_model
+from .session import Session, check_columns, read_samples
+from .settings import to_toml
+
+BLOCKS_A_THREAD = 4
+SIZES = {
+    "samples": "n_samples",
+    "test_samples": "n_test",
+    "features": "n_features",
+    "labels": "n_labels",
+    "nonzeros": "nonzeros",
+    "labels_per_sample": "labels_per_sample",
+}
+
+
+def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide evaluate``: how good a model is on test data, every label considered."""
+    path = find_model(options.model)
+    model = load_model(path, mmap=True)
+    test = read_samples(options.test)
+    check_columns(test, options.test, {"features": model.n_features, "labels": model.n_labels}, "the model")
+    n_threads = options.workers or available_cpus()
+    started = time.perf_counter()
+    ids = []
+    for done, block, _ in _predictions(model, test.features, max(RANKS), n_threads):
+        ids.append(block)
+        session.console.progress(done / test.n_samples, f"evaluating: {done:,} of {test.n_samples:,} samples")
+    seconds = time.perf_counter() - started
+    scores = all_measures(np.concatenate(ids), test.labels, _propensities(model))
+    unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
+    session.console.result(f"{score_table(scores)}\n\n{test.n_samples:,} test samples{unlabelled}")
+    return scores | {
+        "samples_per_second": test.n_samples / seconds,
+        "seconds": seconds,
+        "epochs": model.facts.get("epochs"),
+        "workers": n_threads,
+        "model": str(path),
+    }
+
+
+def _predictions(
+    model: Model, features: SparseRows, k: int, n_threads: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Blocks of the rows in order: how many rows are done with this block, and its ids and scores."""
+    layers, at_once = layers_of(model.arrays), ROWS_AT_ONCE * n_threads * BLOCKS_A_THREAD
+    for first in range(0, features.n_rows, at_once):
+        rows = np.arange(first, min(first + at_once, features.n_rows))
+        ids, scores = predict_topk(layers, features.take(rows), k, n_threads)
+        yield first + len(rows), ids, scores
+
+
+def _propensities(model: Model) -> np.ndarray | None:
+    """Inverse propensities of the labels; None where the model does not know how often they occurred."""
+    n_samples = model.facts.get("n_train_samples")
+    if model.label_counts is None or not isinstance(n_samples, int) or n_samples < 1:
+        return None
+    return inverse_propensity(model.label_counts, n_samples)
+
+
+def predict(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide predict``: the best labels of each sample, a line each, written block by block."""
+    path = find_model(options.model)
+    with _output(options.out) as file:
+        model = load_model(path, mmap=True)
+        data = read_dataset(options.data)
+        check_columns(data, options.data, {"features": model.n_features}, "the model")
+        names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
+        n_samples, n_threads = data.n_samples, options.workers or available_cpus()
+        started = time.perf_counter()
+        for done, ids, scores in _predictions(model, data.features, options.k, n_threads):
+            file.writelines(_lines(ids, scores, names))
+            file.flush()
+            if options.out is not None:
+                session.console.progress(done / n_samples, f"predicting: {done:,} of {n_samples:,} samples")
+        seconds = time.perf_counter() - started
+    if options.out is not None:
+        session.console.result(f"{n_samples:,} predictions in {options.out}")
+    return {
+        "samples": n_samples,
+        "k": options.k,
+        "samples_per_second": n_samples / seconds,
+        "seconds": seconds,
+        "workers": n_threads,
+        "model": str(path),
+        "out": options.out,
+    }
+
+
+def _lines(ids: np.ndarray, scores: np.ndarray, names: list[str] | None) -> Iterator[str]:
+    gap = " " if names is None else "\t"
+    for row_ids, row_scores in zip(ids.tolist(), scores.tolist(), strict=True):
+        pairs = zip(row_ids, row_scores, strict=True)
+        yield gap.join(f"{i if names is None else names[i]}:{score:.6g}" for i, score in pairs if i >= 0) + "\n"
+
+
+@contextmanager
+def _output(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a file that takes its name only when it is complete; a device or a pipe is written to."""
+    if path is None:
+        yield sys.stdout
+        return
+    target = Path(path).resolve()
+    is_special = target.exists() and not target.is_file()
+    temporary = target if is_special else target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+        if not is_special:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise SlideError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+    finally:
+        if not is_special:
+            temporary.unlink(missing_ok=True)
+
+
+def info(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide info``: what a model folder holds."""
+    path = find_model(options.model)
+    model = load_model(path, mmap=True)
+    n_parameters = sum(array.size for array in model.arrays.values())
+    n_bytes = sum(file.stat().st_size for file in path.iterdir())
+    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in sorted(model.facts.items()))
+    pairs = [
+        ("model", f"{path}, {size(n_bytes)}"),
+        ("network", network_in_words(model.config, model.n_features, model.n_labels)),
+        ("parameters", f"{n_parameters:,}"),
+        *((name, f"{array.dtype} {array.shape}") for name, array in model.arrays.items()),
+        ("label names", "no" if model.label_names is None else "yes"),
+        ("training", facts),
+    ]
+    session.console.result(f"{aligned(pairs)}\n\n{to_toml(model.config)}".rstrip())
+    return {
+        "model": str(path),
+        "bytes": n_bytes,
+        "n_features": model.n_features,
+        "n_labels": model.n_labels,
+        "n_parameters": n_parameters,
+        "arrays": {name: list(array.shape) for name, array in model.arrays.items()},
+        "has_label_names": model.label_names is not None,
+        "facts": model.facts,
+        "config": model.config.to_dict(),
+    }
+
+
+def plot(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide plot``: learning curves of runs in one picture."""
+    runs = [Path(run) for run in options.runs]
+    out = options.out or str(runs[0] / CURVES if len(runs) == 1 else CURVES)
+    plot_runs(runs, out)
+    session.console.result(out)
+    return {"curves": out}
+
+
+def generate(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide generate``: synthetic data of a given shape."""
+    started = time.perf_counter()
+    session.console.line(f"writing {options.shape} data into {options.dir}")
+    sizes = {name: getattr(options, option) for option, name in SIZES.items()}
+    synthetic.generate(options.dir, options.shape, seed=options.seed, **sizes)
+    files = [Path(options.dir, name) for name in ("train.txt", "test.txt")]
+    lines = [f"{file}  {size(file.stat().st_size)}" for file in files]
+    session.console.result("\n".join(lines))
+    return {"train": str(files[0]), "test": str(files[1]), "seconds": time.perf_counter() - started}

@@ -1,0 +1,74 @@
+"""What all commands share: the screen, the clock, the memory meter, and how they read samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset
+
+from .console import Console
+from .data import read_dataset
+from .machine import MemoryMeter
+
+
+class Session:
+    """One command at work; a context manager.
+
+    Parameters
+    ----------
+    json : bool
+        Standard output is kept for the JSON object; results for people go to standard error instead.
+
+    Attributes
+    ----------
+    console : Console
+    worker_pids : callable
+        Returns the ids of the worker processes of the moment, whose memory counts too.
+    """
+
+    def __init__(self, json: bool):
+        self.console = Console(results_to_stderr=json)
+        self.worker_pids: Callable[[], Iterable[int]] = tuple
+        self._started = time.perf_counter()
+        self._meter = MemoryMeter(lambda: self.worker_pids())
+
+    def totals(self) -> dict[str, Any]:
+        """Time and memory of the whole command; it ends with this."""
+        self._meter.stop()
+        return {
+            "seconds_total": time.perf_counter() - self._started,
+            "peak_memory_bytes": self._meter.peak_bytes,
+        }
+
+    def __enter__(self) -> Session:
+        self._meter.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._meter.stop()
+        self.console.close()
+
+
+def read_samples(path: str | Path) -> Dataset:
+    """Read a data set that must not be empty. Raises DataError."""
+    data = read_dataset(path)
+    if data.n_samples == 0:
+        raise _error("there are no samples", path)
+    return data
+
+
+def check_columns(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str) -> None:
+    """Raise DataError if the data have more ``features`` or ``labels`` than `wanted` says that `owner` has."""
+    for what, n_wanted in wanted.items():
+        n_found = getattr(data, what).n_columns
+        if n_found > n_wanted:
+            raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; both must count the same {what}", path)
+
+
+def _error(message: str, path: str | Path) -> DataError:
+    """An error about the header of XMC text, or about the whole of an ``.npz`` file."""
+    return DataError(message, path, None if Path(path).suffix.lower() == ".npz" else 1)

@@ -1,0 +1,217 @@
+"""The commands that train: ``slide train`` and ``slide demo``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import DataError
+from slide_ref.common.model_folder import Model, read_label_names
+from slide_ref.common.parameters import layers_of
+from slide_ref.common.sparse_rows import Dataset
+
+from .console import TrainingDisplay, aligned, network_in_words, score_table, size
+from .demo import DemoTask, build_task, co_occurrence, describe, most_common, pick_examples
+from .machine import available_cpus, cpu_model
+from .plots import PlotError
+from .prediction import predict_topk
+from .run_folder import RunFolder
+from .session import Session, check_columns, read_samples
+from .settings import assign, config_of, parse_value, read_settings
+from .training import TrainingInterrupted, fit
+
+SETTINGS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")
+SCORES = ("precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5")
+DEMO_EPOCHS = 3
+DEMO_EVAL_EVERY = 0.25
+DEMO_EVAL_SAMPLES = 5000
+DEMO_GUESSES = 3
+YARDSTICKS = {"most_common": "most common", "co_occurrence": "co-occurrence"}
+
+
+def train(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide train``: from files to a run folder."""
+    settings = _settings(options)
+    config_of(settings)  # says what is wrong before data are read
+    with RunFolder(options.out) as folder:
+        data = [read_samples(path) for path in (options.train, options.test) if path is not None]
+        sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
+        if not data[0].labels.nnz:
+            raise DataError("no sample has a label", options.train)
+        if options.test is not None:
+            check_columns(data[1], options.test, sizes, "the training data")
+        names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
+        figures = _train(
+            session, folder, options, config_of(settings, sizes["labels"]), data, names,
+            eval_every=options.eval_every, eval_samples=options.eval_samples,
+        )[1]  # fmt: skip
+    session.console.result(_report(figures))
+    return figures
+
+
+def _settings(options: Namespace) -> dict[str, Any]:
+    """Settings from the file, over them those from options of their own, over them those from --set."""
+    settings = {} if options.config is None else read_settings(options.config)
+    for key in SETTINGS:
+        if getattr(options, key) is not None:
+            assign(settings, key, getattr(options, key))
+    for key, text in options.set:
+        assign(settings, key, parse_value(text))
+    return settings
+
+
+def demo(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide demo``: name the hidden identifiers in the source files of Python's standard library."""
+    console = session.console
+    with RunFolder(options.out) as folder:
+        console.line("reading the source files of Python's standard library")
+        task = build_task()
+        counts, names, data, examples = task.counts, list(task.label_names), [task.train, task.test], _Examples(task)
+        console.line("{files:,} files, {files_held_out:,} of them held out for the test".format(**counts))
+        if counts["files_undecodable"]:
+            console.line("{files_undecodable:,} are not UTF-8 and are left out".format(**counts))
+        console.line("asking two simple methods: the commonest name, and co-occurrence")
+        yardsticks = {"most_common": most_common(task), "co_occurrence": co_occurrence(task)}
+        del task  # the pool gets the only copy of the training data
+        if options.workers is None:
+            options.workers = max(2, available_cpus())
+        config = Config(epochs=DEMO_EPOCHS, seed=options.seed)
+        model, figures = _train(
+            session, folder, options, config, data, names,
+            eval_every=DEMO_EVAL_EVERY, eval_samples=DEMO_EVAL_SAMPLES, yardsticks=yardsticks,
+        )  # fmt: skip
+    console.result("Names hidden in held-out files, the best guesses, and the truth where it is not the first:\n")
+    console.result(f"{examples.show(model)}\n\n{_report(figures, yardsticks)}\n")
+    console.result(f"Try next:  slide info {options.out}\n           slide train --help")
+    return figures | {"yardsticks": yardsticks, "counts": counts}
+
+
+class _Examples:
+    """A dozen test samples that are shown in words."""
+
+    def __init__(self, task: DemoTask):
+        rows = pick_examples(task)
+        self.features = task.test.features.take(rows)
+        self.truths = [task.label_names[task.test.labels.row(row)[0][0]] for row in rows]
+        self.texts = [describe(task, row) for row in rows]
+
+    def show(self, model: Model) -> str:
+        ids, _ = predict_topk(layers_of(model.arrays), self.features, DEMO_GUESSES)
+        width = max(map(len, self.texts))
+        lines = []
+        for text, best, truth in zip(self.texts, ids, self.truths, strict=True):
+            guesses = [model.label_names[i] for i in best if i >= 0]
+            lines.append(f"  {text:{width}}  →  {', '.join(guesses)}" + ("" if guesses[0] == truth else f"  ({truth})"))
+        return "\n".join(lines)
+
+
+def _train(
+    session: Session,
+    folder: RunFolder,
+    options: Namespace,
+    config: Config,
+    data: list[Dataset],
+    label_names: list[str] | None,
+    *,
+    eval_every: float,
+    eval_samples: int,
+    yardsticks: dict[str, float] | None = None,
+) -> tuple[Model, dict[str, Any]]:
+    """Train on ``data[0]`` and test on ``data[1]``, if there is one; on the screen and into the folder.
+
+    `data` is emptied, so that `fit` holds the only references. Returns the model and the figures for ``--json``.
+    """
+    console, counts, has_test = session.console, _counts(data), len(data) > 1
+    console.line(_outlook(config, counts))
+    display = TrainingDisplay(console, config, options.max_seconds, counts["n_labels"])
+    last: dict[str, dict[str, Any]] = {}
+
+    def callback(event: dict[str, Any]) -> None:
+        last[event["kind"]] = event
+        if event["kind"] == "start":
+            session.worker_pids = event.pop("pids")
+            folder.begin(config, options.command_line)
+            console.line(aligned([("workers", f"{event['n_workers']} on {cpu_model()}"), ("", "")]))
+        folder.record(event)
+        display(event)
+
+    try:
+        model = fit(
+            config, data.pop(0), test=data.pop(0) if has_test else None, n_workers=options.workers,
+            eval_every=eval_every, eval_samples=eval_samples, max_seconds=options.max_seconds, callback=callback,
+            label_names=label_names,
+        )  # fmt: skip
+    except TrainingInterrupted as stop:
+        console.close()
+        folder.save(stop.model)
+        epochs = stop.model.facts["epochs"]
+        raise KeyboardInterrupt(f"interrupted after {epochs:.2f} epochs; the model is in {folder.model_path}") from None
+    session.worker_pids = tuple
+    folder.save(model)
+    curves = _plot(session, folder, yardsticks or {}) if has_test else None
+    figures = _figures(last) | {"model": str(folder.model_path), "curves": curves}
+    return model, figures | counts | session.totals()
+
+
+def _counts(data: list[Dataset]) -> dict[str, int]:
+    """Sizes of the training data and of the test data, if there are any."""
+    counts = {"n_features": data[0].features.n_columns, "n_labels": data[0].labels.n_columns}
+    for name, part in zip(("train", "test"), data, strict=False):
+        unlabelled = int(np.count_nonzero(np.diff(part.labels.indptr) == 0))
+        counts |= {f"n_{name}_samples": part.n_samples, f"n_{name}_unlabelled": unlabelled}
+    return counts
+
+
+def _outlook(config: Config, counts: dict[str, int]) -> str:
+    """What is going to happen."""
+    lines = []
+    for name in ("train", "test"):
+        if f"n_{name}_samples" in counts:
+            unlabelled = counts[f"n_{name}_unlabelled"]
+            left_out = f", {unlabelled:,} of them without labels" if unlabelled else ""
+            lines.append((f"{name} data", f"{counts[f'n_{name}_samples']:,} samples{left_out}"))
+    return aligned([*lines, ("network", network_in_words(config, counts["n_features"], counts["n_labels"]))])
+
+
+def _plot(session: Session, folder: RunFolder, yardsticks: dict[str, float]) -> str | None:
+    try:
+        return str(folder.plot(_named(yardsticks)))
+    except PlotError as error:
+        session.console.line(f"no learning curves: {error}")
+        return None
+
+
+def _named(yardsticks: dict[str, float]) -> dict[str, float]:
+    return {YARDSTICKS[key]: value for key, value in yardsticks.items()}
+
+
+def _figures(last: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Figures of a finished run from its last event of each kind; None where there was no such event."""
+    start, end, epoch, scores = (last.get(kind, {}) for kind in ("start", "end", "epoch", "evaluation"))
+    return {key: scores.get(key) for key in SCORES} | {
+        "samples_per_second": end["samples"] / max(end["seconds"], 1e-9),
+        "seconds": end["seconds"],
+        "epochs": end["epoch"],
+        "steps": end["step"],
+        "rebuilds": end["rebuilds"],
+        "loss": epoch.get("loss"),
+        "active_neurons": epoch.get("active_neurons"),
+        "workers": start["n_workers"],
+    }
+
+
+def _report(figures: dict[str, Any], yardsticks: dict[str, float] | None = None) -> str:
+    """A finished run in words."""
+    parts = [score_table(figures, _named(yardsticks or {})), ""] if figures["precision_at_1"] is not None else []
+    epochs, workers = (f"{figures[key]:.3g} {key[:-1] if figures[key] == 1 else key}" for key in ("epochs", "workers"))
+    speed = f"{figures['samples_per_second']:,.0f} samples/s with {workers}"
+    pairs = [
+        ("trained", f"{epochs} in {figures['seconds']:,.1f} s, {speed}"),
+        ("memory", f"{size(figures['peak_memory_bytes'])} at the peak"),
+        ("model", figures["model"]),
+    ]
+    pairs += [] if figures["curves"] is None else [("curves", figures["curves"])]
+    return "\n".join([*parts, aligned(pairs)])

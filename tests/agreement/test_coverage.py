@@ -1,0 +1,183 @@
+"""The table of all mirrored entry points. A new one fails here until an agreement test is named for it."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import slide_fast
+import slide_ref
+
+TESTS = Path(__file__).parent
+FAST, REF = (Path(package.__file__).parent for package in (slide_fast, slide_ref))
+SAME_NAME = {
+    "data.read_xmc": "test_s17_any_text_gives_the_same_arrays_or_the_same_error",
+    "hash_tables.HashTables": "test_s7_buckets_are_equal",
+    "hash_tables.HashTables.occupancy": "test_s6_tables_built_from_dyadic_weights_are_equal",
+    "hash_tables.HashTables.query": "test_s7_queries_are_equal",
+    "hash_tables.build_tables": "test_s6_tables_built_from_dyadic_weights_are_equal",
+    "hashing.addresses_of": "test_s4_addresses_of_dyadic_vectors_are_equal",
+    "hashing.fold": "test_s4_folds_are_equal",
+    "hashing.hash_constants": "test_s14_constants_are_equal",
+    "hashing.simhash.simhash_codes": "test_s5_codes_of_dyadic_vectors_are_equal",
+    "network.RowGradient": "test_s10_s11_losses_and_gradients_agree",
+    "network.backward": "test_s10_s11_losses_and_gradients_agree",
+    "network.forward": "test_activations_of_dyadic_networks_are_equal",
+    "network.softmax_loss": "test_s10_s11_losses_and_gradients_agree",
+    "optimizers.update": "test_s12_updates_agree",
+    "prediction.predict_topk": "test_s15_answers_of_dyadic_networks_are_equal",
+    "sampling.active_sets": "test_s9_active_sets_are_equal",
+    "sampling.pad": "test_s9_padded_sets_are_equal",
+    "sampling.vanilla": "test_s8_vanilla_finds_the_same_neurons",
+    "schedule.rebuild_steps": "test_s14_rebuilds_come_after_the_same_steps",
+    "schedule.sample_order": "test_s13_sample_orders_are_equal",
+    "schedule.steps_per_epoch": "test_s13_numbers_of_steps_are_equal",
+    "training.fit": "test_whole_runs_take_the_same_steps_and_have_the_same_losses",
+}
+# entry point of the reference: (its counterpart, why it has another name, the test)
+OTHER_NAME = {
+    "data.parse_header": (
+        "data.read_xmc", "blocks, not lines",
+        "test_s17_each_odd_header_gives_the_same_arrays_or_the_same_error",
+    ),
+    "data.parse_sample": (
+        "data.read_xmc", "blocks, not lines",
+        "test_s17_any_text_gives_the_same_arrays_or_the_same_error",
+    ),
+    "hash_tables.HashTables.insert": (
+        "hash_tables.sort_table", "all neurons of a table at once",
+        "test_s7_buckets_are_equal",
+    ),
+    "network.Activation": (
+        "network.LayerPass", "all samples at once",
+        "test_activations_of_dyadic_networks_are_equal",
+    ),
+    "optimizers.adam_row": (
+        "optimizers.adam_rows", "many rows at once",
+        "test_s12_rows_in_blocks_agree",
+    ),
+    "training.MicroBatch": (
+        "tasks.MicroBatch", "workers do not import training",
+        "test_s13_micro_batches_are_equal",
+    ),
+    "training.micro_batch": (
+        "tasks.micro_batch", "workers do not import training",
+        "test_s13_micro_batches_are_equal",
+    ),
+    "training.Network": (
+        "tasks.WorkerState", "state in shared memory",
+        "test_free_running_worker_has_the_losses_of_the_reference",
+    ),
+    "training.StepReport": (
+        "tasks.RangeReport", "sums over steps",
+        "test_free_running_worker_has_the_losses_of_the_reference",
+    ),
+    "training.choose_active": (
+        "tasks.WorkerState.choose_active", "a task",
+        "test_free_running_worker_has_the_losses_of_the_reference",
+    ),
+    "training.train_step": (
+        "tasks.WorkerState.train_step", "a task",
+        "test_free_running_worker_has_the_losses_of_the_reference",
+    ),
+    "training.rebuild": (
+        "tasks.WorkerState.sort_table", "tasks, in parallel",
+        "test_s14_tasks_of_a_rebuild_make_the_tables_of_the_reference",
+    ),
+    "training.new_network": (
+        "training.Run.allocate", "shared memory",
+        "test_whole_runs_take_the_same_steps_and_have_the_same_losses",
+    ),
+}
+SPEED = re.compile(r"\b(fast|quick|slow|speed|vectori[sz]|performan)\w*", re.IGNORECASE)
+MODULES = sorted(
+    path.relative_to(REF)
+    for path in REF.rglob("*.py")
+    if "common" not in path.parts and path != REF / "__init__.py"
+)
+
+
+def module_name(path):
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def entry_points(package, path):
+    """Public functions, classes and methods that a module defines."""
+    name = module_name(path)
+    module = importlib.import_module(f"{package}.{name}")
+    for key, item in vars(module).items():
+        if not key.startswith("_") and getattr(item, "__module__", None) == module.__name__:
+            yield f"{name}.{key}"
+            if inspect.isclass(item):
+                methods = inspect.getmembers(item, inspect.isfunction)
+                yield from (f"{name}.{key}.{m}" for m, f in methods if m[0] != "_" and f.__module__ == module.__name__)
+
+
+def entry_points_of_both_sides():
+    theirs = {entry for path in MODULES for entry in entry_points("slide_ref", path)}
+    ours = {entry for path in MODULES for entry in entry_points("slide_fast", path)}
+    return ours, theirs
+
+
+def imports(path):
+    """Full names of the modules that a file imports, and whether they are named in full."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_entry_point_of_the_same_name_is_in_the_table():
+    ours, theirs = entry_points_of_both_sides()
+    assert sorted(ours & theirs) == sorted(SAME_NAME)
+
+
+def test_every_other_entry_point_of_the_reference_has_a_counterpart_in_the_table():
+    ours, theirs = entry_points_of_both_sides()
+    assert sorted(theirs - ours) == sorted(OTHER_NAME)
+
+
+@pytest.mark.parametrize("counterpart", sorted({counterpart for counterpart, _, _ in OTHER_NAME.values()}))
+def test_counterparts_exist(counterpart):
+    module, *names = counterpart.split(".")
+    item = importlib.import_module(f"slide_fast.{module}")
+    for name in names:
+        item = getattr(item, name)
+
+
+def test_tests_in_the_table_exist():
+    named = set(SAME_NAME.values()) | {test for _, _, test in OTHER_NAME.values()}
+    defined = {
+        node.name
+        for path in TESTS.glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert named <= defined
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_every_module_of_the_reference_has_a_mirror_and_a_test_file(path):
+    assert (FAST / path).is_file()
+    assert (TESTS / f"test_{module_name(path).split('.')[-1]}.py").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(FAST.rglob("*.py")), ids=lambda path: str(path.relative_to(FAST)))
+def test_fast_path_imports_only_the_common_part_of_the_reference(path):
+    foreign = [name for name in imports(path) if name.split(".")[0] == "slide_ref"]
+    if path != FAST / "verify.py":
+        assert [name for name in foreign if not name.startswith("slide_ref.common.")] == []
+
+
+@pytest.mark.parametrize("path", sorted(REF.rglob("*.py")), ids=lambda path: str(path.relative_to(REF)))
+def test_reference_imports_nothing_of_the_fast_path(path):
+    assert [name for name in imports(path) if name.split(".")[0] == "slide_fast"] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_reference_never_mentions_speed(path):
+    assert SPEED.findall((REF / path).read_text(encoding="utf-8")) == []

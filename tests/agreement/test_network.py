@@ -1,0 +1,122 @@
+"""S10 and S11: both sides compute the same activations, losses and gradients."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import dyadic_arrays, feature_rows, id_lists, label_rows, layers, real_arrays
+
+import slide_fast.network as fast
+import slide_ref.network as ref
+from slide_fast.sampling import Active
+from slide_fast.scratch import Scratch
+from slide_fast.verify import Report, as_dtype, check_activations, check_gradients, without_signs
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes, layers_of
+from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
+
+SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
+ACTIVE = st.sampled_from(["all", "shared", "own", "labels only"])
+
+
+@st.composite
+def problems(draw, values):
+    """Parameters, a micro-batch of labelled rows, and its active sets as both sides have them."""
+    config = Config(hidden=draw(st.sampled_from([(1,), (3,), (8,), (5, 4)])))
+    n_features, n_labels, n = draw(st.integers(1, 20)), draw(st.integers(1, 15)), draw(st.integers(1, 6))
+    parameters = draw(layers(config, n_features, n_labels, values))
+    features, labels = draw(feature_rows(n, n_features, values)), draw(label_rows(n, n_labels, min_size=1))
+    own = [labels.row(i)[0].tolist() for i in range(n)]
+    kind = draw(ACTIVE)
+    if kind == "all":
+        return parameters, features, labels, None, [np.arange(n_labels)] * n
+    if kind != "labels only":
+        own = [ids + draw(id_lists(n_labels)) for ids in own]
+    if kind == "shared":
+        own = [sum(own, [])] * n
+    sets = [np.unique(np.array(ids, dtype=np.int64)) for ids in own]
+    union = np.unique(np.concatenate(sets))
+    mask = None if kind == "shared" else np.array([np.isin(union, ids) for ids in sets])
+    return parameters, features, labels, Active(union, mask), sets
+
+
+def forward_on_both_sides(parameters, features, active, sets):
+    last = len(parameters) - 1
+
+    def choose(l, inputs):
+        return sets if l == last else [np.arange(len(parameters[l].b))] * len(inputs)
+
+    traces = [ref.forward(side, features, choose) for side in (parameters, as_dtype(parameters, np.float64))]
+    traces.append(ref.forward(*without_signs(parameters, features), choose))
+    return fast.forward(parameters, features, lambda l, _: active if l == last else None, SCRATCH), traces
+
+
+@given(problems(dyadic_arrays))
+def test_activations_of_dyadic_networks_are_equal(problem):
+    parameters, features, _, active, sets = problem
+    passes, (trace, *_) = forward_on_both_sides(parameters, features, active, sets)
+    for this, outputs in list(zip(passes, trace[1:], strict=True))[:2]:  # a third layer needs more than 24 bits
+        ours, theirs = this.outputs[slice(None) if this.mask is None else this.mask], [a.values for a in outputs]
+        assert ours.dtype == theirs[0].dtype == np.float32 and np.array_equal(ours.ravel(), np.concatenate(theirs))
+
+
+@given(problems(real_arrays))
+def test_activations_of_real_networks_agree(problem):
+    parameters, features, _, active, sets = problem
+    passes, traces = forward_on_both_sides(parameters, features, active, sets)
+    check_activations(Report(), passes, *traces)
+
+
+def check_backward(parameters, features, labels, active, sets):
+    passes, traces = forward_on_both_sides(parameters, features, active, sets)
+    check_activations(Report(), passes, *traces)
+    check_gradients(Report(), parameters, passes, traces[0], labels, SCRATCH)
+
+
+@given(problems(real_arrays))
+def test_s10_s11_losses_and_gradients_agree(problem):
+    check_backward(*problem)
+
+
+@given(problems(dyadic_arrays))
+def test_s10_s11_losses_and_gradients_agree_on_equal_and_zero_weights_and_large_logits(problem):
+    check_backward(*problem)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_s10_gradients_of_an_even_softmax_are_equal(size, n):
+    """All logits are 0: a softmax over 1, 2 or 4 neurons and means over a power of two of rows are exact."""
+    parameters = zero_layers(n_features=5, n_labels=9)
+    parameters[0].W[:] = np.arange(15).reshape(5, 3) / 16
+    features = SparseRows(np.arange(n + 1), np.arange(n) % 5, np.full(n, 0.5, dtype=np.float32), 5)
+    labels = rows_from_lists([[i % size] for i in range(n)], 9)
+    passes, (trace, *_) = forward_on_both_sides(
+        parameters, features, Active(np.arange(size), None), [np.arange(size)] * n
+    )
+    _, theirs = ref.backward(parameters, trace, labels)
+    _, ours = fast.backward(parameters, passes, labels, SCRATCH)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(mine.W, other.W) and np.array_equal(mine.b, other.b)
+        assert mine.W.dtype == mine.b.dtype == np.float32
+
+
+def zero_layers(n_features, n_labels):
+    shapes = array_shapes(Config(hidden=(3,)), n_features, n_labels)
+    return layers_of({name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()})
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 4), st.data())
+def test_samples_without_any_feature_agree(n, data):
+    parameters = data.draw(layers(Config(hidden=(3,)), 4, 6, real_arrays))
+    features = SparseRows(np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, np.float32), 4)
+    labels = data.draw(label_rows(n, 6, min_size=1))
+    check_backward(parameters, features, labels, None, [np.arange(6)] * n)
+
+
+def test_features_without_values_count_as_one():
+    parameters, features = zero_layers(n_features=5, n_labels=4), rows_from_lists([[0, 4], [], [2]], 5)
+    parameters[0].W[:] = np.arange(1, 16).reshape(5, 3) / 16
+    passes, (trace, *_) = forward_on_both_sides(parameters, features, None, [np.arange(4)] * 3)
+    assert np.array_equal(passes[0].outputs, [a.values for a in trace[1]])

@@ -1,0 +1,113 @@
+"""S11 and S12: both sides move the same rows by the same amounts, and nothing else."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import layers, real_arrays
+
+import slide_fast.network
+import slide_fast.optimizers as fast
+import slide_ref.network
+import slide_ref.optimizers as ref
+from slide_fast.scratch import Scratch
+from slide_fast.verify import Report, as_dtype, check_floats
+from slide_ref.common.config import Config
+
+SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
+STEPS = st.one_of(st.sampled_from([1, 2, 10**6]), st.integers(1, 2000))
+CONFIGS = st.builds(
+    Config,
+    hidden=st.sampled_from([(1,), (3,), (5, 4)]),
+    learning_rate=st.sampled_from([2e-3, 0.5]),
+    beta1=st.sampled_from([0.9, 0.0, 0.5]),
+    beta2=st.sampled_from([0.999, 0.5]),
+    epsilon=st.sampled_from([1e-8, 1e-2, 3.0]),
+)
+
+
+@st.composite
+def problems(draw):
+    """Parameters with moments and two gradients; rows at both ends, none, and all of them are among the touched."""
+    config, n_features, n_labels = draw(CONFIGS), draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    parameters = draw(layers(config, n_features, n_labels, real_arrays))
+    gradients = []
+    for _ in range(2):
+        gradients.append([])
+        for l, layer in enumerate(parameters):
+            kept = draw(st.lists(st.booleans(), min_size=len(layer.W), max_size=len(layer.W)))
+            ids = None if l > 0 and draw(st.booleans()) else np.flatnonzero(kept)
+            n = len(layer.W) if ids is None else len(ids)
+            scale = draw(st.sampled_from([1.0, 1e-3, 1e-12, 0.0]))
+            W, b = draw(real_arrays(n, layer.W.shape[1])), draw(real_arrays(len(layer.b) if l == 0 else n))
+            gradients[-1].append((ids, W * np.float32(scale), b * np.float32(scale)))
+    return config, parameters, gradients, draw(STEPS)
+
+
+def rows_of(layer, ids):
+    return np.arange(len(layer.W)) if ids is None else ids
+
+
+def check_arrays(fast_layers, layers32, layers64, before):
+    for l, sides in enumerate(zip(fast_layers, layers32, layers64, before, strict=True)):
+        for name in vars(sides[0]):
+            ours, theirs, exact, old = (getattr(side, name) for side in sides)
+            assert ours.dtype == theirs.dtype == np.float32
+            check_floats(Report(), f"{name} of layer {l}", ours, theirs, exact, np.maximum(np.abs(exact), np.abs(old)))
+
+
+@given(problems())
+def test_s12_updates_agree(problem):
+    config, layers32, gradients, step = problem
+    for this in gradients:
+        before, ours, layers64 = (as_dtype(layers32, dtype) for dtype in (np.float32, np.float32, np.float64))
+        fast_gradients = [slide_fast.network.RowGradient(ids, W.copy(), b.copy()) for ids, W, b in this]
+        theirs, exact = (
+            [
+                slide_ref.network.RowGradient(rows_of(layer, ids), W.astype(dtype), b.astype(dtype))
+                for layer, (ids, W, b) in zip(layers32, this, strict=True)
+            ]
+            for dtype in (np.float32, np.float64)
+        )
+        fast.update(ours, fast_gradients, step, config, SCRATCH)
+        ref.update(layers32, theirs, step, config)
+        ref.update(layers64, exact, step, config)
+        check_arrays(ours, layers32, layers64, before)
+        for l, (mine, old, (ids, _, _)) in enumerate(zip(ours, before, this, strict=True)):
+            for name in vars(mine):
+                touched = np.zeros(len(getattr(mine, name)), dtype=bool)
+                touched[slice(None) if ids is None or (l == 0 and name[0] == "b") else ids] = True
+                assert np.array_equal(getattr(mine, name)[~touched], getattr(old, name)[~touched])
+        step += 1
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("shape", [(7, 3), (7,), (9, 1), (4, 50)])
+@pytest.mark.parametrize("elements", [1, 6, 9, 100])
+def test_s12_rows_in_blocks_agree(monkeypatch, shape, elements, dense):
+    monkeypatch.setattr(fast, "ELEMENTS_AT_ONCE", elements)
+    rng, config = np.random.default_rng(0), Config()
+    ids = None if dense else np.array([0, 2, shape[0] - 1])
+    w, m, v, g = (rng.standard_normal(shape, dtype=np.float32) for _ in range(4))
+    v *= v
+    g = g if dense else g[ids]
+    rows = slice(None) if dense else ids
+    exact, theirs = ([array.astype(dtype) for array in (w, m, v)] for dtype in (np.float64, np.float32))
+    for side in (exact, theirs):
+        parts = [array[rows] for array in side]
+        ref.adam_row(*parts, g.astype(side[0].dtype), 5, config)
+        for array, part in zip(side, parts, strict=True):
+            array[rows] = part
+    before = [array.copy() for array in (w, m, v)]
+    fast.adam_rows(w, m, v, ids, g.copy(), 5, config, SCRATCH)
+    for name, ours, other, exact_one, old in zip("wmv", (w, m, v), theirs, exact, before, strict=True):
+        check_floats(Report(), name, ours, other, exact_one, np.maximum(np.abs(exact_one), np.abs(old)))
+
+
+def test_s12_epsilon_is_added_to_the_root_on_both_sides():
+    config = Config(learning_rate=1.0, epsilon=0.5)
+    w, m, v = (np.zeros((1, 1), dtype=np.float32) for _ in range(3))
+    fast.adam_rows(w, m, v, None, np.full((1, 1), 0.5, dtype=np.float32), 1, config, SCRATCH)
+    theirs = [np.zeros(1, dtype=np.float32) for _ in range(3)]
+    ref.adam_row(*theirs, np.full(1, 0.5, dtype=np.float32), 1, config)
+    assert w[0, 0] == pytest.approx(-0.5) and theirs[0][0] == pytest.approx(-0.5)

@@ -1,0 +1,142 @@
+"""S15: both sides rank labels alike."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import dyadic_arrays, feature_rows, layers, real_arrays
+
+import slide_fast.prediction as fast
+import slide_ref.prediction as ref
+from slide_fast.verify import Report, as_dtype, check_floats, without_signs
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes, layers_of
+from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.network import forward
+
+RANKS = st.sampled_from([1, 2, 3, 5, 12])
+GROUP, BLOCK = 4, 12
+BORDERS = sorted({n for edge in (GROUP, BLOCK, 2 * BLOCK) for n in (edge - 1, edge, edge + 1)} | {1, 40})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks():
+    """Blocks so small that a few labels and rows fill several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "GROUP", GROUP)
+        patch.setattr(fast, "LABELS_AT_ONCE", BLOCK)
+        patch.setattr(fast, "ROWS_AT_ONCE", 3)
+        yield
+
+
+@st.composite
+def problems(draw, values, hidden=((1,), (3,), (5, 4))):
+    config, n_features = Config(hidden=draw(st.sampled_from(hidden))), draw(st.integers(1, 10))
+    parameters = draw(layers(config, n_features, draw(st.sampled_from(BORDERS)), values))
+    return parameters, draw(feature_rows(draw(st.integers(0, 7)), n_features, values)), draw(RANKS)
+
+
+def one_unit_network(logits):
+    """A sample whose only feature is x >= 0 has these logits, times x."""
+    arrays = array_shapes(Config(hidden=(1,)), 1, len(logits))
+    arrays = {name: np.zeros(shape, dtype=np.float32) for name, shape in arrays.items()}
+    arrays["W0"][:] = 1
+    arrays["W1"][:, 0] = logits
+    return layers_of(arrays)
+
+
+def rows_of(*xs):
+    n = len(xs)
+    return SparseRows(np.arange(n + 1), np.zeros(n, dtype=np.int32), np.array(xs, dtype=np.float32), 1)
+
+
+def assert_equal_answers(parameters, features, k):
+    (ids, scores), (ref_ids, ref_scores) = (side.predict_topk(parameters, features, k) for side in (fast, ref))
+    assert ids.dtype == ref_ids.dtype == np.int32 and scores.dtype == ref_scores.dtype == np.float32
+    assert np.array_equal(ids, ref_ids)
+    assert np.array_equal(scores, ref_scores)
+
+
+@given(problems(dyadic_arrays, hidden=((1,), (3,))))
+def test_s15_answers_of_dyadic_networks_are_equal(problem):
+    assert_equal_answers(*problem)
+
+
+@pytest.mark.parametrize("n_labels", BORDERS)
+@pytest.mark.parametrize("k", [1, 2, 5, 12, 50])
+def test_s15_ties_go_to_the_lower_id_around_the_borders_of_blocks(n_labels, k):
+    xs = rows_of(1, 0.5, 2)
+    rng = np.random.default_rng(n_labels)
+    assert_equal_answers(one_unit_network(np.zeros(n_labels)), xs, k)
+    assert_equal_answers(one_unit_network(np.full(n_labels, -1.5)), xs, k)
+    assert_equal_answers(one_unit_network(np.arange(n_labels)), xs, k)
+    assert_equal_answers(one_unit_network(-np.arange(n_labels)), xs, k)
+    for _ in range(5):
+        assert_equal_answers(one_unit_network(rng.integers(-1, 2, n_labels)), xs, k)
+
+
+@pytest.mark.parametrize("place", [0, GROUP - 1, GROUP, BLOCK - 1, BLOCK, 2 * BLOCK - 1, 2 * BLOCK, 39])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_s15_the_best_label_is_found_wherever_it_stands(place, sign):
+    logits = np.full(40, sign)
+    logits[place] += 1
+    ids, _ = fast.predict_topk(one_unit_network(logits), rows_of(1), 1)
+    assert ids.tolist() == [[place]]
+    assert_equal_answers(one_unit_network(logits), rows_of(1), 3)
+
+
+def test_s15_negative_zero_ties_with_zero():
+    assert_equal_answers(one_unit_network([-0.0, 0.0, -0.0, 0.0]), rows_of(1), 4)
+
+
+def test_s15_large_and_small_scores_keep_their_order():
+    assert_equal_answers(one_unit_network([1e-30, -1e30, 3e38, -1e-30, 0, -3e38, 1e30]), rows_of(1), 7)
+
+
+def logits_on_both_sides(parameters, features):
+    """All logits of the reference in float32, in float64 and without signs."""
+    everyone = [np.arange(len(layer.b)) for layer in parameters]
+    sides = ((parameters, features), (as_dtype(parameters, np.float64), features), without_signs(parameters, features))
+    traces = (forward(*side, lambda l, inputs: [everyone[l]] * len(inputs)) for side in sides)
+    n = len(parameters[-1].b)
+    return [np.array([a.values for a in trace[-1]]).reshape(-1, n) for trace in traces]
+
+
+@given(problems(real_arrays))
+def test_s15_answers_of_real_networks_agree_except_where_scores_tie_within_rounding(problem):
+    parameters, features, k = problem
+    ids, scores = fast.predict_topk(parameters, features, k)
+    logits, exact, size = logits_on_both_sides(parameters, features)
+    assert_answers_within_rounding(ids, scores, logits, exact, size, k)
+
+
+def assert_answers_within_rounding(ids, scores, logits, exact, size, k):
+    n_found = min(k, logits.shape[1])
+    found = ids[:, :n_found]
+    assert (ids[:, n_found:] == -1).all() and (scores[:, n_found:] == -np.inf).all()
+    assert all(len(set(row)) == n_found for row in found.tolist())
+    at_found = (np.take_along_axis(side, found, axis=1) for side in (logits, exact, size))
+    check_floats(Report(), "scores of the ids found", scores[:, :n_found], *at_found)
+    best = (np.sort(side, axis=1)[:, ::-1][:, :n_found] for side in (logits, exact, size))
+    check_floats(Report(), "best scores", scores[:, :n_found], *best)
+    assert (scores[:, 1:] <= scores[:, :-1]).all()
+
+
+@settings(max_examples=30)
+@given(problems(real_arrays))
+def test_s15_a_batch_is_answered_as_its_rows_are_one_by_one(problem):
+    parameters, features, k = problem
+    logits, exact, size = logits_on_both_sides(parameters, features)
+    for i in range(features.n_rows):
+        at = slice(i, i + 1)
+        ids, scores = fast.predict_topk(parameters, features.take(np.array([i])), k)
+        assert_answers_within_rounding(ids, scores, logits[at], exact[at], size[at], k)
+
+
+@given(problems(dyadic_arrays, hidden=((1,), (3,))), st.integers(1, 3))
+def test_s15_answers_depend_neither_on_the_batch_nor_on_threads(problem, n_threads):
+    parameters, features, k = problem
+    ids, scores = fast.predict_topk(parameters, features, k, n_threads)
+    for i in range(features.n_rows):
+        alone = fast.predict_topk(parameters, features.take(np.array([i])), k)
+        assert np.array_equal(ids[i], alone[0][0]) and np.array_equal(scores[i], alone[1][0])

@@ -1,0 +1,34 @@
+"""S13 and S14: both sides agree on what comes when."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import SEEDS
+
+import slide_fast.schedule as fast
+import slide_ref.schedule as ref
+
+
+@given(SEEDS, st.integers(0, 5), st.integers(0, 300))
+def test_s13_sample_orders_are_equal(seed, epoch, n_samples):
+    ours, theirs = (side.sample_order(seed, epoch, n_samples) for side in (fast, ref))
+    assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**6))
+def test_s13_numbers_of_steps_are_equal(n_samples, micro_batch):
+    assert fast.steps_per_epoch(n_samples, micro_batch) == ref.steps_per_epoch(n_samples, micro_batch)
+
+
+@pytest.mark.parametrize("n_samples", range(1, 9))
+def test_s13_numbers_of_steps_are_equal_around_multiples(n_samples):
+    assert fast.steps_per_epoch(n_samples, 4) == ref.steps_per_epoch(n_samples, 4)
+
+
+@given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)))
+def test_s14_rebuilds_come_after_the_same_steps(gap, growth):
+    ours, theirs = (list(itertools.islice(side.rebuild_steps(gap, growth), 300)) for side in (fast, ref))
+    assert ours == theirs

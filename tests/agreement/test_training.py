@@ -1,0 +1,270 @@
+"""Steps, epochs and whole runs: in lockstep, stage by stage, and each side on its own."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import configs, datasets, random_dataset, real_arrays
+
+import slide_fast.tasks
+import slide_fast.training as fast
+import slide_fast.verify as verify
+import slide_ref.prediction
+import slide_ref.training as ref
+from slide_fast.hash_tables import array_shapes as table_shapes
+from slide_fast.tasks import Setup, WorkerState, dataset_arrays
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.sparse_rows import Dataset, rows_from_lists
+from slide_ref.schedule import sample_order, steps_per_epoch
+
+LSH = {
+    "padded": {"K": 4, "L": 3, "bucket_size": 4, "budget": 5, "min_active": 10},
+    "unlimited": {"K": 4, "L": 3, "budget": 0, "min_active": 0},
+    "sampled softmax": {"L": 0, "min_active": 7},
+    "dense": {"min_active": 100},
+    "all but one": {"K": 2, "L": 1, "bucket_size": 1, "budget": 1, "min_active": 59},
+    "folded": {"K": 20, "L": 5, "bucket_bits": 3, "budget": 7, "min_active": 3},
+}
+
+
+def settings_of(lsh, **changes):
+    usual = {"hidden": (8,), "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02}
+    return Config(**usual | changes).replace(lsh=LSH[lsh])
+
+
+def train_in_lockstep(config, train, n_steps=None):
+    lockstep = verify.Lockstep(ref.new_network(config, train.features.n_columns, train.labels.n_columns))
+    lockstep.rebuild(0)
+    per_epoch = steps_per_epoch(train.n_samples, config.micro_batch)
+    for step in range(1, (n_steps or per_epoch * config.epochs) + 1):
+        epoch = (step - 1) // per_epoch
+        order = sample_order(config.seed, epoch, train.n_samples)
+        lockstep.step(ref.micro_batch(config, train, order, epoch, step))
+        if step % config.rebuild_gap == 0:
+            lockstep.rebuild(step // config.rebuild_gap)
+    return lockstep.report
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_lockstep_on_any_small_problem(data):
+    train = data.draw(datasets(real_arrays))
+    train_in_lockstep(data.draw(configs(train.labels.n_columns)), train, n_steps=5)
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+@pytest.mark.parametrize("lsh", LSH)
+def test_lockstep_over_two_epochs(lsh, scope):
+    report = train_in_lockstep(settings_of(lsh, scope=scope), random_dataset(0))
+    assert {"loss", "W of layer 0", "b_v of layer 1", "touched rows of layer 1"} <= set(report.compared)
+    assert lsh == "dense" or report.compared["active sets"] > 0
+    assert all(0 <= deviation <= 1 for deviation in report.deviation.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+@pytest.mark.parametrize("lsh", LSH)
+@pytest.mark.parametrize("hidden", [(1,), (32,), (16, 8)])
+@pytest.mark.parametrize("micro_batch", [1, 16, 500])
+def test_lockstep_over_many_epochs(lsh, scope, hidden, micro_batch):
+    config = settings_of(lsh, scope=scope, hidden=hidden, micro_batch=micro_batch, seed=3)
+    train = random_dataset(1, n_samples=150, n_features=80, n_labels=60)
+    train_in_lockstep(config, train, n_steps=80 if micro_batch == 1 else None)
+
+
+def new_worker(config, train, test=None):
+    """A worker in this process with arrays of its own, and tables built by its own tasks."""
+    n_features, n_labels = train.features.n_columns, train.labels.n_columns
+    layout = {name: (shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
+    if config.lsh.min_active < n_labels:
+        layout |= table_shapes(config.lsh, n_labels)
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
+    initialise(layers_of(arrays), config.seed)
+    arrays |= dataset_arrays("train", train) | {"train_order": sample_order(config.seed, 0, train.n_samples)}
+    if test is not None:
+        arrays |= dataset_arrays("test", test)
+        arrays["test_order"] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples).astype(np.int32)
+    worker = WorkerState(Setup(config, n_features, n_labels), arrays)
+    rebuild(worker, 0)
+    return worker
+
+
+def rebuild(worker, number):
+    """All tasks of a rebuild, the neurons in two parts."""
+    if worker.tables is not None:
+        n = len(worker.layers[-1].b)
+        worker.run(("order_insertion", number))
+        for first, last in ((n // 2, n), (0, n // 2)):
+            worker.run(("hash_neurons", first, last))
+        for table in range(worker.config.lsh.L):
+            worker.run(("sort_table", table))
+
+
+def parameters_of(layers):
+    return {f"{name}{l}": array for l, layer in enumerate(layers) for name, array in vars(layer).items()}
+
+
+@given(datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3))
+def test_s13_micro_batches_are_equal(train, micro_batch, step, epoch):
+    config, order = Config(micro_batch=micro_batch), sample_order(0, epoch, train.n_samples)
+    ours, theirs = (side.micro_batch(config, train, order, epoch, step) for side in (slide_fast.tasks, ref))
+    assert ours._fields == theirs._fields and ours[2:] == theirs[2:]
+    assert ours.samples.dtype == theirs.samples.dtype and ours.samples.tolist() == theirs.samples.tolist()
+    for mine, other in zip(ours.data, theirs.data, strict=True):
+        assert np.array_equal(mine.indptr, other.indptr) and np.array_equal(mine.indices, other.indices)
+        assert mine.data is other.data is None or np.array_equal(mine.data, other.data)
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+@pytest.mark.parametrize("lsh", LSH)
+def test_free_running_worker_has_the_losses_of_the_reference(lsh, scope):
+    """No projection comes near 0 on these data, so all active sets are equal to the end."""
+    config, train = settings_of(lsh, scope=scope), random_dataset(2, min_features=1)
+    ref32, ref64 = (ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64))
+    worker = new_worker(config, train)
+    chosen, choose = [], worker.choose_active
+    worker.choose_active = lambda *arguments: chosen.append(choose(*arguments)) or chosen[-1]
+    ref.rebuild(ref32, 0)
+    losses = []
+    for step in range(1, 7):
+        batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step)
+        report = worker.run(("train", 0, step, 1))
+        theirs = ref.train_step(ref32, batch)
+        exact = ref.train_step(ref64, batch, theirs.active)
+        if lsh != "dense":
+            ours = verify.one_by_one(chosen[-1], report.n_labelled)
+            assert [ids.tolist() for ids in ours] == [ids.tolist() for ids in theirs.active]
+        assert report.n_labelled == theirs.n_labelled and report.n_samples == theirs.n_labelled + batch.n_unlabelled
+        assert report.active == sum(len(ids) for ids in theirs.active)
+        losses.append((report.loss / report.n_labelled, theirs.loss, exact.loss))
+        if step % config.rebuild_gap == 0:
+            rebuild(worker, step // config.rebuild_gap)
+            ref.rebuild(ref32, step // config.rebuild_gap)
+    check_losses(*np.array(losses).T)
+
+
+def shape_of(train):
+    return train.features.n_columns, train.labels.n_columns
+
+
+@pytest.mark.parametrize("lsh", LSH)
+def test_s14_tasks_of_a_rebuild_make_the_tables_of_the_reference(lsh):
+    config, train = settings_of(lsh), random_dataset(3)
+    worker, network = new_worker(config, train), ref.new_network(config, *shape_of(train))
+    if worker.tables is not None:
+        for number in (0, 1, 2):
+            rebuild(worker, number)
+            ref.rebuild(network, number)
+            verify.check_buckets(verify.Report(), worker.tables, network.tables)
+
+
+def check_losses(ours, theirs, exact):
+    """Losses of both sides and of the reference in float64, each trained on its own."""
+    ours, theirs, exact = (np.array(losses) for losses in (ours, theirs, exact))
+    verify.check_floats(verify.Report(), "losses", ours, theirs, exact, size=1 + exact)
+
+
+def test_s10_micro_batch_without_labelled_rows_uses_up_its_step_and_changes_nothing():
+    config = settings_of("padded", micro_batch=2)
+    features = random_dataset(4, n_samples=6, min_features=1).features
+    train = Dataset(features, rows_from_lists([[1, 2], [], [], [], [11], []], 12))
+    worker, order, losses = new_worker(config, train), np.arange(6), []
+    worker.arrays["train_order"] = order
+    networks = [ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64)]
+    for network in networks:
+        ref.rebuild(network, 0)
+    for step in (1, 2, 3, 4):
+        before = {name: array.copy() for name, array in parameters_of(worker.layers).items()}
+        batch = ref.micro_batch(config, train, order, 0, step)
+        theirs = [ref.train_step(network, batch) for network in networks]
+        report = worker.run(("train", 0, step, 1))
+        changed = [name for name, array in parameters_of(worker.layers).items() if (array != before[name]).any()]
+        assert changed == ([] if step == 2 else list(before))
+        assert report.n_samples == 2 and report.n_labelled == theirs[0].n_labelled == (0 if step == 2 else 1)
+        if step != 2:
+            losses.append((report.loss, *(side.loss for side in theirs)))
+    check_losses(*np.array(losses).T)
+
+
+def test_s18_a_range_of_steps_is_its_steps_one_by_one():
+    config, train = settings_of("padded"), random_dataset(5)
+    whole, single = new_worker(config, train), new_worker(config, train)
+    report = whole.run(("train", 0, 1, 6))
+    reports = [single.run(("train", 0, step, 1)) for step in range(1, 7)]
+    for name, array in parameters_of(whole.layers).items():
+        assert np.array_equal(array, parameters_of(single.layers)[name])
+    for field in ("n_samples", "n_labelled", "loss", "active"):
+        assert getattr(report, field) == pytest.approx(sum(getattr(one, field) for one in reports))
+    assert report.n_samples == train.n_samples
+
+
+def test_s15_worker_predicts_what_the_reference_predicts():
+    config, train, test = settings_of("padded"), random_dataset(6), random_dataset(7)
+    worker = new_worker(config, train, test)
+    worker.run(("train", 0, 1, 6))
+    order = worker.arrays["test_order"]
+    expected, _ = slide_ref.prediction.predict_topk(worker.layers, test.features.take(order[3:20]), 5)
+    assert np.array_equal(worker.run(("predict", 3, 20)), expected)
+
+
+def journal_of_the_fast_path(monkeypatch, config, train):
+    journal = []
+    step, order = WorkerState.train_step, WorkerState.order_insertion
+
+    def train_step(self, batch):
+        journal.append((batch.epoch, batch.step, batch.samples.tolist()))
+        return step(self, batch)
+
+    def order_insertion(self, number):
+        journal.append(("rebuild", number))
+        order(self, number)
+
+    monkeypatch.setattr(WorkerState, "train_step", train_step)
+    monkeypatch.setattr(WorkerState, "order_insertion", order_insertion)
+    events = []
+    fast.fit(config, train, n_workers=1, callback=events.append)
+    return journal, events
+
+
+def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32):
+    journal = []
+    step, rebuild = ref.train_step, ref.rebuild
+
+    def train_step(network, batch):
+        journal.append((batch.epoch, batch.step, batch.samples.tolist()))
+        return step(network, batch)
+
+    def logged_rebuild(network, number):
+        journal.append(("rebuild", number))
+        rebuild(network, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ref, "train_step", train_step)
+        patch.setattr(ref, "rebuild", logged_rebuild)
+        _, losses = ref.fit(config, train, dtype)
+    return journal, losses
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+@pytest.mark.parametrize(("lsh", "growth"), [("padded", 0.0), ("folded", 0.3), ("sampled softmax", 0.1)])
+def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, lsh, growth, scope):
+    config, train = settings_of(lsh, scope=scope, rebuild_growth=growth, epochs=3), random_dataset(8, min_features=1)
+    expected, losses = journal_of_the_reference(monkeypatch, config, train)
+    _, losses64 = journal_of_the_reference(monkeypatch, config, train, np.float64)
+    journal, events = journal_of_the_fast_path(monkeypatch, config, train)
+    assert journal == expected
+    epochs = [event for event in events if event["kind"] == "epoch"]
+    assert len(epochs) == len(losses) == 3
+    check_losses([event["loss"] for event in epochs], losses, losses64)
+    assert epochs[-1]["rebuilds"] == sum(entry[0] == "rebuild" for entry in journal)
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+def test_s18_one_worker_twice_gives_the_same_bytes(scope):
+    config, train = settings_of("padded", scope=scope), random_dataset(9)
+    first, second = (fast.fit(config, train, n_workers=1).arrays for _ in range(2))
+    assert first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
+    other = fast.fit(config.replace(seed=1), train, n_workers=1).arrays
+    assert first["W0"].tobytes() != other["W0"].tobytes()

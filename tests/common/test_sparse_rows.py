@@ -1,0 +1,136 @@
+"""Sparse rows: S17's canonical form, choosing rows, and the check of arrays from elsewhere."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import TOO_LARGE, Dataset, SparseRows, rows_from_lists
+
+N_COLUMNS = 5
+sixteenths = st.integers(-32, 32).map(lambda i: i / 16)
+row_lists = st.lists(st.lists(st.tuples(st.integers(0, N_COLUMNS - 1), sixteenths), max_size=6), max_size=6)
+
+
+def make(rows, with_values=True, n_columns=N_COLUMNS):
+    indptr = np.cumsum([0] + [len(row) for row in rows], dtype=np.int64)
+    pairs = [pair for row in rows for pair in row]
+    data = np.array([value for _, value in pairs], dtype=np.float32) if with_values else None
+    return SparseRows(indptr, np.array([i for i, _ in pairs], dtype=np.int32), data, n_columns)
+
+
+def dense(rows):
+    out = np.zeros(rows.shape)
+    for i in range(rows.n_rows):
+        np.add.at(out[i], *rows.row(i))
+    return out
+
+
+def assert_valid(rows, has_values):
+    rows.check("rows")
+    assert [rows.indptr.dtype, rows.indices.dtype] == [np.int64, np.int32]
+    assert rows.data.dtype == np.float32 if has_values else rows.data is None
+
+
+@settings(deadline=None, derandomize=True)
+@given(row_lists)
+def test_s17_canonical_rows_ascend_without_zeros_and_keep_their_sums(lists):
+    rows = make(lists)
+    canonical = rows.canonical()
+    assert_valid(canonical, has_values=True)
+    assert canonical.shape == rows.shape
+    assert np.array_equal(dense(canonical), dense(rows))
+    assert all(np.all(np.diff(canonical.row(i)[0]) > 0) for i in range(rows.n_rows))
+    assert canonical.data.all()
+
+
+@settings(deadline=None, derandomize=True)
+@given(row_lists)
+def test_s17_canonical_labels_are_distinct(lists):
+    canonical = make(lists, with_values=False).canonical()
+    assert_valid(canonical, has_values=False)
+    assert [canonical.row(i)[0].tolist() for i in range(len(lists))] == [sorted({i for i, _ in row}) for row in lists]
+
+
+def test_s17_canonical_rows_are_not_copied_where_nothing_changes():
+    rows = make([[(1, 2.0), (3, 1.0)], []])
+    canonical = rows.canonical()
+    assert np.shares_memory(canonical.indices, rows.indices) and np.shares_memory(canonical.data, rows.data)
+
+
+def test_s17_sums_are_made_in_float64_in_order_and_rounded_once():
+    values = np.array([1e8, 4.0, 4.0, -1e8])
+    rows = SparseRows(np.array([0, 4]), np.zeros(4, dtype=np.int64), values, 1)
+    assert rows.canonical().data.tolist() == [8.0]
+    tenths = SparseRows(np.array([0, 1]), np.array([0]), np.array([0.1]), 1).canonical()
+    assert_valid(tenths, has_values=True)
+    assert tenths.data[0] == np.float32(0.1)
+
+
+def test_s17_a_sum_too_large_for_float32_is_refused():
+    with pytest.raises(DataError, match="too large for float32"):
+        make([[(0, 3e38), (0, 3e38)]]).canonical()
+    with pytest.raises(DataError, match="too large for float32"):
+        SparseRows(np.array([0, 1]), np.array([0]), np.array([-TOO_LARGE]), 1).canonical()
+
+
+def test_s17_ids_of_the_largest_shapes_do_not_overflow():
+    largest = 2**31 - 2
+    rows = make([[]] * 1000 + [[(largest, 1.0), (0, 2.0)]], n_columns=2**31 - 1)
+    assert [a.tolist() for a in rows.canonical().row(1000)] == [[0, largest], [2.0, 1.0]]
+
+
+def test_s17_shapes_without_rows_or_columns():
+    for rows in (make([]), make([[], []], n_columns=0), make([[]], with_values=False)):
+        assert rows.canonical().shape == rows.shape
+        rows.check("rows")
+
+
+@settings(deadline=None, derandomize=True)
+@given(row_lists, st.data())
+def test_take_agrees_with_scipy(lists, data):
+    rows = make(lists)
+    chosen = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=8) if lists else st.just([]))
+    taken = rows.take(np.array(chosen))
+    whole = sp.csr_array((rows.data, rows.indices, rows.indptr), shape=rows.shape)
+    assert_valid(taken, has_values=True)
+    assert np.array_equal(dense(taken), whole.toarray()[np.array(chosen, dtype=int)])
+
+
+def test_a_data_set_takes_features_and_labels_together():
+    dataset = Dataset(make([[(0, 1.0)], [(1, 2.0)]]), rows_from_lists([[2], []], 3)).take([1, 0, 0])
+    assert dataset.n_samples == 3
+    assert [dataset.labels.row(i)[0].tolist() for i in range(3)] == [[], [2], [2]]
+    assert dense(dataset.features)[:, :2].tolist() == [[0, 2], [1, 0], [1, 0]]
+
+
+def test_rows_from_lists():
+    rows = rows_from_lists([[3, 1, 3], [], [0]], 4)
+    assert_valid(rows, has_values=False)
+    assert [rows.row(i)[0].tolist() for i in range(3)] == [[1, 3], [], [0]]
+    assert rows.row(0)[1].tolist() == [1.0, 1.0]
+    assert rows_from_lists([], 4).shape == (0, 4)
+    for bad in (4, -1):
+        with pytest.raises(DataError, match=r"outside 0\.\.3"):
+            rows_from_lists([[bad]], 4)
+
+
+@pytest.mark.parametrize(
+    ("indptr", "indices", "data", "message"),
+    [
+        ([], [], [], "indptr"),
+        ([1, 2], [0, 0], [1, 1], "indptr"),
+        ([0, 2, 1, 2], [0, 0], [1, 1], "indptr"),
+        ([0, 1], [0, 0], [1, 1], "indptr"),
+        ([0, 0, 1], [5], [1], r"row 1 holds an id outside 0\.\.4"),
+        ([0, 1, 1, 2], [0, -1], [1, 1], "row 2 holds an id"),
+        ([0, 1], [0], [1, 1], "1 ids but 2 values"),
+        ([0, 0, 2], [0, 1], [1, np.nan], "row 1 holds a value that is not finite"),
+    ],
+)
+def test_check_names_what_is_inconsistent(indptr, indices, data, message):
+    arrays = (np.array(a, dtype=t) for a, t in ((indptr, np.int64), (indices, np.int32), (data, np.float32)))
+    with pytest.raises(DataError, match=f"features: .*{message}"):
+        SparseRows(*arrays, N_COLUMNS).check("features")

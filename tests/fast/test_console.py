@@ -1,0 +1,97 @@
+"""What is shown while a command works, on a terminal and elsewhere."""
+
+import io
+import math
+
+import pytest
+
+from slide_fast import console as module
+from slide_fast.console import Console, TrainingDisplay, duration, network_in_words, score_table, size
+from slide_ref.common.config import Config, LshConfig
+
+START = {"kind": "start", "n_samples": 100, "n_workers": 2}
+PROGRESS = {"kind": "progress", "seconds": 1.0, "step": 1, "samples": 50, "n_new": 50, "loss": 2.0,
+            "active_neurons": 7.0}  # fmt: skip
+PLACE = {"seconds": 2.0, "epoch": 1.0, "step": 2, "samples": 100, "rebuilds": 1}
+SUMMARY = {"loss": 1.5, "active_neurons": 8.0, "samples_per_second": 1234.5}
+EVALUATION = PLACE | SUMMARY | {"kind": "evaluation", "precision_at_1": 0.25}
+EPOCH = PLACE | SUMMARY | {"kind": "epoch", "bucket_load": 1.25, "entries_kept": 0.5, "fullest_bucket": 128}
+EVENTS = [START, PROGRESS, {"kind": "evaluating", "done": 1, "of": 2}, EVALUATION, EPOCH, {"kind": "end"}]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def show(monkeypatch):
+    """Show events on a terminal or elsewhere, without any waiting, and return what was written."""
+
+    def shown(events, stream, n_labels=10_000):
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_DRAWINGS", 0.0)
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
+        with Console() as console:
+            display = TrainingDisplay(console, Config(epochs=2), math.inf, n_labels)
+            for event in events:
+                display(event)
+        return stream.getvalue()
+
+    return shown
+
+
+def test_elsewhere_there_are_plain_lines(show):
+    lines = show(EVENTS, io.StringIO()).splitlines()
+    assert lines[0].split() == ["epoch", "loss", "P@1", "active", "samples/s", "bucket", "fullest", "kept", "left"]
+    assert lines[1].split()[:4] == ["0.50", "2.000", "7", "50"]
+    assert lines[2] == " 25% evaluating 50%"
+    assert lines[3].split()[:-1] == ["1.00", "1.500", "25.00", "%", "8", "1,234", "1.2", "128", "50", "%"]
+    assert len({len(line) for line in (lines[0], lines[1], lines[3])}) == 1
+
+
+def test_an_evaluation_and_the_end_of_an_epoch_make_one_row_in_any_order(show):
+    wanted = show([START, EVALUATION, EPOCH, {"kind": "end"}], Terminal())
+    assert show([START, EPOCH, EVALUATION, {"kind": "end"}], Terminal()) == wanted
+    assert show([START, EVALUATION, EPOCH | {"step": 3}, {"kind": "end"}], Terminal()).count("1.500") == 2
+
+
+def test_on_a_terminal_there_is_a_bar_that_goes_away(show):
+    text = show(EVENTS, Terminal())
+    assert "50 samples/s  loss 2.00  active 7" in text and "evaluating 50%" in text
+    assert text.splitlines()[0].split()[-1] == "kept"
+    assert text.endswith(" \r\n")
+
+
+def test_a_dense_output_has_no_tables_to_tell_of(show):
+    assert "bucket" not in show(EVENTS, io.StringIO(), n_labels=500)
+
+
+def test_results_go_where_they_are_asked_for(capsys):
+    for to_stderr, place in ((False, "out"), (True, "err")):
+        Console(results_to_stderr=to_stderr).result("result")
+        assert getattr(capsys.readouterr(), place) == "result\n"
+
+
+def test_figures_in_words():
+    assert [duration(seconds) for seconds in (0.4, 59.6, 3661)] == ["0:00", "1:00", "1:01:01"]
+    assert [size(n) for n in (12, 9_994_000, 1_249_000_000)] == ["12 bytes", "10 MB", "1.2 GB"]
+    scores = {f"{name}_at_{k}": 0.5 for name in ("precision", "ndcg") for k in (1, 3, 5)}
+    assert score_table(scores, {"simple": 0.25}).splitlines() == [
+        "per cent       @1      @3      @5",
+        "P           50.00   50.00   50.00",
+        "nDCG        50.00   50.00   50.00",
+        "P, simple   25.00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lsh", "wanted"),
+    [
+        (LshConfig(min_active=100), "3 → 128 → 100, all neurons active"),
+        (LshConfig(min_active=9), "3 → 128 → 100, simhash K=14 L=10, at least 9 active in a micro-batch"),
+        (LshConfig(min_active=9, L=0), "3 → 128 → 100, uniform draws, at least 9 active in a micro-batch"),
+    ],
+)
+def test_a_network_in_words(lsh, wanted):
+    assert network_in_words(Config(lsh=lsh), 3, 100) == wanted

@@ -1,0 +1,80 @@
+"""S11 and S12: lazy Adam."""
+
+import math
+
+import numpy as np
+import pytest
+
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import Layer
+from slide_ref.network import RowGradient
+from slide_ref.optimizers import adam_row, update
+
+CONFIG = Config(learning_rate=0.1, beta1=0.9, beta2=0.99, epsilon=1e-8)
+
+
+def new_layer(n_rows, n_columns, n_biases, value=1.0):
+    arrays = [np.full((n_rows, n_columns), value), np.full(n_biases, value)]
+    return Layer(*arrays, *(np.full(a.shape, value) for a in (arrays[0], arrays[0], arrays[1], arrays[1])))
+
+
+def test_s12_first_step_moves_by_the_learning_rate_against_the_sign():
+    w, m, v = np.zeros(2), np.zeros(2), np.zeros(2)
+    adam_row(w, m, v, np.array([3.0, -0.5]), 1, CONFIG)
+    assert m == pytest.approx([0.3, -0.05]) and v == pytest.approx([0.09, 0.0025])
+    assert w == pytest.approx([-0.1, 0.1])
+
+
+def test_s12_three_steps_by_the_published_formula():
+    w, m, v = np.array([0.5]), np.zeros(1), np.zeros(1)
+    w_, m_, v_ = 0.5, 0.0, 0.0
+    for t, g in enumerate((0.3, -1.0, 0.25), start=1):
+        adam_row(w, m, v, np.array([g]), t, CONFIG)
+        m_, v_ = 0.9 * m_ + 0.1 * g, 0.99 * v_ + 0.01 * g * g
+        w_ -= 0.1 * (m_ / (1 - 0.9**t)) / (math.sqrt(v_ / (1 - 0.99**t)) + 1e-8)
+    assert w[0] == pytest.approx(w_, rel=1e-14)
+
+
+def test_s12_epsilon_is_added_to_the_root():
+    w, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
+    adam_row(w, m, v, np.array([1e-8]), 1, CONFIG)
+    assert w[0] == pytest.approx(-0.05)
+
+
+def test_s12_corrections_count_steps_of_the_run_not_visits_of_the_row():
+    w, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
+    adam_row(w, m, v, np.array([2.0]), 10_000, CONFIG)
+    assert w[0] == pytest.approx(-0.1 * 0.2 / math.sqrt(0.04))
+
+
+def test_s12_arithmetic_is_that_of_the_dtype():
+    w, m, v = (np.zeros(1, dtype=np.float32) for _ in range(3))
+    adam_row(w, m, v, np.ones(1, dtype=np.float32), 3, CONFIG)
+    assert m[0] == np.float32(1 - 0.9) and v[0] == np.float32(1 - 0.99)
+
+
+def test_s11_touched_rows_move_even_where_the_gradient_is_zero():
+    w, m, v = np.zeros(1), np.ones(1), np.ones(1)
+    adam_row(w, m, v, np.zeros(1), 1, CONFIG)
+    assert m[0] == 0.9 and v[0] == 0.99 and w[0] < 0
+
+
+def test_s11_nothing_else_moves_or_decays():
+    layers = [new_layer(4, 2, 2), new_layer(5, 2, 5)]
+    gradients = [
+        RowGradient(np.array([0, 3]), np.full((2, 2), 2.0), np.full(2, 2.0)),
+        RowGradient(np.array([1, 2]), np.full((2, 2), 2.0), np.full(2, 2.0)),
+    ]
+    update(layers, gradients, 1, CONFIG)
+    for layer, touched, biases in ((layers[0], [0, 3], [0, 1]), (layers[1], [1, 2], [1, 2])):
+        for array in (layer.W, layer.W_v):
+            assert np.flatnonzero((array != 1).all(axis=1)).tolist() == touched
+            assert np.flatnonzero((array != 1).any(axis=1)).tolist() == touched
+        assert np.flatnonzero(layer.b != 1).tolist() == biases
+        assert np.flatnonzero(layer.b_v != 1).tolist() == biases
+
+
+def test_s11_without_touched_features_the_hidden_bias_still_moves():
+    layer = new_layer(4, 2, 2)
+    update([layer], [RowGradient(np.zeros(0, dtype=np.int64), np.zeros((0, 2)), np.ones(2))], 1, CONFIG)
+    assert (layer.W == 1).all() and (layer.b != 1).all()
