@@ -21,11 +21,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def require_agreement() -> None:
-    """End the program unless reference and fast path agree: a speed-up of something else is not worth a number."""
+    """End the program unless reference and fast path agree: else there is nothing to measure."""
     tests = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "tests/agreement"]
     done = subprocess.run(tests, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"the agreement tests fail, so there is nothing to measure:\n{done.stdout[-2000:]}{done.stderr[-500:]}")
+        sys.exit(
+            f"the agreement tests fail, so there is nothing to measure:\n{done.stdout[-2000:]}{done.stderr[-500:]}"
+        )
 
 
 def child(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:

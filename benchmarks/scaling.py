@@ -1,7 +1,7 @@
 """Samples a second by number of workers, on the standard-library task or a data set.
 
-    python benchmarks/scaling.py                              the standard-library task, 1, 2 and 8 workers
-    python benchmarks/scaling.py --data DIR --workers 1 2     DIR/train.txt and DIR/test.txt
+python benchmarks/scaling.py                              the standard-library task, 1, 2 and 8 workers
+python benchmarks/scaling.py --data DIR --workers 1 2     DIR/train.txt and DIR/test.txt
 """
 
 from __future__ import annotations

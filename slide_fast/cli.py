@@ -97,7 +97,7 @@ def _terminable() -> Iterator[threading.Event]:
         terminated.set()
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background of a shell
             raise KeyboardInterrupt
-        pass
+        signal.raise_signal(signal.SIGINT)
 
     if threading.current_thread() is not threading.main_thread():
         yield terminated
@@ -146,14 +146,20 @@ def _assignment(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
+def _version() -> str:
+    try:
+        return importlib.metadata.version("slide-numpy")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="slide",
         description="Train networks with a huge softmax output on CPU cores: SLIDE (arXiv 1903.03129) in NumPy.",
         epilog="Example: slide demo",
     )
-    version = importlib.metadata.version("slide-numpy")
-    parser.add_argument("--version", action="version", version=f"slide {version}")
+    parser.add_argument("--version", action="version", version=f"slide {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, what: str, example: str) -> argparse.ArgumentParser:

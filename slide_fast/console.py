@@ -180,7 +180,8 @@ class TrainingDisplay:
         self.console.progress(self.fraction, "  ".join(parts), self._format(now))
 
     def _evaluating(self, event: dict[str, Any]) -> None:
-        self.console.progress(self.fraction, f"evaluating {event['done'] / event['of']:.0%}")
+        text = f"evaluating {event['done'] / event['of']:.0%}"
+        self.console.progress(self.fraction, text, text)
 
     def _epoch(self, event: dict[str, Any]) -> None:
         if self.row.get("step") != event["step"]:

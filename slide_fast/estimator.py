@@ -55,7 +55,8 @@ def as_labels(Y: Any, n_labels: int | None = None) -> SparseRows:
         If Y is something else, or an id is negative or too large.
     """
     if getattr(Y, "format", None) == "csr":
-        Y = SparseRows(Y.indptr.astype(np.int64), Y.indices.astype(np.int32), np.asarray(Y.data, np.float32), Y.shape[1])
+        indptr, indices = Y.indptr.astype(np.int64), Y.indices.astype(np.int32)
+        Y = SparseRows(indptr, indices, np.asarray(Y.data, np.float32), Y.shape[1])
     if isinstance(Y, SparseRows):
         Y.check("Y")
         rows = Y.canonical()

@@ -48,6 +48,7 @@ def adam_rows(
     fresh1, fresh2 = number(1 - config.beta1), number(1 - config.beta2)
     rate = number(config.learning_rate / (1 - config.beta1**step))
     correction2 = number(1 / (1 - config.beta2**step))
+    limit = number(config.adam_limit * math.sqrt(1 - config.beta2**step))
     n_rows = max(1, ELEMENTS_AT_ONCE // math.prod(w.shape[1:]))
     for start in range(0, len(g), n_rows):
         block = slice(start, start + n_rows)
@@ -71,6 +72,7 @@ def adam_rows(
         np.sqrt(squares, out=squares)
         squares += number(config.epsilon)
         np.divide(mb, squares, out=squares)
+        np.clip(squares, -limit, limit, out=squares)  # moments that two workers wrote at once may not fit together
         squares *= rate
         w[rows] -= squares
 

@@ -12,7 +12,6 @@ from typing import Any, TextIO
 from slide_ref.common.config import Config
 from slide_ref.common.errors import SlideError
 from slide_ref.common.model_folder import Model, save_model
-from slide_ref.common.parameters import layers_of
 
 from .plots import plot_runs
 from .settings import to_toml
@@ -97,10 +96,7 @@ class RunFolder:
 
     def save(self, model: Model) -> None:
         """Write the model, in the place of an earlier one. Raises ModelError."""
-        save_model(
-            self.model_path, model.config, model.n_features, model.n_labels, layers_of(model.arrays), model.facts,
-            model.label_names, model.label_counts,
-        )  # fmt: skip
+        save_model(self.model_path, model)
         self._has_model = True
 
     def plot(self, yardsticks: Mapping[str, float]) -> Path:

@@ -127,9 +127,7 @@ def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) 
     return place
 
 
-def pad(
-    scratch: Scratch, ids: np.ndarray, size: int, n: int, seed: int, purpose: Purpose, *key: int
-) -> np.ndarray:
+def pad(scratch: Scratch, ids: np.ndarray, size: int, n: int, seed: int, purpose: Purpose, *key: int) -> np.ndarray:
     """Fill a set up to min(size, n) with uniform draws, skipping neurons it holds. Implements S9.
 
     Parameters

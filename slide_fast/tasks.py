@@ -98,7 +98,9 @@ class WorkerState:
         self.layers = layers_of(arrays)
         self.last = len(self.layers) - 1
         self.train_data = dataset_of("train", arrays, setup.n_features, setup.n_labels)
-        self.test_data = dataset_of("test", arrays, setup.n_features, setup.n_labels) if "test_order" in arrays else None
+        self.test_data = None
+        if "test_order" in arrays:
+            self.test_data = dataset_of("test", arrays, setup.n_features, setup.n_labels)
         self.tables = None
         if "table_ids" in arrays:
             lsh, n_inputs = self.config.lsh, self.layers[-1].W.shape[1]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -21,8 +19,10 @@ from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
 from . import hash_tables
+from .interrupt import deferred_interrupt
 from .machine import available_cpus
 from .pool import InProcess, Pool
+from .progress import Event, Progress, Totals
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
 from .tasks import RangeReport, Setup, WorkerState, dataset_arrays
@@ -33,8 +33,6 @@ ROWS_PER_HASH_TASK = 32768
 ROWS_PER_PREDICTION = 256
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
 
-Event = dict[str, object]
-
 
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C ended training early; `model` holds what had been learned."""
@@ -42,67 +40,6 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, model: Model):
         super().__init__("training was interrupted")
         self.model = model
-
-
-@dataclass
-class Totals:
-    """Sums over finished steps, between two reports."""
-
-    n_samples: int = 0
-    n_labelled: int = 0
-    loss: float = 0.0
-    active: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, report: RangeReport) -> None:
-        self.n_samples += report.n_samples
-        self.n_labelled += report.n_labelled
-        self.loss += report.loss
-        self.active += report.active
-
-    def summary(self) -> Event:
-        """Mean loss and active neurons of the labelled samples, and samples a second."""
-        n = max(self.n_labelled, 1)
-        rate = self.n_samples / self.seconds if self.seconds else 0.0
-        return {"loss": self.loss / n, "active_neurons": self.active / n, "samples_per_second": rate}
-
-
-@dataclass
-class Progress:
-    """Where a run stands. `seconds` counts training and rebuilds, not evaluation."""
-
-    epoch: int = 0
-    step: int = 0
-    rebuilds: int = 0
-    seconds: float = 0.0
-    n_samples: int = 0
-    n_unlabelled: int = 0
-    step_seconds: float = math.inf
-    since_evaluation: Totals = field(default_factory=Totals)
-    in_epoch: Totals = field(default_factory=Totals)
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag; a second one raises KeyboardInterrupt at once.
-
-    Only in the main thread, and only where Python's own handler is in place.
-    """
-    pressed = threading.Event()
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield pressed
-        return
-
-    def handler(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        pressed.set()
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def default_workers(config: Config, n_samples: int) -> int:
@@ -182,9 +119,7 @@ class Run:
         if test is not None:
             arrays["test_order"][:] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples)
         if "table_ids" in arrays:
-            self.tables = hash_tables.HashTables(
-                arrays["table_ids"], arrays["table_offsets"], config.lsh.bucket_size
-            )
+            self.tables = hash_tables.HashTables(arrays["table_ids"], arrays["table_offsets"], config.lsh.bucket_size)
 
     def start(self, stack: ExitStack, n_workers: int) -> None:
         """Start the workers; one works in this process."""
@@ -415,7 +350,7 @@ def fit(
         if stop.is_set():
             raise TrainingInterrupted(run.model(label_names))
         scores = run.evaluate()
-        run.report("end", scores | {"n_unlabelled": run.progress.n_unlabelled})
+        run.report("end", scores | {"n_train_unlabelled": run.progress.n_unlabelled})
         if stop.is_set():
             raise TrainingInterrupted(run.model(label_names))
         return run.model(label_names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .common.config import Config
@@ -11,6 +13,9 @@ from .network import RowGradient
 
 def adam_row(w: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray, step: int, config: Config) -> None:
     """Adam's update of one array, in place. Implements S12.
+
+    The clip changes nothing where updates come one after another. Where several workers update the same row at the
+    same time, a row can be left with the first moment of one update and the second moment of another.
 
     Parameters
     ----------
@@ -26,9 +31,10 @@ def adam_row(w: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray, step: i
     number = w.dtype.type
     m[...] = number(config.beta1) * m + number(1 - config.beta1) * g
     v[...] = number(config.beta2) * v + number(1 - config.beta2) * g * g
-    m_hat = m / number(1 - config.beta1**step)
-    v_hat = v / number(1 - config.beta2**step)
-    w -= number(config.learning_rate) * m_hat / (np.sqrt(v_hat) + number(config.epsilon))
+    correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
+    limit = number(config.adam_limit * math.sqrt(correction2) / correction1)
+    ratio = (m / number(correction1)) / (np.sqrt(v / number(correction2)) + number(config.epsilon))
+    w -= number(config.learning_rate) * np.clip(ratio, -limit, limit)
 
 
 def update(layers: list[Layer], gradients: list[RowGradient], step: int, config: Config) -> None:

@@ -15,9 +15,7 @@ from .common.rng import Purpose, draw, mix
 DRAWS_AT_ONCE = 64
 
 
-def vanilla(
-    buckets: list[np.ndarray], budget: int, seed: int, layer: int, epoch: int, sample: int
-) -> np.ndarray:
+def vanilla(buckets: list[np.ndarray], budget: int, seed: int, layer: int, epoch: int, sample: int) -> np.ndarray:
     """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
     The bucket in which the budget would be passed is read cyclically from a random place.

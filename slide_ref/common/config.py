@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,6 +149,14 @@ class Config:
             _require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         _require(self.rebuild_growth >= 0, "rebuild_growth", self.rebuild_growth, "0 or more")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2**63 - 1")
+
+    @property
+    def adam_limit(self) -> float:
+        """The largest |m| / sqrt(v) that any sequence of gradients can lead to (S12), with room for rounding."""
+        decay = self.beta1**2 / self.beta2 if self.beta2 else math.inf
+        if decay >= 1:
+            return math.inf
+        return 1.001 * (1 - self.beta1) / math.sqrt((1 - self.beta2) * (1 - decay))
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as they stand in config.toml and config.json."""

@@ -13,12 +13,12 @@ import numpy as np
 from .checkpoint import is_count, load_arrays, save_arrays
 from .config import Config
 from .errors import ConfigError, DataError, ModelError
-from .parameters import Layer, array_shapes
+from .parameters import array_shapes
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a model folder holds.
+    """A trained network.
 
     Attributes
     ----------
@@ -38,43 +38,31 @@ class Model:
     n_labels: int
     arrays: dict[str, np.ndarray]
     facts: dict[str, Any]
-    label_names: list[str] | None
-    label_counts: np.ndarray | None
+    label_names: list[str] | None = None
+    label_counts: np.ndarray | None = None
 
 
-def save_model(
-    folder: str | Path,
-    config: Config,
-    n_features: int,
-    n_labels: int,
-    layers: list[Layer],
-    facts: dict[str, Any],
-    label_names: list[str] | None = None,
-    label_counts: np.ndarray | None = None,
-) -> None:
-    """Write a model folder, replacing an earlier one whole. Weights of another dtype are rounded to float32.
-
-    Parameters are the attributes of `Model`; `layers` are first to last.
+def save_model(folder: str | Path, model: Model) -> None:
+    """Write a model folder, replacing an earlier one whole.
 
     Raises
     ------
     ModelError
-        As `save_arrays`, or if a label name has a line break in it, or there are not `n_labels` names or counts.
+        As `save_arrays`, or if the arrays do not fit the settings, a label name has a line break in it, or there are
+        not `n_labels` names or counts.
     """
-    arrays = {}
-    for i, layer in enumerate(layers):
-        arrays |= {f"W{i}": np.asarray(layer.W, dtype=np.float32), f"b{i}": np.asarray(layer.b, dtype=np.float32)}
-    if label_counts is not None:
-        arrays["label_counts"] = np.asarray(label_counts, dtype=np.int64)
+    arrays = dict(model.arrays)
+    if model.label_counts is not None:
+        arrays["label_counts"] = np.asarray(model.label_counts, dtype=np.int64)
     description = {
-        "config": config.to_dict(),
-        "n_features": int(n_features),
-        "n_labels": int(n_labels),
-        "facts": facts,
-        "has_label_names": label_names is not None,
+        "config": model.config.to_dict(),
+        "n_features": model.n_features,
+        "n_labels": model.n_labels,
+        "facts": model.facts,
+        "has_label_names": model.label_names is not None,
     }
-    _check_shapes(arrays, config, n_features, n_labels, Path(folder))
-    texts = {} if label_names is None else {"labels.txt": _join_names(label_names, n_labels)}
+    _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
+    texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
     save_arrays(folder, description, arrays, texts)
 
 
@@ -135,7 +123,11 @@ def read_label_names(path: str | Path, n_labels: int) -> list[str]:
     if len(lines) != n_labels:
         line = min(len(lines), n_labels) + 1
         raise DataError(f"{len(lines)} names, but there are {n_labels} labels; write one a line", str(path), line)
-    return [line.removesuffix("\r") for line in lines]
+    names = [line.removesuffix("\r") for line in lines]
+    for i, name in enumerate(names):
+        if "\r" in name:
+            raise DataError("a carriage return inside a name; end lines in LF or CR LF", str(path), i + 1)
+    return names
 
 
 def _check_shapes(arrays: dict[str, np.ndarray], config: Config, n_features: int, n_labels: int, path: Path) -> None:

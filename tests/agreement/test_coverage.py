@@ -40,63 +40,74 @@ SAME_NAME = {
 # entry point of the reference: (its counterpart, why it has another name, the test)
 OTHER_NAME = {
     "data.parse_header": (
-        "data.read_xmc", "blocks, not lines",
+        "data.read_xmc",
+        "blocks, not lines",
         "test_s17_each_odd_header_gives_the_same_arrays_or_the_same_error",
     ),
     "data.parse_sample": (
-        "data.read_xmc", "blocks, not lines",
+        "data.read_xmc",
+        "blocks, not lines",
         "test_s17_any_text_gives_the_same_arrays_or_the_same_error",
     ),
     "hash_tables.HashTables.insert": (
-        "hash_tables.sort_table", "all neurons of a table at once",
+        "hash_tables.sort_table",
+        "all neurons of a table at once",
         "test_s7_buckets_are_equal",
     ),
     "network.Activation": (
-        "network.LayerPass", "all samples at once",
+        "network.LayerPass",
+        "all samples at once",
         "test_activations_of_dyadic_networks_are_equal",
     ),
     "optimizers.adam_row": (
-        "optimizers.adam_rows", "many rows at once",
+        "optimizers.adam_rows",
+        "many rows at once",
         "test_s12_rows_in_blocks_agree",
     ),
     "training.MicroBatch": (
-        "tasks.MicroBatch", "workers do not import training",
+        "tasks.MicroBatch",
+        "workers do not import training",
         "test_s13_micro_batches_are_equal",
     ),
     "training.micro_batch": (
-        "tasks.micro_batch", "workers do not import training",
+        "tasks.micro_batch",
+        "workers do not import training",
         "test_s13_micro_batches_are_equal",
     ),
     "training.Network": (
-        "tasks.WorkerState", "state in shared memory",
+        "tasks.WorkerState",
+        "state in shared memory",
         "test_free_running_worker_has_the_losses_of_the_reference",
     ),
     "training.StepReport": (
-        "tasks.RangeReport", "sums over steps",
+        "tasks.RangeReport",
+        "sums over steps",
         "test_free_running_worker_has_the_losses_of_the_reference",
     ),
     "training.choose_active": (
-        "tasks.WorkerState.choose_active", "a task",
+        "tasks.WorkerState.choose_active",
+        "a task",
         "test_free_running_worker_has_the_losses_of_the_reference",
     ),
     "training.train_step": (
-        "tasks.WorkerState.train_step", "a task",
+        "tasks.WorkerState.train_step",
+        "a task",
         "test_free_running_worker_has_the_losses_of_the_reference",
     ),
     "training.rebuild": (
-        "tasks.WorkerState.sort_table", "tasks, in parallel",
+        "tasks.WorkerState.sort_table",
+        "tasks, in parallel",
         "test_s14_tasks_of_a_rebuild_make_the_tables_of_the_reference",
     ),
     "training.new_network": (
-        "training.Run.allocate", "shared memory",
+        "training.Run.allocate",
+        "shared memory",
         "test_whole_runs_take_the_same_steps_and_have_the_same_losses",
     ),
 }
 SPEED = re.compile(r"\b(fast|quick|slow|speed|vectori[sz]|performan)\w*", re.IGNORECASE)
 MODULES = sorted(
-    path.relative_to(REF)
-    for path in REF.rglob("*.py")
-    if "common" not in path.parts and path != REF / "__init__.py"
+    path.relative_to(REF) for path in REF.rglob("*.py") if "common" not in path.parts and path != REF / "__init__.py"
 )
 
 

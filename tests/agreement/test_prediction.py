@@ -85,7 +85,7 @@ def test_s15_the_best_label_is_found_wherever_it_stands(place, sign):
     assert_equal_answers(one_unit_network(logits), rows_of(1), 3)
 
 
-def test_s15_negative_zero_ties_with_zero():
+def test_s15_weights_of_negative_zero_tie_with_zero():
     assert_equal_answers(one_unit_network([-0.0, 0.0, -0.0, 0.0]), rows_of(1), 4)
 
 

@@ -1,5 +1,6 @@
 """Model folders: what a trained network needs is kept, and a folder that does not fit together is refused."""
 
+import dataclasses
 import json
 import os
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from slide_ref.common.checkpoint import load_arrays, save_arrays
 from slide_ref.common.config import Config, LshConfig
 from slide_ref.common.errors import DataError, ModelError
-from slide_ref.common.model_folder import load_model, read_label_names, save_model
+from slide_ref.common.model_folder import Model, load_model, read_label_names, save_model
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 
 CONFIG = Config(hidden=(4,), seed=7, lsh=LshConfig(K=3))
@@ -27,10 +28,18 @@ def layers_for(config=CONFIG, dtype=np.float32):
     return layers
 
 
+def arrays_for(config=CONFIG):
+    layers = layers_for(config)
+    return {f"{name}{i}": getattr(layer, name) for i, layer in enumerate(layers) for name in ("W", "b")}
+
+
+def model_for(config=CONFIG, facts=FACTS, **more):
+    return Model(config, N_FEATURES, N_LABELS, arrays_for(config), facts, **more)
+
+
 @pytest.fixture
 def folder(tmp_path):
-    counts = np.array([4, 0, 5])
-    save_model(tmp_path / "model", CONFIG, N_FEATURES, N_LABELS, layers_for(), FACTS, NAMES, counts)
+    save_model(tmp_path / "model", model_for(label_names=NAMES, label_counts=np.array([4, 0, 5])))
     return tmp_path / "model"
 
 
@@ -47,8 +56,8 @@ def test_everything_comes_back(folder, mmap):
         assert model.arrays[name].flags.writeable is not mmap
 
 
-def test_names_and_counts_may_be_left_out_and_moments_are(tmp_path):
-    save_model(tmp_path / "model", CONFIG, N_FEATURES, N_LABELS, layers_for(dtype=np.float64), {})
+def test_names_and_counts_may_be_left_out(tmp_path):
+    save_model(tmp_path / "model", model_for(facts={}))
     model = load_model(tmp_path / "model")
     assert model.label_names is None and model.label_counts is None and model.facts == {}
     assert {array.dtype.name for array in model.arrays.values()} == {"float32"}
@@ -58,14 +67,14 @@ def test_names_and_counts_may_be_left_out_and_moments_are(tmp_path):
 
 def test_several_hidden_layers(tmp_path):
     config = CONFIG.replace(hidden=[5, 4])
-    save_model(tmp_path / "model", config, N_FEATURES, N_LABELS, layers_for(config), {})
+    save_model(tmp_path / "model", model_for(config))
     arrays = load_model(tmp_path / "model").arrays
     assert (arrays["W0"].shape, arrays["W1"].shape, arrays["W2"].shape) == ((6, 5), (4, 5), (3, 4))
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
     counts = np.array([4, 0, 5], dtype=np.int32)
-    save_model(tmp_path / "again", CONFIG, N_FEATURES, N_LABELS, layers_for(), FACTS, NAMES, counts)
+    save_model(tmp_path / "again", model_for(label_names=NAMES, label_counts=counts))
     assert set(os.listdir(folder)) == set(os.listdir(tmp_path / "again"))
     assert all(path.read_bytes() == (tmp_path / "again" / path.name).read_bytes() for path in folder.iterdir())
 
@@ -79,13 +88,13 @@ def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
         ({"label_names": ["a", "b", "\udc80"]}, "label 2: a name cannot hold .* half a surrogate pair"),
         ({"label_counts": np.zeros(2)}, r"label_counts: there is int64 of shape \(2,\), but .* int64 of shape \(3,\)"),
         ({"n_labels": 4}, r"array W1: there is float32 of shape \(3, 4\), but .* float32 of shape \(4, 4\)"),
-        ({"layers": layers_for()[:1]}, "array W1: there is nothing"),
+        ({"arrays": {name: array for name, array in arrays_for().items() if name != "W1"}}, "array W1: there is nothing"),
+        ({"arrays": arrays_for() | {"b1": np.zeros(3)}}, "array b1: there is float64"),
     ],
 )
 def test_what_does_not_fit_is_not_saved(tmp_path, changed, wanted):
-    model = {"config": CONFIG, "n_features": N_FEATURES, "n_labels": N_LABELS, "layers": layers_for(), "facts": {}}
     with pytest.raises(ModelError, match=wanted):
-        save_model(tmp_path / "model", **(model | changed))
+        save_model(tmp_path / "model", dataclasses.replace(model_for(), **changed))
     assert os.listdir(tmp_path) == []
 
 

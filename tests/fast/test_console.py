@@ -45,7 +45,7 @@ def test_elsewhere_there_are_plain_lines(show):
     lines = show(EVENTS, io.StringIO()).splitlines()
     assert lines[0].split() == ["epoch", "loss", "P@1", "active", "samples/s", "bucket", "fullest", "kept", "left"]
     assert lines[1].split()[:4] == ["0.50", "2.000", "7", "50"]
-    assert lines[2] == " 25% evaluating 50%"
+    assert lines[2] == "evaluating 50%"
     assert lines[3].split()[:-1] == ["1.00", "1.500", "25.00", "%", "8", "1,234", "1.2", "128", "50", "%"]
     assert len({len(line) for line in (lines[0], lines[1], lines[3])}) == 1
 

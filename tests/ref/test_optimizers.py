@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import Layer
@@ -45,6 +47,28 @@ def test_s12_corrections_count_steps_of_the_run_not_visits_of_the_row():
     w, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
     adam_row(w, m, v, np.array([2.0]), 10_000, CONFIG)
     assert w[0] == pytest.approx(-0.1 * 0.2 / math.sqrt(0.04))
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, -3.0, 1e-4, 1e3]), min_size=1, max_size=30))
+def test_s12_no_sequence_of_gradients_reaches_the_limit(gradients):
+    w, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
+    for step, g in enumerate(gradients, start=1):
+        adam_row(w, m, v, np.array([g]), step, CONFIG)
+        assert abs(m[0]) <= CONFIG.adam_limit / 1.0009 * math.sqrt(v[0])
+
+
+def test_s12_the_worst_sequence_of_gradients_comes_near_the_limit():
+    m, v = np.zeros(1), np.zeros(1)
+    for step in range(1, 200):  # gradients grow by beta2 / beta1
+        adam_row(np.zeros(1), m, v, np.array([(0.99 / 0.9) ** step]), step, CONFIG)
+    assert m[0] == pytest.approx(CONFIG.adam_limit / 1.001 * math.sqrt(v[0]))
+
+
+def test_s12_moments_that_do_not_fit_together_are_clipped():
+    w, m, v = np.zeros(2), np.array([1.0, -5.0]), np.zeros(2)
+    adam_row(w, m, v, np.zeros(2), 2, CONFIG)
+    limit = 0.1 / math.sqrt(0.01 * (1 - 0.81 / 0.99)) * math.sqrt(1 - 0.99**2) / (1 - 0.9**2)
+    assert w == pytest.approx([-0.1 * limit, 0.1 * limit], rel=2e-3)
 
 
 def test_s12_arithmetic_is_that_of_the_dtype():

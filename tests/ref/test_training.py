@@ -75,9 +75,7 @@ def test_s10_micro_batch_without_labelled_rows_changes_nothing():
 
 def test_s10_such_a_micro_batch_uses_up_its_step_number(monkeypatch):
     steps = []
-    monkeypatch.setattr(
-        slide_ref.training, "update", lambda layers, gradients, step, config: steps.append(step)
-    )
+    monkeypatch.setattr(slide_ref.training, "update", lambda layers, gradients, step, config: steps.append(step))
     fit(settings(micro_batch=1, epochs=1, seed=0), data([[0], [], [1], []]))
     order = sample_order(0, 0, 4).tolist()
     assert steps == [step for step, sample in enumerate(order, start=1) if sample in (0, 2)]

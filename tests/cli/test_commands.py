@@ -1,0 +1,227 @@
+"""What the commands write and print."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slide_fast import training_commands
+from slide_fast.cli import main
+from slide_fast.demo import build_task
+from slide_fast.generate import SHAPES
+from slide_fast.plots import PlotError
+from slide_fast.prediction import predict_topk
+from slide_ref.common.config import Config
+from slide_ref.common.model_folder import load_model
+
+COMMANDS = ("demo", "train", "evaluate", "predict", "info", "plot", "generate")
+FIGURES = ("precision_at_1", "precision_at_3", "precision_at_5", "samples_per_second", "seconds", "seconds_total",
+           "epochs", "workers", "peak_memory_bytes", "model")  # fmt: skip
+
+
+def last_object(out):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(out.splitlines()[-1], parse_constant=refuse)
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A few source files, to stand for the standard library."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i in range(12):
+        (folder / f"m{i}.py").write_text("for item in range(len(items)):\n    items.append(item)\n" * 5)
+    return folder
+
+
+def test_train_writes_a_run_folder_and_prints_its_figures(slide, tmp_path):
+    out = tmp_path / "run"
+    code, stdout, stderr = slide("train {data}/train.txt --test {data}/test.txt --json {small} --out", out)
+    figures = last_object(stdout)
+    assert code == 0 and len(stdout.splitlines()) == 1
+    assert figures.keys() >= set(FIGURES) and figures["epochs"] == 2 and figures["workers"] == 1
+    assert figures["samples_per_second"] == pytest.approx(600 / figures["seconds"])
+    assert figures["peak_memory_bytes"] > 1e6 and figures["seconds_total"] > figures["seconds"]
+    kinds = [json.loads(line)["kind"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert kinds == ["evaluation", "epoch", "epoch", "evaluation", "end"]
+    assert load_model(figures["model"]).config.lsh.K == 4
+    heads = next(line for line in stderr.splitlines() if "samples/s" in line)
+    assert heads.split() == ["epoch", "loss", "P@1", "active", "samples/s", "bucket", "fullest", "kept", "left"]
+    assert f"{100 * figures['precision_at_5']:.2f}" in stderr
+
+
+def test_without_test_data_there_are_no_scores(slide, tmp_path):
+    code, stdout, _ = slide("train {data}/train.txt --json {small} --out", tmp_path / "run")
+    figures = last_object(stdout)
+    assert code == 0 and figures["precision_at_1"] is None and figures["curves"] is None
+    assert not (tmp_path / "run" / "curves.png").exists()
+    code, stdout, _ = slide("train {data}/train.txt {small} --out", tmp_path / "run")
+    assert code == 0 and "per cent" not in stdout and stdout.startswith("trained     2 epochs in ")
+
+
+def test_evaluate_prints_what_train_printed(slide, trained):
+    code, stdout, _ = slide("evaluate {run} {data}/test.txt")
+    assert code == 0 and "80 test samples" in stdout and "\nPSP " in stdout
+    end = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
+    for k, shown in zip((1, 3, 5), stdout.splitlines()[1].split()[1:], strict=True):
+        assert shown == f"{100 * end[f'precision_at_{k}']:.2f}"
+    code, stdout, _ = slide("evaluate {run}/model {data}/test.txt --workers 2 --json")
+    figures = last_object(stdout)
+    assert figures.keys() >= set(FIGURES) and figures["precision_at_1"] == end["precision_at_1"]
+    assert 0 <= figures["psp_at_1"] <= 1 and figures["model"].endswith("model")
+
+
+def test_rows_without_labels_are_told(slide, data, tmp_path):
+    slide("train {data}/tiny {small} --out", tmp_path / "run")
+    assert "3 test samples, 1 of them without labels" in slide(f"evaluate {tmp_path}/run {data}/tiny")[1]
+
+
+def test_predict_streams_a_line_a_sample(slide, data, trained):
+    code, stdout, stderr = slide("predict {run} {data}/test.txt -k 3")
+    assert code == 0 and stderr == ""
+    ids = [[int(pair.split(":")[0]) for pair in line.split(" ")] for line in stdout.splitlines()]
+    model = load_model(trained / "model")
+    layers = training_commands.layers_of(model.arrays)
+    wanted, scores = predict_topk(layers, training_commands.read_samples(data / "test.txt").features, 3)
+    assert np.array_equal(ids, wanted)
+    assert stdout.splitlines()[0].split(" ")[0] == f"{wanted[0, 0]}:{scores[0, 0]:.6g}"
+
+
+def test_predict_uses_names_and_tabs(slide, data, tmp_path):
+    slide(f"train {data}/tiny --label-names {data}/tiny-names {{small}} --out", tmp_path / "run")
+    code, stdout, stderr = slide(f"predict {tmp_path}/run {data}/tiny -k 9 --json --out", tmp_path / "out.txt")
+    figures = last_object(stdout)
+    assert code == 0 and figures["samples"] == 3 and figures["out"] == str(tmp_path / "out.txt")
+    lines = (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        assert sorted(pair.rpartition(":")[0] for pair in line.split("\t")) == ["a:b", "c d", "e f", "g", "é"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_predict_ignores_labels_and_takes_no_samples_at_all(slide):
+    assert slide("predict {run} {data}/many-labels")[0] == 0
+    assert slide("predict {run} {data}/no-samples") == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_predict_writes_to_a_named_pipe_without_replacing_it(slide, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert slide("predict {run} {data}/test.txt -k 1 --out", tmp_path / "pipe")[0] == 0
+    assert os.read(reader, 10**6).count(b"\n") == 80
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_info_shows_settings_and_sizes(slide):
+    code, stdout, _ = slide("info {run}")
+    assert code == 0 and "150 → 16 → 60, simhash K=4" in stdout and "\nK = 4\n" in stdout
+    figures = last_object(slide("info {run} --json")[1])
+    assert figures["arrays"]["W1"] == [60, 16] and figures["config"]["rebuild_gap"] == 3
+
+
+def test_plot_draws_runs_side_by_side(slide, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, stdout, _ = slide("plot {run} {run} --out", tmp_path / "both.png")
+    assert code == 0 and stdout == f"{tmp_path / 'both.png'}\n" and (tmp_path / "both.png").stat().st_size > 10_000
+
+
+def test_generate_writes_both_files(slide, tmp_path):
+    sizes = (
+        "--shape wiki10-31k --samples 20 --test-samples 5 --features 50 --labels 9 --nonzeros 4 --labels-per-sample 2"
+    )
+    code, stdout, _ = slide(f"generate {tmp_path}/new {sizes} --seed 3 --json")
+    figures = last_object(stdout)
+    assert code == 0 and Path(figures["train"]).read_text().startswith("20 50 9\n")
+    assert Path(figures["test"]).read_text().startswith("5 50 9\n")
+
+
+def test_config_toml_repeats_a_run(slide, trained, tmp_path):
+    files = "--test {data}/test.txt --config {run}/config.toml --workers 1 --out"
+    assert slide(f"train {{data}}/train.txt {files}", tmp_path / "again")[0] == 0
+    for path in (trained / "model").iterdir():
+        assert (tmp_path / "again" / "model" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_options_go_over_the_file_and_set_over_both(slide, tmp_path):
+    options = "--config {run}/config.toml --epochs 3 --hidden 8,4 --set epochs=1 --set lsh.min_active=all --workers 1"
+    assert slide(f"train {{data}}/train.txt {options} --out", tmp_path / "run")[0] == 0
+    config = load_model(tmp_path / "run" / "model").config
+    assert (config.epochs, config.hidden, config.lsh.min_active, config.lsh.K) == (1, (8, 4), 60, 4)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example_on_one_line(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0 and text.splitlines()[-1].startswith(f"Example: slide {command} ")
+    assert command != "generate" or all(shape in text.replace("\n", " ") for shape in SHAPES)
+
+
+def test_version_and_module(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    version = capsys.readouterr().out
+    done = subprocess.run([sys.executable, "-m", "slide_fast", "--version"], capture_output=True, text=True)
+    assert done.stdout == version and version.startswith("slide ") and done.returncode == 0
+
+
+def test_help_does_without_numpy():
+    code = "import sys, slide_fast.cli; slide_fast.cli._parser(); print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_without_matplotlib_there_is_a_hint(slide, monkeypatch, tmp_path):
+    def plot(self, yardsticks):
+        raise PlotError("install it")
+
+    monkeypatch.setattr(training_commands.RunFolder, "plot", plot)
+    code, stdout, stderr = slide("train {data}/train.txt --test {data}/test.txt {small} --out", tmp_path / "run")
+    assert code == 0 and "no learning curves: install it\n" in stderr and "curves" not in stdout
+
+
+def test_the_callers_training_data_go_to_fit_alone(slide, monkeypatch, tmp_path):
+    def fit(config, train, *, test, **options):
+        raise MemoryError(f"{sys.getrefcount(train)} {sys.getrefcount(test)}")
+
+    monkeypatch.setattr(training_commands, "fit", fit)
+    _, _, stderr = slide("train {data}/train.txt --test {data}/test.txt --out", tmp_path / "run")
+    alone = sys.getrefcount(object())  # as many as the call itself needs
+    assert max(map(int, stderr.split()[-2:])) <= alone + 1
+
+
+def test_demo_tells_its_yardsticks_and_shows_predictions(slide, monkeypatch, library, tmp_path):
+    monkeypatch.setattr(training_commands, "build_task", lambda: build_task(library))
+    out = tmp_path / "demo"
+    code, stdout, stderr = slide(f"demo --workers 1 --json --out {out}")
+    figures = last_object(stdout)
+    assert code == 0 and figures.keys() >= {*FIGURES, "yardsticks", "counts"}
+    assert figures["yardsticks"].keys() == {"most_common", "co_occurrence"} and figures["counts"]["files"] == 12
+    assert load_model(figures["model"]).label_names == ["item", "range", "len", "items", "append"]
+    assert (out / "metrics.jsonl").exists() and "P, co-occurrence" in stderr
+    assert sum("▢" in line and "→" in line for line in stderr.splitlines()) == 12
+
+
+def test_demo_uses_two_workers_at_least(slide, monkeypatch, library, tmp_path):
+    def fit(config, train, *, n_workers, **options):
+        raise MemoryError(f"workers {n_workers}")
+
+    monkeypatch.setattr(training_commands, "build_task", lambda: build_task(library))
+    monkeypatch.setattr(training_commands, "available_cpus", lambda: 1)
+    monkeypatch.setattr(training_commands, "fit", fit)
+    assert "workers 2" in slide("demo --out", tmp_path / "run")[2]
+
+
+def test_defaults_in_the_help_are_those_of_the_settings(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Adam's step size (default: {Config().learning_rate})" in text

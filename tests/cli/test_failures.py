@@ -1,0 +1,169 @@
+"""How commands fail: one line on standard error, an exit code, and nothing half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from slide_fast import training_commands
+from slide_fast.cli import main
+from slide_fast.training import TrainingInterrupted
+from slide_ref.common.model_folder import load_model
+
+
+def start(*arguments):
+    return subprocess.Popen([sys.executable, "-m", "slide_fast", *map(str, arguments)], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("train {data}/short", "{data}/short, line 3: "),
+        ("train {data}/nan", "{data}/nan, line 3, column 5: "),
+        ("train {data}/infinite", "{data}/infinite, line 2, column 5: "),
+        ("train {data}/range", "{data}/range, line 2, column 3: "),
+        ("train {data}/empty", "{data}/empty, line 1: "),
+        ("train {data}/missing", "{data}/missing: "),
+        ("train {data}/no-samples", "{data}/no-samples, line 1: there are no samples"),
+        ("train {data}/no-labels", "{data}/no-labels: no sample has a label"),
+        ("train {data}/train.txt --test {data}/wide", "{data}/wide, line 1: 151 features, but "),
+        ("train {data}/train.txt --test {data}/many-labels", "{data}/many-labels, line 1: 61 labels, but "),
+        ("train {data}/train.txt --test {data}/missing", "{data}/missing: "),
+        ("train {data}/train.txt --label-names {data}/few-names", "{data}/few-names, line 2: 1 names, but "),
+        ("train {data}/train.txt --config {data}/bad.toml", "{data}/bad.toml, line 2, column 9: "),
+        ("train {data}/train.txt --config {data}/missing", "{data}/missing: cannot be read"),
+        ("evaluate {run} {data}/wide", "{data}/wide, line 1: 151 features, but the model has 150"),
+        ("evaluate {run} {data}/many-labels", "{data}/many-labels, line 1: 61 labels, but the model has 60"),
+        ("evaluate {run} {data}/no-samples", "{data}/no-samples, line 1: there are no samples"),
+        ("evaluate {data} {data}/test.txt", "{data}/config.json: cannot be read"),
+        ("predict {run} {data}/wide", "{data}/wide, line 1: 151 features, but the model has 150"),
+        ("predict {run} {data}/nan --out {data}/out", "{data}/nan, line 3, column 5: "),
+        ("predict {run} {data}/test.txt --out {data}/no/out", "{data}/no/out: cannot be written"),
+        ("predict {run} {data}/test.txt --out {data}", "{data}: cannot be written"),
+        ("info {data}/missing", "{data}/missing/config.json: cannot be read"),
+        ("plot {data}", "{data}/metrics.jsonl: cannot be read"),
+        ("generate {data}/tiny --shape wiki10-31k --samples 9", "{data}/tiny: "),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(slide, data, trained, tmp_path, command, wanted):
+    before = sorted(data.iterdir())
+    code, stdout, stderr = slide(command, *(["--out", tmp_path / "new" / "run"] if command.startswith("train") else []))
+    assert code == 1 and stdout == ""
+    assert stderr.splitlines()[-1].startswith("slide: error: " + wanted.format(data=data, run=trained))
+    assert len(stderr.splitlines()) == (2 if command.startswith("generate") else 1)
+    assert list(tmp_path.iterdir()) == [] and sorted(data.iterdir()) == before
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_data_are_read(slide, data):
+    code, _, stderr = slide("train {data}/missing --out {data}/tiny")
+    assert code == 1 and stderr.startswith(f"slide: error: {data}/tiny: cannot be written (")
+    code, _, stderr = slide("train {data}/missing --out {data}")
+    assert code == 1 and stderr.startswith(f"slide: error: {data}: holds files, but not those of a run")
+
+
+def test_a_damaged_model_is_named(slide, tmp_path):
+    slide("train {data}/tiny {small} --out", tmp_path / "run")
+    np.save(tmp_path / "run" / "model" / "b1.npy", np.zeros(4, dtype=np.float32))
+    for command in ("evaluate", "predict", "info"):
+        rest = [] if command == "info" else ["{data}/tiny"]
+        code, _, stderr = slide(" ".join([command, f"{tmp_path}/run", *rest]))
+        assert code == 1 and len(stderr.splitlines()) == 1 and f"{tmp_path}/run/model/b1.npy: " in stderr
+    (tmp_path / "run" / "model" / "W0.npy").unlink()
+    assert f"{tmp_path}/run/model/W0.npy: cannot be read" in slide(f"info {tmp_path}/run")[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("--set lsh.Q=3", "unknown setting lsh.Q; known are"),
+        ("--set lsh.K=99", "lsh.K is 99; it must be from 1 to 64"),
+        ("--set scope=none", "scope is 'none'; it must be one of batch, sample"),
+        ("--set epochs=x.y", "'x.y' is no value"),
+        (f"--seed {2**63}", f"seed is {2**63}; it must be from 0"),
+    ],
+)
+def test_bad_settings_are_bad_use(slide, tmp_path, options, wanted):
+    code, stdout, stderr = slide(f"train {{data}}/train.txt {options} --out", tmp_path / "run")
+    assert code == 2 and stdout == "" and stderr.startswith(f"slide: error: {wanted}")
+    assert len(stderr.splitlines()) == 1 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "fly", "train x", "train x --out y --epochs 1.5", "train x --out y --hidden 0", "train x --out y --set K",
+     "train x --out y --eval-every 0", "train x --out y --max-seconds nan", "predict x y -k 0", "predict x y --json",
+     "generate x --samples many"],
+)  # fmt: skip
+def test_bad_use_is_one_line(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        main(command.split())
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and error.startswith("slide: error: ") and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "wanted"),
+    [
+        (MemoryError("too little"), "too little"),
+        (MemoryError(), "out of memory"),
+        (OSError(28, "full", "f"), "f: full"),
+    ],
+)
+def test_a_run_that_fails_half_way_leaves_nothing(slide, monkeypatch, tmp_path, failure, wanted):
+    def fit(config, train, *, callback, **options):
+        callback({"kind": "start", "pids": tuple, "n_samples": 3, "n_workers": 1})
+        callback({"kind": "epoch", "epoch": 1.0, "step": 1, "loss": 1, "active_neurons": 2, "samples_per_second": 3})
+        raise failure
+
+    monkeypatch.setattr(training_commands, "fit", fit)
+    code, _, stderr = slide("train {data}/tiny --out", tmp_path / "run")
+    assert code == 1 and stderr.splitlines()[-1] == f"slide: error: {wanted}" and list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_keeps_its_model(slide, monkeypatch, data, trained, tmp_path):
+    def fit(config, train, *, callback, **options):
+        callback({"kind": "start", "pids": tuple, "n_samples": 3, "n_workers": 1})
+        raise TrainingInterrupted(load_model(trained / "model"))
+
+    monkeypatch.setattr(training_commands, "fit", fit)
+    code, stdout, stderr = slide("train {data}/train.txt --out", tmp_path / "run")
+    last = f"slide: interrupted after 2.00 epochs; the model is in {tmp_path / 'run' / 'model'}"
+    assert code == 130 and stdout == "" and stderr.splitlines()[-1] == last
+    assert slide(f"evaluate {tmp_path}/run {data}/test.txt")[0] == 0
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="Ctrl-C is out of use here"
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_training_with_a_model(slide, data, tmp_path, number, code):
+    run = tmp_path / "run"
+    arguments = ["--test", data / "test.txt", "--out", run, "--epochs", 10**6, "--workers", 2, "--hidden", 8]
+    process = start("train", data / "train.txt", *arguments)
+    try:
+        deadline = time.monotonic() + 60
+        while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code and stdout == ""
+    assert stderr.splitlines()[-1].startswith("slide: interrupted after ") and "Traceback" not in stderr
+    assert slide(f"evaluate {run} {data}/test.txt")[0] == 0
+
+
+def test_a_closed_pipe_ends_predict_quietly(data, trained, tmp_path):
+    rows = 20_000
+    (tmp_path / "long.txt").write_text(f"{rows} 150 60\n" + "1 0:1\n" * rows)
+    process = start("predict", trained, tmp_path / "long.txt", "-k", 50)
+    assert process.stdout.readline().count(":") == 50
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(60) == 141
+    process.stderr.close()
