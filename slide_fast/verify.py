@@ -157,7 +157,7 @@ def gradient_sizes(
     for i, logits in enumerate(trace[-1]):
         own = labels.row(i)[0]
         size[i, np.searchsorted(rows[-1], logits.ids)] = np.abs(ref.network.softmax_loss(logits, own)[1])
-        size[i, np.searchsorted(rows[-1], own)] += 2 / len(own)
+        size[i, np.searchsorted(rows[-1], own)] += 2 / len(own)  # |p - y| + 2 y is at least p + y
     size /= labels.n_rows
     sizes = []
     for l in reversed(range(len(layers))):
@@ -215,7 +215,8 @@ class Lockstep:
     """Train the reference in float32 and hold the fast path against it at every stage of every step.
 
     Each stage gets the reference's state and the reference's result of the stage before, so that differences do not
-    add up and every stage can be judged by the rounding of that stage alone.
+    add up and every stage can be judged by the rounding of that stage alone. Where rounding decides a bit of a code,
+    both sides go on with the reference's address.
 
     Parameters
     ----------

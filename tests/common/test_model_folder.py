@@ -88,7 +88,7 @@ def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
         ({"label_names": ["a", "b", "\udc80"]}, "label 2: a name cannot hold .* half a surrogate pair"),
         ({"label_counts": np.zeros(2)}, r"label_counts: there is int64 of shape \(2,\), but .* int64 of shape \(3,\)"),
         ({"n_labels": 4}, r"array W1: there is float32 of shape \(3, 4\), but .* float32 of shape \(4, 4\)"),
-        ({"arrays": {name: array for name, array in arrays_for().items() if name != "W1"}}, "array W1: there is nothing"),
+        ({"arrays": {name: arrays_for()[name] for name in ("W0", "b0", "b1")}}, "array W1: there is nothing"),
         ({"arrays": arrays_for() | {"b1": np.zeros(3)}}, "array b1: there is float64"),
     ],
 )
