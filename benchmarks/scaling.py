@@ -7,6 +7,9 @@ python benchmarks/scaling.py --data DIR --workers 1 2     DIR/train.txt and DIR/
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from slide_fast.data import read_dataset
 from slide_fast.demo import build_task
 from slide_fast.machine import MemoryMeter
 from slide_fast.training import fit
+from slide_fast.worker import BLAS_ON_ONE_THREAD
 from slide_ref.common.config import Config
 
 
@@ -49,6 +53,31 @@ def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float
     }
 
 
+SPIN = """
+import time
+import numpy as np
+a, b, n, end = np.ones((256, 128), np.float32), np.ones((128, 1000), np.float32), 0, time.perf_counter() + 2
+while time.perf_counter() < end:
+    a @ b
+    n += 1
+print(n)
+"""
+
+
+def machine_once() -> dict[str, float]:
+    """Matrix products done by two processes at the same time over those done by one."""
+
+    def done(n_processes: int) -> int:
+        command = [sys.executable, "-c", SPIN]
+        environment = {**os.environ, **BLAS_ON_ONE_THREAD}
+        running = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(n_processes)
+        ]
+        return sum(int(process.communicate()[0]) for process in running)
+
+    return {"two_over_one": done(2) / done(1)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with train.txt and test.txt; default: the standard-library task")
@@ -61,7 +90,7 @@ def main() -> None:
     contenders = [
         partial(child, train_once, options.data, n, options.epochs, options.max_seconds) for n in options.workers
     ]
-    results = in_turn(contenders, options.rounds)
+    *results, control = in_turn([*contenders, machine_once], options.rounds)
     rows = []
     for n, runs in zip(options.workers, results, strict=True):
         rate = spread([run["samples_per_second"] for run in runs])
@@ -82,8 +111,11 @@ def main() -> None:
             f"peak {rows[-1]['peak_memory_bytes'] / 2**20:,.0f} MiB",
             flush=True,
         )
+    bound = spread([run["two_over_one"] for run in control])
+    print(f"the machine: two processes that share nothing do {bound['median']:.2f} times the work of one "
+          f"({bound['min']:.2f} to {bound['max']:.2f})")  # fmt: skip
     name = "stdlib" if options.data is None else Path(options.data).resolve().name
-    write_result(f"scaling_{name}", {"rows": rows})
+    write_result(f"scaling_{name}", {"rows": rows, "machine_two_over_one": bound})
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def plot_runs(runs: list[Path], out: str | Path, yardsticks: dict[str, float] | 
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        hint = 'curves need matplotlib; install it with: pip install matplotlib'
+        hint = "curves need matplotlib; install it with: pip install matplotlib"
         raise PlotError(hint) from error
     with rc_context(_STYLE):
         figure = Figure(figsize=(10, 7.4), dpi=150, layout="constrained")

@@ -39,18 +39,18 @@ def _largest(keys: np.ndarray, k: int) -> np.ndarray:
 
 
 def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
-    """Keys of the k best columns of a block of scores.
+    """Keys of the k best labels for each sample, from the scores (n_labels, n_samples) of labels `first` and on.
 
-    The k best columns lie in the k groups of columns with the best maxima, so only these are searched.
+    The number of labels is a multiple of `GROUP`. The k best lie in the k groups with the best maxima, so only these
+    are searched.
     """
-    n_rows, n = scores.shape
-    n_groups = -(-n // GROUP)
-    if n_groups <= k or n % GROUP:
-        return _largest(_keys(scores, first + np.arange(n)), k)
-    groups = scores.reshape(n_rows, n_groups, GROUP)
-    _, best = _unpack(_largest(_keys(groups.max(axis=2), np.arange(n_groups)), k))
-    candidates = np.take_along_axis(groups, best[:, :, None], axis=1).reshape(n_rows, -1)
-    ids = (best[:, :, None] * GROUP + np.arange(GROUP)).reshape(n_rows, -1)
+    n_samples = scores.shape[1]
+    groups = scores.reshape(-1, GROUP, n_samples)
+    if len(groups) <= k:
+        return _largest(_keys(scores.T, first + np.arange(len(scores))), k)
+    best = _unpack(_largest(_keys(groups.max(axis=1).T, np.arange(len(groups))), k))[1]
+    candidates = groups[best, :, np.arange(n_samples)[:, None]].reshape(n_samples, -1)
+    ids = (best[:, :, None] * GROUP + np.arange(GROUP)).reshape(n_samples, -1)
     return _largest(_keys(candidates, first + ids), k)
 
 
@@ -62,16 +62,17 @@ def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratc
     n = len(output.b)
     best: list[np.ndarray] = []
     for first in range(0, n, LABELS_AT_ONCE):
-        block = slice(first, min(first + LABELS_AT_ONCE, n))
-        scores = scratch.empty("scores", (len(inputs), block.stop - first), output.W.dtype)
-        np.matmul(inputs, output.W[block].T, out=scores)
-        scores += output.b[block]
+        W, b = output.W[first : first + LABELS_AT_ONCE], output.b[first : first + LABELS_AT_ONCE]
+        scores = scratch.empty("scores", (-(-len(b) // GROUP) * GROUP, len(inputs)), W.dtype)
+        np.matmul(W, inputs.T, out=scores[: len(b)])
+        scores[: len(b)] += b[:, None]
+        scores[len(b) :] = -np.inf
         best.append(_block_topk(scores, first, k))
-    keys = np.sort(_largest(np.concatenate(best, axis=1), k), axis=1)[:, ::-1]
-    found_scores, found_ids = _unpack(keys)
+    found_scores, found_ids = _unpack(np.sort(_largest(np.concatenate(best, axis=1), k), axis=1)[:, ::-1])
     ids = np.full((len(inputs), k), -1, dtype=np.int32)
     scores = np.full((len(inputs), k), -np.inf, dtype=np.float32)
-    ids[:, : keys.shape[1]], scores[:, : keys.shape[1]] = found_ids, found_scores
+    n_found = min(k, n)
+    ids[:, :n_found], scores[:, :n_found] = found_ids[:, :n_found], found_scores[:, :n_found]
     return ids, scores
 
 

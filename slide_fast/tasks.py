@@ -112,6 +112,9 @@ class WorkerState:
         name, *arguments = task
         return getattr(self, name)(*arguments)
 
+    def ready(self) -> None:
+        """Nothing: an answer tells that the worker has started."""
+
     def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
         """Train on `n_steps` micro-batches, the first of which is step `first_step` of the run."""
         started = time.perf_counter()

@@ -131,6 +131,8 @@ class Run:
         else:
             self.pool = Pool("slide_fast.tasks:WorkerState", setup, shared, n_workers)
             stack.callback(self.pool.close)
+        for _ in self.pool.run([("ready",)] * n_workers, self.stop.is_set):
+            pass  # one for each: the time that workers take to start is not training
 
     def barrier(self, tasks: Iterator[tuple] | list[tuple]) -> list[object]:
         """Carry out tasks that follow no order among themselves; the results in the order of the tasks."""

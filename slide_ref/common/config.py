@@ -65,7 +65,7 @@ class LshConfig:
     policy: str = "fifo"
     strategy: str = "vanilla"
     budget: int = 0
-    min_active: int = 1000
+    min_active: int = 2000
 
     def __post_init__(self) -> None:
         _check_types(self, "lsh.")

@@ -30,7 +30,7 @@ def test_defaults_are_those_of_the_documentation():
     config = Config()
     assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 2e-3)
     lsh = config.lsh
-    assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 1000, 50)
+    assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 2000, 50)
 
 
 @given(SETTINGS)
