@@ -23,7 +23,7 @@ from slide_fast.worker import BLAS_ON_ONE_THREAD
 from slide_ref.common.config import Config
 
 
-def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float) -> dict[str, float]:
+def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float, seed: int = 0) -> dict[str, float]:
     """Train in this process and its workers; the facts that count."""
     if data is None:
         task = build_task()
@@ -41,7 +41,7 @@ def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float
                 events.append(event)
 
         fit(
-            Config(epochs=epochs), train, test=test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000)),
+            Config(epochs=epochs, seed=seed), train, test=test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000)),
             n_workers=n_workers, max_seconds=max_seconds, callback=watch,
         )  # fmt: skip
     end = events[-1]

@@ -166,7 +166,7 @@ def backward(
     ----------
     layers : list of Layer
     passes : list of LayerPass
-        From `forward`; the outputs are overwritten.
+        From `forward`; the outputs are overwritten, and the rows that were gathered make room for their gradient.
     labels : SparseRows, shape (n_samples, n_labels)
         No row is empty.
     scratch : Scratch
@@ -182,13 +182,12 @@ def backward(
     delta = passes[-1].outputs
     gradients = []
     for l in reversed(range(len(layers))):
-        this = passes[l]
-        W = scratch.empty(f"gradient{l}", this.weights.shape, this.weights.dtype)
-        np.matmul(*((this.inputs.T, delta) if l == 0 else (delta.T, this.inputs)), out=W)
-        gradients.append(RowGradient(this.ids, W, delta.sum(axis=0)))
+        this, above = passes[l], delta
         if l > 0:
-            back = scratch.empty(f"back{l}", this.inputs.shape, delta.dtype)
-            np.matmul(delta, this.weights, out=back)
-            back *= this.inputs > 0
-            delta = back
+            delta = scratch.empty(f"delta{l}", this.inputs.shape, above.dtype)
+            np.matmul(above, this.weights, out=delta)
+            delta *= this.inputs > 0
+        W = this.weights if this.ids is not None else scratch.empty(f"gradient{l}", this.weights.shape, above.dtype)
+        np.matmul(*((this.inputs.T, above) if l == 0 else (above.T, this.inputs)), out=W)
+        gradients.append(RowGradient(this.ids, W, above.sum(axis=0)))
     return loss, gradients[::-1]

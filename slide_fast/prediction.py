@@ -63,7 +63,7 @@ def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratc
     best: list[np.ndarray] = []
     for first in range(0, n, LABELS_AT_ONCE):
         W, b = output.W[first : first + LABELS_AT_ONCE], output.b[first : first + LABELS_AT_ONCE]
-        scores = scratch.empty("scores", (-(-len(b) // GROUP) * GROUP, len(inputs)), W.dtype)
+        scores = scratch.empty(f"outputs{len(hidden)}", (-(-len(b) // GROUP) * GROUP, len(inputs)), W.dtype)
         np.matmul(W, inputs.T, out=scores[: len(b)])
         scores[: len(b)] += b[:, None]
         scores[len(b) :] = -np.inf

@@ -11,14 +11,15 @@ class Scratch:
     """Named buffers that grow to the largest size asked for; contents do not last from one request to the next."""
 
     def __init__(self) -> None:
-        self._buffers: dict[str, np.ndarray] = {}
+        self._buffers: dict[str, np.ndarray | None] = {}
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
         """A contiguous array with arbitrary contents, valid until the same name is asked for again."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
-            self._buffers[name] = buffer = np.empty(size + size // 8, dtype)
+            buffer = self._buffers[name] = None  # the old one goes before the new one comes
+            buffer = self._buffers[name] = np.empty(size + size // 16, dtype)
         return buffer[:size].reshape(shape)
 
     def zeros(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
