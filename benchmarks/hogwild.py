@@ -1,4 +1,4 @@
-"""Does it cost accuracy that several workers update the same weights without locks? P@1 by number of workers, over seeds.
+"""Does it cost accuracy that workers update the same weights without locks? P@1 by number of workers, over seeds.
 
 python benchmarks/hogwild.py                        the standard-library task, one epoch
 python benchmarks/hogwild.py --data DIR --epochs 2  DIR/train.txt and DIR/test.txt

@@ -30,6 +30,7 @@ def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float
         train, test = task.train, task.test
     else:
         train, test = (read_dataset(Path(data, name)) for name in ("train.txt", "test.txt"))
+    test = test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000))
     events = []
     pids = [tuple]
     with MemoryMeter(lambda: pids[-1]()) as meter:
@@ -41,7 +42,7 @@ def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float
                 events.append(event)
 
         fit(
-            Config(epochs=epochs, seed=seed), train, test=test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000)),
+            Config(epochs=epochs, seed=seed), train, test=test,
             n_workers=n_workers, max_seconds=max_seconds, callback=watch,
         )  # fmt: skip
     end = events[-1]
