@@ -23,7 +23,9 @@ from slide_fast.worker import BLAS_ON_ONE_THREAD
 from slide_ref.common.config import Config
 
 
-def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float, seed: int = 0) -> dict[str, float]:
+def train_once(
+    data: str | None, n_workers: int, epochs: int, max_seconds: float, seed: int = 0, lsh: dict | None = None
+) -> dict[str, float]:
     """Train in this process and its workers; the facts that count."""
     if data is None:
         task = build_task()
@@ -42,7 +44,7 @@ def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float
                 events.append(event)
 
         fit(
-            Config(epochs=epochs, seed=seed), train, test=test,
+            Config(epochs=epochs, seed=seed).replace(lsh=lsh or {}), train, test=test,
             n_workers=n_workers, max_seconds=max_seconds, callback=watch,
         )  # fmt: skip
     end = events[-1]
@@ -50,6 +52,7 @@ def train_once(data: str | None, n_workers: int, epochs: int, max_seconds: float
         "samples_per_second": end["samples"] / end["seconds"],
         "precision_at_1": end["precision_at_1"],
         "epochs": end["epoch"],
+        "active_neurons": events[-2]["active_neurons"],
         "peak_memory_bytes": meter.peak_bytes,
     }
 
