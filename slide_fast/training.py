@@ -62,6 +62,14 @@ def check_fits(train: Dataset, test: Dataset | None) -> None:
             raise DataError(f"test data: {test[i].n_columns} {what}, but the training data has {train[i].n_columns}")
 
 
+def evaluation_steps(gap: float) -> Iterator[int]:
+    """The steps that are nearest to gap, 2 gap, 3 gap, … for a gap of at least 1; without end."""
+    number = 1
+    while True:
+        yield round(number * gap)
+        number += 1
+
+
 class Run:
     """One training run over shared memory and a pool; `fit` is its only user.
 
@@ -198,7 +206,8 @@ class Run:
         config, progress = self.config, self.progress
         per_epoch = steps_per_epoch(self.n_train, config.micro_batch)
         total = per_epoch * config.epochs
-        eval_gap = max(1, round(eval_every * per_epoch))
+        evaluations = evaluation_steps(min(max(eval_every * per_epoch, 1.0), 2.0**53))
+        next_evaluation = next(evaluations)
         self.rebuild()
         rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth)
         next_rebuild = next(rebuilds)
@@ -212,10 +221,11 @@ class Run:
                 if progress.step == next_rebuild:
                     self.rebuild()
                     next_rebuild = next(rebuilds)
-                next_evaluation = (progress.step // eval_gap + 1) * eval_gap
                 self.train_to(min(end, next_rebuild, next_evaluation))
-                if progress.step % eval_gap == 0 and progress.step < total and not self.finished():
-                    self.evaluate(self.eval_samples)
+                if progress.step == next_evaluation:
+                    next_evaluation = next(evaluations)
+                    if progress.step < total and not self.finished():
+                        self.evaluate(self.eval_samples)
             if progress.in_epoch.n_samples:
                 self.report("epoch", progress.in_epoch.summary() | self.occupancy())
                 progress.in_epoch = Totals()
