@@ -70,7 +70,8 @@ def machine() -> dict[str, Any]:
 def write_result(name: str, result: dict[str, Any]) -> None:
     """Write RESULTS/name.json with the machine and the command in it."""
     RESULTS.mkdir(exist_ok=True)
-    command = " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]])
+    arguments = [f"DIR/{Path(word).name}" if os.path.isdir(word) else word for word in sys.argv[1:]]
+    command = " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *arguments])
     path = RESULTS / f"{name}.json"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=1) + "\n")
