@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import math
 import os
@@ -18,6 +19,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 
 FAILURE, BAD_USE = 1, 2
+MODULES = {"demo": "training_commands", "train": "training_commands", "verify": "verify_command"}
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the signal, as shells count
 
 
@@ -45,14 +47,15 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.command == "predict" and options.json and options.out is None:
         parser.error("predict --json needs --out: standard output is kept for the JSON object")
+    if getattr(options, "budget", 0) and options.mode == "exact":
+        parser.error(f"{options.command} --budget needs --mode lsh: exact looks at every label")
     options.command_line = shlex.join(["slide", *argv])
     for stream in (sys.stdout, sys.stderr):  # names of labels and files may hold anything
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     with _terminable() as terminated:
         try:
-            _run(options)
-            return 0
+            return _run(options)
         except BrokenPipeError:  # the reader, such as head, has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return CLOSED_PIPE
@@ -70,17 +73,18 @@ def main(argv: list[str] | None = None) -> int:
             return _fail(str(error))
 
 
-def _run(options: argparse.Namespace) -> None:
-    from . import commands, training_commands  # NumPy and all that; --help does without
-    from .run_folder import json_line
+def _run(options: argparse.Namespace) -> int:
+    from .run_folder import json_line  # NumPy and all that; --help does without
     from .session import Session
 
-    command = getattr(training_commands, options.command, None) or getattr(commands, options.command)
+    module = importlib.import_module(f".{MODULES.get(options.command, 'commands')}", __package__)
+    command = getattr(module, options.command)
     with Session(options.json) as session:
         figures = command(options, session)
         if options.json:
             print(json_line(figures | session.totals()))
     sys.stdout.flush()
+    return 0 if figures.get("agree", True) else FAILURE
 
 
 def _fail(message: str, code: int = FAILURE) -> int:
@@ -171,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(add)
     _add_train(add)
     _add_users_of_models(add)
+    _add_verify(add)
     _add_generate(add)
     return parser
 
@@ -217,10 +222,14 @@ def _add_train(add) -> None:
     train.add_argument("--eval-samples", type=_whole(1), default=10_000, metavar="N",
                        help="test samples that these use; the last one uses all (default: 10000)")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
-    train.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
-    train.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
-                       help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
-                       "goes over --config and may be given more than once")  # fmt: skip
+    _add_settings(train)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
+    command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
+                         help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
+                         "goes over --config and may be given more than once")  # fmt: skip
 
 
 def _add_users_of_models(add) -> None:
@@ -228,6 +237,7 @@ def _add_users_of_models(add) -> None:
                    "slide evaluate run data/test.txt")  # fmt: skip
     evaluate.add_argument("model", metavar="MODEL", help="model folder or run folder")
     evaluate.add_argument("test", metavar="TEST", help="XMC text or .npz")
+    _add_mode(evaluate)
     _add_workers(evaluate, "threads (default: the CPUs there are)")
 
     predict = add("predict", "write the best labels of each sample, label:score label:score ... a line",
@@ -236,6 +246,7 @@ def _add_users_of_models(add) -> None:
     predict.add_argument("data", metavar="DATA", help="XMC text or .npz; labels in it are ignored")
     predict.add_argument("-k", type=_whole(1), default=5, metavar="K", help="labels a sample (default: 5)")
     predict.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
+    _add_mode(predict)
     _add_workers(predict, "threads (default: the CPUs there are)")
     predict.description += (
         " Scores are logits. Where the model has label names, they stand for the label ids, and tabs instead of "
@@ -248,6 +259,31 @@ def _add_users_of_models(add) -> None:
     plot = add("plot", "draw learning curves of runs side by side", "slide plot run-a run-b --out both.png")
     plot.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
     plot.add_argument("--out", metavar="FILE", help="PNG (default: curves.png, in the run folder if there is but one)")
+
+
+def _add_verify(add) -> None:
+    verify = add("verify", "hold the fast path against the reference, step by step, on your data and settings",
+                 "slide verify data/train.txt --config run/config.toml")  # fmt: skip
+    verify.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: a small synthetic task)")
+    _add_settings(verify)
+    verify.add_argument("--steps", type=_whole(1), metavar="N",
+                        help="steps of training (default: 12, or what a minute allows)")  # fmt: skip
+    verify.add_argument("--labels", type=_whole(1), metavar="N",
+                        help="labels that are kept, chosen evenly (default: 500,000 / lsh.L)")  # fmt: skip
+    verify.add_argument("--micro-batch", type=_whole(1), metavar="N",
+                        help="samples a step (default: as in the settings, but at most 32)")  # fmt: skip
+    verify.add_argument("--seed", type=_whole(0), metavar="N", help="source of all randomness (default: 0)")
+    verify.description += (
+        " Both sides get the same state before each stage of a step. Whole numbers must be equal; floats may differ by "
+        "what the reference itself loses in float32. Exit code 1 if the two disagree."
+    )
+
+
+def _add_mode(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--mode", choices=("exact", "lsh"), default="exact",
+                         help="exact looks at every label, lsh only at those that the hash tables return")  # fmt: skip
+    command.add_argument("--budget", type=_whole(1), metavar="N", default=0,
+                         help="with --mode lsh: no more labels than this a sample, those in most tables")  # fmt: skip
 
 
 def _add_generate(add) -> None:

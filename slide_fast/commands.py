@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from slide_ref.common.errors import SlideError
-from slide_ref.common.metrics import RANKS, inverse_propensity
+from slide_ref.common.metrics import RANKS, inverse_propensity, recall_at
 from slide_ref.common.metrics import evaluate as all_measures
 from slide_ref.common.model_folder import Model, load_model
 from slide_ref.common.parameters import layers_of
@@ -25,7 +25,7 @@ from .console import aligned, network_in_words, score_table, size
 from .data import read_dataset
 from .machine import available_cpus
 from .plots import plot_runs
-from .prediction import ROWS_AT_ONCE, predict_topk
+from .prediction import ROWS_AT_ONCE, index_of, predict_topk, predict_topk_lsh
 from .run_folder import CURVES, find_model
 from .session import Session, check_columns, read_samples
 from .settings import to_toml
@@ -42,39 +42,110 @@ SIZES = {
 
 
 def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
-    """``slide evaluate``: how good a model is on test data, every label considered."""
+    """``slide evaluate``: how good a model is on test data."""
     path = find_model(options.model)
     model = load_model(path, mmap=True)
     test = read_samples(options.test)
     check_columns(test, options.test, {"features": model.n_features, "labels": model.n_labels}, "the model")
     n_threads = options.workers or available_cpus()
-    started = time.perf_counter()
-    ids = []
-    for done, block, _ in _predictions(model, test.features, max(RANKS), n_threads):
-        ids.append(block)
-        session.console.progress(done / test.n_samples, f"evaluating: {done:,} of {test.n_samples:,} samples")
-    seconds = time.perf_counter() - started
-    scores = all_measures(np.concatenate(ids), test.labels, _propensities(model))
+    ids, figures = _timed_answers(model, test.features, options, n_threads, session)
+    scores = all_measures(ids, test.labels, _propensities(model))
     unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
-    session.console.result(f"{score_table(scores)}\n\n{test.n_samples:,} test samples{unlabelled}")
-    return scores | {
-        "samples_per_second": test.n_samples / seconds,
-        "seconds": seconds,
+    lines = [score_table(scores), "", f"{test.n_samples:,} test samples{unlabelled}"]
+    if options.mode == "lsh":
+        figures |= _against_exact(model, test.features, ids, n_threads, session)
+        lines.append(_comparison(figures))
+    session.console.result("\n".join(lines))
+    return scores | figures | {
+        "mode": options.mode,
         "epochs": model.facts.get("epochs"),
         "workers": n_threads,
         "model": str(path),
+    }  # fmt: skip
+
+
+def _timed_answers(
+    model: Model, features: SparseRows, options: Namespace, n_threads: int, session: Session
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Best labels of each sample, for all measures, and what it took to find them."""
+    predictor = _Predictor(model, max(RANKS), n_threads, options.mode, options.budget, session)
+    started, ids, n_samples = time.perf_counter(), [], features.n_rows
+    for done, block, _ in predictor.blocks(features):
+        ids.append(block)
+        session.console.progress(done / n_samples, f"evaluating: {done:,} of {n_samples:,} samples")
+    seconds = time.perf_counter() - started
+    figures = {"samples_per_second": n_samples / seconds, "seconds": seconds}
+    if predictor.index is not None:
+        figures |= {"seconds_to_build_tables": predictor.seconds_to_build,
+                    "candidates_per_sample": predictor.n_candidates / n_samples}  # fmt: skip
+    return np.concatenate(ids), figures
+
+
+def _against_exact(
+    model: Model, features: SparseRows, ids: np.ndarray, n_threads: int, session: Session
+) -> dict[str, Any]:
+    """Answers through the tables beside exact ones: what they miss, and how long exact ones take."""
+    best, exact = _timed_answers(model, features, Namespace(mode="exact", budget=0), n_threads, session)
+    k = max(RANKS)
+    return {
+        f"recall_at_{k}": recall_at(ids, best, k),
+        "missing_places": float((ids < 0).mean()),
+        "exact_samples_per_second": exact["samples_per_second"],
     }
 
 
-def _predictions(
-    model: Model, features: SparseRows, k: int, n_threads: int
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Blocks of the rows in order: how many rows are done with this block, and its ids and scores."""
-    layers, at_once = layers_of(model.arrays), ROWS_AT_ONCE * n_threads * BLOCKS_A_THREAD
-    for first in range(0, features.n_rows, at_once):
-        rows = np.arange(first, min(first + at_once, features.n_rows))
-        ids, scores = predict_topk(layers, features.take(rows), k, n_threads)
-        yield first + len(rows), ids, scores
+def _comparison(figures: dict[str, Any]) -> str:
+    k = max(RANKS)
+    return aligned([
+        ("", ""),
+        (f"recall@{k}", f"{100 * figures[f'recall_at_{k}']:.2f} % of the exact answers are among these"),
+        ("missing", f"{100 * figures['missing_places']:.2f} % of the places, where fewer labels were found"),
+        ("candidates", f"{figures['candidates_per_sample']:,.1f} labels a sample"),
+        ("speed", "{samples_per_second:,.0f} samples/s; exact: {exact_samples_per_second:,.0f}".format(**figures)),
+        ("tables", f"built in {figures['seconds_to_build_tables']:.1f} s"),
+    ])  # fmt: skip
+
+
+class _Predictor:
+    """A model and how it is asked, block by block.
+
+    Parameters
+    ----------
+    model, k, n_threads, mode, budget
+        As `predict_topk` and `predict_topk_lsh` take them.
+    session : Session
+
+    Attributes
+    ----------
+    index : Index or None
+        Tables, with mode ``"lsh"``.
+    seconds_to_build : float
+    n_candidates : int
+        Labels that the tables returned so far, over all samples.
+    """
+
+    def __init__(self, model: Model, k: int, n_threads: int, mode: str, budget: int, session: Session):
+        self.layers, self.k, self.n_threads, self.budget = layers_of(model.arrays), k, n_threads, budget
+        self.n_candidates, self.index = 0, None
+        started = time.perf_counter()
+        if mode == "lsh":
+            session.console.progress(0.0, "building tables")
+            self.index = index_of(model)
+        self.seconds_to_build = time.perf_counter() - started
+
+    def blocks(self, features: SparseRows) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Blocks of the rows in order: how many rows are done with this block, and its ids and scores."""
+        at_once = ROWS_AT_ONCE * self.n_threads * BLOCKS_A_THREAD
+        for first in range(0, features.n_rows, at_once):
+            rows = np.arange(first, min(first + at_once, features.n_rows))
+            yield first + len(rows), *self._answer(features.take(rows))
+
+    def _answer(self, features: SparseRows) -> tuple[np.ndarray, np.ndarray]:
+        if self.index is None:
+            return predict_topk(self.layers, features, self.k, self.n_threads)
+        ids, scores, found = predict_topk_lsh(self.layers, features, self.k, self.index, self.budget, self.n_threads)
+        self.n_candidates += int(found.sum())
+        return ids, scores
 
 
 def _propensities(model: Model) -> np.ndarray | None:
@@ -94,8 +165,9 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
         check_columns(data, options.data, {"features": model.n_features}, "the model")
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
         n_samples, n_threads = data.n_samples, options.workers or available_cpus()
+        predictor = _Predictor(model, options.k, n_threads, options.mode, options.budget, session)
         started = time.perf_counter()
-        for done, ids, scores in _predictions(model, data.features, options.k, n_threads):
+        for done, ids, scores in predictor.blocks(data.features):
             file.writelines(_lines(ids, scores, names))
             file.flush()
             if options.out is not None:
@@ -106,6 +178,7 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
     return {
         "samples": n_samples,
         "k": options.k,
+        "mode": options.mode,
         "samples_per_second": n_samples / seconds,
         "seconds": seconds,
         "workers": n_threads,

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import Config, LshConfig
 from slide_ref.common.metrics import RANKS
 
 BAR = "{percentage:3.0f}% {bar:10} {desc}"
@@ -63,13 +63,19 @@ def has_tables(config: Config, n_labels: int) -> bool:
 
 
 def network_in_words(config: Config, n_features: int, n_labels: int) -> str:
-    """Sizes of the layers, and how output neurons are chosen in training."""
+    """Sizes of the layers, and how neurons are chosen in training. Layers count from 0."""
     sizes = " → ".join(f"{n:,}" for n in (n_features, *config.hidden, n_labels))
-    lsh = config.lsh
-    if lsh.min_active >= n_labels:
-        return f"{sizes}, all neurons active"
-    least = f"at least {lsh.min_active:,} active in a {'micro-batch' if config.scope == 'batch' else 'sample'}"
-    return f"{sizes}, {f'{lsh.family} K={lsh.K} L={lsh.L}' if lsh.L else 'uniform draws'}, {least}"
+    sampled = config.sampled_layers(n_labels)
+    output = sampled.pop(len(config.hidden), None)
+    words = f"all {'labels' if sampled else 'neurons'} active" if output is None else _tables_in_words(config, output)
+    return "; ".join([f"{sizes}, {words}", *(f"layer {l}: {_tables_in_words(config, sampled[l])}" for l in sampled)])
+
+
+def _tables_in_words(config: Config, lsh: LshConfig) -> str:
+    words = f"{lsh.family} K={lsh.K} L={lsh.L}" if lsh.L else "uniform draws"
+    if not lsh.min_active:
+        return words
+    return f"{words}, at least {lsh.min_active:,} active in a {'micro-batch' if config.scope == 'batch' else 'sample'}"
 
 
 class Console:

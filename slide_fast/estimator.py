@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import DataError, ModelError
+from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 from .machine import available_cpus
-from .prediction import predict_topk
+from .prediction import MODES, Index, index_of, predict_topk, predict_topk_lsh
 from .training import Event, TrainingInterrupted, fit
 
 
@@ -150,27 +150,51 @@ class SlideClassifier:
             raise ModelError("this SlideClassifier is not trained yet; call fit or load first")
         return self.model_
 
-    def predict_topk(self, X: Any, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
-        """The k best labels of each sample, every label evaluated.
+    def _index(self) -> Index:
+        """Tables for the model of the moment, built once."""
+        model = self._trained()
+        if getattr(self, "_indexed", (None,))[0] is not model:
+            self._indexed = model, index_of(model)
+        return self._indexed[1]
+
+    def predict_topk(self, X: Any, k: int = 5, mode: str = "exact", budget: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The k best labels of each sample.
+
+        Parameters
+        ----------
+        X : SparseRows or SciPy CSR, shape (n_samples, n_features)
+        k : int
+        mode : str
+            ``"exact"`` evaluates every label; ``"lsh"`` only those that the hash tables return, which may miss the
+            best. The first call with ``"lsh"`` builds the tables.
+        budget : int
+            With ``"lsh"``: evaluate no more labels than this, those that stand in most tables; 0 means no limit.
 
         Returns
         -------
         ids : ndarray of int32, shape (n_samples, k)
-            Best first; -1 where there are fewer than k labels.
+            Best first; -1 where there are fewer than k labels, or fewer were found.
         scores : ndarray of float32, shape (n_samples, k)
             Logits; -inf where the id is -1.
 
         Raises
         ------
         ModelError
-            If nothing is trained.
+            If nothing is trained, or with mode ``"lsh"`` if the settings ask for no tables.
+        ConfigError
+            If there is no such mode.
         DataError
             If X has more features than the network.
         """
         model, features = self._trained(), as_features(X)
         if features.n_columns > model.n_features:
             raise DataError(f"X has {features.n_columns} features, but the model was trained on {model.n_features}")
-        return predict_topk(layers_of(model.arrays), features, k, available_cpus())
+        layers, n_threads = layers_of(model.arrays), available_cpus()
+        if mode == "lsh":
+            return predict_topk_lsh(layers, features, k, self._index(), budget, n_threads)[:2]
+        if mode != "exact":
+            raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
+        return predict_topk(layers, features, k, n_threads)
 
     def save(self, folder: str | Path) -> None:
         """Write the trained network as a model folder, replacing an earlier one whole."""

@@ -1,7 +1,8 @@
 """Hash tables as sorted arrays: a bucket is a slice.
 
-Table l holds all neurons sorted by address, neurons of one address in the order of their insertion, and the offset
-at which each address begins. A bucket that overflows keeps its last ``bucket_size`` members: the end of its slice.
+Table l holds all neurons sorted by address, and the offset at which each address begins. With the policy FIFO the
+neurons of one address stand in the order of their insertion, and a bucket that overflows keeps the end of its slice;
+as a reservoir they stand in the order of their priorities, and it keeps the beginning.
 Tables can be built one by one, by different workers, into shared memory.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slide_ref.common.config import LshConfig
+from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.rng import Purpose, permutation
 
 from .hashing import addresses_of
@@ -26,19 +28,24 @@ class HashTables:
     Attributes
     ----------
     ids : ndarray of int32, shape (L, n)
-        Neurons sorted by address, then by order of insertion.
+        Neurons sorted by address, then by order of insertion (FIFO) or by priority (reservoir).
     offsets : ndarray of int32, shape (L, 2**address_bits + 1)
         Bucket a of table l begins at ``offsets[l, a]`` and ends before ``offsets[l, a + 1]``.
     bucket_size : int
         Most neurons a bucket holds.
+    policy : str
+        Which neurons it keeps: ``"fifo"`` or ``"reservoir"``.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     bucket_size: int
+    policy: str = "fifo"
 
     def slices(self, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where buckets stand in ``ids.ravel()``; a full bucket has dropped its oldest. Implements S7.
+        """Where buckets stand in ``ids.ravel()``. Implements S7 and S22.
+
+        A full bucket has dropped its oldest, or as a reservoir its members of largest priority.
 
         Parameters
         ----------
@@ -50,11 +57,13 @@ class HashTables:
         """
         tables = np.arange(len(self.ids))
         ends = self.offsets[tables, addresses + 1].astype(np.int64)
-        lengths = np.minimum(ends - self.offsets[tables, addresses], self.bucket_size)
-        return ends - lengths + tables * self.ids.shape[1], lengths
+        starts = self.offsets[tables, addresses]
+        lengths = np.minimum(ends - starts, self.bucket_size)
+        first = starts if self.policy == "reservoir" else ends - lengths
+        return first + tables * self.ids.shape[1], lengths
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """The bucket at one address a table, members in the order of their insertion."""
+        """The bucket at one address a table, members in the order of their insertion, or of their priorities."""
         starts, lengths = self.slices(addresses[None])
         flat = self.ids.reshape(-1)
         return [flat[s : s + n].astype(np.int64) for s, n in zip(starts[0], lengths[0], strict=True)]
@@ -88,8 +97,13 @@ def insertion_order(n: int, seed: int, layer: int, rebuild: int) -> np.ndarray:
     return permutation(seed, Purpose.INSERTION, layer, rebuild, n=n)
 
 
+def priority_order(n: int, seed: int, layer: int, rebuild: int, table: int) -> np.ndarray:
+    """Neurons by their priority in the reservoirs of one table, smallest first. Implements S22."""
+    return permutation(seed, Purpose.RESERVOIR, layer, rebuild, table, n=n)
+
+
 def hash_rows(
-    W: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int, addresses: np.ndarray
+    W: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int, addresses: np.ndarray
 ) -> None:
     """Write the addresses of some neurons.
 
@@ -97,7 +111,7 @@ def hash_rows(
     ----------
     W : ndarray of float, shape (n_rows, n_inputs)
         Weight vectors of these neurons; biases are not hashed.
-    constants : ndarray
+    constants : HashConstants
         From `slide_fast.hashing.hash_constants`.
     lsh : LshConfig
     seed, layer : int
@@ -111,13 +125,13 @@ def hash_rows(
 
 
 def sort_table(addresses: np.ndarray, insertion: np.ndarray, ids: np.ndarray, offsets: np.ndarray) -> None:
-    """Build one table from the addresses of all neurons. Implements S6.
+    """Build one table from the addresses of all neurons. Implements S6 and S22.
 
     Parameters
     ----------
     addresses : ndarray of unsigned int, shape (n,)
     insertion : ndarray of int, shape (n,)
-        From `insertion_order`.
+        From `insertion_order`; for reservoirs the table's own `priority_order`.
     ids : ndarray of int32, shape (n,)
         Filled.
     offsets : ndarray of int32, shape (n_addresses + 1,)
@@ -130,18 +144,20 @@ def sort_table(addresses: np.ndarray, insertion: np.ndarray, ids: np.ndarray, of
 
 
 def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int) -> HashTables:
-    """All tables of a layer from the addresses of its neurons, shape (L, n), one after another."""
+    """All tables of a layer from the addresses of its neurons, shape (L, n). Implements S6 and S22."""
     n = addresses.shape[1]
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in array_shapes(lsh, n).items()}
     arrays["addresses"][:] = addresses
     insertion = insertion_order(n, seed, layer, rebuild)
     for table in range(lsh.L):
+        if lsh.policy == "reservoir":
+            insertion = priority_order(n, seed, layer, rebuild, table)
         sort_table(arrays["addresses"][table], insertion, arrays["table_ids"][table], arrays["table_offsets"][table])
-    return HashTables(arrays["table_ids"], arrays["table_offsets"], lsh.bucket_size)
+    return HashTables(arrays["table_ids"], arrays["table_offsets"], lsh.bucket_size, lsh.policy)
 
 
 def build_tables(
-    W: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int
+    W: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int, rebuild: int
 ) -> HashTables:
     """All tables of a layer from its weights, in this process: what the workers do in parts."""
     addresses = np.empty((lsh.L, len(W)), dtype=np.int64)

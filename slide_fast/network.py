@@ -42,17 +42,20 @@ class LayerPass(NamedTuple):
     ----------
     ids : ndarray of int64, shape (n_rows,), or None
         Rows of the layer's weights that were gathered; None: all.
-    weights : ndarray, shape (n_rows, n_columns)
-        These rows.
-    mask : ndarray of bool or None
-        Output layer: which outputs are active for which sample; None: all.
+    columns : ndarray of int64, shape (n_inputs,), or None
+        Columns of the layer's weights that were gathered: the active neurons of a sampled layer before; None: all.
+    weights : ndarray, shape (n_rows, n_inputs)
+        These rows and columns; in the first layer shape (n_rows, n_neurons).
+    mask : ndarray of bool, shape (n_samples, n_rows), or None
+        Which outputs are active for which sample; None: all.
     inputs : ndarray, shape (n_samples, n_inputs)
         First layer: the samples, dense over the features `ids`.
     outputs : ndarray, shape (n_samples, n_outputs)
-        Rectified; logits in the last layer.
+        Hidden layers: rectified, 0 where a neuron is not active; last layer: logits.
     """
 
     ids: np.ndarray | None
+    columns: np.ndarray | None
     weights: np.ndarray
     mask: np.ndarray | None
     inputs: np.ndarray
@@ -70,6 +73,23 @@ def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: st
     return array.take(ids, axis=0, out=out, mode="clip")
 
 
+def gather_columns(rows: np.ndarray, columns: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
+    """Some columns of an array in a scratch buffer; the array itself where `columns` is None."""
+    if columns is None:
+        return rows
+    out = scratch.empty(name, (len(rows), len(columns)), rows.dtype)
+    return rows.take(columns, axis=1, out=out, mode="clip")
+
+
+def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scratch, name: str) -> np.ndarray:
+    """An array with n columns, zero but for those at `columns`; the array itself where `columns` is None."""
+    if columns is None:
+        return compact
+    full = scratch.zeros(name, (len(compact), n), compact.dtype)
+    full[:, columns] = compact
+    return full
+
+
 def densify(features: SparseRows, ids: np.ndarray, dtype: type, scratch: Scratch) -> np.ndarray:
     """The samples as a dense array over the features `ids`, which hold all that occur.
 
@@ -85,7 +105,7 @@ def densify(features: SparseRows, ids: np.ndarray, dtype: type, scratch: Scratch
 
 
 def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: Scratch) -> list[LayerPass]:
-    """Evaluate the active neurons of every layer for a micro-batch.
+    """Evaluate the active neurons of every layer for a micro-batch. Implements S25.
 
     Parameters
     ----------
@@ -93,7 +113,8 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
     features : SparseRows, shape (n_samples, n_features)
     choose : callable
         ``choose(l, inputs)`` gives the active sets of layer l >= 1 as `Active`, or None for the whole layer, from
-        the activations (n_samples, n_inputs) of the layer before. The first layer is always computed in full.
+        the activations (n_samples, n_neurons) of the layer before, 0 where they were not computed. The first layer
+        is always computed in full.
     scratch : Scratch
         Owns the arrays returned.
 
@@ -105,22 +126,24 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
     passes: list[LayerPass] = []
     for l, layer in enumerate(layers):
         if l == 0:
-            ids = distinct(scratch, [features.indices], features.n_columns)
+            ids, columns = distinct(scratch, [features.indices], features.n_columns), None
             inputs, mask = densify(features, ids, dtype, scratch), None
             weights = gather(layer.W, ids, scratch, "W0")
-            biases, columns = layer.b, weights
+            biases, factors = layer.b, weights
         else:
-            inputs = passes[-1].outputs
-            active = choose(l, inputs)
+            inputs, columns = passes[-1].outputs, passes[-1].ids if l > 1 else None
+            active = choose(l, spread(inputs, columns, layer.W.shape[1], scratch, "inputs"))
             ids, mask = (None, None) if active is None else active
-            weights = gather(layer.W, ids, scratch, f"W{l}")
-            biases, columns = gather(layer.b, ids, scratch, f"b{l}"), weights.T
-        outputs = scratch.empty(f"outputs{l}", (len(inputs), columns.shape[1]), dtype)
-        np.matmul(inputs, columns, out=outputs)
+            weights = gather_columns(gather(layer.W, ids, scratch, f"W{l}"), columns, scratch, f"columns{l}")
+            biases, factors = gather(layer.b, ids, scratch, f"b{l}"), weights.T
+        outputs = scratch.empty(f"outputs{l}", (len(inputs), factors.shape[1]), dtype)
+        np.matmul(inputs, factors, out=outputs)
         outputs += biases
         if l < len(layers) - 1:
             np.maximum(outputs, 0, out=outputs)
-        passes.append(LayerPass(ids, weights, mask, inputs, outputs))
+            if mask is not None:
+                outputs *= mask
+        passes.append(LayerPass(ids, columns, weights, mask, inputs, outputs))
     return passes
 
 
@@ -187,7 +210,9 @@ def backward(
             delta = scratch.empty(f"delta{l}", this.inputs.shape, above.dtype)
             np.matmul(above, this.weights, out=delta)
             delta *= this.inputs > 0
-        W = this.weights if this.ids is not None else scratch.empty(f"gradient{l}", this.weights.shape, above.dtype)
+        is_view = this.ids is None and this.columns is None
+        W = scratch.empty(f"gradient{l}", this.weights.shape, above.dtype) if is_view else this.weights
         np.matmul(*((this.inputs.T, above) if l == 0 else (above.T, this.inputs)), out=W)
+        W = spread(W, this.columns, layers[l].W.shape[1], scratch, f"W{l}")
         gradients.append(RowGradient(this.ids, W, above.sum(axis=0)))
     return loss, gradients[::-1]

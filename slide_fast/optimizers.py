@@ -1,8 +1,9 @@
-"""Lazy Adam on the touched rows, in blocks that stay in the processor's cache."""
+"""Lazy Adam and SGD on the touched rows, in blocks that stay in the processor's cache."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -22,6 +23,7 @@ def adam_rows(
     ids: np.ndarray | None,
     g: np.ndarray,
     step: int,
+    rate: float,
     config: Config,
     scratch: Scratch,
 ) -> None:
@@ -40,18 +42,18 @@ def adam_rows(
         Gradient; overwritten.
     step : int
         Number of the step over the whole run, from 1.
+    rate : float
+        Learning rate of the step (S27).
     config : Config
     scratch : Scratch
     """
     number = w.dtype.type
     decay1, decay2 = number(config.beta1), number(config.beta2)
     fresh1, fresh2 = number(1 - config.beta1), number(1 - config.beta2)
-    rate = number(config.learning_rate / (1 - config.beta1**step))
+    rate = number(rate / (1 - config.beta1**step))
     correction2 = number(1 / (1 - config.beta2**step))
     limit = number(config.adam_limit * math.sqrt(1 - config.beta2**step))
-    n_rows = max(1, ELEMENTS_AT_ONCE // math.prod(w.shape[1:]))
-    for start in range(0, len(g), n_rows):
-        block = slice(start, start + n_rows)
+    for block in _blocks(g):
         rows = block if ids is None else ids[block]
         gb = g[block]
         mb, vb = (
@@ -77,7 +79,55 @@ def adam_rows(
         w[rows] -= squares
 
 
-def update(layers: list[Layer], gradients: list[RowGradient], step: int, config: Config, scratch: Scratch) -> None:
+def sgd_rows(
+    w: np.ndarray,
+    m: np.ndarray | None,
+    ids: np.ndarray | None,
+    g: np.ndarray,
+    rate: float,
+    config: Config,
+    scratch: Scratch,
+) -> None:
+    """Gradient descent on some rows of an array, in place. Implements S26.
+
+    Parameters
+    ----------
+    w, m : ndarray of float, shape (n, ...)
+        Parameters and first moments; changed. Without momentum `m` is None.
+    ids : ndarray of int64, shape (n_rows,), or None
+        Distinct rows; None: all.
+    g : ndarray, shape (n_rows, ...)
+        Gradient; overwritten.
+    rate : float
+        Learning rate of the step (S27).
+    config : Config
+    scratch : Scratch
+    """
+    number = w.dtype.type
+    for block in _blocks(g):
+        rows = block if ids is None else ids[block]
+        move = g[block]
+        if m is not None:
+            mb = m[block] if ids is None else gather(m, rows, scratch, "sgd_m")
+            mb *= number(config.momentum)
+            mb += move
+            if ids is not None:
+                m[rows] = mb
+            move[...] = mb
+        move *= number(rate)
+        w[rows] -= move
+
+
+def _blocks(g: np.ndarray) -> Iterator[slice]:
+    """Slices of some rows each, together all of them."""
+    n_rows = max(1, ELEMENTS_AT_ONCE // math.prod(g.shape[1:]))
+    for start in range(0, len(g), n_rows):
+        yield slice(start, start + n_rows)
+
+
+def update(
+    layers: list[Layer], gradients: list[RowGradient], step: int, rate: float, config: Config, scratch: Scratch
+) -> None:
     """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11.
 
     Parameters
@@ -88,10 +138,16 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, config:
         Ids are distinct within each; overwritten.
     step : int
         From 1.
+    rate : float
+        Learning rate of the step (S27).
     config : Config
     scratch : Scratch
     """
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
-        adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, step, config, scratch)
         bias_ids = None if l == 0 else gradient.ids
-        adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, step, config, scratch)
+        if config.optimizer == "adam":
+            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, step, rate, config, scratch)
+            adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, step, rate, config, scratch)
+        else:
+            sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, rate, config, scratch)
+            sgd_rows(layer.b, layer.b_m, bias_ids, gradient.b, rate, config, scratch)

@@ -1,18 +1,28 @@
-"""Exact top-k over all labels, without ever holding all logits."""
+"""The k best labels: over all of them, without ever holding all logits, or over those that the tables return."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from slide_ref.common.parameters import Layer
+from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.errors import ModelError
+from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.model_folder import Model
+from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 
+from .hash_tables import HashTables, build_tables
+from .hashing import addresses_of, hash_constants
 from .network import forward
+from .sampling import top_k
 from .scratch import Scratch
 
+MODES = ("exact", "lsh")
 ROWS_AT_ONCE = 256
 LABELS_AT_ONCE = 8192
 GROUP = 64
@@ -54,23 +64,26 @@ def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
     return _largest(_keys(candidates, first + ids), k)
 
 
+def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) -> np.ndarray:
+    """What enters the output layer, shape (n_samples, n_inputs): hidden layers are evaluated in full."""
+    inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
+    return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
+
+
 def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
     """`predict_topk` for a few rows, by one thread."""
-    *hidden, output = layers
-    inputs = forward(hidden, features, lambda l, _: None, scratch)[-1].outputs
-    np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
+    output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
     n = len(output.b)
     best: list[np.ndarray] = []
     for first in range(0, n, LABELS_AT_ONCE):
         W, b = output.W[first : first + LABELS_AT_ONCE], output.b[first : first + LABELS_AT_ONCE]
-        scores = scratch.empty(f"outputs{len(hidden)}", (-(-len(b) // GROUP) * GROUP, len(inputs)), W.dtype)
+        scores = scratch.empty("scores", (-(-len(b) // GROUP) * GROUP, len(inputs)), W.dtype)
         np.matmul(W, inputs.T, out=scores[: len(b)])
         scores[: len(b)] += b[:, None]
         scores[len(b) :] = -np.inf
         best.append(_block_topk(scores, first, k))
     found_scores, found_ids = _unpack(np.sort(_largest(np.concatenate(best, axis=1), k), axis=1)[:, ::-1])
-    ids = np.full((len(inputs), k), -1, dtype=np.int32)
-    scores = np.full((len(inputs), k), -np.inf, dtype=np.float32)
+    ids, scores = _no_answers(len(inputs), k)
     n_found = min(k, n)
     ids[:, :n_found], scores[:, :n_found] = found_ids[:, :n_found], found_scores[:, :n_found]
     return ids, scores
@@ -98,13 +111,141 @@ def predict_topk(
     scores : ndarray of float32, shape (n_samples, k)
         Logits; -inf where the id is -1.
     """
-    ids = np.empty((features.n_rows, k), dtype=np.int32)
-    scores = np.empty((features.n_rows, k), dtype=np.float32)
+    answers = _no_answers(features.n_rows, k)
+    _fill_by_threads(answers, lambda rows: topk_rows(layers, rows, k, Scratch()), features, n_threads)
+    return answers
+
+
+def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and scores where nothing is found."""
+    return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
+
+
+def _fill_by_threads(
+    out: tuple[np.ndarray, ...],
+    answer: Callable[[SparseRows], tuple[np.ndarray, ...]],
+    features: SparseRows,
+    n_threads: int,
+) -> None:
+    """Write what `answer` returns for each block of rows into the same rows of `out`."""
 
     def part(start: int) -> None:
         rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
-        ids[rows], scores[rows] = topk_rows(layers, features.take(rows), k, Scratch())
+        for array, values in zip(out, answer(features.take(rows)), strict=True):
+            array[rows] = values
 
     with threadpool_limits(1), ThreadPoolExecutor(n_threads) as threads:
         list(threads.map(part, range(0, features.n_rows, ROWS_AT_ONCE)))
-    return ids, scores
+
+
+class Index(NamedTuple):
+    """Tables of the output layer, as prediction uses them.
+
+    Attributes
+    ----------
+    tables : HashTables
+    constants : HashConstants
+        Of the hash functions.
+    lsh : LshConfig
+    seed, layer : int
+        Words of the keys.
+    """
+
+    tables: HashTables
+    constants: HashConstants
+    lsh: LshConfig
+    seed: int
+    layer: int
+
+
+def build_index(config: Config, layers: list[Layer], rebuild: int) -> Index:
+    """Tables over all output neurons with their weights of now. Implements S28.
+
+    Parameters
+    ----------
+    config : Config
+    layers : list of Layer
+    rebuild : int
+        The number of this rebuild: how many there were in training, or 0 where that is not known.
+    """
+    layer, W = len(layers) - 1, layers[-1].W
+    constants = hash_constants(config.lsh, config.seed, layer, W.shape[1])
+    tables = build_tables(W, constants, config.lsh, config.seed, layer, rebuild)
+    return Index(tables, constants, config.lsh, config.seed, layer)
+
+
+def index_of(model: Model) -> Index:
+    """Tables for prediction with a trained model. Raises ModelError if its settings ask for none (L = 0)."""
+    if not model.config.lsh.L:
+        raise ModelError("the model's settings ask for no tables (lsh.L is 0); predict with mode exact")
+    rebuilds = model.facts.get("rebuilds")
+    return build_index(model.config, layers_of(model.arrays), rebuilds if isinstance(rebuilds, int) else 0)
+
+
+def candidates(index: Index, inputs: np.ndarray, budget: int) -> list[np.ndarray]:
+    """The neurons that stand in each sample's L buckets, or the `budget` that stand in most of them. Implements S28.
+
+    Parameters
+    ----------
+    index : Index
+    inputs : ndarray of float, shape (n_samples, n_inputs)
+        What enters the output layer.
+    budget : int
+        Of neurons in equally many buckets those of lower id are taken; 0 means no limit.
+
+    Returns
+    -------
+    list of ndarrays of int64, one a sample
+        Distinct ids, ascending.
+    """
+    addresses = addresses_of(inputs, index.constants, index.lsh, index.seed, index.layer)
+    found = top_k(index.tables, addresses, budget)
+    return [np.sort(ids) for ids in np.split(found.ids, found.indptr[1:])[: len(inputs)]]
+
+
+def lsh_rows(
+    layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`predict_topk_lsh` for a few rows, by one thread: a product of its own for each row and its candidates."""
+    output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
+    ids, scores = _no_answers(len(inputs), k)
+    found = candidates(index, inputs, budget)
+    for i, own in enumerate(found):
+        weights = scratch.empty("weights", (len(own), len(inputs[i])), output.W.dtype)
+        logits = output.W.take(own, axis=0, out=weights, mode="clip") @ inputs[i] + output.b[own]
+        best = np.sort(_largest(_keys(logits, own)[None], k)[0])[::-1]
+        scores[i, : len(best)], ids[i, : len(best)] = _unpack(best)
+    return ids, scores, np.array([len(own) for own in found], dtype=np.int64)
+
+
+def predict_topk_lsh(
+    layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int = 0, n_threads: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k labels of largest logit among those that the tables return for each row. Implements S28.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        float32.
+    features : SparseRows, shape (n_samples, n_features)
+    k : int
+        1 or more.
+    index : Index
+        From `build_index`.
+    budget : int
+        As in `candidates`.
+    n_threads : int
+        Threads that share the rows; the answer does not depend on it.
+
+    Returns
+    -------
+    ids : ndarray of int32, shape (n_samples, k)
+        Best first; of equal scores the lower id comes first; -1 where fewer than k labels were found.
+    scores : ndarray of float32, shape (n_samples, k)
+        Logits; -inf where the id is -1.
+    n_candidates : ndarray of int64, shape (n_samples,)
+        How many labels were found.
+    """
+    answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)
+    _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, budget, Scratch()), features, n_threads)
+    return answers

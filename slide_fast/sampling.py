@@ -82,7 +82,7 @@ def vanilla(
 
     n_samples, L = addresses.shape
     row_of = np.repeat(np.arange(n_samples), np.diff(indptr))
-    is_new = _first_occurrences(row_of, ids, tables.ids.shape[1])
+    is_new = _first_occurrences(row_of * tables.ids.shape[1] + ids)
     bucket_of = np.repeat(np.arange(n_samples * L), lengths.ravel())
     n_new = np.bincount(bucket_of, weights=is_new, minlength=n_samples * L).reshape(n_samples, L)
     passes = np.cumsum(n_new, axis=1) > budget
@@ -94,16 +94,113 @@ def vanilla(
     found = np.cumsum(is_new)
     before_row = np.concatenate([[0], found])[indptr[:-1]]
     keep = is_new & (found - before_row[row_of] <= budget)
-    return Retrieved(np.concatenate([[0], np.cumsum(np.bincount(row_of[keep], minlength=n_samples))]), ids[keep])
+    return _by_row(row_of[keep], ids[keep], n_samples)
 
 
-def _first_occurrences(row_of: np.ndarray, ids: np.ndarray, n: int) -> np.ndarray:
-    """Flags of the entries whose id has not been seen before in their row; rows ascend."""
+def _differs(keys: np.ndarray) -> np.ndarray:
+    """Flags of the keys, none negative, that are not equal to the one before."""
+    return np.concatenate([keys[:1] >= 0, keys[1:] != keys[:-1]])
+
+
+def _frequencies(tables: HashTables, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """In how many of its L buckets each sample finds each neuron.
+
+    Returns
+    -------
+    rows, ids, frequencies : ndarray of int64, shape (n_found,)
+        One entry for each sample and neuron that it finds, by sample, then by id.
+    """
+    starts, lengths = tables.slices(addresses)
+    n = tables.ids.shape[1]
+    ids = tables.ids.reshape(-1)[concatenate_slices(starts.ravel(), lengths.ravel())]
+    keys = np.sort(np.repeat(np.arange(len(addresses)), lengths.sum(axis=1)) * n + ids)
+    begins = np.flatnonzero(_differs(keys))
+    rows, ids = np.divmod(keys[begins], n)
+    return rows, ids, np.diff(begins, append=len(keys))
+
+
+def _by_row(rows: np.ndarray, ids: np.ndarray, n_samples: int) -> Retrieved:
+    """Entries in the order of their rows."""
+    return Retrieved(np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_samples))]), ids)
+
+
+def top_k(tables: HashTables, addresses: np.ndarray, budget: int) -> Retrieved:
+    """The `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
+
+    Parameters
+    ----------
+    tables : HashTables
+    addresses : ndarray of int64, shape (n_samples, L)
+        Bucket of each sample in each table.
+    budget : int
+        β; 0 means no limit.
+
+    Returns
+    -------
+    Retrieved
+        Distinct ids, those found most often first; exactly `budget` if there are as many.
+    """
+    n_samples, L = addresses.shape
+    rows, ids, frequencies = _frequencies(tables, addresses)
+    rank = rows * (L + 1) + L - frequencies
+    order = np.argsort(rank.astype(np.min_scalar_type(n_samples * (L + 1))), kind="stable")  # 16 bits: by radix
+    found = _by_row(rows, ids[order], n_samples)
+    if not budget:
+        return found
+    keep = np.arange(len(rows)) - found.indptr[rows] < budget
+    return _by_row(rows[keep], found.ids[keep], n_samples)
+
+
+def hard_threshold(tables: HashTables, addresses: np.ndarray, least: int) -> Retrieved:
+    """All neurons found in at least `least` buckets. Implements S24.
+
+    Parameters
+    ----------
+    tables : HashTables
+    addresses : ndarray of int64, shape (n_samples, L)
+        Bucket of each sample in each table.
+    least : int
+        m; 1 gives the union of the buckets.
+
+    Returns
+    -------
+    Retrieved
+        Distinct ids, ascending.
+    """
+    rows, ids, frequencies = _frequencies(tables, addresses)
+    keep = frequencies >= least
+    return _by_row(rows[keep], ids[keep], len(addresses))
+
+
+def retrieve(
+    tables: HashTables, addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, epoch: int, samples: np.ndarray
+) -> Retrieved:
+    """The neurons that the layer's strategy takes from the samples' buckets (S8, S23, S24).
+
+    Parameters
+    ----------
+    tables : HashTables
+    addresses : ndarray of int64, shape (n_samples, L)
+        Bucket of each sample in each table.
+    lsh : LshConfig
+    seed, layer, epoch : int
+        Words of the keys.
+    samples : ndarray of int64, shape (n_samples,)
+        Sample indices, words of the keys.
+    """
+    if lsh.strategy == "topk":
+        return top_k(tables, addresses, lsh.budget)
+    if lsh.strategy == "threshold":
+        return hard_threshold(tables, addresses, lsh.threshold)
+    return vanilla(tables, addresses, lsh.budget, seed, layer, epoch, samples)
+
+
+def _first_occurrences(ids: np.ndarray) -> np.ndarray:
+    """Flags of the entries that have not been seen before."""
     flags = np.zeros(len(ids), dtype=bool)
     if len(ids):
-        keys = np.sort((row_of * n + ids) * len(ids) + np.arange(len(ids)))  # sorted by row, id and place
-        entry, place = np.divmod(keys, len(ids))
-        flags[place[np.concatenate([[True], entry[1:] != entry[:-1]])]] = True
+        id_of, place = np.divmod(np.sort(ids * len(ids) + np.arange(len(ids))), len(ids))  # sorted by id and place
+        flags[place[_differs(id_of)]] = True
     return flags
 
 
@@ -134,7 +231,7 @@ def pad(scratch: Scratch, ids: np.ndarray, size: int, n: int, seed: int, purpose
     ----------
     scratch : Scratch
     ids : ndarray of int64
-        Distinct ids, at most n.
+        Distinct ids, ascending.
     size, n : int
         Wanted size; number of neurons.
     seed, purpose, *key : int
@@ -147,22 +244,22 @@ def pad(scratch: Scratch, ids: np.ndarray, size: int, n: int, seed: int, purpose
     """
     if size >= n:
         return np.arange(n)
+    missing, first = size - len(ids), 0
+    if missing <= 0:
+        return ids
     held = scratch.clean("marked", n, np.bool_)
     held[ids] = True
-    missing, first = size - len(ids), 0
     while missing > 0:
         n_draws = missing + missing // 4 + 16
         drawn = draw(mix(seed, purpose, *key, np.arange(first, first + n_draws)), n)
         first += n_draws
         drawn = drawn[~held[drawn]]
-        new, at = np.unique(drawn, return_index=True)
-        if len(new) > missing:  # the order of the draws decides who comes in
-            new = drawn[np.sort(at)[:missing]]
+        new = drawn[_first_occurrences(drawn)][:missing]
         held[new] = True
         missing -= len(new)
-    padded = np.flatnonzero(held)
-    held[padded] = False
-    return padded
+        ids = np.concatenate([ids, new])
+    held[ids] = False
+    return np.sort(ids)
 
 
 def active_sets(
@@ -205,13 +302,24 @@ def active_sets(
     if scope == "batch":
         union = distinct(scratch, [retrieved.ids, labels.indices], n)
         return Active(pad(scratch, union, lsh.min_active, n, seed, Purpose.PAD_BATCH, layer, step), None)
-    sets = []
-    for i, sample in enumerate(samples):
-        found = retrieved.ids[retrieved.indptr[i] : retrieved.indptr[i + 1]]
-        own = distinct(scratch, [found, labels.row(i)[0]], n)
-        sets.append(pad(scratch, own, lsh.min_active, n, seed, Purpose.PAD_SAMPLE, layer, epoch, int(sample)))
-    union = distinct(scratch, sets, n)
-    mask = scratch.zeros("mask", (len(sets), len(union)), np.bool_)
-    rows = np.repeat(np.arange(len(sets)), [len(own) for own in sets])
-    mask[rows, positions(scratch, union, np.concatenate(sets), n)] = True
+    sets = [
+        own
+        if len(own) >= lsh.min_active
+        else pad(scratch, own, lsh.min_active, n, seed, Purpose.PAD_SAMPLE, layer, epoch, int(sample))
+        for own, sample in zip(_with_labels(retrieved, labels, n), samples, strict=True)
+    ]
+    ids = np.concatenate(sets)
+    union = distinct(scratch, [ids], n)
+    mask = scratch.zeros(f"mask{layer}", (len(sets), len(union)), np.bool_)
+    first_of_row = np.repeat(np.arange(len(sets)) * len(union), [len(own) for own in sets])
+    mask.reshape(-1)[first_of_row + positions(scratch, union, ids, n)] = True
     return Active(union, mask)
+
+
+def _with_labels(retrieved: Retrieved, labels: SparseRows, n: int) -> list[np.ndarray]:
+    """What was retrieved for each sample and its labels, ascending and without duplicates."""
+    rows = np.arange(labels.n_rows)
+    parts = ((retrieved.indptr, retrieved.ids), (labels.indptr, labels.indices))
+    keys = np.sort(np.concatenate([np.repeat(rows * n, np.diff(indptr)) + ids for indptr, ids in parts]))
+    row_of, ids = np.divmod(keys[_differs(keys)], n)
+    return np.split(ids, np.searchsorted(row_of, rows[1:]))

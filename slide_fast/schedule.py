@@ -1,4 +1,4 @@
-"""When things happen: the order of samples, the numbers of steps, the rebuilds."""
+"""When things happen: the order of samples, the numbers of steps, learning rates, the rebuilds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, permutation
 
 
@@ -23,6 +24,29 @@ def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
 def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
     """Micro-batches in one epoch; the last may be short and is kept (S13)."""
     return (n_samples + micro_batch - 1) // micro_batch
+
+
+def learning_rate(config: Config, step: int, total_steps: int) -> float:
+    """The learning rate of a step: it rises linearly, then stays or falls towards 0. Implements S27.
+
+    Parameters
+    ----------
+    config : Config
+    step : int
+        From 1.
+    total_steps : int
+        Steps of the whole run; 0 is reached as the last of them ends.
+
+    Returns
+    -------
+    float
+    """
+    warmup = config.warmup_steps
+    if step <= warmup:
+        return config.learning_rate * step / warmup
+    left = max(0.0, 1 - (step - 1 - warmup) / max(1, total_steps - warmup))
+    shapes = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}
+    return config.learning_rate * shapes[config.decay]
 
 
 def rebuild_steps(gap: int, growth: float) -> Iterator[int]:

@@ -56,14 +56,13 @@ def _located(message: str, text: str, path: str | Path) -> DataError:
 
 
 def assign(settings: dict[str, Any], key: str, value: Any) -> None:
-    """Set a setting by its name, such as ``epochs`` or ``lsh.K``."""
-    table, dot, name = key.partition(".")
-    if not dot:
-        settings[key] = value
-        return
-    inner = settings.setdefault(table, {})
-    if not isinstance(inner, dict):
-        raise ConfigError(f"{table} is {inner!r}; it must be a table of settings")
+    """Set a setting by its name, such as ``epochs``, ``lsh.K`` or ``hidden_lsh.1.K``."""
+    *tables, name = key.split(".")
+    inner = settings
+    for depth, table in enumerate(tables, start=1):
+        inner = inner.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{'.'.join(tables[:depth])} is {inner!r}; it must be a table of settings")
     inner[name] = value
 
 
@@ -96,8 +95,9 @@ def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
 def to_toml(config: Config) -> str:
     """The settings as TOML, for `read_settings`."""
     settings = config.to_dict()
-    tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
-    parts = [_lines({key: value for key, value in settings.items() if key not in tables})]
+    hidden_lsh = settings.pop("hidden_lsh")
+    tables = {"lsh": settings.pop("lsh")} | {f"hidden_lsh.{layer}": table for layer, table in hidden_lsh.items()}
+    parts = [_lines(settings)]
     parts += [f"\n[{name}]\n{_lines(table)}" for name, table in tables.items()]
     return "".join(parts)
 

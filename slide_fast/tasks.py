@@ -14,15 +14,15 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import layers_of
-from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
-from .hash_tables import HashTables, hash_rows, insertion_order, sort_table
+from .hash_tables import HashTables, array_shapes, hash_rows, insertion_order, priority_order, sort_table
 from .hashing import addresses_of, hash_constants
 from .network import backward, forward
 from .optimizers import update
 from .prediction import topk_rows
-from .sampling import Active, active_sets, vanilla
-from .schedule import steps_per_epoch
+from .sampling import Active, active_sets, retrieve
+from .schedule import learning_rate, steps_per_epoch
 from .scratch import Scratch
 
 TOP = 5
@@ -43,6 +43,7 @@ class MicroBatch(NamedTuple):
     samples: np.ndarray
     epoch: int
     step: int
+    rate: float
     n_unlabelled: int
 
 
@@ -54,6 +55,24 @@ class RangeReport(NamedTuple):
     loss: float
     active: float
     seconds: float
+
+
+def table_arrays(config: Config, n_labels: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Names, shapes and dtypes of what the tables of all layers need: ``table_ids1`` for layer 1, and so on."""
+    sizes = (*config.hidden, n_labels)
+    return {
+        f"{name}{l}": entry
+        for l, lsh in config.sampled_layers(n_labels).items()
+        for name, entry in array_shapes(lsh, sizes[l]).items()
+    }
+
+
+def tables_of(config: Config, arrays: Mapping[str, np.ndarray], n_labels: int) -> dict[int, HashTables]:
+    """Tables of all layers that have some, by layer; `arrays` are named as in `table_arrays`."""
+    return {
+        l: HashTables(arrays[f"table_ids{l}"], arrays[f"table_offsets{l}"], lsh.bucket_size, lsh.policy)
+        for l, lsh in config.sampled_layers(n_labels).items()
+    }
 
 
 def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:
@@ -80,7 +99,8 @@ def micro_batch(config: Config, train: Dataset, order: np.ndarray, epoch: int, s
     place = (step - 1) % steps_per_epoch(train.n_samples, config.micro_batch)
     samples = order[place * config.micro_batch : (place + 1) * config.micro_batch].astype(np.int64)
     labelled = samples[train.labels.indptr[samples + 1] > train.labels.indptr[samples]]
-    return MicroBatch(train.take(labelled), labelled, epoch, step, len(samples) - len(labelled))
+    rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
+    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled))
 
 
 class WorkerState:
@@ -96,16 +116,15 @@ class WorkerState:
     def __init__(self, setup: Setup, arrays: Mapping[str, np.ndarray]):
         self.config, self.arrays, self.scratch = setup.config, arrays, Scratch()
         self.layers = layers_of(arrays)
-        self.last = len(self.layers) - 1
         self.train_data = dataset_of("train", arrays, setup.n_features, setup.n_labels)
         self.test_data = None
         if "test_order" in arrays:
             self.test_data = dataset_of("test", arrays, setup.n_features, setup.n_labels)
-        self.tables = None
-        if "table_ids" in arrays:
-            lsh, n_inputs = self.config.lsh, self.layers[-1].W.shape[1]
-            self.tables = HashTables(arrays["table_ids"], arrays["table_offsets"], lsh.bucket_size)
-            self.constants = hash_constants(lsh, self.config.seed, self.last, n_inputs)
+        self.lsh = self.config.sampled_layers(setup.n_labels)
+        self.tables = tables_of(self.config, arrays, setup.n_labels)
+        self.constants = {
+            l: hash_constants(lsh, self.config.seed, l, self.layers[l].W.shape[1]) for l, lsh in self.lsh.items()
+        }
 
     def run(self, task: tuple) -> object:
         """Carry out one task."""
@@ -143,38 +162,39 @@ class WorkerState:
             self.layers, batch.data.features, lambda l, inputs: self.choose_active(l, inputs, batch), self.scratch
         )
         loss, gradients = backward(self.layers, passes, batch.data.labels, self.scratch)
-        update(self.layers, gradients, batch.step, self.config, self.scratch)
+        update(self.layers, gradients, batch.step, batch.rate, self.config, self.scratch)
         mask, logits = passes[-1].mask, passes[-1].outputs
         return loss, logits.shape[1] if mask is None else mask.sum() / len(mask)
 
     def choose_active(self, l: int, inputs: np.ndarray, batch: MicroBatch) -> Active | None:
-        """The active sets of layer l from the activations that enter it; None: the whole layer (S8, S9)."""
-        config, lsh, n = self.config, self.config.lsh, len(self.layers[l].b)
-        if l < self.last or self.tables is None:
+        """The active sets of layer l from the activations that enter it; None: the whole layer. Implements S25."""
+        config, lsh, n = self.config, self.lsh.get(l), len(self.layers[l].b)
+        if lsh is None:
             return None
-        addresses = addresses_of(inputs, self.constants, lsh, config.seed, l)
-        retrieved = vanilla(self.tables, addresses, lsh.budget, config.seed, l, batch.epoch, batch.samples)
+        is_output, no_labels = l == len(self.layers) - 1, rows_from_lists([[]] * len(inputs), 0)
+        addresses = addresses_of(inputs, self.constants[l], lsh, config.seed, l)
+        retrieved = retrieve(self.tables[l], addresses, lsh, config.seed, l, batch.epoch, batch.samples)
         return active_sets(
-            self.scratch, retrieved, batch.data.labels, lsh, config.scope, n, config.seed, l, batch.epoch,
-            batch.samples, batch.step,
+            self.scratch, retrieved, batch.data.labels if is_output else no_labels, lsh, config.scope, n, config.seed,
+            l, batch.epoch, batch.samples, batch.step,
         )  # fmt: skip
 
-    def order_insertion(self, rebuild: int) -> None:
-        """First part of a rebuild: the order in which neurons are inserted."""
-        n = len(self.layers[-1].b)
-        self.arrays["insertion"][:] = insertion_order(n, self.config.seed, self.last, rebuild)
+    def order_insertion(self, l: int, rebuild: int) -> None:
+        """First part of a rebuild: the order in which neurons of layer l are inserted."""
+        n = len(self.layers[l].b)
+        self.arrays[f"insertion{l}"][:] = insertion_order(n, self.config.seed, l, rebuild)
 
-    def hash_neurons(self, first: int, last: int) -> None:
-        """First part of a rebuild: the addresses of neurons `first` to `last` - 1."""
-        W, addresses = self.layers[-1].W[first:last], self.arrays["addresses"][:, first:last]
-        hash_rows(W, self.constants, self.config.lsh, self.config.seed, self.last, addresses)
+    def hash_neurons(self, l: int, first: int, last: int) -> None:
+        """First part of a rebuild: the addresses of neurons `first` to `last` - 1 of layer l."""
+        W, addresses = self.layers[l].W[first:last], self.arrays[f"addresses{l}"][:, first:last]
+        hash_rows(W, self.constants[l], self.lsh[l], self.config.seed, l, addresses)
 
-    def sort_table(self, table: int) -> None:
-        """Second part of a rebuild: one table from the addresses and the order of insertion."""
-        arrays = self.arrays
-        sort_table(
-            arrays["addresses"][table], arrays["insertion"], arrays["table_ids"][table], arrays["table_offsets"][table]
-        )
+    def sort_table(self, l: int, table: int, rebuild: int) -> None:
+        """Second part of a rebuild: one table of layer l from the addresses and the order of insertion."""
+        addresses, insertion = self.arrays[f"addresses{l}"][table], self.arrays[f"insertion{l}"]
+        if self.lsh[l].policy == "reservoir":
+            insertion = priority_order(len(insertion), self.config.seed, l, rebuild, table)
+        sort_table(addresses, insertion, self.tables[l].ids[table], self.tables[l].offsets[table])
 
     def predict(self, first: int, last: int) -> np.ndarray:
         """The `TOP` best labels, int32 (n_rows, TOP), of some rows of the test data, in their keyed order."""

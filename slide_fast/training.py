@@ -18,14 +18,14 @@ from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
-from . import hash_tables
+from .hash_tables import HashTables
 from .interrupt import deferred_interrupt
 from .machine import available_cpus
 from .pool import InProcess, Pool
 from .progress import Event, Progress, Totals
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
-from .tasks import RangeReport, Setup, WorkerState, dataset_arrays
+from .tasks import RangeReport, Setup, WorkerState, dataset_arrays, table_arrays, tables_of
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
@@ -98,7 +98,7 @@ class Run:
         self.test_labels = None if test is None else test.labels
         self.label_counts = np.bincount(train.labels.indices, minlength=self.n_labels)
         self.progress = Progress()
-        self.tables: hash_tables.HashTables | None = None
+        self.tables: dict[int, HashTables] = {}
 
     def allocate(self, stack: ExitStack, train: Dataset, test: Dataset | None) -> None:
         """Put parameters into one shared block and moments, tables and data into another; fill both.
@@ -114,8 +114,7 @@ class Run:
         working["train_order"] = ((self.n_train,), np.int32)
         if test is not None:
             working["test_order"] = ((test.n_samples,), np.int32)
-        if config.lsh.min_active < n_labels:
-            working |= hash_tables.array_shapes(config.lsh, n_labels)
+        working |= table_arrays(config, n_labels)
         self.working = stack.enter_context(SharedArrays.create(working))
         self.parameters = stack.enter_context(
             SharedArrays.create({name: entry for name, entry in layout.items() if "_" not in name})
@@ -126,8 +125,7 @@ class Run:
         initialise(layers_of(arrays), config.seed)
         if test is not None:
             arrays["test_order"][:] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples)
-        if "table_ids" in arrays:
-            self.tables = hash_tables.HashTables(arrays["table_ids"], arrays["table_offsets"], config.lsh.bucket_size)
+        self.tables = tables_of(config, arrays, n_labels)
 
     def start(self, stack: ExitStack, n_workers: int) -> None:
         """Start the workers; one works in this process."""
@@ -149,13 +147,17 @@ class Run:
         return [results[task] for task in tasks if task in results]
 
     def rebuild(self) -> None:
-        """Hash all neurons into new tables, in parallel, while nothing trains (S14)."""
+        """Hash all neurons of layers with tables anew, in parallel, while nothing trains (S14)."""
         started = time.perf_counter()
-        if self.tables is not None:
-            edges = range(0, self.n_labels, ROWS_PER_HASH_TASK)
-            hashing = [("hash_neurons", first, min(first + ROWS_PER_HASH_TASK, self.n_labels)) for first in edges]
-            self.barrier([("order_insertion", self.progress.rebuilds), *hashing])
-            self.barrier([("sort_table", table) for table in range(self.config.lsh.L)])
+        hashing, sorting, number = [], [], self.progress.rebuilds
+        for l, tables in self.tables.items():
+            L, n = tables.ids.shape
+            edges = range(0, n, ROWS_PER_HASH_TASK)
+            hashing.append(("order_insertion", l, number))
+            hashing += [("hash_neurons", l, first, min(first + ROWS_PER_HASH_TASK, n)) for first in edges]
+            sorting += [("sort_table", l, table, number) for table in range(L)]
+        self.barrier(hashing)
+        self.barrier(sorting)
         self.progress.rebuilds += 1
         self._spend(time.perf_counter() - started)
 
@@ -237,10 +239,11 @@ class Run:
         return self.stop.is_set() or self.progress.seconds >= self.max_seconds
 
     def occupancy(self) -> Event:
-        """How full the tables are: members of the mean non-empty bucket, share of neurons kept, fullest bucket."""
-        if self.tables is None or not self.config.lsh.L:
+        """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest."""
+        tables = self.tables.get(len(self.config.hidden))
+        if tables is None or not self.config.lsh.L:
             return {}
-        counts = self.tables.occupancy()
+        counts = tables.occupancy()
         return {
             "bucket_load": counts["entries"] / max(counts["buckets"], 1),
             "buckets_used": counts["buckets"] / (self.config.lsh.L << self.config.lsh.address_bits),
@@ -291,6 +294,7 @@ class Run:
         facts = {
             "epochs": progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
             "steps": progress.step,
+            "rebuilds": progress.rebuilds,
             "n_train_samples": self.n_train,
         }
         arrays = dict(self.parameters.arrays)
@@ -321,7 +325,7 @@ def fit(
     n_workers : int, optional
         HOGWILD worker processes; 1 trains in this process. Default: the CPUs this process may use, or 1 for short
         runs. With one worker a run is reproducible bit for bit on the same machine and libraries; with more it
-        never is (S18).
+        never is. Implements S18.
     eval_every : float
         Epochs between evaluations during training.
     eval_samples : int

@@ -34,7 +34,7 @@ YARDSTICKS = {"most_common": "most common", "co_occurrence": "co-occurrence"}
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide train``: from files to a run folder."""
-    settings = _settings(options)
+    settings = settings_of(options)
     config_of(settings)  # says what is wrong before data are read
     with RunFolder(options.out) as folder:
         data = [read_samples(path) for path in (options.train, options.test) if path is not None]
@@ -52,11 +52,11 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     return figures
 
 
-def _settings(options: Namespace) -> dict[str, Any]:
+def settings_of(options: Namespace) -> dict[str, Any]:
     """Settings from the file, over them those from options of their own, over them those from --set."""
     settings = {} if options.config is None else read_settings(options.config)
     for key in SETTINGS:
-        if getattr(options, key) is not None:
+        if getattr(options, key, None) is not None:
             assign(settings, key, getattr(options, key))
     for key, text in options.set:
         assign(settings, key, parse_value(text))

@@ -1,17 +1,12 @@
-"""Reference and fast path side by side: what it means that they agree.
+"""Reference and fast path side by side: both go through every stage of training from the same state.
 
-Discrete results are equal. Floats may differ by what the reference itself loses in float32: with ref64 the reference
-in float64 on the same inputs, ``max |fast - ref64| <= 2 max |ref32 - ref64| + 2**-22 max size`` over each array, where
-the size of a sum is what its terms add up to without their signs (at least ``|ref64|``, and much more only where terms
-cancel). A bit of a code may differ only where rounding can decide on which side of 0 a projection lies.
-
-This module, when called, is the only one of the fast path that looks at the reference's algorithms.
+What it means that they agree is said in `slide_fast.comparison`. This module, when called, is the only one of the fast
+path that looks at the reference's algorithms.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,108 +15,18 @@ import slide_ref.hash_tables
 import slide_ref.hashing
 import slide_ref.network
 import slide_ref.optimizers
+import slide_ref.prediction
 import slide_ref.training
+from slide_ref.common.config import Config
+from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.parameters import Layer
-from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 
-from . import hash_tables, hashing, network, optimizers, sampling
+from . import hash_tables, hashing, network, optimizers, prediction, sampling
+from .comparison import Disagreement, Report, check_addresses, check_constants, check_equal, check_floats
 from .sampling import Active
 from .scratch import Scratch
-
-UNIT = 2.0**-22
-
-
-class Disagreement(AssertionError):
-    """Reference and fast path differ by more than rounding; says where first."""
-
-
-@dataclass
-class Report:
-    """What was compared, stage by stage: number of values, and the largest deviation over its bound."""
-
-    compared: dict[str, int] = field(default_factory=dict)
-    deviation: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, n: int, deviation: float) -> None:
-        self.compared[stage] = self.compared.get(stage, 0) + n
-        self.deviation[stage] = max(self.deviation.get(stage, 0.0), deviation)
-
-
-def float_bound(ref32: np.ndarray, ref64: np.ndarray, size: np.ndarray | None = None) -> float:
-    """The largest error allowed to the fast path over an array; `size` is ``|ref64|`` unless given."""
-    if not ref64.size:
-        return 0.0
-    return 2 * float(np.abs(ref32 - ref64).max()) + UNIT * float(np.abs(ref64 if size is None else size).max())
-
-
-def check_floats(
-    report: Report,
-    stage: str,
-    fast: np.ndarray,
-    ref32: np.ndarray,
-    ref64: np.ndarray,
-    size: np.ndarray | None = None,
-) -> None:
-    """Raise Disagreement unless `fast` is as near to `ref64` as the reference's own rounding allows."""
-    if not fast.shape == ref32.shape == ref64.shape:
-        raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {ref32.shape}")
-    bound = float_bound(ref32, ref64, size)
-    errors = np.abs(fast - ref64)
-    wrong = ~(errors <= bound)  # so that NaN is wrong
-    if wrong.any():
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        sides = f"the fast path has {fast[at]!r}, the reference {ref64[at]!r}"
-        raise Disagreement(f"{stage}: at {at} {sides} ± {bound:.3g}")
-    report.add(stage, fast.size, float(errors.max() / bound) if bound else 0.0)
-
-
-def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndarray) -> None:
-    """Raise Disagreement unless two arrays of whole numbers are the same."""
-    if fast.shape != reference.shape:
-        raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {reference.shape}")
-    if not np.array_equal(fast, reference):
-        at = tuple(int(i) for i in np.argwhere(fast != reference)[0])
-        raise Disagreement(f"{stage}: at {at} the fast path has {fast[at]}, the reference {reference[at]}")
-    report.add(stage, fast.size, 0.0)
-
-
-def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Which projections may come out on either side of 0, depending on the order of summation in float32.
-
-    A sum of m numbers errs by less than ``m * 2**-24`` times the sum of their absolute values, in any order.
-    A projection that is 0 because all its terms are 0 has no rounding.
-
-    Returns
-    -------
-    ndarray of bool, shape (n, L * K)
-    """
-    vectors, constants = vectors.astype(np.float64), constants.T.astype(np.float64)
-    n_terms = np.count_nonzero(constants, axis=0)
-    return np.abs(vectors @ constants) < n_terms * 2.0**-24 * (np.abs(vectors) @ np.abs(constants))
-
-
-def check_addresses(
-    report: Report,
-    stage: str,
-    fast: np.ndarray,
-    reference: np.ndarray,
-    vectors: np.ndarray,
-    constants: np.ndarray,
-    K: int,
-) -> None:
-    """Raise Disagreement unless the vectors have the same address in every table, or rounding decides a bit.
-
-    Parameters
-    ----------
-    fast, reference : ndarray of int, shape (n, L)
-    vectors : ndarray of float32, shape (n, d)
-        What was hashed.
-    constants : ndarray of int8, shape (L * K, d)
-    K : int
-        Bits a code.
-    """
-    undecided = within_rounding_of_zero(vectors, constants).reshape(*reference.shape, K).any(axis=2)
-    check_equal(report, stage, np.where(undecided, reference, fast), reference)
 
 
 def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
@@ -133,13 +38,21 @@ def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
 
 def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
     """A copy of parameters and moments in another dtype."""
-    return [Layer(**{name: array.astype(dtype) for name, array in vars(layer).items()}) for layer in layers]
+    return [
+        Layer(**{name: array.astype(dtype) for name, array in vars(layer).items() if array is not None})
+        for layer in layers
+    ]
+
+
+def weights_in_float64(layers: list[Layer]) -> list[Layer]:
+    """A copy of the parameters, without moments."""
+    return [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
 
 
 def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer], SparseRows]:
     """Parameters and samples in float64, made positive: what goes through them is the size of what went through."""
     data = None if features.data is None else np.abs(features.data)
-    positive = [Layer(np.abs(layer.W.astype(np.float64)), np.abs(layer.b.astype(np.float64))) for layer in layers]
+    positive = [Layer(np.abs(layer.W), np.abs(layer.b)) for layer in weights_in_float64(layers)]
     return positive, dataclasses.replace(features, data=data)
 
 
@@ -184,6 +97,9 @@ def check_activations(report: Report, passes: list[network.LayerPass], *traces: 
         theirs, exact, size = (side.reshape(this.outputs[active].shape) for side in sides)
         check_floats(report, f"activations of layer {l}", this.outputs[active], theirs, exact, size)
         this.outputs[active] = theirs
+        if this.mask is not None and l < len(passes) - 1:
+            inactive = this.outputs[~this.mask]
+            check_equal(report, f"inactive neurons of layer {l}", inactive, np.zeros_like(inactive))
 
 
 def check_gradients(
@@ -195,7 +111,7 @@ def check_gradients(
     scratch: Scratch,
 ) -> list[ref.network.RowGradient]:
     """Compare loss and gradients from the same activations; returns the reference's gradients."""
-    layers64 = as_dtype(layers, np.float64)
+    layers64 = weights_in_float64(layers)
     trace64 = [[ref.network.Activation(a.ids, a.values.astype(np.float64)) for a in part] for part in trace]
     loss64, gradients64 = ref.network.backward(layers64, trace64, labels)
     loss, gradients = ref.network.backward(layers, trace, labels)
@@ -209,6 +125,11 @@ def check_gradients(
         check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, size[0])
         check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, size[1])
     return gradients
+
+
+def new_lockstep(config: Config, n_features: int, n_labels: int) -> Lockstep:
+    """A new network of the reference, to be trained in lockstep."""
+    return Lockstep(ref.training.new_network(config, n_features, n_labels))
 
 
 class Lockstep:
@@ -226,88 +147,168 @@ class Lockstep:
 
     def __init__(self, reference: ref.training.Network):
         self.reference, self.config = reference, reference.config
-        self.last = len(reference.layers) - 1
         self.scratch = Scratch()
         self.report = Report()
-        self.tables: hash_tables.HashTables | None = None
+        self.constants: dict[int, HashConstants] = {}
+        self.tables: dict[int, hash_tables.HashTables] = {}
 
     def rebuild(self, number: int) -> None:
-        """Rebuild both sides' tables from the reference's weights and compare all buckets."""
-        config, lsh, W = self.config, self.config.lsh, self.reference.layers[-1].W
-        constants = hashing.hash_constants(lsh, config.seed, self.last, W.shape[1])
-        check_equal(self.report, "hash constants", constants, self.reference.constants)
-        ref.training.rebuild(self.reference, number)
-        theirs = ref.hashing.addresses_of(W, self.reference.constants, lsh, config.seed, self.last)
-        ours = np.empty((lsh.L, len(W)), dtype=np.int64)
-        hash_tables.hash_rows(W, constants, lsh, config.seed, self.last, ours)
-        check_addresses(self.report, "addresses of neurons", ours.T, theirs, W, self.reference.constants, lsh.K)
-        self.tables = hash_tables.tables_from_addresses(theirs.T, lsh, config.seed, self.last, number)
-        check_buckets(self.report, self.tables, self.reference.tables)
+        """Rebuild both sides' tables of all layers from the reference's weights and compare all buckets."""
+        for l, lsh in self.reference.lsh.items():
+            seed, W, constants = self.config.seed, self.reference.layers[l].W, self.reference.constants[l]
+            own = self.constants[l] = hashing.hash_constants(lsh, seed, l, W.shape[1])
+            check_constants(self.report, own, constants)
+            theirs = ref.hashing.addresses_of(W, constants, lsh, seed, l)
+            ours = np.empty((lsh.L, len(W)), dtype=np.int64)
+            hash_tables.hash_rows(W, own, lsh, seed, l, ours)
+            check_addresses(self.report, "addresses of neurons", ours.T, theirs, W, constants, lsh)
+            self.reference.tables[l] = ref.hash_tables.tables_from_addresses(theirs.T, lsh, seed, l, number)
+            self.tables[l] = hash_tables.tables_from_addresses(theirs.T, lsh, seed, l, number)
+            check_buckets(self.report, self.tables[l], self.reference.tables[l])
 
     def step(self, batch: ref.training.MicroBatch) -> None:
         """One step of the reference, every stage compared."""
         if not len(batch.samples):
             return
         layers, features, labels = self.reference.layers, *batch.data
-
-        def choose_hidden(l: int, inputs: list) -> list[np.ndarray]:
-            return [np.arange(0 if l == self.last else len(layers[l].b))] * len(inputs)
-
-        hidden = ref.network.forward(layers, features, choose_hidden)[-2]
-        active, sets = self.active_sets(hidden, batch)
+        active: dict[int, Active] = {}
+        sets: dict[int, list[np.ndarray]] = {}
 
         def choose(l: int, inputs: list) -> list[np.ndarray]:
-            return sets if l == self.last else choose_hidden(l, inputs)
+            if l not in sets:
+                active[l], sets[l] = self.active_sets(l, inputs, batch)
+            return sets[l]
 
-        trace, trace64, sizes = (
-            ref.network.forward(*side, choose)
-            for side in (
-                (layers, features),
-                (as_dtype(layers, np.float64), features),
-                without_signs(layers, features),
-            )
-        )
-        passes = network.forward(layers, features, lambda l, _: active if l == self.last else None, self.scratch)
+        trace, trace64, sizes = self._traces(features, choose)
+        passes = network.forward(layers, features, lambda l, _: active[l], self.scratch)
         check_activations(self.report, passes, trace, trace64, sizes)
         gradients = check_gradients(self.report, layers, passes, trace, labels, self.scratch)
-        self._check_update(gradients, batch.step)
+        self._check_update(gradients, batch)
 
     def active_sets(
-        self, hidden: list[ref.network.Activation], batch: ref.training.MicroBatch
+        self, l: int, inputs: list[ref.network.Activation], batch: ref.training.MicroBatch
     ) -> tuple[Active | None, list[np.ndarray]]:
         """From the same activations both sides must choose the same neurons; returns both sides' choice."""
-        config, lsh = self.config, self.config.lsh
-        n, seed = len(self.reference.layers[-1].b), config.seed
-        chosen = ref.training.choose_active(self.reference, self.last, hidden, batch)
-        if lsh.min_active >= n:
+        layer, lsh, seed = self.reference.layers[l], self.reference.lsh.get(l), self.config.seed
+        chosen = ref.training.choose_active(self.reference, l, inputs, batch)
+        if lsh is None:
             return None, chosen
-        vectors, constants = np.array([activation.values for activation in hidden]), self.reference.constants
-        theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, self.last)
-        ours = hashing.addresses_of(vectors, constants.astype(np.float32), lsh, seed, self.last)
-        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh.K)
-        found = sampling.vanilla(self.tables, theirs, lsh.budget, seed, self.last, batch.epoch, batch.samples)
+        vectors, constants = np.zeros((len(inputs), layer.W.shape[1]), layer.W.dtype), self.reference.constants[l]
+        for vector, activation in zip(vectors, inputs, strict=True):
+            vector[activation.ids] = activation.values
+        theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, l)
+        ours = hashing.addresses_of(vectors, self.constants[l], lsh, seed, l)
+        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
+        found = sampling.retrieve(self.tables[l], theirs, lsh, seed, l, batch.epoch, batch.samples)
+        is_output, no_labels = l == len(self.reference.layers) - 1, rows_from_lists([[]] * len(inputs), 0)
         fast = sampling.active_sets(
-            self.scratch, found, batch.data.labels, lsh, config.scope, n, seed, self.last, batch.epoch,
-            batch.samples, batch.step,
+            self.scratch, found, batch.data.labels if is_output else no_labels, lsh, self.config.scope, len(layer.b),
+            seed, l, batch.epoch, batch.samples, batch.step,
         )  # fmt: skip
         for mine, other in zip(one_by_one(fast, len(chosen)), chosen, strict=True):
             check_equal(self.report, "active sets", mine, other)
         return fast, chosen
 
-    def _check_update(self, gradients: list[ref.network.RowGradient], step: int) -> None:
-        """Apply the reference's gradients on both sides; the reference's layers take the step for good."""
-        before, fast = (as_dtype(self.reference.layers, np.float32) for _ in range(2))
-        ours = [network.RowGradient(g.ids, g.W.copy(), g.b.copy()) for g in gradients]
-        optimizers.update(fast, ours, step, self.config, self.scratch)
-        layers64 = as_dtype(before, np.float64)
-        exact = [ref.network.RowGradient(g.ids, g.W.astype(np.float64), g.b.astype(np.float64)) for g in gradients]
-        ref.optimizers.update(layers64, exact, step, self.config)
-        ref.optimizers.update(self.reference.layers, gradients, step, self.config)
-        for l, sides in enumerate(zip(fast, self.reference.layers, layers64, before, strict=True)):
+    def predict(self, features: SparseRows, k: int) -> None:
+        """Compare exact answers, and answers from the tables of the last rebuild."""
+        layers, last = self.reference.layers, len(self.reference.layers) - 1
+
+        def everyone(l: int, inputs: list) -> list[np.ndarray]:
+            return [np.arange(len(layers[l].b))] * len(inputs)
+
+        traces = self._traces(features, everyone)
+        exact = prediction.predict_topk(layers, features, k)
+        check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces))
+        if last not in self.tables:
+            return
+        lsh, seed, inputs = self.config.lsh, self.config.seed, np.array([a.values for a in traces[0][-2]])
+        ours = prediction.Index(self.tables[last], self.constants[last], lsh, seed, last)
+        theirs = ref.prediction.Index(self.reference.tables[last], self.reference.constants[last], lsh, seed, last)
+        hidden = prediction.hidden_outputs(layers, features, self.scratch)
+        addresses, own = (hashing.addresses_of(x, ours.constants, lsh, seed, last) for x in (inputs, hidden))
+        wanted = ref.hashing.addresses_of(inputs, theirs.constants, lsh, seed, last)
+        check_addresses(self.report, "addresses of samples", addresses, wanted, inputs, theirs.constants, lsh)
+        rows = np.flatnonzero((own == wanted).all(axis=1))  # elsewhere rounding decides, in hidden layers or in codes
+        found = [ref.prediction.candidates(theirs, inputs[row], 0) for row in rows]
+        for mine, other in zip(prediction.candidates(ours, hidden[rows], 0), found, strict=True):
+            check_equal(self.report, "candidates", mine, other)
+        *answers, counts = prediction.predict_topk_lsh(layers, features.take(rows), k, ours)
+        check_equal(self.report, "candidates", counts, np.array([len(ids) for ids in found], dtype=np.int64))
+        traces = self._traces(features.take(rows), lambda l, a: found if l == last else everyone(l, a))
+        check_answers(self.report, "answers from tables", *answers, *(trace[-1] for trace in traces))
+
+    def _traces(self, features: SparseRows, choose: ref.network.Choose) -> list[ref.network.Trace]:
+        """What goes through the reference in float32, in float64, and in float64 without signs."""
+        layers = self.reference.layers
+        sides = (layers, features), (weights_in_float64(layers), features), without_signs(layers, features)
+        return [ref.network.forward(*side, choose) for side in sides]
+
+    def _check_update(self, gradients: list[ref.network.RowGradient], batch: ref.training.MicroBatch) -> None:
+        """Apply the reference's gradients on both sides; the reference's layers take the step for good.
+
+        Touched rows are compared, and of the others those beside them.
+        """
+        layers, step, rate = self.reference.layers, batch.step, batch.rate
+        rows = [_beside(g.ids, len(layer.W)) for layer, g in zip(layers, gradients, strict=True)]
+        before = [_take_rows(layer, ids, l == 0) for l, (layer, ids) in enumerate(zip(layers, rows, strict=True))]
+        fast, layers64 = as_dtype(before, np.float32), as_dtype(before, np.float64)
+        places = [np.searchsorted(ids, g.ids) for ids, g in zip(rows, gradients, strict=True)]
+        ours = [network.RowGradient(at, g.W.copy(), g.b.copy()) for at, g in zip(places, gradients, strict=True)]
+        optimizers.update(fast, ours, step, rate, self.config, self.scratch)
+        exact = [g._replace(ids=at, W=g.W.astype(np.float64), b=g.b.astype(np.float64))
+                 for at, g in zip(places, gradients, strict=True)]  # fmt: skip
+        ref.optimizers.update(layers64, exact, step, rate, self.config)
+        ref.optimizers.update(layers, gradients, step, rate, self.config)
+        theirs = [_take_rows(layer, ids, l == 0) for l, (layer, ids) in enumerate(zip(layers, rows, strict=True))]
+        for l, sides in enumerate(zip(fast, theirs, layers64, before, strict=True)):
             for name in vars(sides[0]):
-                this, theirs, exact_one, old = (getattr(side, name) for side in sides)
-                size = np.maximum(np.abs(exact_one), np.abs(old))
-                check_floats(self.report, f"{name} of layer {l}", this, theirs, exact_one, size)
+                this, other, exact_one, old = (getattr(side, name) for side in sides)
+                if this is not None or other is not None:
+                    size = np.maximum(np.abs(exact_one), np.abs(old))
+                    check_floats(self.report, f"{name} of layer {l}", this, other, exact_one, size)
+
+
+def _beside(ids: np.ndarray, n: int) -> np.ndarray:
+    """Some rows of n, and the rows before and after each of them, ascending."""
+    return np.unique(np.clip(np.concatenate([ids - 1, ids, ids + 1]), 0, n - 1))
+
+
+def _take_rows(layer: Layer, rows: np.ndarray, is_first: bool) -> Layer:
+    """A layer of some rows of a layer; the first layer's biases do not belong to its rows."""
+    return Layer(**{
+        name: array if array is None else array.copy() if is_first and name[0] == "b" else array[rows]
+        for name, array in vars(layer).items()
+    })  # fmt: skip
+
+
+def check_answers(
+    report: Report, stage: str, ids: np.ndarray, scores: np.ndarray, *logits: list[ref.network.Activation]
+) -> None:
+    """Raise Disagreement unless each row's answers are the best of its logits; rounding may decide between equals.
+
+    Parameters
+    ----------
+    report, stage
+    ids, scores : ndarray, shape (n_samples, k)
+        From the fast path.
+    *logits : list of Activation
+        Of the reference in float32, in float64, and in float64 without signs; a row's neurons are those to choose from.
+    """
+    for i, sides in enumerate(zip(*logits, strict=True)):
+        n_found = min(ids.shape[1], len(sides[0].ids))
+        found = np.sort(ids[i, :n_found])
+        known = np.isin(found, sides[0].ids) & (np.diff(found, prepend=-1) > 0)
+        rest = (ids[i, n_found:] == -1) & (scores[i, n_found:] == -np.inf)
+        if not known.all() or not rest.all() or not (scores[i, 1:] <= scores[i, :-1]).all():
+            what = f"candidates are {sides[0].ids.tolist()[:20]}" if len(sides[0].ids) else "there is no candidate"
+            raise Disagreement(f"{stage}: at {(i,)} labels {ids[i].tolist()} with scores {scores[i].tolist()}; {what}")
+        at = np.searchsorted(sides[0].ids, ids[i, :n_found])
+        best = (np.sort(side.values)[::-1][:n_found] for side in sides)
+        for wanted in ((side.values[at] for side in sides), best):
+            try:
+                check_floats(report, stage, scores[i, :n_found], *wanted)
+            except Disagreement as error:
+                raise Disagreement(f"{error} (of sample {i}, answers {ids[i].tolist()})") from None
 
 
 def check_buckets(report: Report, fast: hash_tables.HashTables, reference: ref.hash_tables.HashTables) -> None:

@@ -6,10 +6,13 @@ weight vectors tend to share buckets; a query with an input vector finds the neu
 
 from __future__ import annotations
 
+from bisect import insort
+
 import numpy as np
 
 from .common.config import LshConfig
-from .common.rng import Purpose, permutation
+from .common.hash_constants import HashConstants
+from .common.rng import Purpose, mix, permutation
 from .hashing import addresses_of
 
 
@@ -42,13 +45,31 @@ class HashTables:
                 bucket.pop(0)
             bucket.append(neuron)
 
+    def insert_by_priority(self, neuron: int, addresses: np.ndarray, priorities: np.ndarray) -> None:
+        """Put a neuron into its buckets; one that overflows drops its member of largest priority. Implements S22.
+
+        Whatever the order of insertion, a bucket holds the members of smallest priority of all that were inserted at
+        its address. Random priorities make them a reservoir: a uniform subset.
+
+        Parameters
+        ----------
+        neuron : int
+        addresses : ndarray of int64, shape (L,)
+        priorities : ndarray of uint64, shape (L, n_neurons)
+            The same array for every neuron of these tables.
+        """
+        for table, address, priority in zip(self.tables, addresses, priorities, strict=True):
+            bucket = table.setdefault(int(address), [])
+            insort(bucket, neuron, key=lambda member, priority=priority: (priority[member], member))
+            del bucket[self.bucket_size :]
+
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
         """The bucket at one address a table.
 
         Returns
         -------
         list of L ndarrays of int64
-            Members in the order of their insertion.
+            Members in the order of their insertion, or of their priorities.
         """
         buckets = (table.get(int(address), []) for table, address in zip(self.tables, addresses, strict=True))
         return [np.array(bucket, dtype=np.int64) for bucket in buckets]
@@ -66,25 +87,43 @@ class HashTables:
         return {"entries": sum(sizes), "buckets": len(sizes), "fullest": max(sizes, default=0)}
 
 
-def build_tables(
-    W: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int
-) -> HashTables:
-    """Hash all neurons of a layer into new tables. Implements S6.
+def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int) -> HashTables:
+    """Insert all neurons of a layer into new tables. Implements S6 and S22.
 
-    The order of insertion is a new permutation for each rebuild, the same for all tables.
+    The order of insertion is a new permutation for each rebuild, the same for all tables. The priorities of a
+    reservoir are new for each rebuild and each table.
+
+    Parameters
+    ----------
+    addresses : ndarray of int, shape (L, n_neurons)
+    lsh : LshConfig
+    seed, layer, rebuild : int
+        Words of the keys.
+    """
+    n = addresses.shape[1]
+    tables = HashTables(lsh.L, lsh.bucket_size)
+    priorities = mix(seed, Purpose.RESERVOIR, layer, rebuild, np.arange(lsh.L)[:, None], np.arange(n))
+    for neuron in permutation(seed, Purpose.INSERTION, layer, rebuild, n=n):
+        if lsh.policy == "reservoir":
+            tables.insert_by_priority(int(neuron), addresses[:, neuron], priorities)
+        else:
+            tables.insert(int(neuron), addresses[:, neuron])
+    return tables
+
+
+def build_tables(
+    W: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int, rebuild: int
+) -> HashTables:
+    """Hash all neurons of a layer into new tables.
 
     Parameters
     ----------
     W : ndarray of float, shape (n_neurons, n_inputs)
         Weight vectors; biases are not hashed.
-    constants : ndarray
+    constants : HashConstants
         From `slide_ref.hashing.hash_constants`.
     lsh : LshConfig
     seed, layer, rebuild : int
         Words of the keys; `rebuild` is 0 for the tables built before the first step.
     """
-    tables = HashTables(lsh.L, lsh.bucket_size)
-    addresses = addresses_of(W, constants, lsh, seed, layer)
-    for neuron in permutation(seed, Purpose.INSERTION, layer, rebuild, n=len(W)):
-        tables.insert(int(neuron), addresses[neuron])
-    return tables
+    return tables_from_addresses(addresses_of(W, constants, lsh, seed, layer).T, lsh, seed, layer, rebuild)

@@ -1,4 +1,4 @@
-"""Lazy Adam: only touched rows are updated, and only they decay (paper, section 3.1)."""
+"""Lazy Adam and SGD: only touched rows are updated, and only their moments decay (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from .common.parameters import Layer
 from .network import RowGradient
 
 
-def adam_row(w: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray, step: int, config: Config) -> None:
+def adam_row(
+    w: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray, step: int, rate: float, config: Config
+) -> None:
     """Adam's update of one array, in place. Implements S12.
 
     The clip changes nothing where updates come one after another. Where several workers update the same row at the
@@ -26,6 +28,8 @@ def adam_row(w: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray, step: i
     step : int
         Number of the step over the whole run, from 1: the corrections of the moments do not depend on how often
         this row was touched.
+    rate : float
+        Learning rate of the step (S27).
     config : Config
     """
     number = w.dtype.type
@@ -34,10 +38,31 @@ def adam_row(w: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray, step: i
     correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
     limit = number(config.adam_limit * math.sqrt(correction2) / correction1)
     ratio = (m / number(correction1)) / (np.sqrt(v / number(correction2)) + number(config.epsilon))
-    w -= number(config.learning_rate) * np.clip(ratio, -limit, limit)
+    w -= number(rate) * np.clip(ratio, -limit, limit)
 
 
-def update(layers: list[Layer], gradients: list[RowGradient], step: int, config: Config) -> None:
+def sgd_row(w: np.ndarray, m: np.ndarray | None, g: np.ndarray, rate: float, config: Config) -> None:
+    """Gradient descent on one array, in place: with momentum the gradients add up and fade. Implements S26.
+
+    Parameters
+    ----------
+    w : ndarray of float, any shape
+        Parameters; changed.
+    m : ndarray, of the same shape, or None
+        First moments; changed. None without momentum.
+    g : ndarray, of the same shape
+        Gradient.
+    rate : float
+        Learning rate of the step (S27).
+    config : Config
+    """
+    number = w.dtype.type
+    if m is not None:
+        m[...] = number(config.momentum) * m + g
+    w -= number(rate) * (g if m is None else m)
+
+
+def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: float, config: Config) -> None:
     """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11.
 
     Parameters
@@ -48,11 +73,23 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, config:
         Ids are distinct within each.
     step : int
         From 1.
+    rate : float
+        Learning rate of the step (S27).
     config : Config
     """
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
+        weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
         for row, g in zip(gradient.ids, gradient.W, strict=True):
-            adam_row(layer.W[row], layer.W_m[row], layer.W_v[row], g, step, config)
+            _update_row(weights, slice(row, row + 1), g[None], step, rate, config)
         for i, row in enumerate(range(len(layer.b)) if l == 0 else gradient.ids):
-            at = slice(row, row + 1)
-            adam_row(layer.b[at], layer.b_m[at], layer.b_v[at], gradient.b[i : i + 1], step, config)
+            _update_row(biases, slice(row, row + 1), gradient.b[i : i + 1], step, rate, config)
+
+
+def _update_row(
+    arrays: tuple[np.ndarray | None, ...], row: slice, g: np.ndarray, step: int, rate: float, config: Config
+) -> None:
+    w, m, v = (None if array is None else array[row] for array in arrays)
+    if config.optimizer == "adam":
+        adam_row(w, m, v, g, step, rate, config)
+    else:
+        sgd_row(w, m, g, rate, config)

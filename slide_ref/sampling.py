@@ -5,6 +5,7 @@ Paper, section 4.1 (sampling strategies) and section 3.1 (labels are always acti
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -50,6 +51,72 @@ def vanilla(buckets: list[np.ndarray], budget: int, seed: int, layer: int, epoch
                 held.add(int(neuron))
                 found.append(int(neuron))
     return np.array(found, dtype=np.int64)
+
+
+def _frequencies(buckets: list[np.ndarray]) -> Counter[int]:
+    """In how many buckets each neuron is found."""
+    return Counter(int(neuron) for bucket in buckets for neuron in bucket)
+
+
+def top_k(buckets: list[np.ndarray], budget: int) -> np.ndarray:
+    """The `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
+
+    Parameters
+    ----------
+    buckets : list of L ndarrays of int64
+        The sample's bucket in each table.
+    budget : int
+        β; 0 means no limit.
+
+    Returns
+    -------
+    ndarray of int64
+        Distinct ids, those found most often first; exactly `budget` if there are as many.
+    """
+    frequencies = _frequencies(buckets)
+    ranked = sorted(frequencies, key=lambda neuron: (-frequencies[neuron], neuron))
+    return np.array(ranked[:budget] if budget else ranked, dtype=np.int64)
+
+
+def hard_threshold(buckets: list[np.ndarray], least: int) -> np.ndarray:
+    """All neurons found in at least `least` buckets. Implements S24.
+
+    Parameters
+    ----------
+    buckets : list of L ndarrays of int64
+        The sample's bucket in each table.
+    least : int
+        m; 1 gives the union of the buckets.
+
+    Returns
+    -------
+    ndarray of int64
+        Distinct ids, ascending.
+    """
+    frequencies = _frequencies(buckets)
+    return np.array(sorted(neuron for neuron in frequencies if frequencies[neuron] >= least), dtype=np.int64)
+
+
+def retrieve(buckets: list[np.ndarray], lsh: LshConfig, seed: int, layer: int, epoch: int, sample: int) -> np.ndarray:
+    """The neurons that the layer's strategy takes from a sample's buckets (S8, S23, S24).
+
+    Parameters
+    ----------
+    buckets : list of L ndarrays of int64
+    lsh : LshConfig
+    seed, layer, epoch, sample : int
+        Words of the keys.
+
+    Returns
+    -------
+    ndarray of int64
+        Distinct ids.
+    """
+    if lsh.strategy == "topk":
+        return top_k(buckets, lsh.budget)
+    if lsh.strategy == "threshold":
+        return hard_threshold(buckets, lsh.threshold)
+    return vanilla(buckets, lsh.budget, seed, layer, epoch, sample)
 
 
 def _uniform_ids(n: int, seed: int, purpose: Purpose, *key: int) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""When things happen: the order of samples, the numbers of steps, the rebuilds (paper, section 4.3)."""
+"""When things happen: the order of samples, the numbers of steps, learning rates, the rebuilds (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .common.config import Config
 from .common.rng import Purpose, permutation
 
 
@@ -23,6 +24,32 @@ def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
 def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
     """Micro-batches in one epoch; the last may be short and is kept (S13)."""
     return -(-n_samples // micro_batch)
+
+
+def learning_rate(config: Config, step: int, total_steps: int) -> float:
+    """The learning rate of a step: it rises linearly, then stays or falls towards 0. Implements S27.
+
+    Parameters
+    ----------
+    config : Config
+    step : int
+        From 1.
+    total_steps : int
+        Steps of the whole run; 0 is reached as the last of them ends.
+
+    Returns
+    -------
+    float
+    """
+    if step <= config.warmup_steps:
+        return config.learning_rate * step / config.warmup_steps
+    if config.decay == "constant":
+        return config.learning_rate
+    done = (step - 1 - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
+    left = max(1 - done, 0.0)
+    if config.decay == "linear":
+        return config.learning_rate * left
+    return config.learning_rate * (1 - math.cos(math.pi * left)) / 2
 
 
 def rebuild_steps(gap: int, growth: float) -> Iterator[int]:

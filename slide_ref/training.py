@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .common.config import Config
+from .common.config import Config, LshConfig
+from .common.hash_constants import HashConstants
 from .common.parameters import Layer, array_shapes, initialise, layers_of
 from .common.sparse_rows import Dataset
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
-from .sampling import active_sets, vanilla
-from .schedule import rebuild_steps, sample_order, steps_per_epoch
+from .sampling import active_sets, retrieve
+from .schedule import learning_rate, rebuild_steps, sample_order, steps_per_epoch
 
 
 class MicroBatch(NamedTuple):
@@ -29,6 +30,8 @@ class MicroBatch(NamedTuple):
         Index of each row in the training set.
     epoch, step : int
         Epoch from 0, step over the whole run from 1 (S13).
+    rate : float
+        Learning rate of the step (S27).
     n_unlabelled : int
         Rows left out.
     """
@@ -37,36 +40,44 @@ class MicroBatch(NamedTuple):
     samples: np.ndarray
     epoch: int
     step: int
+    rate: float
     n_unlabelled: int
 
 
 class StepReport(NamedTuple):
-    """What one step did. `loss` is the mean over labelled rows (nan without any); `active` one set a sample."""
+    """What one step did.
+
+    `loss` is the mean over labelled rows (nan without any); `active` has one set a sample for each layer after the
+    first.
+    """
 
     loss: float
     n_labelled: int
-    active: list[np.ndarray]
+    active: dict[int, list[np.ndarray]]
     gradients: list[RowGradient]
 
 
 @dataclass
 class Network:
-    """Parameters, hash functions and tables. Only the last layer carries tables here.
+    """Parameters, hash functions and tables. Any layer after the first may carry tables.
 
     Attributes
     ----------
     config : Config
     layers : list of Layer
-    constants : ndarray
-        Of the last layer's hash functions.
-    tables : HashTables or None
-        None until `rebuild` is called.
+    lsh : dict of int to LshConfig
+        Settings of the layers that have tables.
+    constants : dict of int to ndarray
+        Of their hash functions.
+    tables : dict of int to HashTables
+        Their tables; empty until `rebuild` is called.
     """
 
     config: Config
     layers: list[Layer]
-    constants: np.ndarray
-    tables: HashTables | None = None
+    lsh: dict[int, LshConfig]
+    constants: dict[int, HashConstants]
+    tables: dict[int, HashTables]
 
 
 def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np.float32) -> Network:
@@ -74,15 +85,16 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
     shapes = array_shapes(config, n_features, n_labels)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
     initialise(layers, config.seed)
-    constants = hash_constants(config.lsh, config.seed, len(layers) - 1, layers[-1].W.shape[1])
-    return Network(config, layers, constants)
+    lsh = config.sampled_layers(n_labels)
+    constants = {l: hash_constants(lsh[l], config.seed, l, layers[l].W.shape[1]) for l in lsh}
+    return Network(config, layers, lsh, constants, {})
 
 
 def rebuild(network: Network, number: int) -> None:
-    """Hash all neurons of the last layer anew; `number` counts the rebuilds, 0 comes before step 1 (S14)."""
-    last = len(network.layers) - 1
-    config, W = network.config, network.layers[last].W
-    network.tables = build_tables(W, network.constants, config.lsh, config.seed, last, number)
+    """Hash all neurons of layers with tables anew; `number` counts the rebuilds, 0 comes before step 1 (S14)."""
+    for l, lsh in network.lsh.items():
+        W, constants = network.layers[l].W, network.constants[l]
+        network.tables[l] = build_tables(W, constants, lsh, network.config.seed, l, number)
 
 
 def micro_batch(config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int) -> MicroBatch:
@@ -90,28 +102,33 @@ def micro_batch(config: Config, train: Dataset, order: np.ndarray, epoch: int, s
     place = (step - 1) % steps_per_epoch(train.n_samples, config.micro_batch)
     samples = order[place * config.micro_batch : (place + 1) * config.micro_batch]
     labelled = samples[np.diff(train.labels.indptr)[samples] > 0]
-    return MicroBatch(train.take(labelled), labelled, epoch, step, len(samples) - len(labelled))
+    rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
+    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled))
 
 
 def choose_active(network: Network, l: int, inputs: list[Activation], batch: MicroBatch) -> list[np.ndarray]:
-    """The active set of each sample in layer l, from the activations that enter it (S8, S9)."""
-    config, lsh, layer = network.config, network.config.lsh, network.layers[l]
-    if l < len(network.layers) - 1 or lsh.min_active >= len(layer.b):
+    """The active set of each sample in layer l, from the activations that enter it. Implements S25.
+
+    A layer without tables is computed in full. Hidden layers have no labels.
+    """
+    config, lsh, layer = network.config, network.lsh.get(l), network.layers[l]
+    if lsh is None:
         return [np.arange(len(layer.b))] * len(inputs)
     retrieved = []
     for activation, sample in zip(inputs, batch.samples, strict=True):
         vector = np.zeros(layer.W.shape[1], dtype=layer.W.dtype)
         vector[activation.ids] = activation.values
-        addresses = addresses_of(vector[None], network.constants, lsh, config.seed, l)[0]
-        buckets = network.tables.query(addresses)
-        retrieved.append(vanilla(buckets, lsh.budget, config.seed, l, batch.epoch, int(sample)))
-    labels = [batch.data.labels.row(i)[0] for i in range(len(inputs))]
+        addresses = addresses_of(vector[None], network.constants[l], lsh, config.seed, l)[0]
+        buckets = network.tables[l].query(addresses)
+        retrieved.append(retrieve(buckets, lsh, config.seed, l, batch.epoch, int(sample)))
+    is_output = l == len(network.layers) - 1
+    labels = [batch.data.labels.row(i)[0] if is_output else np.arange(0) for i in range(len(inputs))]
     return active_sets(
         retrieved, labels, lsh, config.scope, len(layer.b), config.seed, l, batch.epoch, batch.samples, batch.step
     )
 
 
-def train_step(network: Network, batch: MicroBatch, active: list[np.ndarray] | None = None) -> StepReport:
+def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.ndarray]] | None = None) -> StepReport:
     """Forward, backward and update for one micro-batch.
 
     Parameters
@@ -120,25 +137,26 @@ def train_step(network: Network, batch: MicroBatch, active: list[np.ndarray] | N
         Changed in place.
     batch : MicroBatch
         Without labelled rows nothing changes (S10).
-    active : list of ndarrays of int64, optional
-        Active sets of the last layer to use instead of the tables' answer.
+    active : dict of int to list of ndarrays of int64, optional
+        By layer, active sets to use instead of the tables' answer.
     """
     if not len(batch.samples):
-        return StepReport(float("nan"), 0, [], [])
+        return StepReport(float("nan"), 0, {}, [])
 
     def choose(l: int, inputs: list[Activation]) -> list[np.ndarray]:
-        if active is not None and l == len(network.layers) - 1:
-            return active
-        return choose_active(network, l, inputs, batch)
+        return active[l] if active and l in active else choose_active(network, l, inputs, batch)
 
     trace = forward(network.layers, batch.data.features, choose)
     loss, gradients = backward(network.layers, trace, batch.data.labels)
-    update(network.layers, gradients, batch.step, network.config)
-    return StepReport(loss, len(batch.samples), [logits.ids for logits in trace[-1]], gradients)
+    update(network.layers, gradients, batch.step, batch.rate, network.config)
+    sets = {l: [activation.ids for activation in trace[l + 1]] for l in range(1, len(network.layers))}
+    return StepReport(loss, len(batch.samples), sets, gradients)
 
 
 def fit(config: Config, train: Dataset, dtype: type = np.float32) -> tuple[Network, list[float]]:
-    """Train a new network for `config.epochs` epochs.
+    """Train a new network for `config.epochs` epochs. Implements S18.
+
+    The same settings and data give the same bytes on the same machine and libraries: all that is random is keyed.
 
     Returns
     -------

@@ -54,11 +54,12 @@ def read_faults() -> list[Fault]:
 def run_tests(folder: str, *tests: str) -> subprocess.CompletedProcess[str]:
     """Run agreement tests against the copy of the fast path in `folder`, up to the first failure."""
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-profile=mutation"]
+    path = os.pathsep.join([folder, str(ROOT)])  # the fast path of the copy, the reference of this checkout
     place = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *(str(ROOT / test) for test in tests)]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *place],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=SECONDS_TO_HANG,

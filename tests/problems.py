@@ -7,7 +7,7 @@ any order. `real_arrays` are for results that are compared as floats are.
 import numpy as np
 from hypothesis import strategies as st
 
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import FAMILIES, POLICIES, STRATEGIES, Config, LshConfig
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
@@ -19,11 +19,16 @@ def generators(draw):
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
 
+def assert_same(ours, theirs):
+    """The same numbers, of the same dtype, in the same shape."""
+    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape) and np.array_equal(ours, theirs)
+
+
 @st.composite
 def dyadic_arrays(draw, *shape, largest=2):
     """float32, multiples of 1/16: all different, with rows that are equal, all equal, or all zero."""
     kind = draw(st.sampled_from(["mixed", "mixed", "few rows", "one value", "zero"]))
-    rng, steps = draw(generators()), 16 * largest
+    rng, steps = draw(generators()), int(16 * largest)
     array = rng.integers(-steps, steps + 1, shape)
     if kind == "few rows" and shape[0]:
         array = array[rng.integers(0, min(3, shape[0]), shape[0])]
@@ -32,6 +37,13 @@ def dyadic_arrays(draw, *shape, largest=2):
     elif kind == "zero":
         array = np.zeros(shape)
     return (array / 16).astype(np.float32)
+
+
+@st.composite
+def sparse_arrays(draw, *shape):
+    """As `dyadic_arrays`, with many zeros, some of them negative, and many equal values."""
+    array = draw(dyadic_arrays(*shape, largest=draw(st.sampled_from([1 / 8, 2]))))
+    return array * (draw(generators()).random(shape) < draw(st.sampled_from([0.1, 0.5, 0.9])))
 
 
 @st.composite
@@ -64,22 +76,48 @@ def feature_rows(draw, n_rows, n_features, values=dyadic_arrays):
 @st.composite
 def lsh_configs(draw, n, bits=8):
     """Settings of the tables of a layer of n neurons; addresses of at most about `bits` bits."""
-    K = draw(st.one_of(st.sampled_from([1, 24, 25, 63, 64]), st.integers(1, 8)))
-    bucket_bits = draw(st.integers(1, bits)) if bits < K else draw(st.integers(0, bits))
+    family, base = draw(st.sampled_from(FAMILIES)), draw(st.sampled_from([2, 3, 8, 256]))
+    digit_bits = LshConfig(family=family, K=1, base=base).digit_bits
+    K = min(draw(st.one_of(st.sampled_from([1, 24, 25, 63, 64]), st.integers(1, 8))), 64 // digit_bits)
+    bucket_bits = draw(st.integers(1, bits)) if bits < K * digit_bits else draw(st.integers(0, bits))
+    L = draw(st.sampled_from([0, 1, 1, 2, 3, 5]))
     return LshConfig(
+        family=family,
         K=K,
-        L=draw(st.sampled_from([0, 1, 1, 2, 3, 5])),
+        base=base,
+        top=draw(st.sampled_from([1, 2, 3, 32])),
+        L=L,
         bucket_size=draw(st.sampled_from([1, 2, 3, 5, 128])),
         bucket_bits=bucket_bits,
+        policy=draw(st.sampled_from(POLICIES)),
+        strategy=draw(st.sampled_from(STRATEGIES)),
         budget=draw(st.sampled_from([0, 1, 2, 3, 7, n, 2 * n + 1])),
+        threshold=draw(st.integers(1, max(L, 1))),
         min_active=draw(st.sampled_from([0, 0, 1, n // 2, max(n - 1, 0), n, n + 3])),
     )
 
 
 @st.composite
+def hash_problems(draw, family):
+    """Vectors, settings of tables and a seed, for a family whose codes do not depend on rounding."""
+    base = draw(st.sampled_from([2, 3, 5, 8, 129, 256]))
+    K = draw(st.one_of(st.integers(1, 4), st.just(64 // (base - 1).bit_length())))
+    lsh = LshConfig(family, K, base, top=draw(st.sampled_from([1, 2, 5, 32])), L=draw(st.integers(0, 3)))
+    shape = draw(st.integers(0, 8)), draw(st.one_of(st.integers(1, 40), st.just(300)))
+    return draw(draw(st.sampled_from([sparse_arrays, real_arrays]))(*shape)), lsh, draw(SEEDS)
+
+
+@st.composite
 def configs(draw, n_labels):
+    hidden = draw(st.sampled_from([(1,), (3,), (8,), (5, 4), (3, 9), (4, 7, 6)]))
+    optimizer = draw(st.sampled_from(["adam", "sgd"]))
     return Config(
-        hidden=draw(st.sampled_from([(1,), (3,), (8,), (5, 4)])),
+        hidden=hidden,
+        hidden_lsh={l: draw(lsh_configs(n)) for l, n in enumerate(hidden) if l > 0 and draw(st.booleans())},
+        optimizer=optimizer,
+        momentum=draw(st.sampled_from([0.0, 0.9])) if optimizer == "sgd" else 0.0,
+        warmup_steps=draw(st.sampled_from([0, 0, 1, 3, 100])),
+        decay=draw(st.sampled_from(["constant", "linear", "cosine"])),
         scope=draw(st.sampled_from(["batch", "sample"])),
         micro_batch=draw(st.sampled_from([1, 2, 3, 5])),
         learning_rate=draw(st.sampled_from([2e-3, 0.5])),

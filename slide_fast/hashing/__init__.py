@@ -5,18 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from slide_ref.common.config import LshConfig
-from slide_ref.common.hash_constants import simhash_constants
+from slide_ref.common.hash_constants import CONSTANTS, HashConstants
 from slide_ref.common.rng import Purpose, mix
 
+from .doph import doph_codes
+from .dwta import dwta_codes
 from .simhash import simhash_codes
+from .wta import wta_codes
 
-CODES = {"simhash": simhash_codes}
-CONSTANTS = {"simhash": simhash_constants}
+CODES = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
 
 
-def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """The constants of a layer's hash functions, as float32, ready for products (S14)."""
-    return CONSTANTS[lsh.family](seed, layer, n_inputs, lsh.K, lsh.L).astype(np.float32)
+def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
+    """The constants of a layer's hash functions (S14); those of SimHash as float32, ready for products."""
+    constants = CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
+    return constants.astype(np.float32) if lsh.family == "simhash" else constants
 
 
 def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
@@ -40,11 +43,11 @@ def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray
     return (mixed >> np.uint64(64 - lsh.address_bits)).astype(np.int64)
 
 
-def addresses_of(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
+def addresses_of(vectors: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
     """The bucket of each vector in each table: hash, then fold.
 
     Returns
     -------
     ndarray of int64, shape (n, L)
     """
-    return fold(CODES[lsh.family](vectors, constants, lsh.K, lsh.L), lsh, seed, layer)
+    return fold(CODES[lsh.family](vectors, constants, lsh), lsh, seed, layer)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from slide_ref.common.config import LshConfig
 
-def simhash_codes(vectors: np.ndarray, constants: np.ndarray, K: int, L: int) -> np.ndarray:
+
+def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
     """Codes of vectors in every table. Implements S5.
 
     Parameters
@@ -13,14 +15,14 @@ def simhash_codes(vectors: np.ndarray, constants: np.ndarray, K: int, L: int) ->
     vectors : ndarray of float, shape (n, d)
     constants : ndarray, shape (L * K, d)
         Entries -1, 0 and +1; of the dtype of `vectors` no copy is made.
-    K, L : int
-        Bits a code, tables.
+    lsh : LshConfig
 
     Returns
     -------
     ndarray of uint64, shape (n, L)
         Bit 1 where the projection is above 0; the first bit is the most significant.
     """
+    K, L = lsh.K, lsh.L
     bits = (vectors @ constants.astype(vectors.dtype, copy=False).T > 0).reshape(len(vectors), L, K)
     if K <= 24:  # every code is a whole number that float32 holds: a second product packs the bits
         weights = np.float32(2) ** np.arange(K - 1, -1, -1, dtype=np.float32)

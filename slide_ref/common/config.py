@@ -9,11 +9,12 @@ from typing import Any
 
 from .errors import ConfigError
 
-FAMILIES = ("simhash",)
-POLICIES = ("fifo",)
-STRATEGIES = ("vanilla",)
+FAMILIES = ("simhash", "wta", "dwta", "doph")
+POLICIES = ("fifo", "reservoir")
+STRATEGIES = ("vanilla", "topk", "threshold")
 SCOPES = ("batch", "sample")
-OPTIMIZERS = ("adam",)
+OPTIMIZERS = ("adam", "sgd")
+DECAYS = ("constant", "linear", "cosine")
 
 
 def _require(condition: bool, key: str, value: Any, wanted: str) -> None:
@@ -40,7 +41,11 @@ class LshConfig:
     family : str
         Hash family (paper, section 3.1 and appendix A). One of `FAMILIES`.
     K : int
-        Digits in a code.
+        Digits in a code; a code has at most 64 bits.
+    base : int
+        Range of a digit: with WTA and DWTA the coordinates in a bin. SimHash does not use it, its digits are bits.
+    top : int
+        How many of the largest values DOPH hashes.
     L : int
         Tables. 0 retrieves nothing: the active set is then labels and uniform padding (sampled softmax).
     bucket_size : int
@@ -52,36 +57,54 @@ class LshConfig:
     strategy : str
         How ids are chosen from the L buckets (paper, section 4.1). One of `STRATEGIES`.
     budget : int
-        β, the most neurons retrieved for a sample, labels not counted; 0 means all that is found.
+        β, the most neurons retrieved for a sample, labels not counted; 0 means all that is found. The strategy
+        ``"threshold"`` has no budget.
+    threshold : int
+        m, the least number of buckets a neuron must be found in; only the strategy ``"threshold"`` looks at it.
     min_active : int
         Active sets are padded with uniform draws to this size; at least the number of neurons makes the layer dense.
     """
 
     family: str = "simhash"
     K: int = 14
+    base: int = 8
+    top: int = 32
     L: int = 10
     bucket_size: int = 128
     bucket_bits: int = 0
     policy: str = "fifo"
     strategy: str = "vanilla"
     budget: int = 0
+    threshold: int = 2
     min_active: int = 2000
 
     def __post_init__(self) -> None:
         _check_types(self, "lsh.")
         for key, names in (("family", FAMILIES), ("policy", POLICIES), ("strategy", STRATEGIES)):
             _require(getattr(self, key) in names, f"lsh.{key}", getattr(self, key), "one of " + ", ".join(names))
-        _require(1 <= self.K <= 64, "lsh.K", self.K, "from 1 to 64, so that a code fits 64 bits")
+        _require(2 <= self.base <= 256, "lsh.base", self.base, "from 2 to 256")
+        _require(self.top >= 1, "lsh.top", self.top, "1 or more")
+        digits = "" if self.family == "simhash" else f" of {self.digit_bits}-bit digits"
+        fitting = 64 // self.digit_bits
+        _require(1 <= self.K <= fitting, "lsh.K", self.K, f"from 1 to {fitting}, so that a code{digits} fits 64 bits")
         _require(self.L >= 0, "lsh.L", self.L, "0 or more")
         _require(self.bucket_size >= 1, "lsh.bucket_size", self.bucket_size, "1 or more")
         _require(0 <= self.bucket_bits <= 24, "lsh.bucket_bits", self.bucket_bits, "from 1 to 24, or 0 for the default")
         _require(self.budget >= 0, "lsh.budget", self.budget, "1 or more, or 0 for no limit")
+        _require(self.threshold >= 1, "lsh.threshold", self.threshold, "1 or more")
+        if self.strategy == "threshold" and self.L:
+            _require(self.threshold <= self.L, "lsh.threshold", self.threshold, f"at most lsh.L, which is {self.L}")
         _require(self.min_active >= 0, "lsh.min_active", self.min_active, "0 or more")
 
     @property
+    def digit_bits(self) -> int:
+        """Bits of a digit: 1 in SimHash, else ceil(log2 base) (S4)."""
+        return 1 if self.family == "simhash" else (self.base - 1).bit_length()
+
+    @property
     def code_bits(self) -> int:
-        """Bits of a code: K digits of ceil(log2 r) bits each (S4)."""
-        return self.K
+        """Bits of a code (S4)."""
+        return self.K * self.digit_bits
 
     @property
     def address_bits(self) -> int:
@@ -106,8 +129,16 @@ class Config:
         Passes over the training samples.
     optimizer : str
         One of `OPTIMIZERS`.
-    learning_rate, beta1, beta2, epsilon : float
+    learning_rate : float
+        The largest of the run; `warmup_steps` and `decay` say how it changes.
+    warmup_steps : int
+        Steps over which the learning rate rises to its largest value.
+    decay : str
+        How it falls from there to the end of the run. One of `DECAYS`.
+    beta1, beta2, epsilon : float
         Adam's settings.
+    momentum : float
+        Of SGD.
     rebuild_gap : int
         Steps before the first rebuild of the tables (N0).
     rebuild_growth : float
@@ -116,6 +147,9 @@ class Config:
         Source of all randomness, 0 <= seed < 2**63.
     lsh : LshConfig
         Tables of the output layer.
+    hidden_lsh : tuple of (int, LshConfig)
+        Tables of hidden layers by the layer's number, ascending; made from a mapping as well. Layers count from 0, and
+        the first carries none. A hidden layer that is not named here is dense.
     """
 
     hidden: tuple[int, ...] = (128,)
@@ -127,10 +161,14 @@ class Config:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    momentum: float = 0.0
+    warmup_steps: int = 0
+    decay: str = "constant"
     rebuild_gap: int = 50
     rebuild_growth: float = 0.1
     seed: int = 0
     lsh: LshConfig = field(default_factory=LshConfig)
+    hidden_lsh: tuple[tuple[int, LshConfig], ...] = ()
 
     def __post_init__(self) -> None:
         _check_types(self, "")
@@ -141,14 +179,39 @@ class Config:
         _require(len(self.hidden) >= 1 and whole, "hidden", self.hidden, "one or more layer sizes of at least 1")
         _require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
+        _require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
         for key in ("micro_batch", "epochs", "rebuild_gap"):
             _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("learning_rate", "epsilon"):
             _require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
-        for key in ("beta1", "beta2"):
+        for key in ("beta1", "beta2", "momentum"):
             _require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
+        unused = self.optimizer != "sgd" and self.momentum != 0
+        _require(not unused, "momentum", self.momentum, "0 unless the optimizer is sgd")
+        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
         _require(self.rebuild_growth >= 0, "rebuild_growth", self.rebuild_growth, "0 or more")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2**63 - 1")
+        self._check_hidden_lsh()
+
+    def _check_hidden_lsh(self) -> None:
+        try:
+            tables = dict(self.hidden_lsh)
+        except (TypeError, ValueError):
+            raise ConfigError(f"hidden_lsh is {self.hidden_lsh!r}; it must hold tables of settings by layer") from None
+        for layer, lsh in tables.items():
+            whole = isinstance(layer, int) and not isinstance(layer, bool)
+            if not (whole and 1 <= layer < len(self.hidden)):
+                last = len(self.hidden) - 1
+                known = f"hidden layers that can be hashed are 1 to {last}" if last else "there is one hidden layer"
+                raise ConfigError(f"hidden_lsh.{layer}: {known}; layer 0 is dense, the output's settings are lsh")
+            _require(isinstance(lsh, LshConfig), f"hidden_lsh.{layer}", lsh, "an LshConfig")
+        object.__setattr__(self, "hidden_lsh", tuple(sorted(tables.items())))
+
+    def sampled_layers(self, n_labels: int) -> dict[int, LshConfig]:
+        """Settings of the layers that have tables, by number. With ``min_active`` >= n a layer needs none (S9)."""
+        sizes = (*self.hidden, n_labels)
+        tables = dict(self.hidden_lsh) | {len(self.hidden): self.lsh}
+        return {l: lsh for l, lsh in tables.items() if lsh.min_active < sizes[l]}
 
     @property
     def adam_limit(self) -> float:
@@ -162,11 +225,12 @@ class Config:
         """Nested plain values, as they stand in config.toml and config.json."""
         plain = dataclasses.asdict(self)
         plain["hidden"] = list(self.hidden)
+        plain["hidden_lsh"] = {str(layer): dataclasses.asdict(lsh) for layer, lsh in self.hidden_lsh}
         return plain
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Config:
-        """The inverse of `to_dict`; keys left out take their defaults.
+        """The inverse of `to_dict`; keys left out take their defaults, ``min_active`` of a hidden layer 0.
 
         Raises
         ------
@@ -174,18 +238,39 @@ class Config:
             If a key is unknown or a value does not fit.
         """
         settings = dict(settings)
-        lsh = settings.pop("lsh", {})
-        _require(isinstance(lsh, dict), "lsh", lsh, "a table of settings")
-        for keys, known, prefix in ((settings, cls, ""), (lsh, LshConfig, "lsh.")):
-            names = [f.name for f in dataclasses.fields(known) if f.name != "lsh"]
-            for key in keys:
-                if key not in names:
-                    known_names = ", ".join(prefix + name for name in names)
-                    raise ConfigError(f"unknown setting {prefix}{key}; known are {known_names}")
-        return cls(**settings, lsh=LshConfig(**lsh))
+        lsh = _lsh_config(settings.pop("lsh", {}), "lsh")
+        tables = settings.pop("hidden_lsh", {})
+        _require(isinstance(tables, dict), "hidden_lsh", tables, "tables of settings by layer, such as hidden_lsh.1.K")
+        _check_keys(settings, cls, "")
+        hidden_lsh = {}
+        for key, table in tables.items():
+            layer = int(key) if str(key).isdecimal() else key
+            hidden_lsh[layer] = _lsh_config(table, f"hidden_lsh.{key}", min_active=0)
+        return cls(**settings, lsh=lsh, hidden_lsh=hidden_lsh)
 
     def replace(self, **settings: Any) -> Config:
-        """A copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``."""
+        """A copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.
+
+        `hidden_lsh`, as ``{1: {"K": 6}}``, takes the place of all tables of hidden layers.
+        """
         plain = self.to_dict()
         plain["lsh"].update(settings.pop("lsh", {}))
         return Config.from_dict({**plain, **settings})
+
+
+def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
+    names = [f.name for f in dataclasses.fields(known) if f.name not in ("lsh", "hidden_lsh")]
+    for key in settings:
+        if key not in names:
+            known_names = ", ".join(prefix + name for name in names)
+            raise ConfigError(f"unknown setting {prefix}{key}; known are {known_names}")
+
+
+def _lsh_config(table: Any, name: str, **defaults: Any) -> LshConfig:
+    """The tables of a layer from plain values; errors call them by `name`."""
+    _require(isinstance(table, dict), name, table, "a table of settings")
+    _check_keys(table, LshConfig, f"{name}.")
+    try:
+        return LshConfig(**defaults | table)
+    except ConfigError as error:
+        raise ConfigError(f"{name}.{str(error).removeprefix('lsh.')}") from None

@@ -81,6 +81,26 @@ def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np
     return float(gained / best) if labels.nnz else 0.0
 
 
+def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
+    """Share of the k best labels that are among the first k of other answers. Implements S28.
+
+    Parameters
+    ----------
+    ids, best : integer ndarrays, shape (n_samples, at least k)
+        Answers to judge, and exact ones; distinct ids, -1 where there is none.
+    k : int
+
+    Returns
+    -------
+    float
+        Averaged over the samples, of which there must be one or more.
+    """
+    ids, best = ids[:, :k], best[:, :k]
+    is_there = best >= 0
+    hits = (best[:, :, None] == ids[:, None, :]).any(axis=2) & is_there
+    return float((hits.sum(axis=1) / is_there.sum(axis=1)).mean())
+
+
 def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55, B: float = 1.5) -> np.ndarray:
     """1 / p of each label: how much rarer than true it is to see the label assigned. Implements S16.
 

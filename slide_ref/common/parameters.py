@@ -14,7 +14,7 @@ ARRAYS_OF_A_LAYER = ("W", "b", "W_m", "W_v", "b_m", "b_v")
 
 @dataclass
 class Layer:
-    """Weights of one layer and the optimiser's moments, all of one dtype (S1).
+    """Weights of one layer and the optimiser's moments, all of one dtype. Implements S1.
 
     Attributes
     ----------
@@ -23,7 +23,8 @@ class Layer:
         (n_neurons, n_inputs), a row a neuron.
     b : ndarray, shape (n_neurons,)
     W_m, W_v, b_m, b_v : ndarray
-        Adam's first and second moments, of the shapes of `W` and `b`; None in a model that is not trained further.
+        The optimiser's first and second moments, of the shapes of `W` and `b`: Adam has both, SGD with momentum the
+        first, plain SGD none. None where there are none, and in a model that is not trained further.
     """
 
     W: np.ndarray
@@ -37,16 +38,20 @@ class Layer:
 def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all parameters and moments: ``W0``, ``b0``, ``W_m0``, ... for layer 0, and so on.
 
+    Only the moments that the optimiser needs are among them (S12, S26).
+
     Returns
     -------
     dict of str to tuple of int
     """
     sizes = (*config.hidden, n_labels)
+    has = {"": True, "_m": config.optimizer == "adam" or config.momentum > 0, "_v": config.optimizer == "adam"}
     shapes: dict[str, tuple[int, ...]] = {}
     for l, n_neurons in enumerate(sizes):
         weights = (n_features, n_neurons) if l == 0 else (n_neurons, sizes[l - 1])
         for name in ARRAYS_OF_A_LAYER:
-            shapes[f"{name}{l}"] = weights if name.startswith("W") else (n_neurons,)
+            if has[name[1:]]:
+                shapes[f"{name}{l}"] = weights if name.startswith("W") else (n_neurons,)
     return shapes
 
 
@@ -57,7 +62,7 @@ def layers_of(arrays: Mapping[str, np.ndarray]) -> list[Layer]:
 
 
 def initialise(layers: list[Layer], seed: int) -> None:
-    """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros (S1).
+    """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros. Implements S1.
 
     Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1: its inputs
     are sparse, so the number of features says nothing about the size of the sum.
@@ -69,4 +74,5 @@ def initialise(layers: list[Layer], seed: int) -> None:
             block = layer.W[start : start + 4096]
             block[...] = generator.standard_normal(block.shape, dtype=np.float32) * np.float32(deviation)
         for array in (layer.b, layer.W_m, layer.W_v, layer.b_m, layer.b_v):
-            array[...] = 0
+            if array is not None:
+                array[...] = 0

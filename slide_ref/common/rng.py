@@ -29,6 +29,11 @@ class Purpose(IntEnum):
     SAMPLE_ORDER = 8
     EVALUATION = 9
     GENERATE = 10
+    WTA = 11
+    DWTA = 12
+    DOPH = 13
+    DENSIFY = 14
+    RESERVOIR = 15
 
 
 def _mix_word(state: int) -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from ..common.config import LshConfig
-from ..common.hash_constants import simhash_constants
+from ..common.hash_constants import CONSTANTS, HashConstants
 from ..common.rng import Purpose, mix
+from .doph import doph_codes
+from .dwta import dwta_codes
 from .simhash import simhash_codes
+from .wta import wta_codes
 
-CODES = {"simhash": simhash_codes}
-CONSTANTS = {"simhash": simhash_constants}
+CODES = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
 
 
-def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
+def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
     """The constants of a layer's hash functions; they never change during training (S14)."""
-    return CONSTANTS[lsh.family](seed, layer, n_inputs, lsh.K, lsh.L)
+    return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
 
 
 def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
@@ -42,11 +44,11 @@ def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray
     return addresses
 
 
-def addresses_of(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
+def addresses_of(vectors: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
     """The bucket of each vector in each table: hash, then fold.
 
     Returns
     -------
     ndarray of int64, shape (n, L)
     """
-    return fold(CODES[lsh.family](vectors, constants, lsh.K, lsh.L), lsh, seed, layer)
+    return fold(CODES[lsh.family](vectors, constants, lsh), lsh, seed, layer)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..common.config import LshConfig
 
-def simhash_codes(vectors: np.ndarray, constants: np.ndarray, K: int, L: int) -> np.ndarray:
+
+def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
     """Codes of vectors in every table. Implements S5.
 
     Parameters
@@ -13,8 +15,7 @@ def simhash_codes(vectors: np.ndarray, constants: np.ndarray, K: int, L: int) ->
     vectors : ndarray of float, shape (n, d)
     constants : ndarray of int8, shape (L * K, d)
         From `slide_ref.common.hash_constants.simhash_constants`.
-    K, L : int
-        Bits a code, tables.
+    lsh : LshConfig
 
     Returns
     -------
@@ -22,11 +23,11 @@ def simhash_codes(vectors: np.ndarray, constants: np.ndarray, K: int, L: int) ->
         Bit 1 where the projection is above 0; the first bit is the most significant.
     """
     signs = constants.astype(vectors.dtype)
-    codes = np.zeros((len(vectors), L), dtype=np.uint64)
+    codes = np.zeros((len(vectors), lsh.L), dtype=np.uint64)
     for i, vector in enumerate(vectors):
-        for table in range(L):
+        for table in range(lsh.L):
             code = 0
-            for projection in signs[table * K : (table + 1) * K] @ vector:
+            for projection in signs[table * lsh.K : (table + 1) * lsh.K] @ vector:
                 code = 2 * code + int(projection > 0)
             codes[i, table] = code
     return codes

@@ -1,6 +1,7 @@
-"""S6 and S7: both sides hold the same neurons in the same buckets, in the same order."""
+"""S6, S7 and S22: both sides hold the same neurons in the same buckets, in the same order."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import SEEDS, dyadic_arrays, generators, lsh_configs
@@ -9,19 +10,10 @@ import slide_fast.hash_tables as fast
 import slide_ref.hash_tables as ref
 from slide_fast.hashing import addresses_of, hash_constants
 from slide_fast.verify import Report, check_buckets
-from slide_ref.common.config import LshConfig
-from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.config import POLICIES, LshConfig
 
 SIZES = st.one_of(st.sampled_from([1, 2]), st.integers(1, 60))
 REBUILDS = st.integers(0, 3)
-
-
-def tables_of_the_reference(addresses, lsh, seed, layer, rebuild):
-    """Tables over neurons with given addresses, shape (L, n)."""
-    tables = ref.HashTables(lsh.L, lsh.bucket_size)
-    for neuron in permutation(seed, Purpose.INSERTION, layer, rebuild, n=addresses.shape[1]):
-        tables.insert(int(neuron), addresses[:, neuron])
-    return tables
 
 
 @st.composite
@@ -36,17 +28,16 @@ def addressed_neurons(draw, n):
 
 
 @given(SIZES.flatmap(addressed_neurons), SEEDS, REBUILDS)
-def test_s7_buckets_are_equal(problem, seed, rebuild):
+def test_s7_s22_buckets_are_equal(problem, seed, rebuild):
     lsh, addresses = problem
-    ours = fast.tables_from_addresses(addresses, lsh, seed, 1, rebuild)
-    check_buckets(Report(), ours, tables_of_the_reference(addresses, lsh, seed, 1, rebuild))
+    ours, theirs = (side.tables_from_addresses(addresses, lsh, seed, 1, rebuild) for side in (fast, ref))
+    check_buckets(Report(), ours, theirs)
 
 
 @given(SIZES.flatmap(addressed_neurons), SEEDS, st.data())
-def test_s7_queries_are_equal(problem, seed, data):
+def test_s7_s22_queries_are_equal(problem, seed, data):
     lsh, addresses = problem
-    ours = fast.tables_from_addresses(addresses, lsh, seed, 1, 0)
-    theirs = tables_of_the_reference(addresses, lsh, seed, 1, 0)
+    ours, theirs = (side.tables_from_addresses(addresses, lsh, seed, 1, 0) for side in (fast, ref))
     last = 2**lsh.address_bits - 1
     query = np.array([data.draw(st.sampled_from([0, last, *own])) for own in addresses.tolist()], dtype=np.int64)
     found, expected = ours.query(query), theirs.query(query)
@@ -64,11 +55,11 @@ def test_s6_tables_built_from_dyadic_weights_are_equal(data, n, seed, layer, reb
     assert ours.occupancy() == theirs.occupancy()
 
 
-def test_s7_tables_of_24_bits_are_equal():
-    lsh = LshConfig(K=30, L=1, bucket_bits=24, bucket_size=2)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_s7_s22_tables_of_24_bits_are_equal(policy):
+    lsh = LshConfig(K=30, L=1, bucket_bits=24, bucket_size=2, policy=policy)
     addresses = np.random.default_rng(0).choice([0, 2**16 - 1, 2**16, 2**24 - 1], (1, 50))
-    ours = fast.tables_from_addresses(addresses, lsh, 0, 1, 0)
-    theirs = tables_of_the_reference(addresses, lsh, 0, 1, 0)
+    ours, theirs = (side.tables_from_addresses(addresses, lsh, 0, 1, 0) for side in (fast, ref))
     for address in np.unique(addresses):
         assert ours.query(np.array([address]))[0].tolist() == theirs.query(np.array([address]))[0].tolist()
     assert ours.occupancy() == theirs.occupancy()

@@ -1,4 +1,4 @@
-"""S10 and S11: both sides compute the same activations, losses and gradients."""
+"""S10, S11 and S25: both sides compute the same activations, losses and gradients."""
 
 import numpy as np
 import pytest
@@ -20,35 +20,52 @@ ACTIVE = st.sampled_from(["all", "shared", "own", "labels only"])
 
 
 @st.composite
-def problems(draw, values):
-    """Parameters, a micro-batch of labelled rows, and its active sets as both sides have them."""
-    config = Config(hidden=draw(st.sampled_from([(1,), (3,), (8,), (5, 4)])))
-    n_features, n_labels, n = draw(st.integers(1, 20)), draw(st.integers(1, 15)), draw(st.integers(1, 6))
-    parameters = draw(layers(config, n_features, n_labels, values))
-    features, labels = draw(feature_rows(n, n_features, values)), draw(label_rows(n, n_labels, min_size=1))
-    own = [labels.row(i)[0].tolist() for i in range(n)]
+def active_sets(draw, own, n_neurons):
+    """Active sets that hold `own`, one list a sample, as both sides have them; without any id some are empty."""
     kind = draw(ACTIVE)
     if kind == "all":
-        return parameters, features, labels, None, [np.arange(n_labels)] * n
+        return None, [np.arange(n_neurons)] * len(own)
     if kind != "labels only":
-        own = [ids + draw(id_lists(n_labels)) for ids in own]
+        own = [ids + draw(id_lists(n_neurons)) for ids in own]
     if kind == "shared":
-        own = [sum(own, [])] * n
+        own = [sum(own, [])] * len(own)
     sets = [np.unique(np.array(ids, dtype=np.int64)) for ids in own]
     union = np.unique(np.concatenate(sets))
     mask = None if kind == "shared" else np.array([np.isin(union, ids) for ids in sets])
-    return parameters, features, labels, Active(union, mask), sets
+    return Active(union, mask), sets
+
+
+@st.composite
+def problems(draw, values):
+    """Parameters, a micro-batch of labelled rows, and by layer its active sets as both sides have them."""
+    config = Config(hidden=draw(st.sampled_from([(1,), (3,), (8,), (5, 4), (2, 9, 7)])))
+    n_features, n_labels, n = draw(st.integers(1, 20)), draw(st.integers(1, 15)), draw(st.integers(1, 6))
+    parameters = draw(layers(config, n_features, n_labels, values))
+    features, labels = draw(feature_rows(n, n_features, values)), draw(label_rows(n, n_labels, min_size=1))
+    chosen = {l: draw(active_sets([[]] * n, size)) for l, size in enumerate(config.hidden) if l > 0}
+    chosen[len(config.hidden)] = draw(active_sets([labels.row(i)[0].tolist() for i in range(n)], n_labels))
+    active, sets = ({l: both[side] for l, both in chosen.items()} for side in (0, 1))
+    return parameters, features, labels, active, sets
 
 
 def forward_on_both_sides(parameters, features, active, sets):
-    last = len(parameters) - 1
+    seen = {}
 
     def choose(l, inputs):
-        return sets if l == last else [np.arange(len(parameters[l].b))] * len(inputs)
+        return sets[l]
+
+    def choose_active(l, inputs):
+        seen[l] = inputs.copy()
+        return active[l]
 
     traces = [ref.forward(side, features, choose) for side in (parameters, as_dtype(parameters, np.float64))]
     traces.append(ref.forward(*without_signs(parameters, features), choose))
-    return fast.forward(parameters, features, lambda l, _: active if l == last else None, SCRATCH), traces
+    passes = fast.forward(parameters, features, choose_active, SCRATCH)
+    for l, inputs in seen.items():
+        assert inputs.shape == (features.n_rows, len(parameters[l - 1].b))
+        assert all(not np.delete(row, a.ids).any() for row, a in zip(inputs, traces[0][l], strict=True))
+        assert np.array_equal(inputs if passes[l].columns is None else inputs[:, passes[l].columns], passes[l].inputs)
+    return passes, traces
 
 
 @given(problems(dyadic_arrays))
@@ -74,7 +91,7 @@ def check_backward(parameters, features, labels, active, sets):
 
 
 @given(problems(real_arrays))
-def test_s10_s11_losses_and_gradients_agree(problem):
+def test_s10_s11_s25_losses_and_gradients_agree(problem):
     check_backward(*problem)
 
 
@@ -92,7 +109,7 @@ def test_s10_gradients_of_an_even_softmax_are_equal(size, n):
     features = SparseRows(np.arange(n + 1), np.arange(n) % 5, np.full(n, 0.5, dtype=np.float32), 5)
     labels = rows_from_lists([[i % size] for i in range(n)], 9)
     passes, (trace, *_) = forward_on_both_sides(
-        parameters, features, Active(np.arange(size), None), [np.arange(size)] * n
+        parameters, features, {1: Active(np.arange(size), None)}, {1: [np.arange(size)] * n}
     )
     _, theirs = ref.backward(parameters, trace, labels)
     _, ours = fast.backward(parameters, passes, labels, SCRATCH)
@@ -106,17 +123,33 @@ def zero_layers(n_features, n_labels):
     return layers_of({name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()})
 
 
+@pytest.mark.parametrize("dense_output", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("sets", [[[1, 3], [3]], [[4], []], [[2, 3, 4], [0, 2]], [[], []]])
+def test_s25_active_hidden_neurons_keep_their_columns(sets, shared, dense_output):
+    rng = np.random.default_rng(5)
+    shapes = array_shapes(Config(hidden=(3, 5)), 4, 6)
+    parameters = layers_of({name: rng.random(shape, dtype=np.float32) for name, shape in shapes.items()})
+    features = SparseRows(np.array([0, 1, 3]), np.array([0, 1, 3]), np.array([1, 2, 3], np.float32), 4)
+    union = np.array(sorted(set(sum(sets, []))), dtype=np.int64)
+    sets = [union] * 2 if shared else [np.array(ids, dtype=np.int64) for ids in sets]
+    active = {1: Active(union, None if shared else np.array([np.isin(union, ids) for ids in sets]))}
+    sets = {1: sets, 2: [np.arange(6)] * 2}
+    active[2] = None if dense_output else Active(np.arange(6), None)
+    check_backward(parameters, features, rows_from_lists([[0], [5, 2]], 6), active, sets)
+
+
 @settings(max_examples=30)
 @given(st.integers(1, 4), st.data())
 def test_samples_without_any_feature_agree(n, data):
     parameters = data.draw(layers(Config(hidden=(3,)), 4, 6, real_arrays))
     features = SparseRows(np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0, np.float32), 4)
     labels = data.draw(label_rows(n, 6, min_size=1))
-    check_backward(parameters, features, labels, None, [np.arange(6)] * n)
+    check_backward(parameters, features, labels, {1: None}, {1: [np.arange(6)] * n})
 
 
 def test_features_without_values_count_as_one():
     parameters, features = zero_layers(n_features=5, n_labels=4), rows_from_lists([[0, 4], [], [2]], 5)
     parameters[0].W[:] = np.arange(1, 16).reshape(5, 3) / 16
-    passes, (trace, *_) = forward_on_both_sides(parameters, features, None, [np.arange(4)] * 3)
+    passes, (trace, *_) = forward_on_both_sides(parameters, features, {1: None}, {1: [np.arange(4)] * 3})
     assert np.array_equal(passes[0].outputs, [a.values for a in trace[1]])

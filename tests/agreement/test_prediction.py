@@ -1,14 +1,14 @@
-"""S15: both sides rank labels alike."""
+"""S15 and S28: both sides rank labels alike."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import dyadic_arrays, feature_rows, layers, real_arrays
+from problems import SEEDS, dyadic_arrays, feature_rows, layers, lsh_configs, real_arrays
 
 import slide_fast.prediction as fast
 import slide_ref.prediction as ref
-from slide_fast.verify import Report, as_dtype, check_floats, without_signs
+from slide_fast.verify import Report, as_dtype, check_answers, without_signs
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows
@@ -93,44 +93,34 @@ def test_s15_large_and_small_scores_keep_their_order():
     assert_equal_answers(one_unit_network([1e-30, -1e30, 3e38, -1e-30, 0, -3e38, 1e30]), rows_of(1), 7)
 
 
-def logits_on_both_sides(parameters, features):
-    """All logits of the reference in float32, in float64 and without signs."""
-    everyone = [np.arange(len(layer.b)) for layer in parameters]
+def logits_on_both_sides(parameters, features, candidates=None):
+    """Logits of the reference in float32, in float64 and without signs, of all neurons or of candidates."""
+
+    def choose(l, inputs):
+        if candidates is not None and l == len(parameters) - 1:
+            return candidates
+        return [np.arange(len(parameters[l].b))] * len(inputs)
+
     sides = ((parameters, features), (as_dtype(parameters, np.float64), features), without_signs(parameters, features))
-    traces = (forward(*side, lambda l, inputs: [everyone[l]] * len(inputs)) for side in sides)
-    n = len(parameters[-1].b)
-    return [np.array([a.values for a in trace[-1]]).reshape(-1, n) for trace in traces]
+    return [forward(*side, choose)[-1] for side in sides]
 
 
 @given(problems(real_arrays))
 def test_s15_answers_of_real_networks_agree_except_where_scores_tie_within_rounding(problem):
     parameters, features, k = problem
-    ids, scores = fast.predict_topk(parameters, features, k)
-    logits, exact, size = logits_on_both_sides(parameters, features)
-    assert_answers_within_rounding(ids, scores, logits, exact, size, k)
-
-
-def assert_answers_within_rounding(ids, scores, logits, exact, size, k):
-    n_found = min(k, logits.shape[1])
-    found = ids[:, :n_found]
-    assert (ids[:, n_found:] == -1).all() and (scores[:, n_found:] == -np.inf).all()
-    assert all(len(set(row)) == n_found for row in found.tolist())
-    at_found = (np.take_along_axis(side, found, axis=1) for side in (logits, exact, size))
-    check_floats(Report(), "scores of the ids found", scores[:, :n_found], *at_found)
-    best = (np.sort(side, axis=1)[:, ::-1][:, :n_found] for side in (logits, exact, size))
-    check_floats(Report(), "best scores", scores[:, :n_found], *best)
-    assert (scores[:, 1:] <= scores[:, :-1]).all()
+    check_answers(
+        Report(), "x", *fast.predict_topk(parameters, features, k), *logits_on_both_sides(parameters, features)
+    )
 
 
 @settings(max_examples=30)
 @given(problems(real_arrays))
 def test_s15_a_batch_is_answered_as_its_rows_are_one_by_one(problem):
     parameters, features, k = problem
-    logits, exact, size = logits_on_both_sides(parameters, features)
+    logits = logits_on_both_sides(parameters, features)
     for i in range(features.n_rows):
-        at = slice(i, i + 1)
-        ids, scores = fast.predict_topk(parameters, features.take(np.array([i])), k)
-        assert_answers_within_rounding(ids, scores, logits[at], exact[at], size[at], k)
+        answers = fast.predict_topk(parameters, features.take(np.array([i])), k)
+        check_answers(Report(), "x", *answers, *(side[i : i + 1] for side in logits))
 
 
 @given(problems(dyadic_arrays, hidden=((1,), (3,))), st.integers(1, 3))
@@ -140,3 +130,66 @@ def test_s15_answers_depend_neither_on_the_batch_nor_on_threads(problem, n_threa
     for i in range(features.n_rows):
         alone = fast.predict_topk(parameters, features.take(np.array([i])), k)
         assert np.array_equal(ids[i], alone[0][0]) and np.array_equal(scores[i], alone[1][0])
+
+
+@st.composite
+def lsh_problems(draw, values, hidden=((1,), (3,))):
+    """Parameters, features, k, settings and the number of a rebuild; tables of all kinds over any number of labels."""
+    parameters, features, k = draw(problems(values, hidden))
+    n_labels, sizes = len(parameters[-1].b), tuple(len(layer.b) for layer in parameters[:-1])
+    config = Config(hidden=sizes, seed=draw(SEEDS), lsh=draw(lsh_configs(n_labels)))
+    return parameters, features, k, config, draw(st.integers(0, 3)), draw(st.sampled_from([0, 0, 1, 2, 5, n_labels]))
+
+
+def lsh_answers(side, problem):
+    parameters, features, k, config, rebuild, budget = problem
+    return side.predict_topk_lsh(parameters, features, k, side.build_index(config, parameters, rebuild), budget)
+
+
+@given(lsh_problems(dyadic_arrays))
+def test_s28_answers_of_dyadic_networks_are_equal(problem):
+    ours, theirs = (lsh_answers(side, problem) for side in (fast, ref))
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.dtype == other.dtype and mine.shape == other.shape and np.array_equal(mine, other)
+
+
+@given(lsh_problems(dyadic_arrays))
+def test_s28_candidates_are_equal(problem):
+    parameters, features, _, config, rebuild, budget = problem
+    rows = np.random.default_rng(features.nnz).integers(-32, 33, (4, parameters[-1].W.shape[1])) / 16
+    ours, theirs = (side.build_index(config, parameters, rebuild) for side in (fast, ref))
+    for row, found in zip(rows, fast.candidates(ours, rows.astype(np.float32), budget), strict=True):
+        assert found.tolist() == ref.candidates(theirs, row.astype(np.float32), budget).tolist()
+    assert fast.candidates(ours, rows[:0].astype(np.float32), budget) == []
+
+
+@settings(max_examples=30)
+@given(lsh_problems(dyadic_arrays), st.integers(1, 3))
+def test_s28_answers_depend_neither_on_the_batch_nor_on_threads(problem, n_threads):
+    parameters, features, k, config, rebuild, budget = problem
+    index = fast.build_index(config, parameters, rebuild)
+    together = fast.predict_topk_lsh(parameters, features, k, index, budget, n_threads)
+    for i in range(features.n_rows):
+        alone = fast.predict_topk_lsh(parameters, features.take(np.array([i])), k, index, budget)
+        assert all(np.array_equal(mine[i], other[0]) for mine, other in zip(together, alone, strict=True))
+
+
+@given(lsh_problems(real_arrays))
+def test_s28_answers_of_real_networks_are_the_best_of_their_candidates(problem):
+    parameters, features, k, config, rebuild, budget = problem
+    ids, scores, n_candidates = lsh_answers(fast, problem)
+    inputs = fast.hidden_outputs(parameters, features, fast.Scratch())
+    found = fast.candidates(fast.build_index(config, parameters, rebuild), inputs, budget)
+    assert n_candidates.tolist() == [len(own) for own in found]
+    check_answers(Report(), "x", ids, scores, *logits_on_both_sides(parameters, features, found))
+
+
+def test_s28_a_budget_above_what_is_found_changes_nothing():
+    parameters, features = one_unit_network(np.arange(40) - 20), rows_of(1, 2)
+    config = Config(hidden=(1,)).replace(lsh={"K": 16, "L": 3})  # neurons of another sign are in other buckets
+    index = fast.build_index(config, parameters, 0)
+    unlimited = fast.predict_topk_lsh(parameters, features, 30, index)
+    assert unlimited[2].tolist() == [19, 19] and (unlimited[0] >= 0).sum(axis=1).tolist() == [19, 19]
+    for budget in (19, 20, 100):
+        limited = fast.predict_topk_lsh(parameters, features, 30, index, budget)
+        assert all(np.array_equal(one, other) for one, other in zip(limited, unlimited, strict=True))

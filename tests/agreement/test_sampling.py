@@ -1,6 +1,7 @@
-"""S8 and S9: both sides choose the same neurons."""
+"""S8, S9, S23 and S24: both sides choose the same neurons."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import SEEDS, dyadic_arrays, label_rows, lsh_configs
@@ -11,7 +12,7 @@ import slide_ref.sampling as ref
 from slide_fast.hash_tables import build_tables, tables_from_addresses
 from slide_fast.hashing import addresses_of, hash_constants
 from slide_fast.scratch import Scratch
-from slide_ref.common.config import LshConfig
+from slide_ref.common.config import POLICIES, LshConfig
 from slide_ref.common.rng import Purpose
 from slide_ref.common.sparse_rows import rows_from_lists
 
@@ -35,23 +36,80 @@ def queries(draw):
 
 
 def found_by_the_reference(lsh, tables, addresses, seed, epoch, samples):
-    buckets = [tables.query(own) for own in addresses]
-    return [ref.vanilla(own, lsh.budget, seed, 1, epoch, int(i)) for own, i in zip(buckets, samples, strict=True)]
+    return [
+        ref.retrieve(tables.query(own), lsh, seed, 1, epoch, int(i)) for own, i in zip(addresses, samples, strict=True)
+    ]
 
 
-def row(retrieved, i):
-    return retrieved.ids[retrieved.indptr[i] : retrieved.indptr[i + 1]]
+def rows(retrieved, n_rows):
+    """What was retrieved for each sample."""
+    assert len(retrieved.indptr) == n_rows + 1 and retrieved.indptr[0] == 0
+    assert retrieved.indptr[-1] == len(retrieved.ids)
+    return np.split(retrieved.ids, retrieved.indptr[1:-1])
 
 
 @given(queries())
 def test_s8_vanilla_finds_the_same_neurons(problem):
     lsh, tables, addresses, seed, epoch, samples = problem
     found = fast.vanilla(tables, addresses, lsh.budget, seed, 1, epoch, samples)
-    assert len(found.indptr) == len(samples) + 1 and found.indptr[0] == 0 and found.indptr[-1] == len(found.ids)
-    for i, expected in enumerate(found_by_the_reference(*problem)):
+    for ids, own, i in zip(rows(found, len(samples)), addresses, samples, strict=True):
+        expected = ref.vanilla(tables.query(own), lsh.budget, seed, 1, epoch, int(i))
         assert len(expected) == len(set(expected.tolist()))
-        assert np.array_equal(np.unique(row(found, i)), np.sort(expected))
+        assert np.array_equal(np.unique(ids), np.sort(expected))
         assert len(expected) <= (lsh.budget or tables.ids.size)
+
+
+def check_top_k(tables, addresses, budget):
+    for ids, own in zip(rows(fast.top_k(tables, addresses, budget), len(addresses)), addresses, strict=True):
+        assert ids.tolist() == ref.top_k(tables.query(own), budget).tolist()
+
+
+def check_hard_threshold(tables, addresses, least):
+    for ids, own in zip(rows(fast.hard_threshold(tables, addresses, least), len(addresses)), addresses, strict=True):
+        assert ids.tolist() == ref.hard_threshold(tables.query(own), least).tolist()
+
+
+@given(queries())
+def test_s23_top_k_finds_the_same_neurons(problem):
+    lsh, tables, addresses, *_ = problem
+    check_top_k(tables, addresses, lsh.budget)
+
+
+@given(queries())
+def test_s24_hard_threshold_finds_the_same_neurons(problem):
+    lsh, tables, addresses, *_ = problem
+    check_hard_threshold(tables, addresses, lsh.threshold)
+
+
+@given(queries())
+def test_s8_s23_s24_the_strategy_of_the_settings_is_used(problem):
+    lsh, tables, addresses, seed, epoch, samples = problem
+    found = rows(fast.retrieve(tables, addresses, lsh, seed, 1, epoch, samples), len(samples))
+    for ids, expected in zip(found, found_by_the_reference(*problem), strict=True):
+        assert np.array_equal(np.unique(ids), np.sort(expected))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_s23_s24_neurons_in_some_of_many_buckets(policy):
+    """Seven tables of two buckets that overlap: every frequency comes up, with many ties; any budget and threshold."""
+    lsh = LshConfig(K=1, L=7, bucket_size=9, policy=policy)
+    rng = np.random.default_rng(0)
+    tables = tables_from_addresses(rng.integers(0, 2, (7, 30)), lsh, 3, 1, 0)
+    addresses = rng.integers(0, 2, (12, 7))
+    for number in range(1, 32):
+        check_top_k(tables, addresses, number)
+        check_hard_threshold(tables, addresses, min(number, 8))
+
+
+def test_s23_more_samples_than_16_bits_can_number():
+    """Ranks of samples and frequencies need more bits than numpy sorts by radix."""
+    lsh = LshConfig(K=1, L=3, bucket_size=4)
+    tables = tables_from_addresses(np.random.default_rng(0).integers(0, 2, (3, 6)), lsh, 3, 1, 0)
+    addresses = np.random.default_rng(1).integers(0, 2, (17000, 3))
+    found = fast.top_k(tables, addresses, 2)
+    for i in (0, 255, 256, 16383, 16384, 16999):
+        ids = found.ids[found.indptr[i] : found.indptr[i + 1]]
+        assert ids.tolist() == ref.top_k(tables.query(addresses[i]), 2).tolist()
 
 
 def test_s8_a_bucket_is_cut_at_every_place():
@@ -61,10 +119,10 @@ def test_s8_a_bucket_is_cut_at_every_place():
     tables = tables_from_addresses(in_bucket, lsh, seed, 1, 0)
     samples, addresses = np.arange(20), np.zeros((20, 3), dtype=np.int64)
     for budget in range(1, 14):
-        found = fast.vanilla(tables, addresses, budget, seed, 1, 0, samples)
+        found = rows(fast.vanilla(tables, addresses, budget, seed, 1, 0, samples), len(samples))
         for i in samples:
             expected = ref.vanilla(tables.query(addresses[i]), budget, seed, 1, 0, int(i))
-            assert np.array_equal(np.sort(row(found, i)), np.sort(expected))
+            assert np.array_equal(np.sort(found[i]), np.sort(expected))
 
 
 @given(st.data(), SIZES, SEEDS, STEPS)
@@ -89,7 +147,7 @@ def test_s9_active_sets_are_equal(problem, data, scope, step):
     lsh, tables, addresses, seed, epoch, samples = problem
     n = tables.ids.shape[1]
     labels = data.draw(label_rows(len(samples), n, min_size=1))
-    found = fast.vanilla(tables, addresses, lsh.budget, seed, 1, epoch, samples)
+    found = fast.retrieve(tables, addresses, lsh, seed, 1, epoch, samples)
     ours = fast.active_sets(SCRATCH, found, labels, lsh, scope, n, seed, 1, epoch, samples, step)
     assert_equal_sets(ours, found_by_the_reference(*problem), labels, lsh, scope, n, seed, epoch, samples, step)
 

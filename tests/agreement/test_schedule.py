@@ -1,4 +1,4 @@
-"""S13 and S14: both sides agree on what comes when."""
+"""S13, S14 and S27: both sides agree on what comes when."""
 
 import itertools
 
@@ -10,6 +10,7 @@ from problems import SEEDS
 
 import slide_fast.schedule as fast
 import slide_ref.schedule as ref
+from slide_ref.common.config import Config
 
 
 @given(SEEDS, st.integers(0, 5), st.integers(0, 300))
@@ -26,6 +27,18 @@ def test_s13_numbers_of_steps_are_equal(n_samples, micro_batch):
 @pytest.mark.parametrize("n_samples", range(1, 9))
 def test_s13_numbers_of_steps_are_equal_around_multiples(n_samples):
     assert fast.steps_per_epoch(n_samples, 4) == ref.steps_per_epoch(n_samples, 4)
+
+
+@given(
+    decay=st.sampled_from(["constant", "linear", "cosine"]),
+    warmup=st.one_of(st.sampled_from([0, 1]), st.integers(0, 50)),
+    step=st.integers(1, 60),
+    total=st.one_of(st.sampled_from([0, 1, 2]), st.integers(0, 60)),
+)
+def test_s27_learning_rates_are_equal(decay, warmup, step, total):
+    config = Config(learning_rate=0.3, decay=decay, warmup_steps=warmup)
+    rate = fast.learning_rate(config, step, total)
+    assert rate == ref.learning_rate(config, step, total) and 0 <= rate <= 0.3
 
 
 @given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)))

@@ -11,9 +11,8 @@ import slide_fast.training as fast
 import slide_fast.verify as verify
 import slide_ref.prediction
 import slide_ref.training as ref
-from slide_fast.hash_tables import array_shapes as table_shapes
-from slide_fast.tasks import Setup, WorkerState, dataset_arrays
-from slide_ref.common.config import Config
+from slide_fast.tasks import Setup, WorkerState, dataset_arrays, table_arrays
+from slide_ref.common.config import FAMILIES, OPTIMIZERS, POLICIES, SCOPES, STRATEGIES, Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset, rows_from_lists
@@ -26,12 +25,27 @@ LSH = {
     "dense": {"min_active": 100},
     "all but one": {"K": 2, "L": 1, "bucket_size": 1, "budget": 1, "min_active": 59},
     "folded": {"K": 20, "L": 5, "bucket_bits": 3, "budget": 7, "min_active": 3},
+    "most frequent": {"K": 2, "L": 5, "bucket_size": 9, "policy": "reservoir", "strategy": "topk", "budget": 6}
+    | {"min_active": 8},
+    "frequent": {"K": 2, "L": 5, "bucket_size": 9, "policy": "reservoir", "strategy": "threshold", "min_active": 8},
 }
+FEW = {"K": 3, "L": 2, "bucket_size": 3, "budget": 4}
+DEPTHS = {
+    "one hidden layer": {},
+    "two, dense": {"hidden": (8, 12)},
+    "two, the second sampled": {"hidden": (8, 12), "hidden_lsh": {1: FEW}},
+    "many samples without hidden neurons": {"hidden": (8, 12), "hidden_lsh": {1: {"K": 8, "L": 1}}},
+    "no hidden neurons at all": {"hidden": (8, 12), "hidden_lsh": {1: {"L": 0}}},
+    "three, the last sampled": {"hidden": (8, 6, 12), "hidden_lsh": {2: FEW | {"min_active": 5}}},
+    "three, the second sampled": {"hidden": (8, 12, 6), "hidden_lsh": {1: FEW}},
+    "three, two sampled": {"hidden": (8, 12, 10), "hidden_lsh": {1: FEW, 2: {"K": 2, "L": 1, "min_active": 2}}},
+}
+RATES = {"learning_rate": 0.02, "warmup_steps": 3, "decay": "cosine"}
 
 
 def settings_of(lsh, **changes):
     usual = {"hidden": (8,), "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02}
-    return Config(**usual | changes).replace(lsh=LSH[lsh])
+    return Config.from_dict({**usual, "lsh": LSH[lsh], **changes})
 
 
 def train_in_lockstep(config, train, n_steps=None):
@@ -63,6 +77,39 @@ def test_lockstep_over_two_epochs(lsh, scope):
     assert all(0 <= deviation <= 1 for deviation in report.deviation.values())
 
 
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("lsh", ["padded", "dense", "unlimited"])
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_s25_lockstep_with_sampled_hidden_layers(depth, lsh, scope):
+    report = train_in_lockstep(settings_of(lsh, scope=scope, **DEPTHS[depth]), random_dataset(0), n_steps=9)
+    hidden_tables = DEPTHS[depth].get("hidden_lsh", ())
+    assert ("active sets" in report.compared) == (lsh != "dense" or len(hidden_tables) > 0)
+    for l in hidden_tables if scope == "sample" else ():
+        assert f"inactive neurons of layer {l}" in report.compared
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
+def test_s26_s27_lockstep_of_sgd_with_schedules(decay, momentum):
+    settings = DEPTHS["two, the second sampled"] | {"optimizer": "sgd", "momentum": momentum, "warmup_steps": 3}
+    report = train_in_lockstep(settings_of("padded", decay=decay, scope="sample", **settings), random_dataset(0))
+    assert ("W_m of layer 1" in report.compared) == (momentum > 0) and "W_v of layer 1" not in report.compared
+
+
+@pytest.mark.parametrize("depth", ["one hidden layer", "two, the second sampled"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lockstep_over_the_whole_product(family, policy, strategy, scope, optimizer, depth):
+    kinds = {"family": family, "policy": policy, "strategy": strategy}
+    settings = DEPTHS[depth] | {"scope": scope, "optimizer": optimizer, "momentum": 0.5 * (optimizer == "sgd")}
+    settings["hidden_lsh"] = {l: tables | kinds for l, tables in settings.get("hidden_lsh", {}).items()}
+    config = settings_of("padded", **settings | RATES).replace(lsh=kinds)
+    train_in_lockstep(config, random_dataset(0), n_steps=5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scope", ["batch", "sample"])
 @pytest.mark.parametrize("lsh", LSH)
@@ -78,8 +125,7 @@ def new_worker(config, train, test=None):
     """A worker in this process with arrays of its own, and tables built by its own tasks."""
     n_features, n_labels = train.features.n_columns, train.labels.n_columns
     layout = {name: (shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
-    if config.lsh.min_active < n_labels:
-        layout |= table_shapes(config.lsh, n_labels)
+    layout |= table_arrays(config, n_labels)
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
     initialise(layers_of(arrays), config.seed)
     arrays |= dataset_arrays("train", train) | {"train_order": sample_order(config.seed, 0, train.n_samples)}
@@ -93,22 +139,23 @@ def new_worker(config, train, test=None):
 
 def rebuild(worker, number):
     """All tasks of a rebuild, the neurons in two parts."""
-    if worker.tables is not None:
-        n = len(worker.layers[-1].b)
-        worker.run(("order_insertion", number))
+    for l, tables in worker.tables.items():
+        L, n = tables.ids.shape
+        worker.run(("order_insertion", l, number))
         for first, last in ((n // 2, n), (0, n // 2)):
-            worker.run(("hash_neurons", first, last))
-        for table in range(worker.config.lsh.L):
-            worker.run(("sort_table", table))
+            worker.run(("hash_neurons", l, first, last))
+        for table in range(L):
+            worker.run(("sort_table", l, table, number))
 
 
 def parameters_of(layers):
-    return {f"{name}{l}": array for l, layer in enumerate(layers) for name, array in vars(layer).items()}
+    arrays = {f"{name}{l}": array for l, layer in enumerate(layers) for name, array in vars(layer).items()}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
-@given(datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3))
-def test_s13_micro_batches_are_equal(train, micro_batch, step, epoch):
-    config, order = Config(micro_batch=micro_batch), sample_order(0, epoch, train.n_samples)
+@given(datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3), st.sampled_from(["constant", "linear"]))
+def test_s13_s27_micro_batches_are_equal(train, micro_batch, step, epoch, decay):
+    config, order = Config(micro_batch=micro_batch, decay=decay), sample_order(0, epoch, train.n_samples)
     ours, theirs = (side.micro_batch(config, train, order, epoch, step) for side in (slide_fast.tasks, ref))
     assert ours._fields == theirs._fields and ours[2:] == theirs[2:]
     assert ours.samples.dtype == theirs.samples.dtype and ours.samples.tolist() == theirs.samples.tolist()
@@ -119,13 +166,21 @@ def test_s13_micro_batches_are_equal(train, micro_batch, step, epoch):
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
 @pytest.mark.parametrize("lsh", LSH)
-def test_free_running_worker_has_the_losses_of_the_reference(lsh, scope):
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
     """No projection comes near 0 on these data, so all active sets are equal to the end."""
-    config, train = settings_of(lsh, scope=scope), random_dataset(2, min_features=1)
+    config, train = settings_of(lsh, scope=scope, **DEPTHS[depth]), random_dataset(2, min_features=1)
     ref32, ref64 = (ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64))
     worker = new_worker(config, train)
-    chosen, choose = [], worker.choose_active
-    worker.choose_active = lambda *arguments: chosen.append(choose(*arguments)) or chosen[-1]
+    ours, choose = {}, worker.choose_active
+
+    def choose_and_note(l, inputs, batch):
+        active = choose(l, inputs, batch)
+        if active is not None:
+            ours[l] = [ids.tolist() for ids in verify.one_by_one(active, len(inputs))]
+        return active
+
+    worker.choose_active = choose_and_note
     ref.rebuild(ref32, 0)
     losses = []
     for step in range(1, 7):
@@ -133,11 +188,9 @@ def test_free_running_worker_has_the_losses_of_the_reference(lsh, scope):
         report = worker.run(("train", 0, step, 1))
         theirs = ref.train_step(ref32, batch)
         exact = ref.train_step(ref64, batch, theirs.active)
-        if lsh != "dense":
-            ours = verify.one_by_one(chosen[-1], report.n_labelled)
-            assert [ids.tolist() for ids in ours] == [ids.tolist() for ids in theirs.active]
+        assert ours == {l: [ids.tolist() for ids in theirs.active[l]] for l in worker.tables}
         assert report.n_labelled == theirs.n_labelled and report.n_samples == theirs.n_labelled + batch.n_unlabelled
-        assert report.active == sum(len(ids) for ids in theirs.active)
+        assert report.active == sum(len(ids) for ids in theirs.active[len(config.hidden)])
         losses.append((report.loss / report.n_labelled, theirs.loss, exact.loss))
         if step % config.rebuild_gap == 0:
             rebuild(worker, step // config.rebuild_gap)
@@ -150,14 +203,16 @@ def shape_of(train):
 
 
 @pytest.mark.parametrize("lsh", LSH)
-def test_s14_tasks_of_a_rebuild_make_the_tables_of_the_reference(lsh):
-    config, train = settings_of(lsh), random_dataset(3)
+@pytest.mark.parametrize("depth", ["one hidden layer", "three, two sampled"])
+def test_s14_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh):
+    config, train = settings_of(lsh, **DEPTHS[depth]), random_dataset(3)
     worker, network = new_worker(config, train), ref.new_network(config, *shape_of(train))
-    if worker.tables is not None:
-        for number in (0, 1, 2):
-            rebuild(worker, number)
-            ref.rebuild(network, number)
-            verify.check_buckets(verify.Report(), worker.tables, network.tables)
+    for number in (0, 1, 2):
+        rebuild(worker, number)
+        ref.rebuild(network, number)
+        assert worker.tables.keys() == network.tables.keys()
+        for l, tables in worker.tables.items():
+            verify.check_buckets(verify.Report(), tables, network.tables[l])
 
 
 def check_losses(ours, theirs, exact):
@@ -214,12 +269,13 @@ def journal_of_the_fast_path(monkeypatch, config, train):
     step, order = WorkerState.train_step, WorkerState.order_insertion
 
     def train_step(self, batch):
-        journal.append((batch.epoch, batch.step, batch.samples.tolist()))
+        journal.append((batch.epoch, batch.step, batch.rate, batch.samples.tolist()))
         return step(self, batch)
 
-    def order_insertion(self, number):
-        journal.append(("rebuild", number))
-        order(self, number)
+    def order_insertion(self, l, number):
+        if l == len(self.layers) - 1:
+            journal.append(("rebuild", number))
+        order(self, l, number)
 
     monkeypatch.setattr(WorkerState, "train_step", train_step)
     monkeypatch.setattr(WorkerState, "order_insertion", order_insertion)
@@ -233,7 +289,7 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32):
     step, rebuild = ref.train_step, ref.rebuild
 
     def train_step(network, batch):
-        journal.append((batch.epoch, batch.step, batch.samples.tolist()))
+        journal.append((batch.epoch, batch.step, batch.rate, batch.samples.tolist()))
         return step(network, batch)
 
     def logged_rebuild(network, number):
@@ -248,9 +304,17 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32):
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
-@pytest.mark.parametrize(("lsh", "growth"), [("padded", 0.0), ("folded", 0.3), ("sampled softmax", 0.1)])
-def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, lsh, growth, scope):
-    config, train = settings_of(lsh, scope=scope, rebuild_growth=growth, epochs=3), random_dataset(8, min_features=1)
+@pytest.mark.parametrize(
+    ("lsh", "settings"),
+    [
+        ("padded", {"rebuild_growth": 0.0}),
+        ("folded", {"rebuild_growth": 0.3, **RATES}),
+        ("sampled softmax", {"rebuild_growth": 0.1, "optimizer": "sgd", "decay": "linear"}),
+        ("padded", DEPTHS["three, two sampled"]),
+    ],
+)
+def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, lsh, settings, scope):
+    config, train = settings_of(lsh, scope=scope, **settings, epochs=3), random_dataset(8, min_features=1)
     expected, losses = journal_of_the_reference(monkeypatch, config, train)
     _, losses64 = journal_of_the_reference(monkeypatch, config, train, np.float64)
     journal, events = journal_of_the_fast_path(monkeypatch, config, train)

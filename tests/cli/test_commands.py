@@ -14,11 +14,12 @@ from slide_fast.cli import main
 from slide_fast.demo import build_task
 from slide_fast.generate import SHAPES
 from slide_fast.plots import PlotError
-from slide_fast.prediction import predict_topk
+from slide_fast.prediction import index_of, predict_topk, predict_topk_lsh
 from slide_ref.common.config import Config
+from slide_ref.common.metrics import recall_at
 from slide_ref.common.model_folder import load_model
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "info", "plot", "generate")
+COMMANDS = ("demo", "train", "evaluate", "predict", "verify", "info", "plot", "generate")
 FIGURES = ("precision_at_1", "precision_at_3", "precision_at_5", "samples_per_second", "seconds", "seconds_total",
            "epochs", "workers", "peak_memory_bytes", "model")  # fmt: skip
 
@@ -75,6 +76,37 @@ def test_evaluate_prints_what_train_printed(slide, trained):
     figures = last_object(stdout)
     assert figures.keys() >= set(FIGURES) and figures["precision_at_1"] == end["precision_at_1"]
     assert 0 <= figures["psp_at_1"] <= 1 and figures["model"].endswith("model")
+
+
+def test_s28_evaluate_through_tables_tells_what_they_miss(slide, data, trained):
+    code, stdout, _ = slide("evaluate {run} {data}/test.txt --mode lsh --workers 2 --json")
+    figures = last_object(stdout)
+    assert code == 0 and figures["mode"] == "lsh" and figures.keys() >= set(FIGURES)
+    model, features = load_model(trained / "model"), training_commands.read_samples(data / "test.txt").features
+    layers, index = training_commands.layers_of(model.arrays), index_of(model)
+    ids, _, found = predict_topk_lsh(layers, features, 5, index)
+    assert figures["candidates_per_sample"] == found.mean() < 60
+    assert figures["missing_places"] == pytest.approx((ids < 0).mean())
+    assert figures["recall_at_5"] == pytest.approx(recall_at(ids, predict_topk(layers, features, 5)[0], 5))
+    assert 0 < figures["recall_at_5"] <= 1 and figures["exact_samples_per_second"] > 0
+    few = last_object(slide("evaluate {run} {data}/test.txt --mode lsh --budget 3 --json")[1])
+    assert few["candidates_per_sample"] <= 3 and few["missing_places"] >= 0.4 and few["recall_at_5"] <= 0.6
+    shown = slide("evaluate {run} {data}/test.txt --mode lsh")[1]
+    assert f"recall@5    {100 * figures['recall_at_5']:.2f} %" in shown and "\nP  " in shown
+
+
+def test_s28_predict_through_tables(slide, data, trained):
+    code, stdout, _ = slide("predict {run} {data}/test.txt -k 3 --mode lsh")
+    model, features = load_model(trained / "model"), training_commands.read_samples(data / "test.txt").features
+    ids, _, _ = predict_topk_lsh(training_commands.layers_of(model.arrays), features, 3, index_of(model))
+    wanted = [[i for i in row if i >= 0] for row in ids.tolist()]
+    assert code == 0 and [[int(pair.split(":")[0]) for pair in line.split()] for line in stdout.splitlines()] == wanted
+
+
+def test_s28_a_model_without_tables_is_told(slide, tmp_path):
+    slide("train {data}/train.txt {small} --set lsh.L=0 --out", tmp_path / "run")
+    code, _, stderr = slide(f"evaluate {tmp_path}/run {{data}}/test.txt --mode lsh")
+    assert code == 1 and "lsh.L is 0" in stderr
 
 
 def test_rows_without_labels_are_told(slide, data, tmp_path):
@@ -154,6 +186,23 @@ def test_options_go_over_the_file_and_set_over_both(slide, tmp_path):
     assert slide(f"train {{data}}/train.txt {options} --out", tmp_path / "run")[0] == 0
     config = load_model(tmp_path / "run" / "model").config
     assert (config.epochs, config.hidden, config.lsh.min_active, config.lsh.K) == (1, (8, 4), 60, 4)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, workers):
+    options = "--epochs 2 --micro-batch 32 --hidden 8,20 --learning-rate 0.5 --set hidden_lsh.1.K=4 --set lsh.K=5"
+    options += " --set hidden_lsh.1.min_active=3 --set lsh.min_active=9 --set optimizer=sgd --set momentum=0.5"
+    options += " --set decay=linear --set warmup_steps=2 --set scope=sample --set rebuild_gap=3"
+    files = "train {data}/train.txt --test {data}/test.txt"
+    code, stdout, stderr = slide(f"{files} {options} --json --workers", workers, "--out", tmp_path / "run")
+    figures = last_object(stdout)
+    assert code == 0 and figures["steps"] == 20 and figures["rebuilds"] >= 4 and 0 < figures["loss"] < 10
+    assert "150 → 8 → 20 → 60, simhash K=5 L=10, at least 9 active in a sample; layer 1: simhash K=4 L=10" in stderr
+    assert "\n[hidden_lsh.1]\n" in (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
+    config = load_model(tmp_path / "run" / "model").config
+    assert dict(config.hidden_lsh)[1].K == 4 and (config.optimizer, config.momentum) == ("sgd", 0.5)
+    slide(f"{files} --config {tmp_path}/run/config.toml --workers 1 --out", tmp_path / "again")
+    assert load_model(tmp_path / "again" / "model").config == config
 
 
 @pytest.mark.parametrize("command", COMMANDS)

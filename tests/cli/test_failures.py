@@ -45,6 +45,8 @@ def start(*arguments):
         ("predict {run} {data}/nan --out {data}/out", "{data}/nan, line 3, column 5: "),
         ("predict {run} {data}/test.txt --out {data}/no/out", "{data}/no/out: cannot be written"),
         ("predict {run} {data}/test.txt --out {data}", "{data}: cannot be written"),
+        ("verify {data}/missing", "{data}/missing: "),
+        ("verify {data}/no-labels", "{data}/no-labels: none of the first 1 samples has a label"),
         ("info {data}/missing", "{data}/missing/config.json: cannot be read"),
         ("plot {data}", "{data}/metrics.jsonl: cannot be read"),
         ("generate {data}/tiny --shape wiki10-31k --samples 9", "{data}/tiny: "),
@@ -97,6 +99,7 @@ def test_bad_settings_are_bad_use(slide, tmp_path, options, wanted):
     "command",
     ["", "fly", "train x", "train x --out y --epochs 1.5", "train x --out y --hidden 0", "train x --out y --set K",
      "train x --out y --eval-every 0", "train x --out y --max-seconds nan", "predict x y -k 0", "predict x y --json",
+     "predict x y --mode fast", "evaluate x y --budget 3", "verify x --steps 0",
      "generate x --samples many"],
 )  # fmt: skip
 def test_bad_use_is_one_line(capsys, command):

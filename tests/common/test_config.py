@@ -91,7 +91,21 @@ def test_from_dict_leaves_its_argument_alone():
         ({"hidden": "128"}, "hidden is '128'"),
         ({"scope": "worker"}, "scope is 'worker'; it must be one of batch, sample"),
         ({"scope": []}, r"scope is \[\]"),
-        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+        ({"optimizer": "adagrad"}, "optimizer is 'adagrad'; it must be one of adam, sgd"),
+        ({"momentum": 0.9}, "momentum is 0.9; it must be 0 unless the optimizer is sgd"),
+        ({"optimizer": "sgd", "momentum": 1.0}, "momentum is 1.0"),
+        ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"warmup_steps": 0.5}, "warmup_steps is 0.5"),
+        ({"decay": "step"}, "decay is 'step'; it must be one of constant, linear, cosine"),
+        ({"hidden_lsh": 3}, "hidden_lsh is 3"),
+        ({"hidden_lsh": {"1": {}}}, "hidden_lsh.1: "),
+        ({"hidden": [8, 8], "hidden_lsh": {"0": {}}}, "hidden_lsh.0: "),
+        ({"hidden": [8, 8], "hidden_lsh": {"2": {}}}, "hidden_lsh.2: "),
+        ({"hidden": [8, 8], "hidden_lsh": {"first": {}}}, "hidden_lsh.first: "),
+        ({"hidden": [8, 8], "hidden_lsh": {True: {}}}, "hidden_lsh.True: "),
+        ({"hidden": [8, 8], "hidden_lsh": {"1": 3}}, "hidden_lsh.1 is 3; it must be a table of settings"),
+        ({"hidden": [8, 8], "hidden_lsh": {"1": {"K": 0}}}, "hidden_lsh.1.K is 0"),
+        ({"hidden": [8, 8], "hidden_lsh": {"1": {"k": 1}}}, "unknown setting hidden_lsh.1.k; known are hidden_lsh.1.f"),
         ({"lsh": 3}, "lsh is 3"),
         ({"lsh": {"K": 0}}, "lsh.K is 0"),
         ({"lsh": {"K": 65}}, "lsh.K is 65"),
@@ -100,9 +114,23 @@ def test_from_dict_leaves_its_argument_alone():
         ({"lsh": {"bucket_bits": 25}}, "lsh.bucket_bits is 25"),
         ({"lsh": {"budget": -1}}, "lsh.budget is -1"),
         ({"lsh": {"min_active": -1}}, "lsh.min_active is -1"),
-        ({"lsh": {"family": "md5"}}, "lsh.family is 'md5'; it must be one of simhash"),
-        ({"lsh": {"policy": "lifo"}}, "lsh.policy is 'lifo'"),
-        ({"lsh": {"strategy": "all"}}, "lsh.strategy is 'all'"),
+        ({"lsh": {"family": "md5"}}, "lsh.family is 'md5'; it must be one of simhash, wta, dwta, doph"),
+        ({"lsh": {"base": 1}}, "lsh.base is 1; it must be from 2 to 256"),
+        ({"lsh": {"base": 257}}, "lsh.base is 257"),
+        ({"lsh": {"base": 8.0}}, "lsh.base is 8.0; it must be a whole number"),
+        ({"lsh": {"top": 0}}, "lsh.top is 0; it must be 1 or more"),
+        (
+            {"lsh": {"family": "dwta", "K": 22}},
+            "lsh.K is 22; it must be from 1 to 21, so that a code of 3-bit digits fits 64 bits",
+        ),
+        ({"lsh": {"family": "doph", "base": 5, "K": 22}}, "lsh.K is 22; it must be from 1 to 21"),
+        ({"lsh": {"family": "wta", "base": 256, "K": 9}}, "lsh.K is 9; it must be from 1 to 8"),
+        ({"lsh": {"family": "wta", "K": 0}}, "lsh.K is 0; it must be from 1 to 21"),
+        ({"lsh": {"policy": "lifo"}}, "lsh.policy is 'lifo'; it must be one of fifo, reservoir"),
+        ({"lsh": {"strategy": "all"}}, "lsh.strategy is 'all'; it must be one of vanilla, topk, threshold"),
+        ({"lsh": {"threshold": 0}}, "lsh.threshold is 0; it must be 1 or more"),
+        ({"lsh": {"threshold": 1.5}}, "lsh.threshold is 1.5; it must be a whole number"),
+        ({"lsh": {"strategy": "threshold", "threshold": 4, "L": 3}}, "lsh.threshold is 4; it must be at most lsh.L"),
         ({"lsh": {"k": 3}}, "unknown setting lsh.k; known are lsh.family, lsh.K"),
         ({"microbatch": 3}, "unknown setting microbatch; known are hidden, scope, micro_batch"),
     ],
@@ -113,9 +141,28 @@ def test_what_does_not_fit_is_named_in_one_line(settings, named):
     assert "\n" not in str(caught.value)
 
 
+def test_s25_tables_of_hidden_layers():
+    config = Config.from_dict({"hidden": [8, 8, 8], "hidden_lsh": {"2": {"K": 3}, 1: {"min_active": 8}}})
+    assert config.hidden_lsh == ((1, LshConfig(min_active=8)), (2, LshConfig(K=3, min_active=0)))
+    assert config == Config(hidden=(8, 8, 8), hidden_lsh=dict(config.hidden_lsh))
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config and hash(config)
+    assert config.sampled_layers(2001) == {2: LshConfig(K=3, min_active=0), 3: LshConfig()}
+    assert list(config.sampled_layers(2000)) == [2]
+    assert config.replace(seed=1).hidden_lsh == config.hidden_lsh and not config.replace(hidden_lsh={}).hidden_lsh
+
+
+@pytest.mark.parametrize("wrong", [3, [1], {1: {"K": 3}}, "ab"])
+def test_s25_what_is_no_table_of_a_hidden_layer_is_refused(wrong):
+    with pytest.raises(ConfigError, match="^hidden_lsh"):
+        Config(hidden=(8, 8), hidden_lsh=wrong)
+
+
 def test_ends_of_the_ranges_are_accepted():
     Config(seed=2**63 - 1, rebuild_growth=0, beta1=0, learning_rate=1, micro_batch=1, epochs=1)
     LshConfig(K=64, L=0, bucket_bits=24, bucket_size=1, min_active=0)
+    LshConfig(strategy="threshold", L=3, threshold=3)
+    LshConfig(strategy="threshold", L=0, threshold=3)
+    LshConfig(strategy="topk", L=1, threshold=2)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +170,15 @@ def test_ends_of_the_ranges_are_accepted():
 )
 def test_s4_buckets_of_a_table(K, bucket_bits, address_bits):
     assert LshConfig(K=K, bucket_bits=bucket_bits).address_bits == address_bits
+
+
+@pytest.mark.parametrize(
+    ("family", "base", "digit_bits", "most"),
+    [("simhash", 256, 1, 64), ("wta", 2, 1, 64), ("wta", 3, 2, 32), ("dwta", 8, 3, 21), ("doph", 9, 4, 16)],
+)
+def test_s4_bits_of_a_code(family, base, digit_bits, most):
+    lsh = LshConfig(family=family, base=base, K=most)
+    assert lsh.digit_bits == digit_bits and lsh.code_bits == digit_bits * most
+    assert lsh.address_bits == 16 and LshConfig(family=family, base=base, K=1).address_bits == digit_bits
+    with pytest.raises(ConfigError, match=f"from 1 to {most}, so that a code"):
+        LshConfig(family=family, base=base, K=most + 1)

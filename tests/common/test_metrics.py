@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slide_ref.common.errors import DataError
-from slide_ref.common.metrics import evaluate, inverse_propensity, ndcg_at, precision_at, psp_at
+from slide_ref.common.metrics import evaluate, inverse_propensity, ndcg_at, precision_at, psp_at, recall_at
 from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 
 N_LABELS = 7
@@ -113,6 +113,14 @@ def test_s16_what_cannot_be_compared_is_refused():
         evaluate(np.zeros((0, 5), dtype=np.int32), rows_from_lists([], 2))
     with pytest.raises(DataError, match="2 labels but only 1 propensities"):
         psp_at(np.zeros((2, 1), dtype=np.int32), labels, 1, np.ones(1))
+
+
+def test_s28_recall_is_the_share_of_exact_answers_that_are_found():
+    best = np.array([[4, 2, 7], [1, 0, -1], [5, 6, 8]])
+    assert recall_at(best, best, 3) == 1 and recall_at(best[:, ::-1], best, 3) == 1
+    others = np.array([[7, 9, 4], [0, -1, -1], [-1, -1, -1]])
+    assert recall_at(others, best, 3) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert recall_at(others, best, 1) == 0
 
 
 def test_s16_inverse_propensity_is_that_of_jain_et_al():

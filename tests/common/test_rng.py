@@ -143,4 +143,3 @@ def test_s3_permutations_of_different_keys_differ_and_places_are_uniform():
 def test_s2_text_word_is_the_digest_little_endian():
     assert text_word("abc") == int.from_bytes(bytes.fromhex("d8bb14d833d59559"), "little")
     assert text_word("json/decoder.py") != text_word("json\\decoder.py")
-

@@ -95,3 +95,19 @@ def test_figures_in_words():
 )
 def test_a_network_in_words(lsh, wanted):
     assert network_in_words(Config(lsh=lsh), 3, 100) == wanted
+
+
+HIDDEN_LSH = {1: LshConfig(K=6, min_active=0), 2: LshConfig(L=0, min_active=5)}
+
+
+@pytest.mark.parametrize(
+    ("min_active", "wanted"),
+    [
+        (100, "all labels active; layer 1: simhash K=6 L=10; layer 2: uniform draws, at least 5 active in a sample"),
+        (0, "simhash K=14 L=10; layer 1: simhash K=6 L=10; layer 2: uniform draws, at least 5 active in a sample"),
+    ],
+)
+def test_a_deep_network_in_words(min_active, wanted):
+    lsh = LshConfig(min_active=min_active)
+    config = Config(hidden=(4, 50, 60), hidden_lsh=HIDDEN_LSH, lsh=lsh, scope="sample")
+    assert network_in_words(config, 3, 100) == f"3 → 4 → 50 → 60 → 100, {wanted}"

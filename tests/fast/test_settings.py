@@ -15,9 +15,17 @@ from slide_ref.common.errors import ConfigError, DataError
     seed=st.integers(0, 2**63 - 1),
     scope=st.sampled_from(["batch", "sample"]),
     K=st.integers(1, 64),
+    hidden_lsh=st.dictionaries(st.integers(1, 3), st.builds(LshConfig, L=st.integers(0, 9))),
+    decay=st.sampled_from(["constant", "cosine"]),
 )
-def test_settings_survive_the_way_through_a_file(tmp_path_factory, hidden, learning_rate, seed, scope, K):
-    config = Config(hidden=hidden, learning_rate=learning_rate, seed=seed, scope=scope, lsh=LshConfig(K=K))
+def test_settings_survive_the_way_through_a_file(
+    tmp_path_factory, hidden, learning_rate, seed, scope, K, hidden_lsh, decay
+):
+    config = Config(
+        hidden=hidden, learning_rate=learning_rate, seed=seed, scope=scope, lsh=LshConfig(K=K), decay=decay,
+        hidden_lsh={layer: lsh for layer, lsh in hidden_lsh.items() if layer < len(hidden)},
+        optimizer="sgd", momentum=0.5, warmup_steps=3,
+    )  # fmt: skip
     path = tmp_path_factory.mktemp("settings") / "config.toml"
     path.write_text(to_toml(config), encoding="utf-8")
     assert config_of(read_settings(path)) == config
@@ -36,6 +44,9 @@ def test_settings_survive_the_way_through_a_file(tmp_path_factory, hidden, learn
         (b"epochs = 'x'\n", ": epochs is 'x'; it must be a whole number"),
         (b"lsh = 3\n", ": lsh is 3; it must be a table of settings"),
         (b"lsh.min_active = 'none'\n", ": lsh.min_active is 'none'"),
+        (b"hidden = [8, 4]\n[hidden_lsh.1]\nk = 3\n", ": unknown setting hidden_lsh.1.k; known are hidden_lsh.1."),
+        (b"hidden = [8, 4]\n[hidden_lsh]\nK = 3\n", ": hidden_lsh.K is 3; it must be a table of settings"),
+        (b"hidden = [8, 4]\n[hidden_lsh.2]\nK = 3\n", ": hidden_lsh.2: "),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, content, wanted):
@@ -72,6 +83,15 @@ def test_inner_settings_are_assigned_by_dotted_names():
     assert settings == {"lsh": {"K": 5, "L": 4}, "epochs": 6}
     with pytest.raises(ConfigError, match="epochs is 6; it must be a table"):
         assign(settings, "epochs.x", 1)
+    with pytest.raises(ConfigError, match=r"lsh.K is 5; it must be a table"):
+        assign(settings, "lsh.K.x", 1)
+
+
+def test_settings_of_hidden_layers_are_assigned_by_dotted_names():
+    settings = {"hidden": [8, 4, 4]}
+    for key, text in (("hidden_lsh.1.K", "6"), ("hidden_lsh.1.L", "5"), ("hidden_lsh.2.min_active", "2")):
+        assign(settings, key, parse_value(text))
+    assert config_of(settings).hidden_lsh == ((1, LshConfig(K=6, L=5, min_active=0)), (2, LshConfig(min_active=2)))
 
 
 def test_min_active_all_means_all_labels():

@@ -6,8 +6,17 @@ from problems import random_dataset
 
 import slide_ref.training as ref
 from slide_fast import hash_tables, hashing, network, optimizers, sampling
-from slide_fast.verify import Disagreement, Lockstep, Report, check_equal, check_floats
-from slide_ref.common.config import Config
+from slide_fast.verify import (
+    Disagreement,
+    Lockstep,
+    Report,
+    check_addresses,
+    check_constants,
+    check_equal,
+    check_floats,
+)
+from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.hash_constants import dwta_constants
 
 CONFIG = Config(hidden=(4,), micro_batch=20).replace(lsh={"K": 4, "L": 3, "budget": 5, "min_active": 10})
 
@@ -88,3 +97,24 @@ def test_whole_numbers_must_be_equal(wrong):
     check_equal(Report(), "x", np.array([1, 2]), np.array([1, 2]))
     with pytest.raises(Disagreement, match="x: "):
         check_equal(Report(), "x", np.array(wrong), np.array([1, 2]))
+
+
+@pytest.mark.parametrize("family", ["simhash", "wta", "dwta", "doph"])
+def test_only_codes_of_simhash_may_differ_by_rounding(family):
+    vectors, projections = np.array([[1, -1]], dtype=np.float32), np.array([[1, 1]], dtype=np.int8)
+    problem = (vectors, projections, LshConfig(family, K=1, L=1))
+    check_addresses(Report(), "x", np.array([[1]]), np.array([[1]]), *problem)
+    if family == "simhash":
+        check_addresses(Report(), "x", np.array([[1]]), np.array([[0]]), *problem)
+    else:
+        with pytest.raises(Disagreement, match=r"x: at \(0, 0\)"):
+            check_addresses(Report(), "x", np.array([[1]]), np.array([[0]]), *problem)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_every_part_of_the_constants_must_be_equal(part):
+    theirs = dwta_constants(LshConfig("dwta", K=2, L=2), 0, 1, 9)
+    ours = theirs._replace(**{theirs._fields[part]: theirs[part][::-1]})
+    check_constants(Report(), theirs, theirs)
+    with pytest.raises(Disagreement, match="hash constants: "):
+        check_constants(Report(), ours, theirs)

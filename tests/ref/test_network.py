@@ -73,8 +73,11 @@ def test_backward_worked_by_hand():
     assert hidden.W.tolist() == [pytest.approx([1.6, 0.0])]
 
 
-def problem(hidden, n_labels=9):
-    """A network in float64 and a micro-batch with active sets of its own for each sample."""
+def problem(hidden, n_labels=9, sampled=None):
+    """A network in float64 and a micro-batch with active sets of its own for each sample.
+
+    `sampled` holds the active sets of hidden layers by layer; the others are dense.
+    """
     rng = np.random.default_rng(3)
     network = new_network(Config(hidden=hidden, seed=1), 7, n_labels, np.float64)
     for layer in network.layers:
@@ -85,14 +88,26 @@ def problem(hidden, n_labels=9):
     sets = [np.array([0, 2, 8]), np.array([1, 2]), np.arange(n_labels)]
 
     def choose(l, inputs):
+        if sampled and l in sampled:
+            return [np.array(ids, dtype=np.int64) for ids in sampled[l]]
         return sets if l == len(hidden) else [np.arange(hidden[l])] * 3
 
     return network.layers, features, rows_from_lists([[0, 8], [1], [5]], n_labels), choose
 
 
-@pytest.mark.parametrize("hidden", [(5,), (5, 4)])
-def test_s10_gradient_is_that_of_central_differences(hidden):
-    layers, features, labels, choose = problem(hidden)
+@pytest.mark.parametrize(
+    ("hidden", "sampled"),
+    [
+        ((5,), {}),
+        ((5, 4), {}),
+        ((5, 4), {1: [[1, 3], [1], [0, 2]]}),
+        ((5, 4), {1: [[], [1, 2], []]}),
+        ((5, 4), {1: [[], [], []]}),
+        ((5, 6, 4), {1: [[1, 2], [0, 2, 4], [0, 5]], 2: [[0, 1, 3], [], [1, 3]]}),
+    ],
+)
+def test_s10_s25_gradient_is_that_of_central_differences(hidden, sampled):
+    layers, features, labels, choose = problem(hidden, sampled=sampled)
     _, gradients = backward(layers, forward(layers, features, choose), labels)
     width = 1e-5
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
@@ -108,6 +123,13 @@ def test_s10_gradient_is_that_of_central_differences(hidden):
                 parameters[at] = value
                 # the formula errs by width**2 times a third derivative, and by the losses' rounding over width
                 assert exact[at] == pytest.approx((losses[0] - losses[1]) / (2 * width), abs=1e-8)
+
+
+def test_s11_s25_touched_rows_of_a_sampled_hidden_layer_are_its_active_neurons():
+    layers, features, labels, choose = problem((5, 4), sampled={1: [[1], [], [0, 1]]})
+    _, (_, hidden, output) = backward(layers, forward(layers, features, choose), labels)
+    assert hidden.ids.tolist() == [0, 1] and hidden.W.shape == (2, 5)
+    assert output.W.shape == (9, 4) and not output.W[:, [2, 3]].any() and output.W[:, [0, 1]].any()
 
 
 def test_s11_touched_rows_are_the_stored_features_and_the_active_neurons():

@@ -1,10 +1,12 @@
-"""S15: exact prediction."""
+"""S15: exact prediction; S28: prediction through the tables."""
 
 import numpy as np
 
+from slide_ref.common.config import Config, LshConfig
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
-from slide_ref.prediction import predict_topk
+from slide_ref.hash_tables import HashTables
+from slide_ref.prediction import Index, build_index, candidates, predict_topk, predict_topk_lsh
 
 
 def identity_network(logits):
@@ -41,3 +43,70 @@ def test_s15_missing_places_hold_minus_one_and_minus_infinity():
 def test_s15_no_rows_no_answers():
     ids, scores = predict_topk(identity_network([1, 7]), rows(), 1)
     assert ids.shape == scores.shape == (0, 1)
+
+
+def index_over(logits, **lsh):
+    """Tables over neurons with one input: codes of 16 signs part positive weights from negative ones."""
+    layers = identity_network(logits)
+    return layers, build_index(Config(hidden=(1,)).replace(lsh={"K": 16, "L": 3, **lsh}), layers, 0)
+
+
+def test_s28_only_candidates_are_scored():
+    layers, index = index_over([3, -1, 5, -4])
+    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1, 2), 3, index)
+    assert ids.dtype == np.int32 and ids.tolist() == [[2, 0, -1], [2, 0, -1]] and n_candidates.tolist() == [2, 2]
+    assert scores.dtype == np.float32 and scores.tolist() == [[5, 3, -np.inf], [10, 6, -np.inf]]
+
+
+def test_s28_the_hidden_layer_is_rectified_before_it_is_hashed():
+    layers, index = index_over([3, -1, 0])
+    layers[0].W[:] = -1
+    assert predict_topk_lsh(layers, rows(1), 2, index)[0].tolist() == [[2, -1]]  # found by 0, not by -1
+
+
+def test_s28_tables_hold_the_weights_of_now_whatever_the_padding():
+    layers, index = index_over([3, -1, 5], min_active=3)
+    assert predict_topk_lsh(layers, rows(1), 1, index)[0].tolist() == [[2]]
+    layers[1].W[:] *= -1
+    index = build_index(Config(hidden=(1,)).replace(lsh={"K": 16, "L": 3}), layers, 1)
+    assert predict_topk_lsh(layers, rows(1), 2, index)[0].tolist() == [[1, -1]]
+
+
+def test_s28_the_number_of_the_rebuild_decides_what_a_full_bucket_keeps():
+    kept = set()
+    for rebuild in range(20):
+        layers, _ = index_over([1, 1, 1])
+        index = build_index(Config(hidden=(1,)).replace(lsh={"K": 1, "L": 1, "bucket_size": 1}), layers, rebuild)
+        kept.add(predict_topk_lsh(layers, rows(1), 1, index)[0].item())
+    assert kept == {0, 1, 2}
+
+
+def test_s28_no_tables_no_answers():
+    layers, index = index_over([3, -1], L=0)
+    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1), 2, index)
+    assert ids.tolist() == [[-1, -1]] and scores.tolist() == [[-np.inf, -np.inf]] and n_candidates.tolist() == [0]
+
+
+def index_with_buckets(*buckets):
+    """Tables in each of which everything has the same address."""
+    tables = HashTables(len(buckets), 10)
+    tables.tables = [{0: list(bucket)} for bucket in buckets]
+    lsh = LshConfig(K=1, L=len(buckets))
+    return Index(tables, np.zeros((len(buckets), 1), dtype=np.int8), lsh, 0, 1)
+
+
+def test_s28_the_budget_keeps_what_stands_in_most_buckets():
+    index = index_with_buckets([4, 2, 1], [2, 5, 4], [2, 3])
+    vector = np.ones(1, dtype=np.float32)
+    assert candidates(index, vector, 0).tolist() == [1, 2, 3, 4, 5]
+    assert candidates(index, vector, 1).tolist() == [2]
+    assert candidates(index, vector, 2).tolist() == [2, 4]
+    assert candidates(index, vector, 4).tolist() == [1, 2, 3, 4]  # 1, 3 and 5 stand in one bucket each
+    assert candidates(index, vector, 9).tolist() == [1, 2, 3, 4, 5]
+
+
+def test_s28_of_equal_scores_the_lower_id_comes_first_and_missing_places_are_marked():
+    index, layers = index_with_buckets([4, 2, 1], [2]), identity_network([9, 1, 1, 9, 2])
+    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1), 4, index)
+    assert ids.tolist() == [[4, 1, 2, -1]] and scores.tolist() == [[2, 1, 1, -np.inf]] and n_candidates.tolist() == [3]
+    assert predict_topk_lsh(layers, rows(1), 4, index, budget=1)[0].tolist() == [[2, -1, -1, -1]]

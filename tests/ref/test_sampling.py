@@ -1,4 +1,4 @@
-"""S8 and S9: vanilla sampling and active sets."""
+"""S8, S9, S23 and S24: sampling strategies and active sets."""
 
 import math
 
@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slide_ref.common.config import LshConfig
+from slide_ref.common.config import STRATEGIES, LshConfig
 from slide_ref.common.rng import Purpose, draw, mix, permutation
-from slide_ref.sampling import active_sets, pad, vanilla
+from slide_ref.sampling import active_sets, hard_threshold, pad, retrieve, top_k, vanilla
 
 KEY = {"seed": 6, "layer": 1, "epoch": 2, "sample": 9}
 BUCKETS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=12), max_size=5)
@@ -59,6 +59,47 @@ def test_s8_every_neuron_of_a_large_bucket_has_the_same_chance():
         counts[vanilla(bucket, 3, 0, 1, 0, sample)] += 1
     bound = math.sqrt(math.log(2 * n / 1e-9) / (2 * trials))  # Hoeffding, all neurons at once
     assert np.abs(counts / trials - 3 / n).max() < bound
+
+
+OVERLAPPING = arrays([[7, 2, 9], [9, 4, 2], [4, 9], [1]])  # 9 in three, 2 and 4 in two, 1 and 7 in one
+
+
+def test_s23_neurons_in_most_buckets_come_first_and_ties_go_to_the_lower_id():
+    assert [top_k(OVERLAPPING, budget).tolist() for budget in (1, 2, 3, 4)] == [[9], [9, 2], [9, 2, 4], [9, 2, 4, 1]]
+
+
+def test_s23_without_budget_or_with_a_large_one_all_are_found():
+    assert top_k(OVERLAPPING, 0).tolist() == top_k(OVERLAPPING, 99).tolist() == [9, 2, 4, 1, 7]
+
+
+def test_s24_neurons_in_enough_buckets_are_found():
+    found = [hard_threshold(OVERLAPPING, least).tolist() for least in (1, 2, 3, 4)]
+    assert found == [[1, 2, 4, 7, 9], [2, 4, 9], [9], []]
+
+
+def test_s23_s24_no_tables_and_empty_buckets_find_nothing():
+    for buckets in ([], arrays([[], []])):
+        for found in (top_k(buckets, 5), top_k(buckets, 0), hard_threshold(buckets, 1)):
+            assert found.dtype == np.int64 and found.tolist() == []
+
+
+@given(BUCKETS, st.integers(1, 20), st.integers(1, 6))
+def test_s23_s24_follow_their_definitions(buckets, budget, least):
+    count = {neuron: sum(neuron in bucket for bucket in buckets) for bucket in buckets for neuron in bucket}
+    best = top_k(arrays(buckets), budget).tolist()
+    assert len(set(best)) == len(best) == min(budget, len(count)) and set(best) <= set(count)
+    worse = set(count) - set(best)
+    assert all((-count[kept], kept) < (-count[other], other) for kept in best for other in worse)
+    assert hard_threshold(arrays(buckets), least).tolist() == sorted(i for i in count if count[i] >= least)
+
+
+def test_s8_s23_s24_strategy_and_its_number_come_from_the_settings():
+    settings = {"L": 4, "budget": 2, "threshold": 3}
+    found = {
+        strategy: retrieve(OVERLAPPING, LshConfig(**settings, strategy=strategy), **KEY).tolist()
+        for strategy in STRATEGIES
+    }
+    assert found == {"vanilla": vanilla(OVERLAPPING, 2, **KEY).tolist(), "topk": [9, 2], "threshold": [9]}
 
 
 def test_s9_padding_takes_draws_in_their_order_and_skips_neurons_held():

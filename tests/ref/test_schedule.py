@@ -1,4 +1,4 @@
-"""S13 and S14: the order of samples, the numbers of steps, the rebuilds."""
+"""S13, S14 and S27: the order of samples, the numbers of steps, the rebuilds, learning rates."""
 
 import itertools
 import math
@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, mix
-from slide_ref.schedule import rebuild_steps, sample_order, steps_per_epoch
+from slide_ref.schedule import learning_rate, rebuild_steps, sample_order, steps_per_epoch
 
 
 def first(n, gap, growth):
@@ -44,3 +45,35 @@ def test_s14_growing_gaps_worked_by_hand():
 def test_s14_rebuilds_never_come_twice_after_the_same_step_and_do_not_overflow():
     steps = list(rebuild_steps(1, 2.0))
     assert all(a < b for a, b in itertools.pairwise(steps)) and steps[-1] > 1e300
+
+
+def rates(total, **settings):
+    config = Config(learning_rate=1.0, **settings)
+    return [learning_rate(config, step, total) for step in range(1, total + 1)]
+
+
+def test_s27_without_settings_the_rate_stays():
+    assert rates(3) == [1.0, 1.0, 1.0]
+
+
+def test_s27_the_rate_rises_linearly_to_its_largest_value():
+    assert rates(6, warmup_steps=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_s27_linear_decay_would_reach_0_after_the_last_step():
+    assert rates(4, decay="linear") == [1.0, 0.75, 0.5, 0.25]
+    assert rates(6, decay="linear", warmup_steps=2) == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+
+
+def test_s27_cosine_decay_worked_by_hand():
+    assert rates(4, decay="cosine") == pytest.approx([1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2])
+
+
+def test_s27_warm_up_may_fill_the_run():
+    assert rates(3, decay="cosine", warmup_steps=6) == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_s27_beyond_its_end_a_run_has_rate_0(decay):
+    config = Config(decay=decay, warmup_steps=2)
+    assert [learning_rate(config, step, 5) for step in (6, 7, 100)] == [0.0] * 3

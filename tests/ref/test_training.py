@@ -28,7 +28,8 @@ def settings(**changes):
 
 
 def state(network):
-    return [getattr(layer, name).copy() for layer in network.layers for name in ARRAYS]
+    arrays = [getattr(layer, name) for layer in network.layers for name in ARRAYS]
+    return [array.copy() for array in arrays if array is not None]
 
 
 def same(a, b):
@@ -75,7 +76,7 @@ def test_s10_micro_batch_without_labelled_rows_changes_nothing():
 
 def test_s10_such_a_micro_batch_uses_up_its_step_number(monkeypatch):
     steps = []
-    monkeypatch.setattr(slide_ref.training, "update", lambda layers, gradients, step, config: steps.append(step))
+    monkeypatch.setattr(slide_ref.training, "update", lambda layers, gradients, step, rate, config: steps.append(step))
     fit(settings(micro_batch=1, epochs=1, seed=0), data([[0], [], [1], []]))
     order = sample_order(0, 0, 4).tolist()
     assert steps == [step for step, sample in enumerate(order, start=1) if sample in (0, 2)]
@@ -101,8 +102,8 @@ def test_active_sets_can_be_given():
     config = settings()
     network = new_network(config, 6, 6)
     batch = micro_batch(config, data([[0], [1]]), np.arange(2), 0, 1)
-    report = train_step(network, batch, [np.array([0, 5]), np.array([1, 2])])
-    assert [ids.tolist() for ids in report.active] == [[0, 5], [1, 2]]
+    report = train_step(network, batch, {1: [np.array([0, 5]), np.array([1, 2])]})
+    assert [ids.tolist() for ids in report.active[1]] == [[0, 5], [1, 2]]
     assert report.gradients[-1].ids.tolist() == [0, 1, 2, 5]
 
 
@@ -110,7 +111,7 @@ def test_s9_enough_padding_makes_the_layer_dense_without_tables():
     config = settings(lsh={"min_active": 6})
     network = new_network(config, 6, 6)
     report = train_step(network, micro_batch(config, TRAIN, np.arange(7), 0, 1))
-    assert [ids.tolist() for ids in report.active] == [list(range(6))] * 2
+    assert [ids.tolist() for ids in report.active[1]] == [list(range(6))] * 2
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
@@ -118,6 +119,103 @@ def test_s9_enough_padding_makes_the_layer_dense_without_tables():
 def test_training_learns(scope, lsh):
     _, losses = fit(settings(scope=scope, lsh=lsh, epochs=30), TRAIN)
     assert len(losses) == 30 and losses[-1] < losses[0] / 2
+
+
+def deep(**changes):
+    """Two hidden layers, the second of 5 neurons with tables; they return what stands in the one bucket."""
+    return settings(**{"hidden": (4, 5), "hidden_lsh": {1: {"K": 1, "L": 1}}, **changes})
+
+
+def with_hidden_tables(config, side):
+    """A network in which hidden neurons 1 and 3 share bucket 1, the others bucket 0; samples ask for bucket `side`."""
+    network = new_network(config, 6, 6, np.float64)
+    network.constants[1] = np.array([[1, 0, 0, 0]], dtype=np.int8)
+    network.layers[0].W[...], network.layers[0].b[...] = 0, [side, 1, 2, 3]
+    network.layers[1].W[:, 0], network.layers[1].b[:] = [-1, 1, -1, 1, -1], 10
+    rebuild(network, 0)
+    return network
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+@pytest.mark.parametrize(("side", "found"), [(1, [1, 3]), (0, [0, 2, 4])])
+def test_s25_a_sampled_hidden_layer_activates_what_its_tables_return(scope, side, found):
+    network = with_hidden_tables(deep(scope=scope), side)
+    before = state(network)
+    report = train_step(network, micro_batch(network.config, data([[0], [1]]), np.arange(2), 0, 1))
+    assert [ids.tolist() for ids in report.active[1]] == [found, found]
+    assert report.gradients[1].ids.tolist() == found
+    hidden, output = report.gradients[1:]
+    assert hidden.W.shape == (2 if side else 3, 4)
+    assert output.W.shape == (len(output.ids), 5)
+    assert np.flatnonzero(output.W.any(axis=0)).tolist() == found  # what is inactive sends nothing forward
+    after = state(network)
+    for array in (6, 7):  # W and b of layer 1
+        moved = (after[array] != before[array]).reshape(5, -1).any(axis=1)
+        assert np.flatnonzero(moved).tolist() == found
+
+
+def test_s25_a_sampled_hidden_layer_is_padded_but_has_no_labels():
+    network = with_hidden_tables(deep(hidden_lsh={1: {"K": 1, "L": 1, "min_active": 4}}), 1)
+    report = train_step(network, micro_batch(network.config, data([[0], [2]]), np.arange(2), 0, 1))
+    assert len(report.active[1][0]) == 4 and {1, 3} <= set(report.active[1][0].tolist())
+
+
+@pytest.mark.parametrize("scope", ["batch", "sample"])
+def test_s25_where_nothing_is_retrieved_the_next_layer_sees_zeros(scope):
+    config = deep(scope=scope, hidden_lsh={1: {"L": 0}}, lsh={"min_active": 6})
+    network = new_network(config, 6, 6)
+    rebuild(network, 0)
+    network.layers[2].b[:] = np.arange(6)
+    report = train_step(network, micro_batch(config, data([[0], [1]]), np.arange(2), 0, 1))
+    assert [ids.tolist() for ids in report.active[1]] == [[], []]
+    assert report.gradients[1].ids.tolist() == [] and report.gradients[1].W.shape == (0, 4)
+    assert not report.gradients[2].W.any() and report.gradients[2].b.any()
+    assert report.loss == pytest.approx(np.log(np.exp(np.arange(6.0)).sum()) - 0.5)  # the logits are the biases
+
+
+def test_s25_the_query_is_the_activation_with_zeros_at_inactive_neurons(monkeypatch):
+    config = deep(hidden=(4, 5, 3), hidden_lsh={1: {"K": 1, "L": 1}, 2: {"K": 1, "L": 1}})
+    network = with_hidden_tables(config, 1)
+    asked, addresses_of = [], slide_ref.training.addresses_of
+    monkeypatch.setattr(
+        slide_ref.training, "addresses_of", lambda v, *args: asked.append(v[0].tolist()) or addresses_of(v, *args)
+    )
+    train_step(network, micro_batch(config, data([[0]]), np.arange(1), 0, 1))
+    hidden = np.maximum(network.layers[0].b, 0)
+    assert len(asked) == 3 and [i for i, value in enumerate(asked[1]) if value] == [1, 3]
+    assert hidden.shape == (4,) and asked[0] == [1, 1, 2, 3]
+
+
+def test_s25_every_layer_with_tables_is_rebuilt():
+    config = deep(hidden_lsh={1: {"K": 3, "L": 4, "family": "simhash"}})
+    network = new_network(config, 6, 6)
+    assert network.tables == {} and {l: len(c) for l, c in network.constants.items()} == {1: 12, 2: 4}
+    rebuild(network, 0)
+    first = dict(network.tables)
+    rebuild(network, 1)
+    assert first.keys() == network.tables.keys() == {1, 2} and all(network.tables[l] is not first[l] for l in first)
+    assert [len(network.tables[l].tables) for l in (1, 2)] == [4, 2]
+
+
+@pytest.mark.parametrize(
+    "optimizer", [{"optimizer": "sgd", "learning_rate": 1.0}, {"warmup_steps": 9, "decay": "linear"}]
+)
+@pytest.mark.parametrize("hidden_lsh", [{}, {1: {"K": 2, "L": 3}}, {1: {"L": 0, "min_active": 4}}])
+def test_s25_s26_s27_deeper_networks_learn(optimizer, hidden_lsh):
+    config = settings(hidden=(8, 10), hidden_lsh=hidden_lsh, epochs=80, **optimizer)
+    _, losses = fit(config, TRAIN)
+    assert losses[-1] < losses[0] * 0.9
+
+
+def test_s26_s27_the_rate_of_the_step_is_what_the_optimizer_gets():
+    config = settings(optimizer="sgd", learning_rate=0.5, warmup_steps=4, micro_batch=7, epochs=9)
+    network = new_network(config, 6, 6, np.float64)
+    rebuild(network, 0)
+    before = network.layers[1].b.copy()
+    batch = micro_batch(config, TRAIN, np.arange(7), 0, 2)
+    gradient = train_step(network, batch).gradients[1]
+    assert batch.rate == 0.25
+    assert network.layers[1].b[gradient.ids] == pytest.approx(before[gradient.ids] - 0.25 * gradient.b)
 
 
 def test_s1_dtype_follows_the_parameters():

@@ -1,0 +1,123 @@
+"""What it means that two arrays agree, and a record of what was compared.
+
+Discrete results are equal. Floats may differ by what the reference itself loses in float32: with ref64 the reference
+in float64 on the same inputs, ``max |fast - ref64| <= 2 max |ref32 - ref64| + 2**-22 max size`` over each array, where
+the size of a sum is what its terms add up to without their signs (at least ``|ref64|``, and much more only where terms
+cancel). A bit of a code may differ only where rounding can decide on which side of 0 a projection lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from slide_ref.common.config import LshConfig
+from slide_ref.common.hash_constants import HashConstants
+
+UNIT = 2.0**-22
+
+
+class Disagreement(AssertionError):
+    """Reference and fast path differ by more than rounding; says where first."""
+
+
+@dataclass
+class Report:
+    """What was compared, stage by stage: number of values, and the largest deviation over its bound."""
+
+    compared: dict[str, int] = field(default_factory=dict)
+    deviation: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, n: int, deviation: float) -> None:
+        self.compared[stage] = self.compared.get(stage, 0) + n
+        self.deviation[stage] = max(self.deviation.get(stage, 0.0), deviation)
+
+
+def float_bound(ref32: np.ndarray, ref64: np.ndarray, size: np.ndarray | None = None) -> float:
+    """The largest error allowed to the fast path over an array; `size` is ``|ref64|`` unless given."""
+    if not ref64.size:
+        return 0.0
+    size = ref64 if size is None else size
+    return 2 * float(np.abs(ref32 - ref64).max()) + UNIT * float(np.abs(size).max(initial=0))
+
+
+def check_floats(
+    report: Report,
+    stage: str,
+    fast: np.ndarray,
+    ref32: np.ndarray,
+    ref64: np.ndarray,
+    size: np.ndarray | None = None,
+) -> None:
+    """Raise Disagreement unless `fast` is as near to `ref64` as the reference's own rounding allows."""
+    if not fast.shape == ref32.shape == ref64.shape:
+        raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {ref32.shape}")
+    bound = float_bound(ref32, ref64, size)
+    errors = np.abs(fast - ref64)
+    wrong = ~(errors <= bound)  # so that NaN is wrong
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        sides = f"the fast path has {fast[at]!r}, the reference {ref64[at]!r}"
+        raise Disagreement(f"{stage}: at {at} {sides} ± {bound:.3g}")
+    report.add(stage, fast.size, float(errors.max() / bound) if bound else 0.0)
+
+
+def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndarray) -> None:
+    """Raise Disagreement unless two arrays of whole numbers are the same."""
+    if fast.shape != reference.shape:
+        raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {reference.shape}")
+    if not np.array_equal(fast, reference):
+        at = tuple(int(i) for i in np.argwhere(fast != reference)[0])
+        raise Disagreement(f"{stage}: at {at} the fast path has {fast[at]}, the reference {reference[at]}")
+    report.add(stage, fast.size, 0.0)
+
+
+def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    """Which projections may come out on either side of 0, depending on the order of summation in float32.
+
+    A sum of m numbers errs by less than ``m * 2**-24`` times the sum of their absolute values, in any order.
+    A projection that is 0 because all its terms are 0 has no rounding.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, L * K)
+    """
+    vectors, constants = vectors.astype(np.float64), constants.T.astype(np.float64)
+    n_terms = np.count_nonzero(constants, axis=0)
+    return np.abs(vectors @ constants) < n_terms * 2.0**-24 * (np.abs(vectors) @ np.abs(constants))
+
+
+def check_addresses(
+    report: Report,
+    stage: str,
+    fast: np.ndarray,
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    constants: HashConstants,
+    lsh: LshConfig,
+) -> None:
+    """Raise Disagreement unless the vectors have the same address in every table, or rounding decides a bit.
+
+    Rounding decides in SimHash only; the other families compare values and do not compute with them.
+
+    Parameters
+    ----------
+    fast, reference : ndarray of int, shape (n, L)
+    vectors : ndarray of float32, shape (n, d)
+        What was hashed.
+    constants
+        From `slide_ref.hashing.hash_constants`.
+    lsh : LshConfig
+    """
+    if lsh.family == "simhash":
+        undecided = within_rounding_of_zero(vectors, constants).reshape(*reference.shape, lsh.K).any(axis=2)
+        fast = np.where(undecided, reference, fast)
+    check_equal(report, stage, fast, reference)
+
+
+def check_constants(report: Report, fast: HashConstants, reference: HashConstants) -> None:
+    """Raise Disagreement unless both sides have the same constants of hash functions."""
+    sides = (side if isinstance(side, tuple) else (side,) for side in (fast, reference))
+    for ours, theirs in zip(*sides, strict=True):
+        check_equal(report, "hash constants", ours, theirs)

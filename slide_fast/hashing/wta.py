@@ -1,0 +1,79 @@
+"""Winner takes all, place by place: each step compares one coordinate of many bins for all vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slide_ref.common.config import LshConfig
+
+VALUES_AT_ONCE = 1 << 15  # their temporaries stay in cache
+
+
+def pack(digits: np.ndarray, lsh: LshConfig) -> np.ndarray:
+    """The codes made of the digits of many vectors. Implements S4.
+
+    Parameters
+    ----------
+    digits : ndarray of int, shape (L * K, n)
+        In [0, 2**lsh.digit_bits); K a table, the first of a code is the most significant.
+    lsh : LshConfig
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, L)
+    """
+    codes = np.zeros((lsh.L, digits.shape[1]), dtype=np.uint64)
+    for digit in range(lsh.K):
+        codes <<= np.uint64(lsh.digit_bits)
+        codes |= digits[digit :: lsh.K].astype(np.uint64)
+    return codes.T
+
+
+def winners(vectors: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The place of the largest value in each bin, the first of equal ones, and that value.
+
+    Parameters
+    ----------
+    vectors : ndarray of float, shape (n, d)
+    bins : ndarray of int, shape (n_bins, size)
+        Coordinates; `size` is at most 256.
+
+    Returns
+    -------
+    places : ndarray of uint8, shape (n_bins, n)
+    largest : ndarray of float, shape (n_bins, n)
+    """
+    columns = np.ascontiguousarray(vectors.T)
+    places = np.zeros((len(bins), len(vectors)), dtype=np.uint8)
+    largest = np.empty(places.shape, dtype=vectors.dtype)
+    n_bins = max(VALUES_AT_ONCE // max(len(vectors), 1), 1)
+    for start in range(0, len(bins), n_bins):
+        part = slice(start, start + n_bins)
+        best, won = largest[part], places[part]
+        columns.take(bins[part, 0], axis=0, out=best, mode="clip")
+        values = np.empty_like(best)
+        for place in range(1, bins.shape[1]):
+            columns.take(bins[part, place], axis=0, out=values, mode="clip")
+            larger = (values > best).view(np.uint8)
+            larger *= np.uint8(place)
+            np.maximum(won, larger, out=won)  # a later winner has the higher place
+            np.maximum(best, values, out=best)
+    return places, largest
+
+
+def wta_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
+    """Codes of vectors in every table. Implements S19.
+
+    Parameters
+    ----------
+    vectors : ndarray of float, shape (n, d)
+        Finite values.
+    constants : ndarray of int, shape (L * K, bin size)
+        From `slide_ref.common.hash_constants.wta_constants`.
+    lsh : LshConfig
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, L)
+    """
+    return pack(winners(vectors, constants)[0], lsh)
