@@ -25,7 +25,7 @@ from .training import TrainingInterrupted, fit
 
 SETTINGS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")
 SCORES = ("precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5")
-DEMO_EPOCHS = 3
+DEMO_EPOCHS = 2
 DEMO_EVAL_EVERY = 0.25
 DEMO_EVAL_SAMPLES = 5000
 DEMO_GUESSES = 3

@@ -19,7 +19,6 @@ import slide_ref.prediction
 import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
-from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 
