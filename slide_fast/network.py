@@ -1,7 +1,8 @@
 """Forward and backward over active neurons: gather the union's rows once, then matrix products.
 
 A micro-batch touches few distinct features and few distinct neurons. Their rows are gathered into compact arrays,
-the samples are made dense over the distinct features, and everything between is three products a layer.
+and everything between is three products a layer. Samples enter the first of them dense over the distinct features, or
+pair by pair where they are sparse.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
+from .input_layer import is_sparse, sparse_gradient, sparse_product, values_of
 from .sampling import Active
 from .scratch import Scratch, distinct, positions
 
@@ -44,21 +46,21 @@ class LayerPass(NamedTuple):
         Rows of the layer's weights that were gathered; None: all.
     columns : ndarray of int64, shape (n_inputs,), or None
         Columns of the layer's weights that were gathered: the active neurons of a sampled layer before; None: all.
-    weights : ndarray, shape (n_rows, n_inputs)
-        These rows and columns; in the first layer shape (n_rows, n_neurons).
+    weights : ndarray, shape (n_rows, n_inputs), or None
+        These rows and columns; in the first layer shape (n_rows, n_neurons), or None where the inputs are sparse.
     mask : ndarray of bool, shape (n_samples, n_rows), or None
         Which outputs are active for which sample; None: all.
-    inputs : ndarray, shape (n_samples, n_inputs)
-        First layer: the samples, dense over the features `ids`.
+    inputs : ndarray, shape (n_samples, n_inputs), or SparseRows
+        First layer: the samples, dense over the features `ids` or as they are.
     outputs : ndarray, shape (n_samples, n_outputs)
         Hidden layers: rectified, 0 where a neuron is not active; last layer: logits.
     """
 
     ids: np.ndarray | None
     columns: np.ndarray | None
-    weights: np.ndarray
+    weights: np.ndarray | None
     mask: np.ndarray | None
-    inputs: np.ndarray
+    inputs: np.ndarray | SparseRows
     outputs: np.ndarray
 
 
@@ -99,9 +101,29 @@ def densify(features: SparseRows, ids: np.ndarray, dtype: type, scratch: Scratch
     """
     dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
     row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))
-    values = 1 if features.data is None else features.data
-    dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = values
+    dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = values_of(features, dtype)
     return dense
+
+
+def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerPass:
+    """What the first layer makes of the samples, before the bias."""
+    ids = distinct(scratch, [features.indices], features.n_columns)
+    if is_sparse(features, len(ids)):
+        outputs = sparse_product(features, layer.W, scratch, "outputs0")
+        return LayerPass(ids, None, None, None, features, outputs)
+    inputs, weights = densify(features, ids, layer.W.dtype, scratch), gather(layer.W, ids, scratch, "W0")
+    outputs = scratch.empty("outputs0", (features.n_rows, weights.shape[1]), layer.W.dtype)
+    return LayerPass(ids, None, weights, None, inputs, np.matmul(inputs, weights, out=outputs))
+
+
+def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratch: Scratch) -> LayerPass:
+    """What a later layer makes of the outputs before it, before the bias."""
+    inputs, columns = before.outputs, before.ids if l > 1 else None
+    active = choose(l, spread(inputs, columns, layer.W.shape[1], scratch, "inputs"))
+    ids, mask = (None, None) if active is None else active
+    weights = gather_columns(gather(layer.W, ids, scratch, f"W{l}"), columns, scratch, f"columns{l}")
+    outputs = scratch.empty(f"outputs{l}", (len(inputs), len(weights)), layer.W.dtype)
+    return LayerPass(ids, columns, weights, mask, inputs, np.matmul(inputs, weights.T, out=outputs))
 
 
 def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: Scratch) -> list[LayerPass]:
@@ -122,28 +144,16 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
     -------
     list of LayerPass, one a layer
     """
-    dtype = layers[0].W.dtype
     passes: list[LayerPass] = []
     for l, layer in enumerate(layers):
-        if l == 0:
-            ids, columns = distinct(scratch, [features.indices], features.n_columns), None
-            inputs, mask = densify(features, ids, dtype, scratch), None
-            weights = gather(layer.W, ids, scratch, "W0")
-            biases, factors = layer.b, weights
-        else:
-            inputs, columns = passes[-1].outputs, passes[-1].ids if l > 1 else None
-            active = choose(l, spread(inputs, columns, layer.W.shape[1], scratch, "inputs"))
-            ids, mask = (None, None) if active is None else active
-            weights = gather_columns(gather(layer.W, ids, scratch, f"W{l}"), columns, scratch, f"columns{l}")
-            biases, factors = gather(layer.b, ids, scratch, f"b{l}"), weights.T
-        outputs = scratch.empty(f"outputs{l}", (len(inputs), factors.shape[1]), dtype)
-        np.matmul(inputs, factors, out=outputs)
-        outputs += biases
+        this = _later_layer(l, layer, passes[-1], choose, scratch) if l else _first_layer(layer, features, scratch)
+        outputs = this.outputs
+        outputs += gather(layer.b, this.ids if l else None, scratch, f"b{l}")
         if l < len(layers) - 1:
             np.maximum(outputs, 0, out=outputs)
-            if mask is not None:
-                outputs *= mask
-        passes.append(LayerPass(ids, columns, weights, mask, inputs, outputs))
+            if this.mask is not None:
+                outputs *= this.mask
+        passes.append(this)
     return passes
 
 
@@ -210,9 +220,16 @@ def backward(
             delta = scratch.empty(f"delta{l}", this.inputs.shape, above.dtype)
             np.matmul(above, this.weights, out=delta)
             delta *= this.inputs > 0
-        is_view = this.ids is None and this.columns is None
-        W = scratch.empty(f"gradient{l}", this.weights.shape, above.dtype) if is_view else this.weights
-        np.matmul(*((this.inputs.T, above) if l == 0 else (above.T, this.inputs)), out=W)
+        W = _weight_gradient(l, this, above, scratch)
         W = spread(W, this.columns, layers[l].W.shape[1], scratch, f"W{l}")
         gradients.append(RowGradient(this.ids, W, above.sum(axis=0)))
     return loss, gradients[::-1]
+
+
+def _weight_gradient(l: int, this: LayerPass, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """Gradient of the rows and columns that layer l used, in the place of its gathered weights where there are any."""
+    if isinstance(this.inputs, SparseRows):
+        return sparse_gradient(this.inputs, this.ids, delta, scratch)
+    is_view = this.ids is None and this.columns is None
+    W = scratch.empty(f"gradient{l}", this.weights.shape, delta.dtype) if is_view else this.weights
+    return np.matmul(*((this.inputs.T, delta) if l == 0 else (delta.T, this.inputs)), out=W)

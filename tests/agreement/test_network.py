@@ -8,6 +8,7 @@ from problems import dyadic_arrays, feature_rows, id_lists, label_rows, layers, 
 
 import slide_fast.network as fast
 import slide_ref.network as ref
+from slide_fast import input_layer
 from slide_fast.sampling import Active
 from slide_fast.scratch import Scratch
 from slide_fast.verify import Report, as_dtype, check_activations, check_gradients, without_signs
@@ -17,6 +18,16 @@ from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
 ACTIVE = st.sampled_from(["all", "shared", "own", "labels only"])
+WAYS = {"dense": (0, 4), "pairs": (2, 3)}  # density from which on samples are made dense; what is a frequent feature
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS.keys(), autouse=True, scope="module")
+def way_of_the_first_layer(request):
+    """Every test of this file runs with dense samples and pair by pair."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in zip(("DENSITY", "FREQUENT"), request.param, strict=True):
+            patch.setattr(input_layer, name, value)
+        yield
 
 
 @st.composite

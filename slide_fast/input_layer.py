@@ -1,0 +1,97 @@
+"""The first layer's products with sparse samples, pair by pair of a sample and a stored feature.
+
+Samples that are made dense over the distinct features of their micro-batch are products at full speed, but mostly of
+zeros. Where a micro-batch is sparse, its stored values are worked off one by one instead: rows of weights are gathered
+for each sample, and the gradient of a feature is put together from the errors of the few samples that hold it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slide_ref.common.sparse_rows import SparseRows
+
+from .scratch import Scratch, positions
+
+DENSITY = 1 / 32  # share of stored values from which on a dense product is done sooner (docs/performance.md)
+FREQUENT = 4  # a feature of more samples than this gets its gradient from a product
+
+
+def is_sparse(features: SparseRows, n_distinct: int) -> bool:
+    """Whether a micro-batch with so many distinct features is better worked off pair by pair."""
+    return features.nnz < DENSITY * features.n_rows * n_distinct
+
+
+def values_of(features: SparseRows, dtype: type) -> np.ndarray:
+    """The stored values; ones where the rows hold ids only."""
+    return np.ones(features.nnz, dtype) if features.data is None else features.data.astype(dtype, copy=False)
+
+
+def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: str) -> np.ndarray:
+    """Samples times weights: a product of its own for each sample and the rows of its features.
+
+    Parameters
+    ----------
+    features : SparseRows, shape (n_samples, n_features)
+    W : ndarray of float, shape (n_features, n_neurons)
+    scratch : Scratch
+    name : str
+        Of the buffer for the result.
+
+    Returns
+    -------
+    ndarray, shape (n_samples, n_neurons)
+    """
+    out = scratch.empty(name, (features.n_rows, W.shape[1]), W.dtype)
+    ends, ids, values = features.indptr.tolist(), features.indices, values_of(features, W.dtype)
+    rows = scratch.empty("rows", (max(np.diff(features.indptr).max(initial=0), 1), W.shape[1]), W.dtype)
+    for start, end, own in zip(ends, ends[1:], out, strict=False):
+        weights = W.take(ids[start:end], axis=0, out=rows[: end - start], mode="clip")
+        np.dot(values[start:end], weights, out=own)
+    return out
+
+
+def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """The gradient of the weights: for each feature the sum of its samples' errors times its values.
+
+    Most features of a sparse micro-batch occur in one sample. A first pass gives every feature the term of its first
+    sample; frequent features are then replaced by the rows of a product, the rest get their further terms one by one.
+
+    Parameters
+    ----------
+    features : SparseRows, shape (n_samples, n_features)
+    ids : ndarray of int64, shape (n_distinct,)
+        The distinct features, ascending.
+    delta : ndarray of float, shape (n_samples, n_neurons)
+    scratch : Scratch
+
+    Returns
+    -------
+    ndarray, shape (n_distinct, n_neurons)
+    """
+    place = positions(scratch, ids, features.indices, features.n_columns)
+    order = np.argsort(place.astype(np.min_scalar_type(len(ids))), kind="stable")  # 16 bits: by radix
+    row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))[order]
+    values = values_of(features, delta.dtype)[order]
+    counts = np.bincount(place, minlength=len(ids))
+    starts = np.cumsum(counts) - counts
+
+    def terms(entries: np.ndarray, name: str) -> np.ndarray:
+        out = scratch.empty(name, (len(entries), delta.shape[1]), delta.dtype)
+        delta.take(row_of[entries], axis=0, out=out, mode="clip")
+        out *= values[entries, None]
+        return out
+
+    gradient = terms(starts, "W0")
+    frequent = np.flatnonzero(counts > FREQUENT)
+    if len(frequent):
+        dense = scratch.zeros("dense", (len(frequent), features.n_rows), delta.dtype)
+        stored = np.flatnonzero(np.repeat(counts > FREQUENT, counts))
+        dense[np.repeat(np.arange(len(frequent)), counts[frequent]), row_of[stored]] = values[stored]
+        gradient[frequent] = dense @ delta
+    number, rest = 1, np.flatnonzero((counts > 1) & (counts <= FREQUENT))
+    while len(rest):
+        gradient[rest] += terms(starts[rest] + number, "terms")
+        number += 1
+        rest = rest[counts[rest] > number]
+    return gradient
