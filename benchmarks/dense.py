@@ -18,6 +18,7 @@ import ours
 import peers
 import tasks
 import torch
+from curves import Point
 from harness import child, spread, write_result
 
 from slide_ref.common.config import Config
@@ -39,7 +40,7 @@ def curve(data: str, engine: str, rate: float, n_threads: int, max_epochs: float
     facts = {"task": tasks.name_of(data), "engine": engine, "learning_rate": rate, "threads": n_threads,
              "training_samples": train.n_samples, "time_axis": TIME_AXIS}  # fmt: skip
 
-    def keep(points: list[peers.Point], finished: bool = False) -> None:
+    def keep(points: list[Point], finished: bool = False) -> None:
         write_result(file_of(data, engine, f"{rate:g}"), facts | {"finished": finished, "points": points}, folder)
         print(f"{facts['task']} {engine} {rate:g}: {points[-1]}", flush=True)
         if not finished and points[-1]["epoch"] >= max_epochs:

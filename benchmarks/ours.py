@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tasks
-from peers import Point, ended
+from curves import Point, ended
 
 from slide_fast.machine import MemoryMeter
 from slide_fast.training import Run, fit
@@ -97,7 +97,7 @@ def own_curve(
     gap: float = 0.5,
     keep: Callable[[list[Point]], None] = lambda points: None,
 ) -> dict[str, Any]:
-    """As `peers.torch_curve`, with our engine; also the mean number of active neurons."""
+    """As `torch_curve` of the peers, with our engine; also the mean number of active neurons."""
     points: list[Point] = []
     active: list[float] = []
 

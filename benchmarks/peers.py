@@ -16,6 +16,7 @@ import numpy as np
 import omikuji
 import tasks
 import torch
+from curves import Point, ended
 from torch.nn import functional
 
 from slide_fast.data import write_xmc
@@ -27,9 +28,6 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 HIDDEN = 128
 BATCH = 256
 EVALUATE_AT_ONCE = 512
-PATIENCE = 3  # evaluations without a gain, after which a run ends
-
-Point = dict[str, float]
 
 
 class Batch:
@@ -173,14 +171,6 @@ def torch_curve(
             clocks += np.array([time.perf_counter(), time.process_time()]) - started
         epoch += 1
     return points
-
-
-def ended(points: list[Point], max_seconds: float) -> bool:
-    """Whether a curve is complete: its last evaluations brought no gain, or its time is up."""
-    if not points:
-        return False
-    scores = [point["precision_at_1"] for point in points]
-    return len(scores) - 1 - int(np.argmax(scores)) >= PATIENCE or points[-1]["seconds"] >= max_seconds
 
 
 def sampled_curve(

@@ -4,7 +4,7 @@
     python benchmarks/throughput.py labels    the same work with 10^4, 10^5 and 10^6 labels, at a fixed budget
     python benchmarks/throughput.py paper     scope sample with the paper's settings: SimHash, K=9, L=50, budget 3000
 
-The sampled softmax has as many uniform negatives as our mean number of active neurons. For 1, 2, … workers see scaling.py.
+The sampled softmax has as many uniform negatives as our mean number of active neurons. scaling.py: 1, 2, … workers.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import dense
 import ours
 import peers
 import tasks
+from curves import Point, best, time_to
 from harness import ROOT, child, figure, in_turn, require_agreement, spread, table, write_result
 
 RATES = (3e-4, 1e-3, 3e-3)
@@ -27,29 +28,7 @@ OURS, SAMPLED, OMIKUJI = "slide_fast", "PyTorch sampled", "omikuji"
 DENSE = {"pytorch": "PyTorch dense", "slide_fast": "slide_fast, all active"}
 
 
-def best(points: list[peers.Point]) -> float:
-    return max(point["precision_at_1"] for point in points)
-
-
-def time_to(points: list[peers.Point], target: float) -> float | None:
-    """Seconds until P@1 reaches `target`, interpolated; None if it never does. Training starts from nothing."""
-    before = {"seconds": 0.0, "precision_at_1": 0.0}
-    for i, point in enumerate(points):
-        if point["precision_at_1"] >= target:
-            if i == 0 and len(points) == 1:  # a contender that tells its accuracy at the end only
-                return point["seconds"]
-            share = (target - before["precision_at_1"]) / (point["precision_at_1"] - before["precision_at_1"])
-            return before["seconds"] + share * (point["seconds"] - before["seconds"])
-        before = point
-    return None
-
-
-def soonest(curves: list[list[peers.Point]], target: float) -> float | None:
-    """The least time over curves, such as those of several learning rates."""
-    return min((time for points in curves if (time := time_to(points, target)) is not None), default=None)
-
-
-def run_contenders(options: argparse.Namespace) -> dict[str, list[list[peers.Point]]]:
+def run_contenders(options: argparse.Namespace) -> dict[str, list[list[Point]]]:
     """Curves by contender. The learning rates are tried first, then the contenders run in turn."""
     given = options.data, options.samples
     own = partial(child, ours.curve, *given, options.workers, options.max_seconds)
@@ -79,7 +58,7 @@ def in_words(seconds: float | None, most: float) -> str:
     return f"more than {most:,.0f}" if seconds is None else f"{seconds:,.1f}"
 
 
-def summary(name: str, curves: list[list[peers.Point]], targets: dict[str, float]) -> dict[str, Any]:
+def summary(name: str, curves: list[list[Point]], targets: dict[str, float]) -> dict[str, Any]:
     """The figures of a contender: the median over its runs, "more than" where the median run does not get there."""
     longest = max(points[-1]["seconds"] for points in curves)
     row: dict[str, Any] = {"contender": name, "best_precision_at_1": spread([best(points) for points in curves])}
@@ -107,7 +86,7 @@ def report(rows: list[dict[str, Any]], targets: dict[str, float]) -> None:
     table(cells)
 
 
-def draw(curves: dict[str, list[list[peers.Point]]], plot: Any) -> None:
+def draw(curves: dict[str, list[list[Point]]], plot: Any) -> None:
     for name, runs in curves.items():
         x, y = ([point[key] for point in runs[0]] for key in ("seconds", "precision_at_1"))
         plot.plot(x, [100 * value for value in y], marker="o", markersize=3, label=name)
