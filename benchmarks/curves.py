@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 PATIENCE = 3  # evaluations without a gain, after which a run ends
@@ -40,6 +38,3 @@ def time_to(points: list[Point], target: float) -> float | None:
     return None
 
 
-def soonest(curves: Iterable[list[Point]], target: float) -> float | None:
-    """The least time over curves, such as those of several learning rates."""
-    return min((time for points in curves if (time := time_to(points, target)) is not None), default=None)
