@@ -36,5 +36,3 @@ def time_to(points: list[Point], target: float) -> float | None:
             return before["seconds"] + share * (point["seconds"] - before["seconds"])
         before = point
     return None
-
-

@@ -32,6 +32,7 @@ from slide_ref.common.parameters import array_shapes, initialise, layers_of
 PHASES = ("batch", "forward hidden", "retrieve", "gather", "output products", "softmax", "backward hidden",
           "update output rows", "update input rows", "rest")  # fmt: skip
 Shapes = list[tuple[int, int, int]]
+ROUNDS = 3
 
 
 class Clock:
@@ -39,7 +40,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._open, self._since = ["rest"], time.perf_counter()
+        self._open, self._since = ["outside"], time.perf_counter()
 
     def _switch(self) -> None:
         now = time.perf_counter()
@@ -80,10 +81,7 @@ class _Numpy:
 
 
 class Instrumented:
-    """A worker's state whose steps are timed by phase, and the shapes of their products.
-
-    The products of the first layer are those with as many rows or columns as the step has distinct features.
-    """
+    """A worker's state whose steps are timed by phase, and the shapes of their products."""
 
     def __init__(self, state: work.WorkerState):
         self.state, self.clock = state, Clock()
@@ -116,8 +114,8 @@ class Instrumented:
             where["in"] = "output products"
             return "retrieve"
 
-        state.choose_active = clock.timed(state.choose_active, chosen)
         self.patches = {
+            (state, "choose_active"): clock.timed(state.choose_active, chosen),
             (work, "micro_batch"): clock.timed(work.micro_batch, lambda *_: "batch"),
             (work, "forward"): clock.timed(work.forward, begin("forward hidden")),
             (work, "backward"): clock.timed(work.backward, begin("backward")),
@@ -149,6 +147,8 @@ def state_of(data: str, config: Config) -> work.WorkerState:
     arrays |= work.dataset_arrays("train", train)
     arrays["train_order"] = sample_order(config.seed, 0, train.n_samples).astype(np.int32)
     arrays |= {name: np.zeros(*entry) for name, entry in work.table_arrays(config, n_labels).items()}
+    for array in arrays.values():
+        array += 0  # touches the pages: a run's memory is there before it starts
     state = work.WorkerState(work.Setup(config, n_features, n_labels), arrays)
     rebuild(state)
     return state
@@ -241,38 +241,43 @@ def _middle(shapes: Shapes, n_steps: int) -> Shapes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="amazon-670k")
-    parser.add_argument("--steps", type=int, default=60, help="timed steps; a tenth of them before to warm up")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps a round; half of them to warm up")
     options = parser.parse_args()
     require_agreement()
     with threadpool_limits(1):
-        state = state_of(options.data, Config())
-        warm = max(1, options.steps // 10)
-        state.train(0, 1, warm)
-        started = time.perf_counter()
-        report = state.train(0, 1 + warm, options.steps)
-        plain = (time.perf_counter() - started) / options.steps
-        measured = Instrumented(state)
-        measured.run(options.steps, 1 + warm + options.steps)
-        step = sizes_of(state, measured.products, options.steps, 1 + warm + options.steps)
-        floor = floors(step, Rates(state.layers[-1].W, step["active"]))
-    rows = []
-    for phase in PHASES:
-        seconds, least = measured.clock.seconds[phase] / options.steps, floor.get(phase)
-        rows.append({"phase": phase, "milliseconds": 1e3 * seconds, "floor": None if least is None else 1e3 * least})
-    total, least = plain, sum(floor.values())
-    cells = [["phase", "ms a step", "floor ms", "over floor"]]
-    for row in [*rows, {"phase": "step", "milliseconds": 1e3 * total, "floor": 1e3 * least}]:
-        bound = row["floor"]
-        cells.append([row["phase"], f"{row['milliseconds']:.2f}", "" if bound is None else f"{bound:.2f}",
-                      "" if not bound else f"{row['milliseconds'] / bound:.2f}"])  # fmt: skip
-    table(cells)
-    print(f"{report.n_samples / options.steps:.0f} samples a step, {step['active']:,} active, "
-          f"{step['features']:,} features; timed without the clocks: {1e3 * total:.2f} ms a step")  # fmt: skip
+        figures = measure(state_of(options.data, Config()), options.steps)
+    report(figures)
     name = f"floor_{tasks.name_of(options.data)}"
-    facts = {"rows": rows, "step_milliseconds": 1e3 * total, "floor_milliseconds": 1e3 * least,
-             "step_over_floor": total / least, "sizes": step}  # fmt: skip
-    write_result(name, facts)
-    figure(partial(draw, rows), name, xlabel="milliseconds a step", title=tasks.name_of(options.data))
+    write_result(name, figures)
+    figure(partial(draw, figures["rows"]), name, xlabel="milliseconds a step", title=tasks.name_of(options.data))
+
+
+def measure(state: work.WorkerState, n_steps: int) -> dict[str, Any]:
+    """Steps with and without the clocks in turn; milliseconds of each phase, and of the step without them."""
+    first = 1 + n_steps // 2
+    state.train(0, 1, n_steps // 2)
+    measured, plain = Instrumented(state), 0.0
+    for _ in range(ROUNDS):
+        measured.run(n_steps, first)
+        plain += 1e3 * state.train(0, first + n_steps, n_steps).seconds / (ROUNDS * n_steps)
+        first += 2 * n_steps
+    step = sizes_of(state, measured.products, ROUNDS * n_steps, 1)
+    floor = {phase: 1e3 * s for phase, s in floors(step, Rates(state.layers[-1].W, step["active"])).items()}
+    took = {phase: 1e3 * measured.clock.seconds[phase] / (ROUNDS * n_steps) for phase in PHASES}
+    rows = [{"phase": phase, "milliseconds": took[phase], "floor": floor.get(phase)} for phase in PHASES]
+    total = sum(floor.values())
+    rows.append({"phase": "step", "milliseconds": plain, "floor": total})
+    return {"rows": rows, "step_over_floor": plain / total, "sizes": step}
+
+
+def report(figures: dict[str, Any]) -> None:
+    cells = [["phase", "ms a step", "floor ms", "over floor"]]
+    for row in figures["rows"]:
+        took, floor = row["milliseconds"], row["floor"]
+        least, ratio = ("", "") if floor is None else (f"{floor:.2f}", f"{took / floor:.2f}")
+        cells.append([row["phase"], f"{took:.2f}", least, ratio])
+    table(cells)
+    print("{samples} samples a step, {active:,} active, {features:,} features".format(**figures["sizes"]))
 
 
 def draw(rows: list[dict[str, Any]], plot: Any) -> None:
