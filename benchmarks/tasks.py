@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -39,12 +40,10 @@ def load(data: str, n_samples: int | None = None) -> tuple[Dataset, Dataset]:
     n_samples : int, optional
         Training samples, the first by key; by default those of `DENSE_SAMPLES`, or all; 0 means all.
     """
-    folder = _folder(data)
-    if folder is None:
-        task = build_task()
-        train, test = task.train, task.test
+    if data == STDLIB:
+        train, test = (read_dataset(path) for path in _standard_library())
     else:
-        train, test = (_read(folder / name) for name in ("train.txt", "test.txt"))
+        train, test = (_read(_folder(data) / name) for name in ("train.txt", "test.txt"))
     wanted = DENSE_SAMPLES.get(name_of(data), 0) if n_samples is None else n_samples
     if 0 < wanted < train.n_samples:
         train = train.take(np.sort(permutation(0, Purpose.EVALUATION, n=train.n_samples)[:wanted]))
@@ -57,9 +56,18 @@ def evaluation_rows(data: str, test: Dataset) -> Dataset:
     return test.take(permutation(0, Purpose.EVALUATION, n=test.n_samples)[:wanted])
 
 
-def _folder(data: str) -> Path | None:
-    if data == STDLIB:
-        return None
+def _standard_library() -> tuple[Path, Path]:
+    """The task of the demo, made once for this interpreter."""
+    paths = tuple(CACHE / f"stdlib-{platform.python_version()}-{part}.npz" for part in ("train", "test"))
+    if not paths[1].exists():
+        CACHE.mkdir(exist_ok=True)
+        task = build_task()
+        for path, part in zip(paths, (task.train, task.test), strict=True):
+            write_npz(path, part)
+    return paths
+
+
+def _folder(data: str) -> Path:
     if data in SHAPES:
         return generated(data)
     for folder in (Path(data), Path(os.environ.get("SLIDE_DATA", ".")) / data):
