@@ -30,9 +30,7 @@ Contenders = dict[str, Callable[[], dict[str, Any]]]
 
 
 def own(options: argparse.Namespace, data: str, settings: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    return partial(
-        child, ours.train_once, data, options.workers, ours.LONG, options.seconds, 0, settings, False
-    )  # fmt: skip
+    return partial(child, ours.train_once, data, options.workers, ours.LONG, options.seconds, 0, settings, False)
 
 
 def against_peers(options: argparse.Namespace) -> tuple[Contenders, str]:
@@ -101,8 +99,10 @@ def draw(rows: list[dict[str, Any]], plot: Any) -> None:
     rates = [row["samples_per_second"] for row in rows]
     middle = [rate["median"] for rate in rates]
     reach = [[rate["median"] - rate["min"] for rate in rates], [rate["max"] - rate["median"] for rate in rates]]
-    plot.bar([row["contender"] for row in rows], middle, yerr=reach, capsize=4)
-    plot.set_yscale("log")
+    bars = plot.barh([row["contender"] for row in rows], middle, xerr=reach, height=0.5, capsize=4)
+    plot.bar_label(bars, [f"{value:,.0f}" for value in middle], padding=8)
+    plot.set_xlim(right=1.15 * max(middle))
+    plot.invert_yaxis()
 
 
 def main() -> None:
@@ -120,7 +120,7 @@ def main() -> None:
     rows = rows_of(contenders, in_turn(list(contenders.values()), options.rounds))
     report(rows)
     write_result(f"throughput_{part}", {"seconds": options.seconds, "workers": options.workers, "rows": rows})
-    figure(partial(draw, rows), f"throughput_{part}", ylabel="samples a second", title=part)
+    figure(partial(draw, rows), f"throughput_{part}", xlabel="samples a second", title=part)
 
 
 if __name__ == "__main__":
