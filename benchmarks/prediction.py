@@ -30,12 +30,14 @@ K = 5
 BATCH = 256
 GRID = [
     {},
-    {"K": 6, "L": 10, "bucket_size": 10**6},
     {"K": 8, "L": 20, "bucket_size": 10**6},
     {"K": 10, "L": 30, "bucket_size": 10**6},
     {"K": 12, "L": 50, "bucket_size": 10**6},
+    {"K": 12, "L": 70, "bucket_size": 10**6},
+    {"K": 13, "L": 70, "bucket_size": 10**6},
+    {"K": 14, "L": 100, "bucket_size": 10**6},
 ]
-BUDGETS = (0, 1000, 5000)
+BUDGETS = (0, 1000)
 
 
 def model_folder(data: str, seconds: float, retrain: bool, workers: int) -> Path:

@@ -55,6 +55,11 @@ def test_dense_is_projected_where_a_step_takes_too_long(slide, monkeypatch):
     assert dense["projected"] and dense["samples_per_second"] == pytest.approx(figures["folded"][-1][DENSE] * 40 / 60)
 
 
+def test_too_little_time_is_told(slide):
+    code, _, stderr = slide(f"bench {{data}}/train.txt {QUICK} --seconds 1e-9")
+    assert code == 2 and "--seconds 1e-09 is too short" in stderr
+
+
 def test_labels_are_folded(data):
     samples = read_samples(data / "train.txt")
     folded = fold(samples, 7)
@@ -67,3 +72,9 @@ def test_the_crossover_is_interpolated_between_logarithms():
     assert level_at([100, 10_000], [0.5, 2.0]) == pytest.approx(1000)
     assert level_at([100, 1000, 10_000], [0.1, 0.5, 2.0]) == pytest.approx(1000 * 10**0.5)
     assert level_at([100, 1000], [1.5, 3.0]) == 0 and level_at([100, 1000], [0.5, 0.9]) is None
+    assert level_at([100, 1000], [1.0, 3.0]) == pytest.approx(100)  # the same thing up to here
+
+
+def test_folds_in_which_all_neurons_are_active_are_level(slide):
+    rows = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --json")[1])["folded"]
+    assert rows[0]["advantage"] == 1 and rows[0][SLIDE] == rows[0][DENSE] and rows[1][SLIDE] != rows[1][DENSE]
