@@ -4,7 +4,8 @@
     python benchmarks/dense.py --data acl_authors stdlib diginetica --pace           seconds an epoch, in minutes
 
 Accuracy over epochs does not depend on what else the machine does, time does, and a curve takes long. So a curve may be
-made at any time, and its time axis is epochs times the pace, which is measured alone on the machine. Both are stored.
+made at any time, and its time axis is epochs times the pace. The pace is measured alone on the machine; a comparison
+measures it again, in turn with the other contenders. Both are stored.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from harness import child, spread, write_result
 from slide_ref.common.config import Config
 
 ENGINES = ("pytorch", "slide_fast")
-TIME_AXIS = "epoch times seconds_per_epoch of the pace file; the points' own seconds are of a busy machine"
+TIME_AXIS = "epoch times seconds_per_epoch, measured alone; the points' own seconds are of a busy machine"
 MAX_SECONDS = 1200.0
 
 
@@ -63,32 +64,33 @@ class _TimeUp(Exception):
     """Twenty minutes at the measured pace have passed."""
 
 
+def pace_once(data: str, engine: str, n_threads: int, seconds: float) -> float:
+    """Seconds that an epoch takes."""
+    if engine == "pytorch":
+        return child(peers.torch_rate, data, None, None, n_threads, seconds)["seconds_per_epoch"]
+    settings = {"lsh": {"min_active": ours.ALL}}
+    run = child(ours.train_once, data, n_threads, 1, seconds, 0, settings, False, None)
+    return run["seconds"] / run["epochs"]
+
+
 def pace(data: str, engine: str, n_threads: int, rounds: int, seconds: float) -> None:
-    """Measure and write the seconds that an epoch takes."""
-    runs = []
-    for _ in range(rounds):
-        if engine == "pytorch":
-            runs.append(child(peers.torch_rate, data, None, None, n_threads, seconds)["seconds_per_epoch"])
-        else:
-            settings = {"lsh": {"min_active": ours.ALL}}
-            run = child(ours.train_once, data, n_threads, 1, seconds, 0, settings, False, None)
-            runs.append(run["seconds"] / run["epochs"])
+    """Measure and write the pace."""
+    runs = [pace_once(data, engine, n_threads, seconds) for _ in range(rounds)]
     figures = {"task": tasks.name_of(data), "engine": engine, "threads": n_threads, "seconds_per_epoch": spread(runs)}
     write_result(file_of(data, engine, "pace"), figures)
     print(f"{data} {engine}: {figures['seconds_per_epoch']['median']:.1f} s an epoch", flush=True)
 
 
-def read(data: str, engine: str) -> list[dict[str, Any]]:
-    """The finished curves of a task, with `seconds` at the measured pace, cut to 20 minutes; none without a pace."""
-    measured = harness.read_result(file_of(data, engine, "pace"))
-    if measured is None:
-        return []
-    per_epoch = measured["seconds_per_epoch"]["median"]
+def finished(data: str, engine: str) -> list[dict[str, Any]]:
+    """The curves of a task that are complete."""
+    paths = sorted(harness.RESULTS.glob(f"{file_of(data, engine, '')}*.json"))
+    return [run for path in paths if (run := harness.read_result(path.stem)).get("finished")]
+
+
+def at_pace(runs: list[dict[str, Any]], per_epoch: float) -> list[dict[str, Any]]:
+    """The curves with `seconds` at so many seconds an epoch, cut to 20 minutes."""
     curves = []
-    for path in sorted(harness.RESULTS.glob(f"{file_of(data, engine, '')}*.json")):
-        run = harness.read_result(path.stem)
-        if not run.get("finished"):
-            continue
+    for run in runs:
         points = [point | {"seconds": point["epoch"] * per_epoch} for point in run["points"]]
         curves.append(run | {"points": [point for point in points if point["seconds"] <= MAX_SECONDS]})
     return curves

@@ -46,9 +46,9 @@ def child(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def in_turn(contenders: Sequence[Callable[[], dict[str, Any]]], rounds: int) -> list[list[dict[str, Any]]]:
+def in_turn(contenders: Sequence[Callable[[], Any]], rounds: int) -> list[list[Any]]:
     """Run A, B, …, A, B, …; returns each contender's results. Turns make a drift of the machine fall on all alike."""
-    results: list[list[dict[str, Any]]] = [[] for _ in contenders]
+    results: list[list[Any]] = [[] for _ in contenders]
     for _ in range(rounds):
         for contender, own in zip(contenders, results, strict=True):
             own.append(contender())
@@ -119,4 +119,4 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> N
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=1) + "\n")
     os.replace(temporary, path)
-    print(f"written to {path.relative_to(ROOT) if folder == RESULTS else path}")
+    print(f"written to {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")

@@ -98,6 +98,8 @@ def own_curve(
     keep: Callable[[list[Point]], None] = lambda points: None,
 ) -> dict[str, Any]:
     """As `torch_curve` of the peers, with our engine; also the mean number of active neurons."""
+    if config.decay == "constant":  # else the epochs are part of the settings
+        config = config.replace(epochs=LONG)
     points: list[Point] = []
     active: list[float] = []
 
@@ -111,7 +113,7 @@ def own_curve(
 
     try:
         fit(
-            config.replace(epochs=LONG), train, test=test, n_workers=n_workers, eval_every=gap,
+            config, train, test=test, n_workers=n_workers, eval_every=gap,
             eval_samples=test.n_samples, max_seconds=max_seconds, callback=watch,
         )  # fmt: skip
     except _Enough:

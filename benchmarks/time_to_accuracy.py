@@ -3,7 +3,8 @@
     python benchmarks/time_to_accuracy.py --data acl_authors      and stdlib, diginetica, amazon-670k, or a folder
 
 The sampled softmax has as many uniform negatives as our mean number of active neurons, and the best of three learning
-rates. Dense curves take long and are read from benchmarks/results (see dense.py); --refresh makes them again.
+rates. Dense curves take long and are read from benchmarks/results (see dense.py); --refresh makes them again. Their
+seconds an epoch are measured here, in turn with the other contenders.
 Times are interpolated between evaluations, which are half an epoch apart for everyone.
 """
 
@@ -24,12 +25,16 @@ from harness import ROOT, child, figure, in_turn, require_agreement, spread, tab
 
 RATES = (3e-4, 1e-3, 3e-3)
 SHARE = 0.9
+PACE_SECONDS = 8.0
 OURS, SAMPLED, OMIKUJI = "slide_fast", "PyTorch sampled", "omikuji"
 DENSE = {"pytorch": "PyTorch dense", "slide_fast": "slide_fast, all active"}
 
 
-def run_contenders(options: argparse.Namespace) -> dict[str, list[list[Point]]]:
-    """Curves by contender. The learning rates are tried first, then the contenders run in turn."""
+def run_contenders(options: argparse.Namespace, engines: list[str]) -> tuple[dict[str, list[list[Point]]], list[float]]:
+    """Curves by contender, and the dense engines' seconds an epoch.
+
+    The learning rates are tried first, then the contenders run in turn.
+    """
     given = options.data, options.samples
     own = partial(child, ours.curve, *given, options.workers, options.max_seconds)
     first = own()
@@ -44,14 +49,15 @@ def run_contenders(options: argparse.Namespace) -> dict[str, list[list[Point]]]:
     rate = min(RATES, key=lambda rate: time_to(tried[rate], target) or float("inf"))
     print(f"the sampled softmax is soonest with learning rate {rate:g}", flush=True)
     omikuji = [] if options.without_omikuji else [partial(child, peers.omikuji_curve, *given, options.workers)]
-    runs = in_turn([own, partial(sampled, rate)], options.rounds - 1)
+    paces = [partial(dense.pace_once, options.data, engine, options.workers, PACE_SECONDS) for engine in engines]
+    runs = in_turn([own, partial(sampled, rate), *paces], options.rounds)
     curves = {
-        OURS: [first["points"], *(run["points"] for run in runs[0])],
-        SAMPLED: [tried[rate], *(run["points"] for run in runs[1])],
+        OURS: [run["points"] for run in runs[0]],
+        f"{SAMPLED}, {rate:g}": [run["points"] for run in runs[1]],
     }
     curves |= {f"{SAMPLED}, {other:g}": [points] for other, points in tried.items() if other != rate}
     curves |= {OMIKUJI: [run()["points"] for run in omikuji]} if omikuji else {}
-    return curves
+    return curves, [spread(seconds)["median"] for seconds in runs[2:]]
 
 
 def in_words(seconds: float | None, most: float) -> str:
@@ -110,17 +116,19 @@ def main() -> None:
         command = [sys.executable, "benchmarks/dense.py", "--data", options.data]
         for more in (["--pace"], []):
             subprocess.run(command + more, cwd=ROOT, check=True)
-    curves = run_contenders(options)
+    engines = [engine for engine in DENSE if options.samples is None and dense.finished(options.data, engine)]
+    curves, paces = run_contenders(options, engines)
     sampled = [points for key, runs in curves.items() if key.startswith(SAMPLED) for points in runs]
     targets = {"sampled": SHARE * max(best(points) for points in sampled)}
-    for engine, title in DENSE.items() if options.samples is None else ():
-        runs = [(run["learning_rate"], run["points"]) for run in dense.read(options.data, engine)]
-        if runs and engine == "pytorch":
-            targets["dense"] = SHARE * max(best(points) for _, points in runs)
-        curves |= {f"{title}, {rate:g}": [points] for rate, points in runs}
+    for engine, per_epoch in zip(engines, paces, strict=True):
+        runs = dense.at_pace(dense.finished(options.data, engine), per_epoch)
+        if engine == "pytorch":
+            targets["dense"] = SHARE * max(best(run["points"]) for run in runs)
+        curves |= {f"{DENSE[engine]}, {run['learning_rate']:g}": [run["points"]] for run in runs}
     rows = [summary(key, runs, targets) for key, runs in curves.items()]
     report(rows, targets)
-    write_result(f"time_to_accuracy_{name}", {"targets": targets, "rows": rows, "curves": curves})
+    facts = {"targets": targets, "dense_seconds_per_epoch": dict(zip(engines, paces, strict=True)), "rows": rows}
+    write_result(f"time_to_accuracy_{name}", facts | {"curves": curves})
     axes = {"xlabel": "seconds of training", "ylabel": "P@1, per cent", "title": name}
     figure(partial(draw, curves), f"time_to_accuracy_{name}", **axes)
 
