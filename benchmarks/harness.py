@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
 import json
 import os
 import platform
@@ -18,6 +20,7 @@ from slide_fast.machine import available_cpus, cpu_model
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PEERS = ("torch", "omikuji", "scikit-learn")
 
 
 def require_agreement() -> None:
@@ -43,9 +46,9 @@ def child(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def in_turn(contenders: Sequence[Callable[[], dict[str, Any]]], rounds: int) -> list[list[dict[str, Any]]]:
+def in_turn(contenders: Sequence[Callable[[], Any]], rounds: int) -> list[list[Any]]:
     """Run A, B, …, A, B, …; returns each contender's results. Turns make a drift of the machine fall on all alike."""
-    results: list[list[dict[str, Any]]] = [[] for _ in contenders]
+    results: list[list[Any]] = [[] for _ in contenders]
     for _ in range(rounds):
         for contender, own in zip(contenders, results, strict=True):
             own.append(contender())
@@ -59,21 +62,61 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """What a figure depends on besides the code."""
-    return {
+    facts = {
         "cpu": cpu_model(),
         "cpus": available_cpus(),
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "date": datetime.date.today().isoformat(),
     }
+    for peer in PEERS:
+        try:
+            facts[peer] = importlib.metadata.version(peer)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return facts
 
 
-def write_result(name: str, result: dict[str, Any]) -> None:
-    """Write RESULTS/name.json with the machine and the command in it."""
-    RESULTS.mkdir(exist_ok=True)
+def read_result(name: str) -> dict[str, Any] | None:
+    """What `write_result` wrote under this name; None where it did not."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def figure(draw: Callable[[Any], None], name: str, **axes: Any) -> None:
+    """Let `draw` fill a plot, and write it to RESULTS/name.png."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    picture, plot = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    draw(plot)
+    plot.set(**axes)
+    plot.grid(alpha=0.3)
+    if plot.get_legend_handles_labels()[0]:
+        plot.legend()
+    path = RESULTS / f"{name}.png"
+    picture.savefig(path, dpi=110)
+    pyplot.close(picture)
+    print(f"drawn in {path.relative_to(ROOT)}")
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of cells, the first row a header: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        print("  ".join([row[0].ljust(widths[0]), *cells]).rstrip(), flush=True)
+
+
+def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> None:
+    """Write name.json, with the machine and the command in it, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     arguments = [f"DIR/{Path(word).name}" if os.path.isdir(word) else word for word in sys.argv[1:]]
     command = " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *arguments])
-    path = RESULTS / f"{name}.json"
+    path = folder / f"{name}.json"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=1) + "\n")
     os.replace(temporary, path)
-    print(f"written to {path.relative_to(ROOT)}")
+    print(f"written to {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")

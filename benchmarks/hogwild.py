@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from pathlib import Path
 
+import tasks
 from harness import child, in_turn, require_agreement, spread, write_result
-from scaling import train_once
+from ours import train_once
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder with train.txt and test.txt; default: the standard-library task")
+    parser.add_argument("--data", default=tasks.STDLIB, help="a task, or a folder with train.txt and test.txt")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=1)
@@ -36,8 +36,7 @@ def main() -> None:
             f"{mean / rows[0]['mean_precision_at_1']:.3f} of that with {options.workers[0]}",
             flush=True,
         )
-    name = "stdlib" if options.data is None else Path(options.data).resolve().name
-    write_result(f"hogwild_{name}", {"epochs": options.epochs, "rows": rows})
+    write_result(f"hogwild_{tasks.name_of(options.data)}", {"epochs": options.epochs, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Samples a second by number of workers, on the standard-library task or a data set.
+"""Samples a second by number of workers, on the standard-library task or another.
 
-python benchmarks/scaling.py                              the standard-library task, 1, 2 and 8 workers
-python benchmarks/scaling.py --data DIR --workers 1 2     DIR/train.txt and DIR/test.txt
+python benchmarks/scaling.py                                                  the standard-library task, 1, 2, 8 workers
+python benchmarks/scaling.py --data amazon-670k --workers 1 2 --max-seconds 20        generated data of this shape
 """
 
 from __future__ import annotations
@@ -11,51 +11,13 @@ import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
+from typing import Any
 
-from harness import child, in_turn, require_agreement, spread, write_result
+import tasks
+from harness import child, figure, in_turn, require_agreement, spread, write_result
+from ours import train_once
 
-from slide_fast.data import read_dataset
-from slide_fast.demo import build_task
-from slide_fast.machine import MemoryMeter
-from slide_fast.training import fit
 from slide_fast.worker import BLAS_ON_ONE_THREAD
-from slide_ref.common.config import Config
-
-
-def train_once(
-    data: str | None, n_workers: int, epochs: int, max_seconds: float, seed: int = 0, lsh: dict | None = None
-) -> dict[str, float]:
-    """Train in this process and its workers; the facts that count."""
-    if data is None:
-        task = build_task()
-        train, test = task.train, task.test
-    else:
-        train, test = (read_dataset(Path(data, name)) for name in ("train.txt", "test.txt"))
-    test = test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000))
-    events = []
-    pids = [tuple]
-    with MemoryMeter(lambda: pids[-1]()) as meter:
-
-        def watch(event: dict[str, object]) -> None:
-            if event["kind"] == "start":
-                pids.append(event["pids"])
-            if event["kind"] in ("evaluation", "end"):
-                events.append(event)
-
-        fit(
-            Config(epochs=epochs, seed=seed).replace(lsh=lsh or {}), train, test=test,
-            n_workers=n_workers, max_seconds=max_seconds, callback=watch,
-        )  # fmt: skip
-    end = events[-1]
-    return {
-        "samples_per_second": end["samples"] / end["seconds"],
-        "precision_at_1": end["precision_at_1"],
-        "epochs": end["epoch"],
-        "active_neurons": events[-2]["active_neurons"],
-        "peak_memory_bytes": meter.peak_bytes,
-    }
-
 
 SPIN = """
 import time
@@ -84,7 +46,7 @@ def machine_once() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder with train.txt and test.txt; default: the standard-library task")
+    parser.add_argument("--data", default=tasks.STDLIB, help="a task, or a folder with train.txt and test.txt")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 8])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=1)
@@ -105,6 +67,7 @@ def main() -> None:
             "samples_per_second": rate,
             "ratio_to_first": spread(ratios),
             "precision_at_1": spread([run["precision_at_1"] for run in runs]),
+            "active_neurons": spread([run["active_neurons"] for run in runs]),
             "epochs": runs[0]["epochs"],
             "peak_memory_bytes": max(run["peak_memory_bytes"] for run in runs),
         })  # fmt: skip
@@ -118,8 +81,18 @@ def main() -> None:
     bound = spread([run["two_over_one"] for run in control])
     print(f"the machine: two processes that share nothing do {bound['median']:.2f} times the work of one "
           f"({bound['min']:.2f} to {bound['max']:.2f})")  # fmt: skip
-    name = "stdlib" if options.data is None else Path(options.data).resolve().name
+    name = tasks.name_of(options.data)
     write_result(f"scaling_{name}", {"rows": rows, "machine_two_over_one": bound})
+    axes = {"xlabel": "workers", "ylabel": "times the samples a second of the first", "title": name}
+    figure(partial(draw, rows), f"scaling_{name}", **axes)
+
+
+def draw(rows: list[dict[str, Any]], plot: Any) -> None:
+    ratios = [row["ratio_to_first"] for row in rows]
+    reach = [[ratio["median"] - ratio["min"] for ratio in ratios], [ratio["max"] - ratio["median"] for ratio in ratios]]
+    workers = [row["workers"] for row in rows]
+    plot.errorbar(workers, [ratio["median"] for ratio in ratios], yerr=reach, marker="o", capsize=4)
+    plot.set_ylim(bottom=0)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 
 FAILURE, BAD_USE = 1, 2
-MODULES = {"demo": "training_commands", "train": "training_commands", "verify": "verify_command"}
+MODULES = {"demo": "training_commands", "train": "training_commands", "verify": "verify_command",
+           "bench": "bench"}  # fmt: skip
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the signal, as shells count
 
 
@@ -176,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(add)
     _add_users_of_models(add)
     _add_verify(add)
+    _add_bench(add)
     _add_generate(add)
     return parser
 
@@ -276,6 +278,24 @@ def _add_verify(add) -> None:
     verify.description += (
         " Both sides get the same state before each stage of a step. Whole numbers must be equal; floats may differ by "
         "what the reference itself loses in float32. Exit code 1 if the two disagree."
+    )
+
+
+def _add_bench(add) -> None:
+    bench = add("bench", "tell whether hashing pays off for your problem on this machine, in about a minute",
+                "slide bench data/train.txt")  # fmt: skip
+    bench.add_argument(
+        "data", metavar="DATA", nargs="?", help="training samples (default: synthetic ones, see --shape)"
+    )
+    bench.add_argument("--shape", default="amazon-670k", metavar="NAME",
+                       help="without DATA: amazon-670k (default), delicious-200k or wiki10-31k")  # fmt: skip
+    _add_workers(bench, "worker processes (default: the CPUs there are)")
+    bench.add_argument("--seconds", type=_positive, default=40.0, metavar="S",
+                       help="of training, over all that is measured (default: 40)")  # fmt: skip
+    _add_settings(bench)
+    bench.description += (
+        " The settings as they are, uniform negatives and dense training take turns; rebuilds count. Accuracy is not "
+        "compared: dense training learns at least as much from a sample."
     )
 
 

@@ -19,7 +19,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.metrics import recall_at
 from slide_ref.common.model_folder import load_model
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "verify", "info", "plot", "generate")
+COMMANDS = ("demo", "train", "evaluate", "predict", "verify", "bench", "info", "plot", "generate")
 FIGURES = ("precision_at_1", "precision_at_3", "precision_at_5", "samples_per_second", "seconds", "seconds_total",
            "epochs", "workers", "peak_memory_bytes", "model")  # fmt: skip
 

@@ -46,6 +46,8 @@ def start(*arguments):
         ("predict {run} {data}/test.txt --out {data}/no/out", "{data}/no/out: cannot be written"),
         ("predict {run} {data}/test.txt --out {data}", "{data}: cannot be written"),
         ("verify {data}/missing", "{data}/missing: "),
+        ("bench {data}/missing", "{data}/missing: "),
+        ("bench {data}/no-labels", "{data}/no-labels: no sample has a label"),
         ("verify {data}/no-labels", "{data}/no-labels: none of the first 1 samples has a label"),
         ("info {data}/missing", "{data}/missing/config.json: cannot be read"),
         ("plot {data}", "{data}/metrics.jsonl: cannot be read"),

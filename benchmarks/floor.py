@@ -1,0 +1,291 @@
+"""How far each phase of a training step is from what the machine could do: measured time over its floor, one core.
+
+    python benchmarks/floor.py                       Amazon-670K shape, scope batch, the defaults
+    python benchmarks/floor.py --data acl_authors
+
+The floor of a phase is what its products take at the sgemm rate measured at their very shapes, plus what its rows take
+at the measured bandwidth of gathering (and scattering) rows of that size, plus exponentials at the measured rate. Rows
+that a phase must read and write are counted once: weights for the products, weights and moments for the update.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tasks
+from harness import figure, require_agreement, table, write_result
+from threadpoolctl import threadpool_limits
+
+from slide_fast import network, optimizers
+from slide_fast import tasks as work
+from slide_fast.schedule import sample_order
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes, initialise, layers_of
+
+PHASES = ("batch", "forward hidden", "retrieve", "gather", "output products", "softmax", "backward hidden",
+          "update output rows", "update input rows", "rest")  # fmt: skip
+Shapes = list[tuple[int, int, int]]
+ROUNDS = 3
+
+
+class Clock:
+    """Time by phase: entering a phase stops the one around it."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._open, self._since = ["outside"], time.perf_counter()
+
+    def _switch(self) -> None:
+        now = time.perf_counter()
+        self.seconds[self._open[-1]] += now - self._since
+        self._since = now
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self._switch()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._switch()
+            self._open.pop()
+
+    def timed(self, function: Callable[..., Any], name_of: Callable[..., str | None]) -> Callable[..., Any]:
+        """The function, timed under the name that `name_of` gives for its arguments; None: as part of its caller."""
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            name = name_of(*arguments, **options)
+            if name is None:
+                return function(*arguments, **options)
+            with self.phase(name):
+                return function(*arguments, **options)
+
+        return wrapped
+
+
+class _Numpy:
+    """NumPy as the network sees it, with a timed product."""
+
+    def __init__(self, matmul: Callable[..., np.ndarray]):
+        self.matmul = matmul
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+class Instrumented:
+    """A worker's state whose steps are timed by phase, and the shapes of their products."""
+
+    def __init__(self, state: work.WorkerState):
+        self.state, self.clock = state, Clock()
+        self.products: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+        clock, where = self.clock, {"in": "forward hidden"}
+        n_output_layer = len(state.layers) - 1
+
+        def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> str:
+            name = where["in"]
+            if where["in"] == "backward":
+                first = len(self.products["backward"]) % 3 < 2  # two of the output layer, then the first layer's
+                self.products["backward"].append((0, 0, 0))
+                name = "output products" if first else "backward hidden"
+            self.products[name].append((*a.shape, b.shape[1]))
+            return name
+
+        def begin(name: str) -> Callable[..., str]:
+            def named(*_: Any) -> str:
+                where["in"] = name
+                return name if name != "backward" else "softmax"
+
+            return named
+
+        def updated(w: np.ndarray, *_: Any) -> str | None:
+            return "update input rows" if w is state.layers[0].W else (
+                "update output rows" if w is state.layers[n_output_layer].W else None
+            )  # fmt: skip
+
+        def chosen(*_: Any) -> str:
+            where["in"] = "output products"
+            return "retrieve"
+
+        self.patches = {
+            (state, "choose_active"): clock.timed(state.choose_active, chosen),
+            (work, "micro_batch"): clock.timed(work.micro_batch, lambda *_: "batch"),
+            (work, "forward"): clock.timed(work.forward, begin("forward hidden")),
+            (work, "backward"): clock.timed(work.backward, begin("backward")),
+            (work, "update"): clock.timed(work.update, lambda *_: "update output rows"),
+            (network, "gather"): clock.timed(network.gather, lambda *_: "gather"),
+            (network, "np"): _Numpy(clock.timed(np.matmul, product)),
+            (optimizers, "adam_rows"): clock.timed(optimizers.adam_rows, updated),
+        }
+
+    def run(self, n_steps: int, first: int) -> None:
+        """Take steps with everything patched."""
+        before = {place: getattr(*place) for place in self.patches}
+        try:
+            for (module, name), replacement in self.patches.items():
+                setattr(module, name, replacement)
+            with self.clock.phase("rest"):
+                self.state.train(0, first, n_steps)
+        finally:
+            for (module, name), original in before.items():
+                setattr(module, name, original)
+
+
+def state_of(data: str, config: Config) -> work.WorkerState:
+    """A worker's state in this process, with tables built once."""
+    train, _ = tasks.load(data)
+    n_features, n_labels = train.features.n_columns, train.labels.n_columns
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
+    initialise(layers_of(arrays), config.seed)
+    arrays |= work.dataset_arrays("train", train)
+    arrays["train_order"] = sample_order(config.seed, 0, train.n_samples).astype(np.int32)
+    arrays |= {name: np.zeros(*entry) for name, entry in work.table_arrays(config, n_labels).items()}
+    for array in arrays.values():
+        array += 0  # touches the pages: a run's memory is there before it starts
+    state = work.WorkerState(work.Setup(config, n_features, n_labels), arrays)
+    rebuild(state)
+    return state
+
+
+def rebuild(state: work.WorkerState) -> None:
+    for l, tables in state.tables.items():
+        state.order_insertion(l, 0)
+        state.hash_neurons(l, 0, len(state.layers[l].b))
+        for t in range(len(tables.ids)):
+            state.sort_table(l, t, 0)
+
+
+def best_time(function: Callable[[], object], repeats: int = 7) -> float:
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+class Rates:
+    """What the machine does, measured on arrays of the sizes in question."""
+
+    def __init__(self, W: np.ndarray, n_rows: int):
+        generator = np.random.default_rng(0)
+        ids = np.sort(generator.choice(len(W), min(n_rows, len(W)), replace=False))
+        out = np.empty((len(ids), W.shape[1]), W.dtype)
+        self.gather = out.nbytes / best_time(lambda: W.take(ids, axis=0, out=out, mode="clip"))
+
+        def scatter() -> None:
+            W[ids] = out
+
+        self.scatter = out.nbytes / best_time(scatter)
+        values = generator.standard_normal((256, 4096), dtype=np.float32)
+        exponentials = np.empty_like(values)
+        self.exp = values.size / best_time(lambda: np.exp(values, out=exponentials))
+
+    @staticmethod
+    def product(shape: tuple[int, int, int]) -> float:
+        """Least seconds of a product of this shape."""
+        m, k, n = shape
+        a, b, out = (np.ones(sizes, np.float32) for sizes in ((m, k), (k, n), (m, n)))
+        return best_time(lambda: np.matmul(a, b, out=out), 5)
+
+
+def floors(step: dict[str, Any], rates: Rates) -> dict[str, float]:
+    """Seconds of each phase of a step at the machine's rates."""
+    row, moved = 4 * step["hidden"], 1 / rates.gather + 1 / rates.scatter
+    floor = {name: sum(rates.product(shape) for shape in shapes) for name, shapes in step["products"].items()}
+    floor["forward hidden"] += row * step["features"] / rates.gather
+    floor["gather"] = row * step["active"] / rates.gather
+    floor["softmax"] = step["samples"] * step["active"] / rates.exp
+    floor["retrieve"] = 4 * step["retrieved"] / rates.gather + step["hash_seconds"]
+    floor["update output rows"] = 3 * row * step["active"] * moved
+    floor["update input rows"] = 3 * row * step["features"] * moved
+    floor["batch"] = 12 * step["nonzeros"] / rates.gather
+    return floor
+
+
+def sizes_of(state: work.WorkerState, products: dict[str, Shapes], n_steps: int, first: int) -> dict[str, Any]:
+    """Sizes of the mean step, from the middle one."""
+    config, n_labels = state.config, len(state.layers[-1].b)
+    batch = work.micro_batch(config, state.train_data, state.arrays["train_order"], 0, first + n_steps // 2)
+    n, hidden = len(batch.samples), config.hidden[-1]
+    lsh = config.lsh
+    retrieved = lsh.L * lsh.bucket_size if not lsh.budget else lsh.budget
+    middle = {name: _middle(shapes, n_steps) for name, shapes in products.items() if name != "backward"}
+    active = next(k for m, h, k in middle["output products"] if h == hidden)
+    return {
+        "samples": n,
+        "hidden": hidden,
+        "labels": n_labels,
+        "features": len(np.unique(batch.data.features.indices)),
+        "nonzeros": batch.data.features.nnz,
+        "active": active,
+        "retrieved": min(retrieved * n, 64 * active),
+        "hash_seconds": Rates.product((n, hidden, max(1, lsh.L * lsh.K))),
+        "products": middle,
+    }
+
+
+def _middle(shapes: Shapes, n_steps: int) -> Shapes:
+    """The products of the middle step."""
+    each = len(shapes) // n_steps
+    return shapes[each * (n_steps // 2) : each * (n_steps // 2) + each]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="amazon-670k")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps a round; half of them to warm up")
+    options = parser.parse_args()
+    require_agreement()
+    with threadpool_limits(1):
+        figures = measure(state_of(options.data, Config()), options.steps)
+    report(figures)
+    name = f"floor_{tasks.name_of(options.data)}"
+    write_result(name, figures)
+    figure(partial(draw, figures["rows"]), name, xlabel="milliseconds a step", title=tasks.name_of(options.data))
+
+
+def measure(state: work.WorkerState, n_steps: int) -> dict[str, Any]:
+    """Steps with and without the clocks in turn; milliseconds of each phase, and of the step without them."""
+    first = 1 + n_steps // 2
+    state.train(0, 1, n_steps // 2)
+    measured, plain = Instrumented(state), 0.0
+    for _ in range(ROUNDS):
+        measured.run(n_steps, first)
+        plain += 1e3 * state.train(0, first + n_steps, n_steps).seconds / (ROUNDS * n_steps)
+        first += 2 * n_steps
+    step = sizes_of(state, measured.products, ROUNDS * n_steps, 1)
+    floor = {phase: 1e3 * s for phase, s in floors(step, Rates(state.layers[-1].W, step["active"])).items()}
+    took = {phase: 1e3 * measured.clock.seconds[phase] / (ROUNDS * n_steps) for phase in PHASES}
+    rows = [{"phase": phase, "milliseconds": took[phase], "floor": floor.get(phase)} for phase in PHASES]
+    total = sum(floor.values())
+    rows.append({"phase": "step", "milliseconds": plain, "floor": total})
+    return {"rows": rows, "step_over_floor": plain / total, "sizes": step}
+
+
+def report(figures: dict[str, Any]) -> None:
+    cells = [["phase", "ms a step", "floor ms", "over floor"]]
+    for row in figures["rows"]:
+        took, floor = row["milliseconds"], row["floor"]
+        least, ratio = ("", "") if floor is None else (f"{floor:.2f}", f"{took / floor:.2f}")
+        cells.append([row["phase"], f"{took:.2f}", least, ratio])
+    table(cells)
+    print("{samples} samples a step, {active:,} active, {features:,} features".format(**figures["sizes"]))
+
+
+def draw(rows: list[dict[str, Any]], plot: Any) -> None:
+    names = [row["phase"] for row in rows]
+    plot.barh(names, [row["milliseconds"] for row in rows], label="measured")
+    plot.barh(names, [row["floor"] or 0 for row in rows], height=0.4, label="floor")
+    plot.invert_yaxis()
+
+
+if __name__ == "__main__":
+    main()

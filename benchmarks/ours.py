@@ -1,0 +1,121 @@
+"""Our side of the comparisons: training runs in this process and its workers, and the facts that count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tasks
+from curves import Point, ended
+
+from slide_fast.machine import MemoryMeter
+from slide_fast.training import Run, fit
+from slide_ref.common.config import Config
+from slide_ref.common.sparse_rows import Dataset
+
+ALL = 2**31 - 1  # as min_active: the dense softmax
+LONG = 1000  # epochs: something else ends the run
+
+
+class _Enough(Exception):
+    """Raised by a callback to end a run."""
+
+
+def train_once(
+    data: str,
+    n_workers: int,
+    epochs: int = LONG,
+    max_seconds: float = 1e9,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    evaluate: bool = True,
+    n_samples: int | None = 0,
+) -> dict[str, Any]:
+    """Train, and what came of it; with `evaluate` also how good it is on at most 20,000 test rows."""
+    train, test = tasks.load(data, n_samples)
+    test = test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000)) if evaluate else None
+    config = Config(epochs=epochs, seed=seed).replace(**settings or {})
+    last: dict[str, dict[str, Any]] = {}
+    active: list[float] = []
+
+    def watch(event: dict[str, Any]) -> None:
+        last[event["kind"]] = event
+        if event["kind"] == "progress":
+            active.append(event["active_neurons"])
+
+    rebuilding = _timed_rebuilds()
+    with MemoryMeter(lambda: last["start"]["pids"]() if "start" in last else ()) as meter:
+        fit(config, train, test=test, n_workers=n_workers, max_seconds=max_seconds, callback=watch)
+    end = last["end"]
+    return {
+        "samples_per_second": end["samples"] / end["seconds"],
+        "seconds": end["seconds"],
+        "precision_at_1": end.get("precision_at_1"),
+        "epochs": end["epoch"],
+        "steps": end["step"],
+        "active_neurons": sum(active) / len(active),
+        "rebuild_seconds": rebuilding,
+        "peak_memory_bytes": meter.peak_bytes,
+    }
+
+
+def _timed_rebuilds() -> list[float]:
+    """The seconds of each rebuild of the runs to come in this process, in a list that grows."""
+    seconds: list[float] = []
+    rebuild = Run.rebuild
+
+    def timed(run: Run) -> None:
+        before = run.progress.seconds
+        rebuild(run)
+        seconds.append(run.progress.seconds - before)
+
+    Run.rebuild = timed
+    return seconds
+
+
+def curve(
+    data: str,
+    n_samples: int | None,
+    n_workers: int,
+    max_seconds: float,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    gap: float = 0.5,
+) -> dict[str, Any]:
+    """P@1 over seconds of training, rebuilds included, until three evaluations bring no gain."""
+    train, test = tasks.load(data, n_samples)
+    test = tasks.evaluation_rows(data, test)
+    return own_curve(train, test, n_workers, max_seconds, Config(seed=seed).replace(**settings or {}), gap)
+
+
+def own_curve(
+    train: Dataset,
+    test: Dataset,
+    n_workers: int,
+    max_seconds: float,
+    config: Config,
+    gap: float = 0.5,
+    keep: Callable[[list[Point]], None] = lambda points: None,
+) -> dict[str, Any]:
+    """As `torch_curve` of the peers, with our engine; also the mean number of active neurons."""
+    if config.decay == "constant":  # else the epochs are part of the settings
+        config = config.replace(epochs=LONG)
+    points: list[Point] = []
+    active: list[float] = []
+
+    def watch(event: dict[str, Any]) -> None:
+        if event["kind"] == "evaluation":
+            points.append({key: event[key] for key in ("epoch", "seconds", "precision_at_1")})
+            active.append(event["active_neurons"])
+            keep(points)
+            if ended(points, max_seconds):
+                raise _Enough
+
+    try:
+        fit(
+            config, train, test=test, n_workers=n_workers, eval_every=gap,
+            eval_samples=test.n_samples, max_seconds=max_seconds, callback=watch,
+        )  # fmt: skip
+    except _Enough:
+        pass  # the curve is complete
+    return {"points": points, "active_neurons": sum(active) / len(active)}

@@ -1,0 +1,226 @@
+"""What a user would pick instead: PyTorch with a dense and with a sampled softmax on the CPU, and omikuji.
+
+Networks, batches, loss and optimiser are those of our defaults: sparse input, 128 hidden neurons with ReLU, softmax
+with the target 1/|labels| on each true label, batches of 256, Adam.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import omikuji
+import tasks
+import torch
+from curves import Point, ended
+from torch.nn import functional
+
+from slide_fast.data import write_xmc
+from slide_fast.machine import MemoryMeter
+from slide_fast.schedule import sample_order
+from slide_ref.common.metrics import precision_at
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+HIDDEN = 128
+BATCH = 256
+EVALUATE_AT_ONCE = 512
+
+
+class Batch:
+    """Samples as tensors: a bag of features each, and one entry for each sample and label."""
+
+    def __init__(self, data: Dataset):
+        features, labels = data
+        self.n = data.n_samples
+        self.features = torch.from_numpy(features.indices.astype(np.int64))
+        self.offsets = torch.from_numpy(features.indptr[:-1].copy())
+        values = np.ones(features.nnz, np.float32) if features.data is None else features.data
+        self.values = torch.from_numpy(values)
+        counts = np.diff(labels.indptr)
+        self.rows = torch.from_numpy(np.repeat(np.arange(self.n), counts))
+        self.labels = torch.from_numpy(labels.indices.astype(np.int64))
+        self.targets = torch.from_numpy((1 / np.repeat(counts, counts)).astype(np.float32))
+
+
+class Network:
+    """Weights, and one step of training.
+
+    Parameters
+    ----------
+    n_features, n_labels : int
+    rate : float
+        Learning rate.
+    n_negatives : int, optional
+        Negatives a batch, drawn uniformly and shared by its samples, whose labels come on top. None: all labels.
+    seed : int
+    """
+
+    def __init__(self, n_features: int, n_labels: int, rate: float, n_negatives: int | None = None, seed: int = 0):
+        torch.manual_seed(seed)
+        torch.set_flush_denormal(True)  # moments that die away would slow dense Adam down
+        self.n_labels, self.n_negatives = n_labels, n_negatives
+        self.W0 = torch.empty(n_features, HIDDEN).normal_(0, 0.1).requires_grad_()
+        self.b0 = torch.zeros(HIDDEN, requires_grad=True)
+        self.W1 = torch.empty(n_labels, HIDDEN).normal_(0, (3 * HIDDEN) ** -0.5).requires_grad_()
+        self.b1 = torch.zeros(n_labels, 1, requires_grad=True)
+        if n_negatives is None:
+            self.optimizers = [torch.optim.Adam([self.W0, self.b0, self.W1, self.b1], lr=rate, fused=True)]
+        else:
+            self.optimizers = [torch.optim.SparseAdam([self.W0, self.W1, self.b1], lr=rate)]
+            self.optimizers += [torch.optim.Adam([self.b0], lr=rate)]
+
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        bags = functional.embedding_bag(
+            batch.features, self.W0, batch.offsets, mode="sum", sparse=self.n_negatives is not None,
+            per_sample_weights=batch.values,
+        )  # fmt: skip
+        return torch.relu(bags + self.b0)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        hidden, columns = self.hidden(batch), batch.labels
+        if self.n_negatives is None:
+            logits = torch.addmm(self.b1[:, 0], hidden, self.W1.T)
+        else:
+            drawn = torch.randint(self.n_labels, (self.n_negatives,))
+            ids, place = torch.unique(torch.cat([batch.labels, drawn]), return_inverse=True)
+            columns = place[: len(batch.labels)]
+            W, b = (functional.embedding(ids, array, sparse=True) for array in (self.W1, self.b1))
+            logits = torch.addmm(b[:, 0], hidden, W.T)
+        scores = functional.log_softmax(logits, dim=1)
+        return -(scores[batch.rows, columns] * batch.targets).sum() / batch.n
+
+    def step(self, batch: Batch) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.loss(batch).backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    @torch.no_grad()
+    def topk(self, data: Dataset, k: int) -> np.ndarray:
+        """The k best labels of each sample."""
+        best = []
+        for start in range(0, data.n_samples, EVALUATE_AT_ONCE):
+            rows = data.take(np.arange(start, min(start + EVALUATE_AT_ONCE, data.n_samples)))
+            logits = torch.addmm(self.b1[:, 0], self.hidden(Batch(rows)), self.W1.T)
+            best.append(torch.topk(logits, k, dim=1).indices.numpy())
+        return np.concatenate(best)
+
+
+def labelled(train: Dataset) -> Dataset:
+    """The samples that have labels: only these train."""
+    return train.take(np.flatnonzero(np.diff(train.labels.indptr)))
+
+
+def batches(train: Dataset, epoch: int) -> Iterator[Batch]:
+    """The batches of an epoch in the order in which we visit the samples."""
+    order = sample_order(0, epoch, train.n_samples)
+    for start in range(0, len(order), BATCH):
+        yield Batch(train.take(order[start : start + BATCH]))
+
+
+def torch_curve(
+    network: Network,
+    train: Dataset,
+    test: Dataset,
+    max_seconds: float,
+    gap: float = 0.5,
+    keep: Callable[[list[Point]], None] = lambda points: None,
+) -> list[Point]:
+    """P@1 over training, until three evaluations bring no gain.
+
+    Parameters
+    ----------
+    network : Network
+    train, test : Dataset
+    max_seconds : float
+        Of training, evaluations not counted.
+    gap : float
+        Epochs between evaluations.
+    keep : callable
+        Given the points so far after each.
+
+    Returns
+    -------
+    list of dict
+        Each with ``epoch``, ``seconds`` and ``cpu_seconds`` of training, ``precision_at_1``.
+    """
+    train = labelled(train)
+    per_epoch = -(-train.n_samples // BATCH)
+    evaluate_at, points, step, epoch = gap * per_epoch, [], 0, 0
+    clocks = np.zeros(2)  # training so far: wall, processor
+    while not ended(points, max_seconds):
+        started = np.array([time.perf_counter(), time.process_time()])
+        for batch in batches(train, epoch):
+            network.step(batch)
+            step += 1
+            if step >= evaluate_at:
+                evaluate_at += gap * per_epoch
+                clocks += np.array([time.perf_counter(), time.process_time()]) - started
+                points.append({"epoch": step / per_epoch, "seconds": float(clocks[0]), "cpu_seconds": float(clocks[1]),
+                               "precision_at_1": precision_at(network.topk(test, 1), test.labels, 1)})  # fmt: skip
+                keep(points)
+                if ended(points, max_seconds):
+                    break
+                started = np.array([time.perf_counter(), time.process_time()])
+        else:
+            clocks += np.array([time.perf_counter(), time.process_time()]) - started
+        epoch += 1
+    return points
+
+
+def sampled_curve(
+    data: str, n_samples: int | None, rate: float, n_negatives: int, n_threads: int, max_seconds: float, seed: int = 0
+) -> dict[str, Any]:
+    """`torch_curve` of the sampled softmax."""
+    torch.set_num_threads(n_threads)
+    train, test = tasks.load(data, n_samples)
+    network = Network(train.features.n_columns, train.labels.n_columns, rate, n_negatives, seed)
+    return {"points": torch_curve(network, train, tasks.evaluation_rows(data, test), max_seconds)}
+
+
+def torch_rate(data: str, n_samples: int | None, n_negatives: int | None, n_threads: int, seconds: float) -> dict:
+    """Samples a second and peak memory of a network's training, sampled or dense, over at least two steps."""
+    torch.set_num_threads(n_threads)
+    with MemoryMeter() as meter:
+        train = labelled(tasks.load(data, n_samples)[0])
+        network = Network(train.features.n_columns, train.labels.n_columns, 1e-3, n_negatives)
+        supply = batches(train, 0)
+        network.step(next(supply))  # makes the moments
+        started, n_steps = time.perf_counter(), 0
+        while n_steps < 2 or time.perf_counter() - started < seconds:
+            network.step(next(supply, None) or next(supply := batches(train, 0)))
+            n_steps += 1
+        rate = n_steps * BATCH / (time.perf_counter() - started)
+    return {
+        "samples_per_second": rate,
+        "seconds_per_epoch": train.n_samples / rate,
+        "steps": n_steps,
+        "peak_memory_bytes": meter.peak_bytes,
+    }
+
+
+def omikuji_curve(data: str, n_samples: int | None, n_threads: int) -> dict[str, Any]:
+    """Train omikuji with its defaults; it tells no accuracy on the way, so the curve is a point."""
+    train, test = tasks.load(data, n_samples)
+    test = tasks.evaluation_rows(data, test)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "train.txt")
+        write_xmc(path, labelled(train))
+        started = time.perf_counter()
+        model = omikuji.Model.train_on_data(str(path), n_threads=n_threads)
+        seconds = time.perf_counter() - started
+    ids = np.full((test.n_samples, 1), -1)
+    for i in range(test.n_samples):
+        found = model.predict(_pairs(test.features, i), top_k=1)
+        ids[i, : len(found)] = [label for label, _ in found]
+    return {"points": [{"seconds": seconds, "precision_at_1": precision_at(ids, test.labels, 1)}]}
+
+
+def _pairs(features: SparseRows, row: int) -> list[tuple[int, float]]:
+    ids, values = features.row(row)
+    return list(zip(ids.tolist(), values.tolist(), strict=True))

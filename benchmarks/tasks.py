@@ -1,0 +1,95 @@
+"""The tasks that contenders are compared on, cut alike for all of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from slide_fast.data import read_dataset, write_npz
+from slide_fast.demo import build_task
+from slide_fast.generate import SHAPES, generate
+from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.sparse_rows import Dataset
+
+STDLIB = "stdlib"
+TASKS = ("acl_authors", STDLIB, "diginetica", "amazon-670k")
+DENSE_SAMPLES = {STDLIB: 200_000, "diginetica": 200_000}  # dense takes too long for more
+GENERATED_SAMPLES = 100_000, 10_000
+EVALUATION_ROWS = {"amazon-670k": 4_000}  # of so many labels; elsewhere as in training
+CACHE = Path(tempfile.gettempdir()) / f"slide-benchmarks-{os.getuid()}"
+
+
+def name_of(data: str) -> str:
+    """How a task is called in results: its own name, or that of its folder."""
+    return data if data in TASKS else Path(data).resolve().name
+
+
+def load(data: str, n_samples: int | None = None) -> tuple[Dataset, Dataset]:
+    """Training and test samples.
+
+    Parameters
+    ----------
+    data : str
+        "stdlib", a shape of `slide_fast.generate`, a folder with train.txt and test.txt, or the name of one in the
+        folder that the environment variable SLIDE_DATA names.
+    n_samples : int, optional
+        Training samples, the first by key; by default those of `DENSE_SAMPLES`, or all; 0 means all.
+    """
+    if data == STDLIB:
+        train, test = (read_dataset(path) for path in _standard_library())
+    else:
+        train, test = (_read(_folder(data) / name) for name in ("train.txt", "test.txt"))
+    wanted = DENSE_SAMPLES.get(name_of(data), 0) if n_samples is None else n_samples
+    if 0 < wanted < train.n_samples:
+        train = train.take(np.sort(permutation(0, Purpose.EVALUATION, n=train.n_samples)[:wanted]))
+    return train, test
+
+
+def evaluation_rows(data: str, test: Dataset) -> Dataset:
+    """The rows on which all contenders are evaluated: the first by key, as in `slide_fast.training.fit`."""
+    wanted = EVALUATION_ROWS.get(name_of(data), 10_000)
+    return test.take(permutation(0, Purpose.EVALUATION, n=test.n_samples)[:wanted])
+
+
+def _standard_library() -> tuple[Path, Path]:
+    """The task of the demo, made once for this interpreter."""
+    paths = tuple(CACHE / f"stdlib-{platform.python_version()}-{part}.npz" for part in ("train", "test"))
+    if not paths[1].exists():
+        CACHE.mkdir(exist_ok=True)
+        task = build_task()
+        for path, part in zip(paths, (task.train, task.test), strict=True):
+            write_npz(path, part)
+    return paths
+
+
+def _folder(data: str) -> Path:
+    if data in SHAPES:
+        return generated(data)
+    for folder in (Path(data), Path(os.environ.get("SLIDE_DATA", ".")) / data):
+        if (folder / "train.txt").exists():
+            return folder
+    sys.exit(f"{data}: no such folder with train.txt and test.txt, here or in SLIDE_DATA")
+
+
+def generated(shape: str, n_labels: int | None = None) -> Path:
+    """A folder with generated data, made once."""
+    n_samples, n_test = GENERATED_SAMPLES
+    folder = CACHE / f"{shape}-{n_labels or SHAPES[shape].n_labels}-{n_samples}-{n_test}"
+    if not (folder / "test.txt").exists():
+        generate(folder, shape, n_samples=n_samples, n_test=n_test, n_labels=n_labels)
+    return folder
+
+
+def _read(path: Path) -> Dataset:
+    """A text file, through a binary copy in the cache: each contender reads it again."""
+    place = path.resolve()
+    copy = CACHE / f"{'-'.join(place.parts[1:])}-{place.stat().st_mtime_ns}.npz"
+    if not copy.exists():
+        CACHE.mkdir(exist_ok=True)
+        write_npz(copy, read_dataset(path))
+    return read_dataset(copy)

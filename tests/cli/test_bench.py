@@ -1,0 +1,80 @@
+"""`slide bench` says which way is faster, and where the ways are level."""
+
+import json
+
+import numpy as np
+import pytest
+
+from slide_fast import bench
+from slide_fast.bench import DENSE, SLIDE, UNIFORM, fold, level_at
+from slide_fast.session import read_samples
+
+QUICK = "--workers 1 --seconds 0.8 --set micro_batch=32 --set hidden=[8] --set lsh.min_active=20 --set lsh.K=4"
+
+
+@pytest.fixture(autouse=True)
+def few_labels(monkeypatch):
+    monkeypatch.setattr(bench, "FOLDED", (10, 40))
+
+
+def figures_of(stdout):
+    return json.loads(stdout.splitlines()[-1])
+
+
+def test_bench_measures_three_ways_and_says_which_is_faster(slide):
+    code, stdout, stderr = slide(f"bench {{data}}/train.txt {QUICK} --json")
+    figures = figures_of(stdout)
+    ways = figures["ways"]
+    assert code == 0 and list(ways) == [SLIDE, UNIFORM, DENSE]
+    assert ways[DENSE]["active_neurons"] == 60 and 20 <= ways[UNIFORM]["active_neurons"] < 60
+    for way in ways.values():
+        assert way["samples_per_second"] > 0 and not way["projected"]
+        assert way["seconds_per_epoch"] == pytest.approx(300 / way["samples_per_second"])
+    is_faster = ways[DENSE]["samples_per_second"] > ways[SLIDE]["samples_per_second"]
+    assert figures["dense_is_faster"] == is_faster
+    assert ("times faster for this problem" if is_faster else "times slower for this problem") in stderr
+    assert 0 < figures["latency_milliseconds"]["median"] <= figures["latency_milliseconds"]["max"]
+    assert [row["labels"] for row in figures["folded"]] == [10, 40]
+
+
+def test_bench_without_tables_takes_uniform_negatives_for_its_own(slide):
+    figures = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --set lsh.L=0 --json")[1])
+    assert list(figures["ways"]) == [UNIFORM, DENSE]
+
+
+def test_bench_makes_data_where_it_is_given_none(slide, monkeypatch):
+    monkeypatch.setattr(bench, "GENERATED_SAMPLES", 100)
+    code, stdout, stderr = slide(f"bench --shape wiki10-31k {QUICK}")
+    assert code == 0 and "100 samples of the shape wiki10-31k" in stderr and "labels take" in stdout
+
+
+def test_dense_is_projected_where_a_step_takes_too_long(slide, monkeypatch):
+    monkeypatch.setattr(bench._Bench, "can_measure_dense", lambda *_: False)
+    figures = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --json")[1])
+    dense = figures["ways"][DENSE]
+    assert dense["projected"] and dense["samples_per_second"] == pytest.approx(figures["folded"][-1][DENSE] * 40 / 60)
+
+
+def test_too_little_time_is_told(slide):
+    code, _, stderr = slide(f"bench {{data}}/train.txt {QUICK} --seconds 1e-9")
+    assert code == 2 and "--seconds 1e-09 is too short" in stderr
+
+
+def test_labels_are_folded(data):
+    samples = read_samples(data / "train.txt")
+    folded = fold(samples, 7)
+    assert folded.labels.n_columns == 7 and folded.features is samples.features
+    for row in range(samples.n_samples):
+        assert np.array_equal(folded.labels.row(row)[0], np.unique(samples.labels.row(row)[0] % 7))
+
+
+def test_the_crossover_is_interpolated_between_logarithms():
+    assert level_at([100, 10_000], [0.5, 2.0]) == pytest.approx(1000)
+    assert level_at([100, 1000, 10_000], [0.1, 0.5, 2.0]) == pytest.approx(1000 * 10**0.5)
+    assert level_at([100, 1000], [1.5, 3.0]) == 0 and level_at([100, 1000], [0.5, 0.9]) is None
+    assert level_at([100, 1000], [1.0, 3.0]) == pytest.approx(100)  # the same thing up to here
+
+
+def test_folds_in_which_all_neurons_are_active_are_level(slide):
+    rows = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --json")[1])["folded"]
+    assert rows[0]["advantage"] == 1 and rows[0][SLIDE] == rows[0][DENSE] and rows[1][SLIDE] != rows[1][DENSE]
