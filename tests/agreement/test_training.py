@@ -48,14 +48,20 @@ def settings_of(lsh, **changes):
     return Config.from_dict({**usual, "lsh": LSH[lsh], **changes})
 
 
-def train_in_lockstep(config, train, n_steps=None):
+def some_weights(n, seed=0):
+    """Weights of samples, a third of them 0."""
+    rng = np.random.default_rng(seed)
+    return rng.exponential(size=n) * (rng.random(n) > 1 / 3)
+
+
+def train_in_lockstep(config, train, n_steps=None, weights=None):
     lockstep = verify.Lockstep(ref.new_network(config, train.features.n_columns, train.labels.n_columns))
     lockstep.rebuild(0)
     per_epoch = steps_per_epoch(train.n_samples, config.micro_batch)
     for step in range(1, (n_steps or per_epoch * config.epochs) + 1):
         epoch = (step - 1) // per_epoch
         order = sample_order(config.seed, epoch, train.n_samples)
-        lockstep.step(ref.micro_batch(config, train, order, epoch, step))
+        lockstep.step(ref.micro_batch(config, train, order, epoch, step, weights))
         if step % config.rebuild_gap == 0:
             lockstep.rebuild(step // config.rebuild_gap)
     return lockstep.report
@@ -75,6 +81,12 @@ def test_lockstep_over_two_epochs(lsh, scope):
     assert {"loss", "W of layer 0", "b_v of layer 1", "touched rows of layer 1"} <= set(report.compared)
     assert lsh == "dense" or report.compared["active sets"] > 0
     assert all(0 <= deviation <= 1 for deviation in report.deviation.values())
+
+
+@pytest.mark.parametrize("lsh", LSH)
+def test_s10_lockstep_with_weights(lsh):
+    train = random_dataset(0)
+    train_in_lockstep(settings_of(lsh), train, weights=some_weights(train.n_samples))
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -121,7 +133,7 @@ def test_lockstep_over_many_epochs(lsh, scope, hidden, micro_batch):
     train_in_lockstep(config, train, n_steps=80 if micro_batch == 1 else None)
 
 
-def new_worker(config, train, test=None):
+def new_worker(config, train, test=None, weights=None):
     """A worker in this process with arrays of its own, and tables built by its own tasks."""
     n_features, n_labels = train.features.n_columns, train.labels.n_columns
     layout = {name: (shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
@@ -129,6 +141,8 @@ def new_worker(config, train, test=None):
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
     initialise(layers_of(arrays), config.seed)
     arrays |= dataset_arrays("train", train) | {"train_order": sample_order(config.seed, 0, train.n_samples)}
+    if weights is not None:
+        arrays["train_weights"] = weights
     if test is not None:
         arrays |= dataset_arrays("test", test)
         arrays["test_order"] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples).astype(np.int32)
@@ -153,11 +167,18 @@ def parameters_of(layers):
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-@given(datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3), st.sampled_from(["constant", "linear"]))
-def test_s13_s27_micro_batches_are_equal(train, micro_batch, step, epoch, decay):
+@given(
+    datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3), st.sampled_from(["constant", "linear"]),
+    st.booleans(),
+)  # fmt: skip
+def test_s13_s27_micro_batches_are_equal(train, micro_batch, step, epoch, decay, weighted):
+    weights = some_weights(train.n_samples) if weighted else None
     config, order = Config(micro_batch=micro_batch, decay=decay), sample_order(0, epoch, train.n_samples)
-    ours, theirs = (side.micro_batch(config, train, order, epoch, step) for side in (slide_fast.tasks, ref))
-    assert ours._fields == theirs._fields and ours[2:] == theirs[2:]
+    ours, theirs = (side.micro_batch(config, train, order, epoch, step, weights) for side in (slide_fast.tasks, ref))
+    assert ours._fields == theirs._fields and ours[2:-1] == theirs[2:-1]
+    own = None if weights is None else weights[theirs.samples].tolist()
+    assert [side.weights if side.weights is None else side.weights.tolist() for side in (ours, theirs)] == [own, own]
+    assert weights is None or (ours.weights > 0).all()
     assert ours.samples.dtype == theirs.samples.dtype and ours.samples.tolist() == theirs.samples.tolist()
     for mine, other in zip(ours.data, theirs.data, strict=True):
         assert np.array_equal(mine.indptr, other.indptr) and np.array_equal(mine.indices, other.indices)
@@ -195,6 +216,23 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
         if step % config.rebuild_gap == 0:
             rebuild(worker, step // config.rebuild_gap)
             ref.rebuild(ref32, step // config.rebuild_gap)
+    check_losses(*np.array(losses).T)
+
+
+def test_s10_free_running_worker_with_weights_has_the_losses_of_the_reference():
+    config, train = settings_of("dense"), random_dataset(2, min_features=1)
+    weights = some_weights(train.n_samples)
+    ref32, ref64 = (ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64))
+    worker = new_worker(config, train, weights=weights)
+    losses = []
+    for step in range(1, 7):
+        batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step, weights)
+        report = worker.run(("train", 0, step, 1))
+        theirs, exact = (ref.train_step(network, batch) for network in (ref32, ref64))
+        assert report.n_labelled == theirs.n_labelled == len(batch.samples)
+        if report.n_labelled:
+            losses.append((report.loss / report.n_labelled, theirs.loss, exact.loss))
+    assert len(losses) >= 4
     check_losses(*np.array(losses).T)
 
 
