@@ -29,11 +29,12 @@ TOP = 5
 
 
 class Setup(NamedTuple):
-    """What a worker must know besides the shared arrays."""
+    """What a worker must know besides the shared arrays; `steps_before` are those of earlier runs (S13)."""
 
     config: Config
     n_features: int
     n_labels: int
+    steps_before: int = 0
 
 
 class MicroBatch(NamedTuple):
@@ -120,6 +121,7 @@ class WorkerState:
 
     def __init__(self, setup: Setup, arrays: Mapping[str, np.ndarray]):
         self.config, self.arrays, self.scratch = setup.config, arrays, Scratch()
+        self.steps_before = setup.steps_before
         self.layers = layers_of(arrays)
         self.train_data = dataset_of("train", arrays, setup.n_features, setup.n_labels)
         self.weights = arrays.get("train_weights")
@@ -147,7 +149,7 @@ class WorkerState:
         loss = active = 0.0
         for step in range(first_step, first_step + n_steps):
             batch = micro_batch(self.config, self.train_data, self.arrays["train_order"], epoch, step, self.weights)
-            step_loss, step_active = self.train_step(batch)
+            step_loss, step_active = self.train_step(batch._replace(step=step + self.steps_before))
             n_samples += len(batch.samples) + batch.n_unlabelled
             n_labelled += len(batch.samples)
             loss += step_loss * len(batch.samples)
