@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("predict --json needs --out: standard output is kept for the JSON object")
     if getattr(options, "budget", 0) and options.mode == "exact":
         parser.error(f"{options.command} --budget needs --mode lsh: exact looks at every label")
+    if getattr(options, "patience", None) and options.test is None:
+        parser.error("train --patience needs --test: without test samples nobody sees what is better")
     options.command_line = shlex.join(["slide", *argv])
     for stream in (sys.stdout, sys.stderr):  # names of labels and files may hold anything
         if hasattr(stream, "reconfigure"):
@@ -221,6 +223,15 @@ def _add_train(add) -> None:
                        help="epochs between evaluations (default: 1)")  # fmt: skip
     train.add_argument("--eval-samples", type=_whole(1), default=10_000, metavar="N",
                        help="test samples that these use; the last one uses all (default: 10000)")  # fmt: skip
+    train.add_argument("--patience", type=_whole(1), metavar="N",
+                       help="end after so many evaluations in a row without a larger P@1; "
+                       "the best network is kept")  # fmt: skip
+    train.add_argument("--checkpoint-every", type=_positive, default=math.inf, metavar="E",
+                       help="epochs between checkpoints in RUN/checkpoints, where the best model is kept too "
+                       "(default: none but the one that Ctrl-C leaves)")  # fmt: skip
+    train.add_argument("--keep", type=_whole(1), default=2, metavar="N", help="checkpoints to keep (default: 2)")
+    train.add_argument("--resume", action="store_true",
+                       help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
 
