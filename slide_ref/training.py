@@ -83,6 +83,15 @@ class Network:
     tables: dict[int, HashTables]
 
 
+class Earlier(NamedTuple):
+    """A network that was trained before, and how many steps, epochs and rebuilds that took (S13)."""
+
+    network: Network
+    steps: int = 0
+    epochs: int = 0
+    rebuilds: int = 0
+
+
 def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np.float32) -> Network:
     """A network with fresh weights in `dtype` (float32 or float64) and no tables yet (S1)."""
     shapes = array_shapes(config, n_features, n_labels)
@@ -161,9 +170,13 @@ def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.nd
 
 
 def fit(
-    config: Config, train: Dataset, dtype: type = np.float32, weights: np.ndarray | None = None
+    config: Config,
+    train: Dataset,
+    dtype: type = np.float32,
+    weights: np.ndarray | None = None,
+    earlier: Earlier | None = None,
 ) -> tuple[Network, list[float]]:
-    """Train a new network for `config.epochs` epochs. Implements S18.
+    """Train a new network, or one trained earlier further (S13), for `config.epochs` epochs. Implements S18.
 
     The same settings and data give the same bytes on the same machine and libraries: all that is random is keyed.
     `weights`, one a sample, say how much each counts (S10).
@@ -174,13 +187,15 @@ def fit(
     losses : list of float
         Mean training loss over the labelled rows, one value an epoch.
     """
-    network = new_network(config, train.features.n_columns, train.labels.n_columns, dtype)
-    rebuild(network, 0)
-    schedule = enumerate(rebuild_steps(config.rebuild_gap, config.rebuild_growth), start=1)
+    if earlier is None:
+        earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
+    network = earlier.network
+    rebuild(network, earlier.rebuilds)
+    schedule = enumerate(rebuild_steps(config.rebuild_gap, config.rebuild_growth), start=earlier.rebuilds + 1)
     number, next_rebuild = next(schedule)
     step = 0
     losses = []
-    for epoch in range(config.epochs):
+    for epoch in range(earlier.epochs, earlier.epochs + config.epochs):
         order = sample_order(config.seed, epoch, train.n_samples)
         reports = []
         for _ in range(steps_per_epoch(train.n_samples, config.micro_batch)):
@@ -188,7 +203,8 @@ def fit(
                 rebuild(network, number)
                 number, next_rebuild = next(schedule)
             step += 1
-            reports.append(train_step(network, micro_batch(config, train, order, epoch, step, weights)))
+            batch = micro_batch(config, train, order, epoch, step, weights)
+            reports.append(train_step(network, batch._replace(step=earlier.steps + step)))
         labelled = sum(r.n_labelled for r in reports)
         losses.append(sum(r.loss * r.n_labelled for r in reports if r.n_labelled) / max(labelled, 1))
     return network, losses

@@ -90,6 +90,11 @@ OTHER_NAME = {
         "many rows at once",
         "test_s26_rows_in_blocks_agree",
     ),
+    "training.Earlier": (
+        "checkpoints.State",
+        "plain arrays",
+        "test_s13_further_training_takes_the_same_steps_and_has_the_same_losses",
+    ),
     "training.MicroBatch": (
         "tasks.MicroBatch",
         "workers do not import training",

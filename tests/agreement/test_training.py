@@ -1,5 +1,7 @@
 """Steps, epochs and whole runs: in lockstep, stage by stage, and each side on its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ import slide_fast.training as fast
 import slide_fast.verify as verify
 import slide_ref.prediction
 import slide_ref.training as ref
+from slide_fast.checkpoints import Before, State
 from slide_fast.tasks import Setup, WorkerState, dataset_arrays, table_arrays
 from slide_ref.common.config import FAMILIES, OPTIMIZERS, POLICIES, SCOPES, STRATEGIES, Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
@@ -302,7 +305,7 @@ def test_s15_worker_predicts_what_the_reference_predicts():
     assert np.array_equal(worker.run(("predict", 3, 20)), expected)
 
 
-def journal_of_the_fast_path(monkeypatch, config, train):
+def journal_of_the_fast_path(monkeypatch, config, train, **options):
     journal = []
     step, order = WorkerState.train_step, WorkerState.order_insertion
 
@@ -318,11 +321,11 @@ def journal_of_the_fast_path(monkeypatch, config, train):
     monkeypatch.setattr(WorkerState, "train_step", train_step)
     monkeypatch.setattr(WorkerState, "order_insertion", order_insertion)
     events = []
-    fast.fit(config, train, n_workers=1, callback=events.append)
+    fast.fit(config, train, n_workers=1, callback=events.append, **options)
     return journal, events
 
 
-def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32):
+def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32, **options):
     journal = []
     step, rebuild = ref.train_step, ref.rebuild
 
@@ -337,7 +340,7 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32):
     with monkeypatch.context() as patch:
         patch.setattr(ref, "train_step", train_step)
         patch.setattr(ref, "rebuild", logged_rebuild)
-        _, losses = ref.fit(config, train, dtype)
+        _, losses = ref.fit(config, train, dtype, **options)
     return journal, losses
 
 
@@ -361,6 +364,29 @@ def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, ls
     assert len(epochs) == len(losses) == 3
     check_losses([event["loss"] for event in epochs], losses, losses64)
     assert epochs[-1]["rebuilds"] == sum(entry[0] == "rebuild" for entry in journal)
+
+
+@pytest.mark.parametrize("lsh", ["padded", "sampled softmax"])
+def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monkeypatch, lsh):
+    config, train = settings_of(lsh, rebuild_growth=0.3), random_dataset(8, min_features=1)
+    options = {"weights": some_weights(train.n_samples)}
+    counts, losses = (10, 2, 3), {}
+    network, _ = ref.fit(config, train, **options)
+    sides = {
+        dtype: dataclasses.replace(network, layers=verify.as_dtype(network.layers, dtype))
+        for dtype in (np.float32, np.float64)
+    }
+    arrays = {name: array.copy() for name, array in parameters_of(network.layers).items()}
+    for dtype, side in sides.items():
+        earlier = ref.Earlier(side, *counts)
+        expected, losses[dtype] = journal_of_the_reference(
+            monkeypatch, config, train, dtype, earlier=earlier, **options
+        )
+    state = State(config, *shape_of(train), arrays, Before(*counts))
+    journal, events = journal_of_the_fast_path(monkeypatch, config, train, state=state, **options)
+    assert journal == expected and ("rebuild", 3) in journal and max(entry[1] for entry in journal) == 10 + 12
+    epochs = [event["loss"] for event in events if event["kind"] == "epoch"]
+    check_losses(epochs, losses[np.float32], losses[np.float64])
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
