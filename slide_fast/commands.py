@@ -45,7 +45,7 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide evaluate``: how good a model is on test data."""
     path = find_model(options.model)
     model = load_model(path, mmap=True)
-    test = read_samples(options.test)
+    test = read_samples(options.test, options.labels)
     check_columns(test, options.test, {"features": model.n_features, "labels": model.n_labels}, "the model")
     n_threads = options.workers or available_cpus()
     ids, figures = _timed_answers(model, test.features, options, n_threads, session)

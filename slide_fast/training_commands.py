@@ -22,7 +22,7 @@ from .plots import PlotError
 from .prediction import predict_topk
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_columns, read_samples
-from .settings import assign, config_of, parse_value, read_settings
+from .settings import ALL, assign, config_of, parse_value, read_settings, toml_of
 from .training import TrainingInterrupted, fit
 
 SETTINGS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")
@@ -36,13 +36,21 @@ YARDSTICKS = {"most_common": "most common", "co_occurrence": "co-occurrence"}
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide train``: from files to a run folder."""
+    if options.print_config:
+        settings = settings_of(options)
+        whole = config_of(settings).to_dict()
+        if settings.get("lsh", {}).get("min_active") == ALL:
+            whole["lsh"]["min_active"] = ALL  # how many that is, the data will say
+        session.console.result(toml_of(whole).rstrip("\n"))
+        return {"config": whole}
     folder = RunFolder(options.out)
     checkpoints = Checkpoints(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep)
     state = checkpoints.last() if options.resume else None
     settings = settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read
     with folder:
-        data = [read_samples(path) for path in (options.train, options.test) if path is not None]
+        files = [(options.train, options.labels), (options.test, options.test_labels)]
+        data = [read_samples(*pair) for pair in files if pair[0] is not None]
         sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
         if not data[0].labels.nnz:
             raise DataError("no sample has a label", options.train)
