@@ -79,10 +79,10 @@ class State:
             if shapes[0] != shapes[1]:
                 raise ConfigError("the network has other layers or another optimizer than the settings ask for")
             return
-        mine, theirs = _flat(self.config.to_dict()), _flat(config.to_dict())
-        changed = [key for key in theirs if mine.get(key) != theirs[key] and key != "epochs"]
+        had, has = _flat(self.config.to_dict()), _flat(config.to_dict())
+        changed = [key for key in has if had.get(key) != has[key] and key != "epochs"]
         if changed:
-            old, new = (", ".join(f"{key}={side.get(key)}" for key in changed) for side in (mine, theirs))
+            old, new = (", ".join(f"{key}={side.get(key)}" for key in changed) for side in (had, has))
             raise ConfigError(f"the run to resume has {old}, not {new}; only epochs may change")
         if data != self.data:
             raise DataError("training data: not those of the run to resume; give the same file and weights")
@@ -90,7 +90,7 @@ class State:
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by their full names, such as ``lsh.K``."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
@@ -109,7 +109,12 @@ def fingerprint(train: Dataset, weights: np.ndarray | None) -> str:
 def save_state(folder: str | Path, state: State) -> None:
     """Write a state as a folder of plain arrays, replacing an earlier one whole. Raises ModelError."""
     progress = None if state.progress is None else dataclasses.asdict(state.progress)
-    description = {"kind": KIND, "config": state.config.to_dict(), "data": state.data, "progress": progress}
+    description: dict[str, Any] = {
+        "kind": KIND,
+        "config": state.config.to_dict(),
+        "data": state.data,
+        "progress": progress,
+    }
     description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.before._asdict()}
     save_arrays(folder, description, state.arrays)
 
@@ -118,18 +123,21 @@ def load_state(folder: str | Path) -> State:
     """Read what `save_state` wrote. Raises ModelError where anything is missing, malformed, or does not fit."""
     description, arrays = load_arrays(folder)
     path = Path(folder) / "config.json"
-    sizes = [description.get(key) for key in ("n_features", "n_labels")]
-    if description.get("kind") != KIND or not all(map(is_count, sizes)):
+    n_features, n_labels = (description.get(key) for key in ("n_features", "n_labels"))
+    if description.get("kind") != KIND or not (is_count(n_features) and is_count(n_labels)):
         raise ModelError(f"{path}: does not describe a checkpoint; give a folder that training wrote")
+    assert isinstance(n_features, int) and isinstance(n_labels, int)
     try:
         config = Config.from_dict(description["config"])
         before = Before(**description["before"])
         progress = None if description["progress"] is None else _progress(description["progress"])
-        state = State(config, *sizes, arrays, before, progress, str(description["data"]))
+        state = State(config, n_features, n_labels, arrays, before, progress, str(description["data"]))
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not a whole checkpoint ({error}); take an earlier one") from error
-    wanted = {name: (shape, np.dtype(np.float32)) for name, shape in array_shapes(config, *sizes).items()}
-    wanted |= {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in table_arrays(config, sizes[1]).items()}
+    wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {
+        name: (shape, np.dtype(np.float32)) for name, shape in array_shapes(config, n_features, n_labels).items()
+    }
+    wanted |= {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in table_arrays(config, n_labels).items()}
     if wanted != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
         raise ModelError(f"{path}: its arrays are not those that its settings ask for; take an earlier checkpoint")
     return state
@@ -144,7 +152,7 @@ def _progress(values: dict[str, Any]) -> Progress:
     numbers = [*plain.values(), *(number for part in totals.values() for number in vars(part).values())]
     if not all(isinstance(number, (int, float)) for number in numbers):
         raise ValueError("progress holds something else than numbers")
-    return Progress(**plain, **totals)
+    return Progress(**{**plain, **totals})
 
 
 class Checkpoints:

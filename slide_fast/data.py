@@ -99,7 +99,7 @@ def _read_blocks(path: str | os.PathLike[str], file: BinaryIO, block_bytes: int)
             found = f"the file ends here with {labels.n_rows} samples, but the header says {n_samples}"
             raise DataError(f"{found}; correct the header or complete the file", line=0)
     except DataError as error:
-        raise DataError(error.message, path, lines_before + error.line, error.column) from None
+        raise DataError(error.message, path, lines_before + (error.line or 0), error.column) from None
     return Dataset(features.finish(), labels.finish())
 
 
@@ -125,7 +125,8 @@ class _GrowingArray:
     """An array that parts are added to. Growing moves pages rather than bytes where the system can (Linux)."""
 
     def __init__(self, dtype: type):
-        self._array, self._size = np.empty(0, dtype), 0
+        self._array: np.ndarray = np.empty(0, dtype)
+        self._size = 0
 
     def extend(self, part: np.ndarray) -> None:
         end = self._size + len(part)
@@ -151,7 +152,7 @@ class _GrowingRows:
     def extend(self, rows: SparseRows) -> None:
         self._indptr.extend(rows.indptr[1:] + self._nnz)
         self._indices.extend(rows.indices)
-        if self._data is not None:
+        if self._data is not None and rows.data is not None:
             self._data.extend(rows.data)
         self.n_rows, self._nnz = self.n_rows + rows.n_rows, self._nnz + rows.nnz
 
@@ -182,7 +183,7 @@ def xmc_lines(dataset: Dataset) -> Iterator[bytes]:
     """The lines of samples in XMC text, with their ends. Nine digits tell all values of float32 apart."""
     features, labels = dataset
     values = _shortened(features.data) if features.data is not None else np.ones(features.nnz)
-    pairs = [0] * (2 * features.nnz)
+    pairs: list[float] = [0] * (2 * features.nnz)
     pairs[::2], pairs[1::2] = features.indices.tolist(), values.tolist()
     ids, feature_ends, label_ends = labels.indices.tolist(), features.indptr.tolist(), labels.indptr.tolist()
     for i in range(dataset.n_samples):
@@ -215,7 +216,7 @@ def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
     shapes = [np.array(rows.shape, dtype=np.int64) for rows in dataset]
     arrays = (features.indptr, features.indices, values, shapes[0], labels.indptr, labels.indices, shapes[1])
     with _replacing(path) as file:
-        np.savez(file, **dict(zip(NPZ_KEYS, arrays, strict=True)))
+        np.savez(file, allow_pickle=False, **dict(zip(NPZ_KEYS, arrays, strict=True)))
 
 
 def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:

@@ -77,6 +77,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     model_ : Model
     """
 
+    classes_: np.ndarray
+    history_: list[Event]
+    labels_per_sample_: float
+    model_: Model
+    n_features_in_: int
+    _kind: str
+    _state: State | None
+    _first_seed: int
+
     def __init__(
         self,
         hidden: Sequence[int] = (128,),
@@ -108,13 +117,13 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__() if HAS_SKLEARN else dict(vars(self))  # type: ignore[misc]
+        state: Any = super().__getstate__() if HAS_SKLEARN else vars(self)
         return {key: value for key, value in state.items() if key != "_indexed"}  # tables are built again
 
     def _config(self, **changes: Any) -> Config:
@@ -213,15 +222,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         weights = as_weights(sample_weight, features.n_rows)
         test = None
         if eval_set is not None:
-            pair = (eval_set, None) if is_path(eval_set) else tuple(eval_set)
-            held_out, truths = as_dataset(*pair, self.classes_)
+            X, y = (eval_set, None) if is_path(eval_set) else eval_set
+            held_out, truths = as_dataset(X, y, self.classes_)
             test = Dataset(held_out, truths.rows)
         elif self.patience is not None:
             raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
         n_labelled = int((np.diff(labels.rows.indptr) > 0).sum())
         self.labels_per_sample_ = labels.rows.nnz / max(n_labelled, 1)
         with Console() as console:
-            listeners = [self._note] + ([] if callback is None else [callback])
+            listeners: list[Callable[[Event], None]] = [self._note] + ([] if callback is None else [callback])
             if self.verbose:
                 limit = math.inf if self.max_seconds is None else self.max_seconds
                 listeners.append(TrainingDisplay(console, config, limit, len(self.classes_)))
@@ -232,7 +241,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
                     max_seconds=math.inf if self.max_seconds is None else self.max_seconds,
                     patience=math.inf if self.patience is None else self.patience,
                     state=self._earlier() if goes_on else None,
-                    callback=lambda event: [listen(event) for listen in listeners] and None,
+                    callback=lambda event: _tell(listeners, event),
                 )  # fmt: skip
             except TrainingInterrupted as interrupted:
                 self.model_ = interrupted.model
@@ -246,8 +255,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _earlier(self) -> State:
         """What to go on from: with the optimiser's moments if they were kept, else they begin anew."""
         model = self.model_
-        if getattr(self, "_state", None) is not None and self._state.arrays["W0"] is model.arrays["W0"]:
-            return self._state
+        state = getattr(self, "_state", None)
+        if state is not None and state.arrays["W0"] is model.arrays["W0"]:
+            return state
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
         return State(model.config, model.n_features, model.n_labels, dict(model.arrays), Before(0, *counts))
 
@@ -460,6 +470,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         classifier.labels_per_sample_ = several if isinstance(several, (int, float)) else 1.0
         classifier.classes_ = _classes(model)
         return classifier
+
+
+def _tell(listeners: Sequence[Callable[[Event], None]], event: Event) -> None:
+    for listen in listeners:
+        listen(event)
 
 
 def _classes(model: Model) -> np.ndarray:

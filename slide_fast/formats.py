@@ -10,7 +10,8 @@ import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO
+from io import BufferedReader
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -41,12 +42,12 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
-            if file.peek(2)[:2] != GZIP:
+            if cast(BufferedReader, file).peek(2)[:2] != GZIP:
                 yield file
                 return
             try:
                 with gzip.GzipFile(fileobj=file) as unpacked:
-                    yield unpacked
+                    yield cast(BinaryIO, unpacked)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise DataError("the file is not intact gzip; pack or copy it again", path) from error
     except OSError as error:
@@ -82,7 +83,8 @@ def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRo
             try:
                 features, labels = parse_block(block, COUNT_LIMIT, COUNT_LIMIT)
             except DataError as error:
-                line = error.line if numbers is None else numbers[error.line - 1]
+                place = error.line or 1
+                line = place if numbers is None else numbers[place - 1]
                 raise DataError(error.message, line=before + line) from None
             yield features, labels
         before += n_lines

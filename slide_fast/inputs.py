@@ -146,8 +146,8 @@ def as_labels(Y: Any, classes: np.ndarray | None = None) -> Labels:
         if array.ndim == 2 and array.shape[1] != 1:
             if not np.isin(array, (0, 1)).all():
                 raise DataError("Unknown label type: a table of Y holds something else than 0 and 1; give lists of ids")
-            rows, columns = array.nonzero()
-            indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
+            row_of, columns = array.nonzero()
+            indptr = np.searchsorted(row_of, np.arange(len(array) + 1)).astype(np.int64)
             rows = SparseRows(indptr, columns.astype(np.int32), None, array.shape[1])
             return _indicator(rows, classes, "indicator")
         return _one_a_sample(array, classes)

@@ -9,7 +9,22 @@ from slide_ref.common.errors import ModelError
 
 HAS_SKLEARN = True
 if TYPE_CHECKING:
-    BaseEstimator = ClassifierMixin = _Unfitted = object
+
+    class BaseEstimator:
+        """What type checkers see."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+        def set_params(self, **params: Any) -> Any: ...
+
+        def __sklearn_tags__(self) -> Any: ...
+
+    class ClassifierMixin:
+        """What type checkers see."""
+
+    class _Unfitted(ValueError):
+        """What type checkers see."""
+
 else:
     try:
         from sklearn.base import BaseEstimator, ClassifierMixin
@@ -40,5 +55,5 @@ else:
             """Nothing."""
 
 
-class NotFittedError(ModelError, _Unfitted):  # type: ignore[misc]
+class NotFittedError(ModelError, _Unfitted):
     """A model is asked before it was trained."""
