@@ -265,7 +265,7 @@ def _add_users_of_models(add) -> None:
     _add_workers(evaluate, "threads (default: the CPUs there are)")
 
     predict = add("predict", "write the best labels of each sample, label:score label:score ... a line",
-                  "zcat new.txt.gz | slide predict run - -k 3 | head")  # fmt: skip
+                  "slide predict run - -k 3 < new.txt | head")  # fmt: skip
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
     predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
     predict.add_argument("-k", type=_whole(1), default=5, metavar="K", help="labels a sample (default: 5)")

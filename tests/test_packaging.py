@@ -1,6 +1,7 @@
 """What is built, installed and imported: wheel and sdist, an environment without extras, types."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -37,8 +38,8 @@ def test_packages_say_that_they_have_types():
 def test_wheel_and_sdist_install_alone_and_run_the_demo(tmp_path):
     """The wheel is made from the sdist, so that both are whole."""
     copy = tmp_path / "source"
-    run("git", "clone", "-q", str(ROOT), str(copy), folder=tmp_path) if (ROOT / ".git").exists() else (
-        run("cp", "-r", str(ROOT), str(copy), folder=tmp_path)
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "dist", "site", "*.egg-info", "__pycache__")
     )
     run(sys.executable, "-m", "venv", str(tmp_path / "tools"), folder=tmp_path)
     tools, bare = tmp_path / "tools" / "bin" / "python", tmp_path / "bare" / "bin"

@@ -56,9 +56,10 @@ def test_a_run_that_failed_goes_on_to_the_same_bytes(files, tmp_path, monkeypatc
     assert np.array_equal(*(read_curves(tmp_path / run)["precision_at_1"] for run in ("whole", "cut")))
 
 
-def test_a_new_run_in_the_folder_clears_what_the_old_one_kept(files, tmp_path):
+def test_a_new_run_in_the_folder_clears_what_the_old_one_kept(files, tmp_path, capsys):
     assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
-    assert any((tmp_path / "run" / "checkpoints").iterdir())
+    assert main(["info", "run"]) == 0
+    assert "checkpoints step-000000027, step-000000036" in " ".join(capsys.readouterr().out.split())
     assert main([*TRAIN, *SMALL, "--out", "run"]) == 0
     assert not any((tmp_path / "run" / "checkpoints").iterdir())
 
