@@ -167,7 +167,7 @@ def _train(
         console.close()
         folder.save(stop.model)
         epochs = stop.model.facts["epochs"]
-        further = "" if checkpoints is None else "; train with --resume to go on"
+        further = "; train with --resume to go on" if checkpoints is not None and checkpoints.saved() else ""
         text = f"interrupted after {epochs:.2f} epochs; the model is in {folder.model_path}{further}"
         raise KeyboardInterrupt(text) from None
     session.worker_pids = tuple
