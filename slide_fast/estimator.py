@@ -203,8 +203,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
-            self._first_seed = self._seed()
-        seed = getattr(self, "_first_seed", None) or self._seed()
+            self._first_seed = self._seed()  # one draw, where it is drawn: later calls count on in the same keys
+        seed = self._first_seed if hasattr(self, "_first_seed") else self._seed()
         self._train(self._config(epochs=1, seed=seed), features, labels, sample_weight, goes_on, True, None, None)
         return self
 

@@ -55,6 +55,18 @@ def test_s18_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_cut(tmp_path,
     assert whole.facts == resumed.facts and state.before == end.before
 
 
+def test_a_run_goes_on_with_another_number_of_workers(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    with pytest.raises(Cut):
+        fit(CONFIG, TRAIN, n_workers=2, checkpoints=checkpoints, callback=cut_at(20))
+    steps = []
+    model = fit(
+        CONFIG, TRAIN, n_workers=3, checkpoints=checkpoints, state=checkpoints.last(),
+        callback=lambda event: steps.append(event.get("step")),
+    )  # fmt: skip
+    assert steps[0] == 18 and model.facts["steps"] == 36 and model.facts["epochs"] == 4
+
+
 @pytest.mark.parametrize("after", [3, 9, 18, 27])
 def test_s18_a_run_resumed_after_ctrl_c_ends_with_the_bytes_of_one_without(tmp_path, after):
     evaluations = {"whole": [], "parts": []}
