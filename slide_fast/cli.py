@@ -21,6 +21,7 @@ from slide_ref.common.errors import ConfigError, SlideError
 FAILURE, BAD_USE = 1, 2
 MODULES = {"demo": "training_commands", "train": "training_commands", "verify": "verify_command",
            "bench": "bench"}  # fmt: skip
+FORMATS = "XMC text, svmlight text (.svm), either packed by gzip, or .npz; - is standard input"
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the signal, as shells count
 
 
@@ -50,6 +51,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("predict --json needs --out: standard output is kept for the JSON object")
     if getattr(options, "budget", 0) and options.mode == "exact":
         parser.error(f"{options.command} --budget needs --mode lsh: exact looks at every label")
+    if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
+        parser.error("train needs TRAIN and --out RUN")
+    if getattr(options, "patience", None) and options.test is None:
+        parser.error("train --patience needs --test: without test samples nobody sees what is better")
     options.command_line = shlex.join(["slide", *argv])
     for stream in (sys.stdout, sys.stderr):  # names of labels and files may hold anything
         if hasattr(stream, "reconfigure"):
@@ -205,9 +210,11 @@ def _add_train(add) -> None:
     defaults = Config()
     train = add("train", "train a network on XMC text or .npz and write a run folder",
                 "slide train data/train.txt --test data/test.txt --out run")  # fmt: skip
-    train.add_argument("train", metavar="TRAIN", help="training samples")
+    train.add_argument("train", metavar="TRAIN", nargs="?", help=f"training samples: {FORMATS}")
     train.add_argument("--test", metavar="TEST", help="test samples, to evaluate on")
-    train.add_argument("--out", metavar="RUN", required=True, help="run folder: a new one, or that of an earlier run")
+    train.add_argument("--out", metavar="RUN", help="run folder: a new one, or that of an earlier run")
+    _add_labels(train, "--labels", "TRAIN")
+    _add_labels(train, "--test-labels", "TEST")
     _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs)")
     hidden = ",".join(map(str, defaults.hidden))
     for name, kind, letters, what in (
@@ -223,8 +230,24 @@ def _add_train(add) -> None:
                        help="epochs between evaluations (default: 1)")  # fmt: skip
     train.add_argument("--eval-samples", type=_whole(1), default=10_000, metavar="N",
                        help="test samples that these use; the last one uses all (default: 10000)")  # fmt: skip
+    train.add_argument("--patience", type=_whole(1), metavar="N",
+                       help="end after so many evaluations in a row without a larger P@1; "
+                       "the best network is kept")  # fmt: skip
+    train.add_argument("--checkpoint-every", type=_positive, default=math.inf, metavar="E",
+                       help="epochs between checkpoints in RUN/checkpoints, where the best model is kept too "
+                       "(default: none but the one that Ctrl-C leaves)")  # fmt: skip
+    train.add_argument("--keep", type=_whole(1), default=2, metavar="N", help="checkpoints to keep (default: 2)")
+    train.add_argument("--resume", action="store_true",
+                       help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
+    train.add_argument("--print-config", action="store_true",
+                       help="write all settings of such a run as TOML, for --config, and end")  # fmt: skip
+
+
+def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
+    text = f"SciPy's .npz of an indicator, where {of} is SciPy's .npz of the features"
+    command.add_argument(option, metavar="FILE", help=text)
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -238,14 +261,15 @@ def _add_users_of_models(add) -> None:
     evaluate = add("evaluate", "measure a model on test samples: P@k, nDCG@k, PSP@k",
                    "slide evaluate run data/test.txt")  # fmt: skip
     evaluate.add_argument("model", metavar="MODEL", help="model folder or run folder")
-    evaluate.add_argument("test", metavar="TEST", help="XMC text or .npz")
+    evaluate.add_argument("test", metavar="TEST", help=FORMATS)
+    _add_labels(evaluate, "--labels", "TEST")
     _add_mode(evaluate)
     _add_workers(evaluate, "threads (default: the CPUs there are)")
 
     predict = add("predict", "write the best labels of each sample, label:score label:score ... a line",
-                  "slide predict run data/test.txt -k 3 | head")  # fmt: skip
+                  "slide predict run - -k 3 < new.txt | head")  # fmt: skip
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
-    predict.add_argument("data", metavar="DATA", help="XMC text or .npz; labels in it are ignored")
+    predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
     predict.add_argument("-k", type=_whole(1), default=5, metavar="K", help="labels a sample (default: 5)")
     predict.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
     _add_mode(predict)

@@ -21,12 +21,13 @@ from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import SparseRows
 
 from . import generate as synthetic
+from .checkpoints import Checkpoints
 from .console import aligned, network_in_words, score_table, size
 from .data import read_dataset
 from .machine import available_cpus
 from .plots import plot_runs
 from .prediction import ROWS_AT_ONCE, index_of, predict_topk, predict_topk_lsh
-from .run_folder import CURVES, find_model
+from .run_folder import CHECKPOINTS, CURVES, find_model
 from .session import Session, check_columns, read_samples
 from .settings import to_toml
 
@@ -45,7 +46,7 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide evaluate``: how good a model is on test data."""
     path = find_model(options.model)
     model = load_model(path, mmap=True)
-    test = read_samples(options.test)
+    test = read_samples(options.test, options.labels)
     check_columns(test, options.test, {"features": model.n_features, "labels": model.n_labels}, "the model")
     n_threads = options.workers or available_cpus()
     ids, figures = _timed_answers(model, test.features, options, n_threads, session)
@@ -230,6 +231,8 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         ("label names", "no" if model.label_names is None else "yes"),
         ("training", facts),
     ]
+    saved = Checkpoints(Path(options.model) / CHECKPOINTS).saved()
+    pairs += [("checkpoints", ", ".join(folder.name for folder in saved))] if saved else []
     session.console.result(f"{aligned(pairs)}\n\n{to_toml(model.config)}".rstrip())
     return {
         "model": str(path),
@@ -240,6 +243,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         "arrays": {name: list(array.shape) for name, array in model.arrays.items()},
         "has_label_names": model.label_names is not None,
         "facts": model.facts,
+        "checkpoints": [str(folder) for folder in saved],
         "config": model.config.to_dict(),
     }
 

@@ -90,7 +90,7 @@ class Console:
     def __init__(self, results_to_stderr: bool = False):
         self.stream: TextIO = sys.stderr
         self._results_to_stderr = results_to_stderr
-        self.is_terminal = self.stream.isatty()
+        self.is_terminal = self.stream.isatty() or "ipykernel" in sys.modules  # a notebook's cell redraws lines too
         self._bar: tqdm | None = None
         self._shown = -math.inf if self.is_terminal else time.monotonic()
 

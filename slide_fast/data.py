@@ -1,4 +1,4 @@
-"""Data sets from files and to files: XMC text (S17), the mirror of `slide_ref.data`, and ``.npz``."""
+"""Data sets from files and to files: XMC text (S17), the mirror of `slide_ref.data`, ``.npz``, and svmlight text."""
 
 from __future__ import annotations
 
@@ -12,23 +12,41 @@ from typing import BinaryIO
 import numpy as np
 
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
+from .formats import check_kind_of_scipy, open_text, rows_of_scipy, svmlight_blocks, with_columns_found
 from .xmc_blocks import COUNT_LIMIT, parse_block, parse_header
 
 BLOCK_BYTES = 1 << 19
+SVMLIGHT = (".svm", ".svmlight", ".libsvm")
+SCIPY_NAMES = ("format", "shape", "data", "indices", "indptr", "row", "col")
 NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices", "Y_shape")
 
 
-def read_dataset(path: str | os.PathLike[str]) -> Dataset:
-    """Read a data set: ``.npz`` as `write_npz` writes it, every other file as XMC text.
+def read_dataset(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
+    """Read a data set.
+
+    Parameters
+    ----------
+    path : path
+        ``.npz`` as `write_npz` or SciPy's ``save_npz`` writes it; ``.svm``, ``.svmlight`` or ``.libsvm`` for svmlight
+        text; every other file is XMC text. Text may be packed by gzip. ``-`` is standard input.
+    labels : path, optional
+        SciPy's ``.npz`` of an indicator with a row a sample and a column a label, to go with one of features.
 
     Raises
     ------
     DataError
-        If the file cannot be read or its content is malformed.
+        If a file cannot be read or its content is malformed.
     """
-    return read_npz(path) if Path(path).suffix.lower() == ".npz" else read_xmc(path)
+    suffixes = [suffix for suffix in map(str.lower, Path(path).suffixes) if suffix != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    if kind != ".npz" and labels is not None:
+        raise DataError("labels of their own go with a .npz of features alone; here they are in the file itself", path)
+    if kind == ".npz":
+        return read_npz(path, labels)
+    with open_text(path) as file:
+        return _read_svmlight(path, file) if kind in SVMLIGHT else _read_blocks(path, file, BLOCK_BYTES)
 
 
 def read_xmc(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Dataset:
@@ -81,8 +99,19 @@ def _read_blocks(path: str | os.PathLike[str], file: BinaryIO, block_bytes: int)
             found = f"the file ends here with {labels.n_rows} samples, but the header says {n_samples}"
             raise DataError(f"{found}; correct the header or complete the file", line=0)
     except DataError as error:
-        raise DataError(error.message, path, lines_before + error.line, error.column) from None
+        raise DataError(error.message, path, lines_before + (error.line or 0), error.column) from None
     return Dataset(features.finish(), labels.finish())
+
+
+def _read_svmlight(path: str | os.PathLike[str], file: BinaryIO) -> Dataset:
+    features, labels = _GrowingRows(COUNT_LIMIT, has_values=True), _GrowingRows(COUNT_LIMIT, has_values=False)
+    try:
+        for parts in svmlight_blocks(file, BLOCK_BYTES):
+            features.extend(parts[0])
+            labels.extend(parts[1])
+    except DataError as error:
+        raise DataError(error.message, path, error.line, error.column) from None
+    return Dataset(with_columns_found(features.finish()), with_columns_found(labels.finish()))
 
 
 def _whole_lines(text: bytes) -> bytes:
@@ -96,7 +125,8 @@ class _GrowingArray:
     """An array that parts are added to. Growing moves pages rather than bytes where the system can (Linux)."""
 
     def __init__(self, dtype: type):
-        self._array, self._size = np.empty(0, dtype), 0
+        self._array: np.ndarray = np.empty(0, dtype)
+        self._size = 0
 
     def extend(self, part: np.ndarray) -> None:
         end = self._size + len(part)
@@ -122,7 +152,7 @@ class _GrowingRows:
     def extend(self, rows: SparseRows) -> None:
         self._indptr.extend(rows.indptr[1:] + self._nnz)
         self._indices.extend(rows.indices)
-        if self._data is not None:
+        if self._data is not None and rows.data is not None:
             self._data.extend(rows.data)
         self.n_rows, self._nnz = self.n_rows + rows.n_rows, self._nnz + rows.nnz
 
@@ -153,7 +183,7 @@ def xmc_lines(dataset: Dataset) -> Iterator[bytes]:
     """The lines of samples in XMC text, with their ends. Nine digits tell all values of float32 apart."""
     features, labels = dataset
     values = _shortened(features.data) if features.data is not None else np.ones(features.nnz)
-    pairs = [0] * (2 * features.nnz)
+    pairs: list[float] = [0] * (2 * features.nnz)
     pairs[::2], pairs[1::2] = features.indices.tolist(), values.tolist()
     ids, feature_ends, label_ends = labels.indices.tolist(), features.indptr.tolist(), labels.indptr.tolist()
     for i in range(dataset.n_samples):
@@ -186,7 +216,7 @@ def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
     shapes = [np.array(rows.shape, dtype=np.int64) for rows in dataset]
     arrays = (features.indptr, features.indices, values, shapes[0], labels.indptr, labels.indices, shapes[1])
     with _replacing(path) as file:
-        np.savez(file, **dict(zip(NPZ_KEYS, arrays, strict=True)))
+        np.savez(file, allow_pickle=False, **dict(zip(NPZ_KEYS, arrays, strict=True)))
 
 
 def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
@@ -212,8 +242,10 @@ def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def read_npz(path: str | os.PathLike[str]) -> Dataset:
+def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
     """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and floating types. Nothing is unpickled.
+
+    SciPy's ``.npz`` of one sparse matrix holds the features; its labels stand in another, `labels`, or are missing.
 
     Returns
     -------
@@ -228,22 +260,60 @@ def read_npz(path: str | os.PathLike[str]) -> Dataset:
     try:
         with open(path, "rb") as file:
             arrays = _load_arrays(file)
-        features, labels = (_rows_from_arrays(arrays, letter) for letter in "XY")
-        if features.n_rows != labels.n_rows:
-            raise DataError(f"X has {features.n_rows} rows, but Y has {labels.n_rows}; they must be as many")
-        return Dataset(features, labels)
+        if "format" not in arrays:
+            if labels is not None:
+                raise DataError("holds labels already; give no others beside them")
+            features, rows = (_rows_from_arrays(arrays, letter) for letter in "XY")
+        else:
+            features, rows = _rows_from_scipy(arrays, "X"), rows_from_lists([[]] * int(arrays["shape"][0]), 0)
+            rows = rows if labels is None else _read_indicator(labels)
+        if features.n_rows != rows.n_rows:
+            raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; they must be as many")
+        return Dataset(features, rows)
+    except DataError as error:
+        raise DataError(error.message, error.path or path) from None
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror}", path) from error
+
+
+def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
+    """Labels from SciPy's ``.npz`` of an indicator."""
+    try:
+        with open(path, "rb") as file:
+            arrays = _load_arrays(file)
+        if "format" not in arrays:
+            raise DataError("holds a whole data set; labels must be one sparse matrix of SciPy")
+        rows = _rows_from_scipy(arrays, "Y")
+        return SparseRows(rows.indptr, rows.indices, None, rows.n_columns)
     except DataError as error:
         raise DataError(error.message, path) from None
     except OSError as error:
         raise DataError(f"the file cannot be read: {error.strerror}", path) from error
 
 
+def _rows_from_scipy(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
+    check_kind_of_scipy(arrays)
+    for key, array in arrays.items():
+        fits = key == "format" or (np.can_cast(array.dtype, np.float64) if key == "data" else array.dtype.kind in "iu")
+        if not fits or (key != "format" and array.ndim != 1):
+            raise DataError(f"{key} must be one-dimensional and hold numbers; save the matrix again")
+    if len(arrays.get("shape", ())) != 2 or not all(0 <= n < COUNT_LIMIT for n in arrays["shape"].tolist()):
+        raise DataError(f"shape must be two numbers below {COUNT_LIMIT}; save the matrix again")
+    rows = rows_of_scipy(arrays)
+    if rows.n_rows != int(arrays["shape"][0]):
+        raise DataError(f"there are {rows.n_rows} rows, but shape says {arrays['shape'][0]}; save the matrix again")
+    rows.check(letter)
+    return rows.canonical()
+
+
 def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     arrays = {}
     try:
         with zipfile.ZipFile(file) as archive:
-            missing = [key for key in NPZ_KEYS if f"{key}.npy" not in archive.namelist()]
-            for key in NPZ_KEYS if not missing else ():
+            names = archive.namelist()
+            keys = NPZ_KEYS if "format.npy" not in names else [key for key in SCIPY_NAMES if f"{key}.npy" in names]
+            missing = [key for key in keys if f"{key}.npy" not in names]
+            for key in keys if not missing else ():
                 with archive.open(f"{key}.npy") as member:
                     arrays[key] = np.lib.format.read_array(member, allow_pickle=False)
     except MemoryError:

@@ -1,7 +1,9 @@
-"""`SlideClassifier`: train and predict from Python."""
+"""`SlideClassifier`: train and predict from Python, with the habits of scikit-learn."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,65 +13,29 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.model_folder import Model, load_model, save_model
-from slide_ref.common.parameters import layers_of
-from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.parameters import Layer, layers_of
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .machine import available_cpus
+from .checkpoints import Before, State
+from .console import Console, TrainingDisplay
+from .inputs import KINDS, Labels, as_dataset, as_features, as_labels, as_weights, check_sizes, is_path
+from .machine import available_cpus, memory_left
 from .prediction import MODES, Index, index_of, predict_topk, predict_topk_lsh
-from .training import Event, TrainingInterrupted, fit
+from .progress import Event
+from .scores import logits_of, probabilities_of
+from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFittedError
+from .training import TrainingInterrupted, fit_with_state
+
+__all__ = ["SlideClassifier", "as_features", "as_labels"]
+KEPT_EVENTS = ("epoch", "evaluation", "end")
 
 
-def as_features(X: Any) -> SparseRows:
-    """Samples as checked, canonical rows.
-
-    Parameters
-    ----------
-    X : SparseRows, or a SciPy CSR matrix or array
-
-    Raises
-    ------
-    DataError
-        If X is something else, or its arrays do not fit together, or a value is not finite.
-    """
-    if not isinstance(X, SparseRows):
-        if getattr(X, "format", None) != "csr":
-            raise DataError(f"X is {type(X).__name__}; give SparseRows or a SciPy CSR matrix (X.tocsr())")
-        indptr, indices = X.indptr.astype(np.int64), X.indices.astype(np.int32)
-        X = SparseRows(indptr, indices, X.data.astype(np.float32), X.shape[1])
-    X.check("X")
-    return X.canonical()
-
-
-def as_labels(Y: Any, n_labels: int | None = None) -> SparseRows:
-    """Labels as canonical rows without values.
-
-    Parameters
-    ----------
-    Y : SparseRows, SciPy CSR indicator, sequence of label ids, or sequence of lists of label ids
-    n_labels : int, optional
-        Labels there are; by default the columns of Y, or one more than the largest id.
-
-    Raises
-    ------
-    DataError
-        If Y is something else, or an id is negative or too large.
-    """
-    if getattr(Y, "format", None) == "csr":
-        indptr, indices = Y.indptr.astype(np.int64), Y.indices.astype(np.int32)
-        Y = SparseRows(indptr, indices, np.asarray(Y.data, np.float32), Y.shape[1])
-    if isinstance(Y, SparseRows):
-        Y.check("Y")
-        rows = Y.canonical()
-        return SparseRows(rows.indptr, rows.indices, None, rows.n_columns)
-    lists = [np.atleast_1d(np.asarray(ids)) for ids in Y]
-    if any(ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu") for ids in lists):
-        raise DataError("Y holds something else than label ids; give whole numbers from 0, one or a list a sample")
-    largest = max((int(ids.max()) for ids in lists if ids.size), default=-1)
-    return rows_from_lists([ids.tolist() for ids in lists], largest + 1 if n_labels is None else n_labels)
-
-
-class SlideClassifier:
+class SlideClassifier(ClassifierMixin, BaseEstimator):
     """A network with a huge softmax, trained on CPU cores by locality-sensitive hashing.
+
+    X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
+    class labels of any kind, one a sample; or lists of label ids or names; or it is an indicator with a column a label
+    (SciPy matrix, array of 0 and 1, SparseRows). scikit-learn and SciPy need not be installed.
 
     Parameters
     ----------
@@ -80,16 +46,45 @@ class SlideClassifier:
     settings : dict, optional
         Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
-        HOGWILD worker processes; see `slide_fast.training.fit`. With one worker a run is reproducible bit for bit;
-        with more it never is.
-    random_state : int
-        Seed of everything random.
+        HOGWILD worker processes; see `slide_fast.training.fit_with_state`. With one worker a run is reproducible bit
+        for bit; with more it never is.
+    random_state : int, RandomState, Generator or None
+        Seed of everything random, or where to draw it from; None: a new one each time.
+    warm_start : bool
+        `fit` goes on from what was learned before instead of starting anew.
+    eval_every : float
+        Epochs between evaluations on the `eval_set` of `fit`.
+    eval_samples : int
+        Samples of it that these evaluations use.
+    patience : int, optional
+        Training stops after so many evaluations in a row without a larger P@1, and the best network is kept.
+    max_seconds : float, optional
+        Training ends after about this time.
+    verbose : bool
+        Show progress on standard error.
 
     Attributes
     ----------
+    classes_ : ndarray, shape (n_labels,)
+        What stands for each label in y; whole numbers from 0 where y has label ids or columns.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only where X was a DataFrame.
+    history_ : list of dict
+        What `callback` was told at the end of epochs, at evaluations, and at the end.
+    labels_per_sample_ : float
+        Mean number of labels of the labelled training samples.
     model_ : Model
-        After `fit` or `load`.
     """
+
+    classes_: np.ndarray
+    history_: list[Event]
+    labels_per_sample_: float
+    model_: Model
+    n_features_in_: int
+    _kind: str
+    _state: State | None
+    _first_seed: int
 
     def __init__(
         self,
@@ -99,7 +94,13 @@ class SlideClassifier:
         learning_rate: float = 2e-3,
         settings: dict[str, Any] | None = None,
         n_workers: int | None = None,
-        random_state: int = 0,
+        random_state: Any = 0,
+        warm_start: bool = False,
+        eval_every: float = 1.0,
+        eval_samples: int = 10_000,
+        patience: int | None = None,
+        max_seconds: float | None = None,
+        verbose: bool = False,
     ):
         self.hidden = hidden
         self.epochs = epochs
@@ -108,21 +109,55 @@ class SlideClassifier:
         self.settings = settings
         self.n_workers = n_workers
         self.random_state = random_state
+        self.warm_start = warm_start
+        self.eval_every = eval_every
+        self.eval_samples = eval_samples
+        self.patience = patience
+        self.max_seconds = max_seconds
+        self.verbose = verbose
 
-    def _config(self) -> Config:
-        named = {"hidden": list(self.hidden), "seed": int(self.random_state)}
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: Any = super().__getstate__() if HAS_SKLEARN else vars(self)
+        return {key: value for key, value in state.items() if key != "_indexed"}  # tables are built again
+
+    def _config(self, **changes: Any) -> Config:
+        named: dict[str, Any] = {"hidden": list(self.hidden), "seed": self._seed()}
         named |= {key: getattr(self, key) for key in ("epochs", "micro_batch", "learning_rate")}
-        return Config.from_dict({**named, **(self.settings or {})})
+        return Config.from_dict({**named, **(self.settings or {}), **changes})
 
-    def fit(self, X: Any, Y: Any, callback: Callable[[Event], None] = lambda event: None) -> SlideClassifier:
-        """Train a new network.
+    def _seed(self) -> int:
+        source = np.random.default_rng() if self.random_state is None else self.random_state
+        if isinstance(source, np.random.Generator):
+            return int(source.integers(2**31))
+        return int(source.randint(2**31 - 1) if isinstance(source, np.random.RandomState) else source)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        eval_set: tuple[Any, Any] | str | Path | None = None,
+        callback: Callable[[Event], None] | None = None,
+    ) -> SlideClassifier:
+        """Train a new network, or with `warm_start` go on with the one there is.
 
         Parameters
         ----------
-        X : SparseRows or SciPy CSR, shape (n_samples, n_features)
-        Y : SparseRows, SciPy CSR indicator, sequence of label ids, or sequence of lists of label ids
-        callback : callable
-            As `slide_fast.training.fit` takes it.
+        X, y
+            See the class; y may be left out where X is a path.
+        sample_weight : array of float, shape (n_samples,), optional
+            How much each sample counts: 0 or more.
+        eval_set : (X, y) or path, optional
+            Samples to evaluate on.
+        callback : callable, optional
+            Called with events, as `slide_fast.training.fit_with_state` says.
 
         Returns
         -------
@@ -132,23 +167,129 @@ class SlideClassifier:
         Raises
         ------
         DataError, ConfigError, MemoryError, WorkerDiedError
-            See `slide_fast.training.fit`.
+            See `slide_fast.training.fit_with_state`.
         KeyboardInterrupt
             On Ctrl-C; `model_` then holds what had been learned.
         """
-        try:
-            self.model_ = fit(
-                self._config(), Dataset(as_features(X), as_labels(Y)), n_workers=self.n_workers, callback=callback
-            )
-        except TrainingInterrupted as interrupted:
-            self.model_ = interrupted.model
-            raise
+        goes_on = self.warm_start and hasattr(self, "model_")
+        features, labels = as_dataset(X, y, self.classes_ if goes_on else None)
+        self._check_features(X, features, reset=not goes_on)
+        if not goes_on:
+            self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
+        config = self._config()
+        self._train(config, features, labels, sample_weight, goes_on, self.warm_start, eval_set, callback)
         return self
+
+    def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
+        """Train for one epoch on these samples, on top of what was learned before.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As `fit` takes them.
+        classes : sequence, optional
+            All classes there will ever be, in the first call; by default those in y. For label ids ``range(n_labels)``.
+
+        Returns
+        -------
+        SlideClassifier
+            Itself.
+        """
+        goes_on = hasattr(self, "model_")
+        known = self.classes_ if goes_on else None if classes is None else np.unique(np.asarray(classes))
+        if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+            raise DataError("`classes` is not what it was in the first call of partial_fit")
+        features, labels = as_dataset(X, y, known)
+        self._check_features(X, features, reset=not goes_on)
+        if not goes_on:
+            self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
+            self._first_seed = self._seed()  # one draw, where it is drawn: later calls count on in the same keys
+        seed = self._first_seed if hasattr(self, "_first_seed") else self._seed()
+        self._train(self._config(epochs=1, seed=seed), features, labels, sample_weight, goes_on, True, None, None)
+        return self
+
+    def _train(
+        self,
+        config: Config,
+        features: SparseRows,
+        labels: Labels,
+        sample_weight: Any,
+        goes_on: bool,
+        keeps_state: bool,
+        eval_set: Any,
+        callback: Callable[[Event], None] | None,
+    ) -> None:
+        weights = as_weights(sample_weight, features.n_rows)
+        test = None
+        if eval_set is not None:
+            X, y = (eval_set, None) if is_path(eval_set) else eval_set
+            held_out, truths = as_dataset(X, y, self.classes_)
+            test = Dataset(held_out, truths.rows)
+        elif self.patience is not None:
+            raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
+        n_labelled = int((np.diff(labels.rows.indptr) > 0).sum())
+        self.labels_per_sample_ = labels.rows.nnz / max(n_labelled, 1)
+        with Console() as console:
+            listeners: list[Callable[[Event], None]] = [self._note] + ([] if callback is None else [callback])
+            if self.verbose:
+                limit = math.inf if self.max_seconds is None else self.max_seconds
+                listeners.append(TrainingDisplay(console, config, limit, len(self.classes_)))
+            try:
+                self.model_, state = fit_with_state(
+                    config, Dataset(features, labels.rows), test=test, weights=weights, n_workers=self.n_workers,
+                    eval_every=self.eval_every, eval_samples=self.eval_samples,
+                    max_seconds=math.inf if self.max_seconds is None else self.max_seconds,
+                    patience=math.inf if self.patience is None else self.patience,
+                    state=self._earlier() if goes_on else None,
+                    callback=lambda event: _tell(listeners, event),
+                )  # fmt: skip
+            except TrainingInterrupted as interrupted:
+                self.model_ = interrupted.model
+                raise
+        self._state = state if keeps_state else None
+
+    def _note(self, event: Event) -> None:
+        if event["kind"] in KEPT_EVENTS:
+            self.history_.append(dict(event))
+
+    def _earlier(self) -> State:
+        """What to go on from: with the optimiser's moments if they were kept, else they begin anew."""
+        model = self.model_
+        state = getattr(self, "_state", None)
+        if state is not None and state.arrays["W0"] is model.arrays["W0"]:
+            return state
+        counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
+        return State(model.config, model.n_features, model.n_labels, dict(model.arrays), Before(0, *counts))
+
+    def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
+        """Note how many features there are and their names, or raise DataError where they are others."""
+        check_sizes(features)
+        if HAS_SKLEARN and not is_path(X) and hasattr(X, "columns"):
+            from sklearn.utils.validation import validate_data
+
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        n = features.n_columns
+        if reset:
+            self.n_features_in_ = n
+            if not hasattr(X, "columns") and hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+            return
+        may_be_fewer = is_path(X) or isinstance(X, SparseRows)
+        if n > self.n_features_in_ or (n < self.n_features_in_ and not may_be_fewer):
+            known = self.n_features_in_
+            raise DataError(f"X has {n} features, but {type(self).__name__} is expecting {known} features as input")
 
     def _trained(self) -> Model:
         if not hasattr(self, "model_"):
-            raise ModelError("this SlideClassifier is not trained yet; call fit or load first")
+            raise NotFittedError("this SlideClassifier is not trained yet; call fit or load first")
         return self.model_
+
+    def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
+        """The network's layers, and checked samples to ask it about."""
+        layers = layers_of(self._trained().arrays)
+        features = as_dataset(X, None, self.classes_)[0] if is_path(X) else as_features(X)
+        self._check_features(X, features, reset=False)
+        return layers, features
 
     def _index(self) -> Index:
         """Tables for the model of the moment, built once."""
@@ -162,7 +303,8 @@ class SlideClassifier:
 
         Parameters
         ----------
-        X : SparseRows or SciPy CSR, shape (n_samples, n_features)
+        X
+            See the class.
         k : int
         mode : str
             ``"exact"`` evaluates every label; ``"lsh"`` only those that the hash tables return, which may miss the
@@ -172,41 +314,183 @@ class SlideClassifier:
 
         Returns
         -------
-        ids : ndarray of int32, shape (n_samples, k)
-            Best first; -1 where there are fewer than k labels, or fewer were found.
+        labels : ndarray, shape (n_samples, k)
+            Best first, as they stand in `classes_`. Where there are fewer than k labels, or fewer were found: -1, or
+            None where the classes are no whole numbers.
         scores : ndarray of float32, shape (n_samples, k)
-            Logits; -inf where the id is -1.
+            Logits; -inf where a label is missing.
 
         Raises
         ------
+        NotFittedError
+            If nothing is trained.
         ModelError
-            If nothing is trained, or with mode ``"lsh"`` if the settings ask for no tables.
+            With mode ``"lsh"``, if the settings ask for no tables.
         ConfigError
             If there is no such mode.
         DataError
-            If X has more features than the network.
+            If X has other features than the network.
         """
-        model, features = self._trained(), as_features(X)
-        if features.n_columns > model.n_features:
-            raise DataError(f"X has {features.n_columns} features, but the model was trained on {model.n_features}")
-        layers, n_threads = layers_of(model.arrays), available_cpus()
-        if mode == "lsh":
-            return predict_topk_lsh(layers, features, k, self._index(), budget, n_threads)[:2]
-        if mode != "exact":
+        layers, features = self._asked(X)
+        if mode not in MODES:
             raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-        return predict_topk(layers, features, k, n_threads)
+        if mode == "lsh":
+            ids, scores, _ = predict_topk_lsh(layers, features, k, self._index(), budget, available_cpus())
+        else:
+            ids, scores = predict_topk(layers, features, k, available_cpus())
+        return self._named(ids), scores
+
+    def _named(self, ids: np.ndarray) -> np.ndarray:
+        """What stands for labels in y."""
+        if self._are_ids():
+            return ids
+        named, missing = self.classes_[ids], ids < 0
+        if not missing.any():
+            return named
+        if named.dtype.kind not in "iu":
+            named = named.astype(object)
+        named[missing] = -1 if named.dtype.kind in "iu" else None
+        return named
+
+    def _are_ids(self) -> bool:
+        """Whether the classes are whole numbers from 0."""
+        return self.classes_.dtype.kind in "iu" and np.array_equal(self.classes_, np.arange(len(self.classes_)))
+
+    def predict(self, X: Any) -> Any:
+        """The best label of each sample; where training samples may have several, the best ones.
+
+        Of these there are as many for each sample as a labelled training sample had on average, and the answer has the
+        form that y had in training: an indicator, or lists.
+        """
+        layers, features = self._asked(X)
+        several = self._kind != "classes"
+        k = min(max(1, round(self.labels_per_sample_)), len(self.classes_)) if several else 1
+        ids, _ = predict_topk(layers, features, k, available_cpus())
+        if not several:
+            return self.classes_[ids[:, 0]]
+        if self._kind == "lists":
+            return [[self.classes_[i] for i in row] for row in np.sort(ids, axis=1)]
+        shape = len(ids), len(self.classes_)
+        if self._kind == "indicator":
+            dense = np.zeros(shape, dtype=np.int64)
+            np.put_along_axis(dense, ids.astype(np.int64), 1, axis=1)
+            return dense
+        rows = SparseRows(np.arange(len(ids) + 1) * k, np.sort(ids, axis=1).ravel(), None, shape[1])
+        return _as_csr(rows) if self._kind == "sparse indicator" else rows
+
+    def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
+        """Logits.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        labels : sequence, optional
+            Of which labels, as they stand in `classes_`; by default of all.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples, n_chosen)
+            With two classes and no choice of labels shape (n_samples,): by how much the second is ahead.
+        """
+        layers, features = self._asked(X)
+        logits = logits_of(layers, features, self._chosen(labels, features.n_rows))
+        if labels is None and self._kind == "classes" and len(self.classes_) == 2:
+            return logits[:, 1] - logits[:, 0]
+        return logits
+
+    def predict_proba(self, X: Any, labels: Any = None) -> np.ndarray:
+        """Probabilities by the softmax over all labels, float64, shape (n_samples, n_chosen).
+
+        Parameters as in `decision_function`; with two classes there are two columns.
+        """
+        layers, features = self._asked(X)
+        return probabilities_of(layers, features, self._chosen(labels, features.n_rows))
+
+    def _chosen(self, labels: Any, n_samples: int) -> np.ndarray:
+        """Places of labels in `classes_`."""
+        n = len(self.classes_)
+        if labels is None:
+            left = memory_left()
+            if left is not None and 8 * n * n_samples > left:
+                need = f"{8 * n * n_samples / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB are left"
+                raise MemoryError(
+                    f"scores of {n} labels for {n_samples} samples need {need}; choose some with labels=…"
+                )
+            return np.arange(n)
+        wanted = np.asarray(labels)
+        places = np.minimum(np.searchsorted(self.classes_, wanted), n - 1)
+        unknown = np.flatnonzero(self.classes_[places] != wanted)
+        if wanted.ndim != 1 or len(unknown):
+            what = repr(wanted[unknown[0]].item()) if wanted.ndim == 1 else f"an array of {wanted.ndim} dimensions"
+            raise DataError(f"labels holds {what}; give a sequence of some of classes_")
+        return places
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Share of the samples whose best label is right (P@1); samples without labels count as wrong."""
+        layers, features = self._asked(X)
+        truths = (as_dataset(X, y, self.classes_)[1] if is_path(X) else as_labels(y, self.classes_)).rows
+        if truths.n_rows != features.n_rows:
+            raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
+        best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]
+        row_of = np.repeat(np.arange(truths.n_rows), np.diff(truths.indptr))
+        right = np.bincount(row_of[truths.indices == best[row_of]], minlength=truths.n_rows)
+        return float(np.average(right, weights=as_weights(sample_weight, truths.n_rows)))
 
     def save(self, folder: str | Path) -> None:
         """Write the trained network as a model folder, replacing an earlier one whole."""
-        save_model(folder, self._trained())
+        model = self._trained()
+        facts = {"labels_kind": self._kind, "labels_per_sample": self.labels_per_sample_}
+        names = model.label_names
+        if not self._are_ids():
+            names = [str(label) for label in self.classes_.tolist()]
+            facts["labels_dtype"] = "str" if self.classes_.dtype == object else self.classes_.dtype.str
+        save_model(folder, dataclasses.replace(model, facts=model.facts | facts, label_names=names))
 
     @classmethod
-    def load(cls, folder: str | Path) -> SlideClassifier:
-        """Read a model folder."""
-        model = load_model(folder)
-        config = model.config
-        settings = {key: value for key, value in config.to_dict().items() if key not in vars(cls())}
-        classifier = cls(config.hidden, config.epochs, config.micro_batch, config.learning_rate, settings)
-        classifier.random_state = settings.pop("seed")
-        classifier.model_ = model
+    def load(cls, folder: str | Path, mmap: bool = False) -> SlideClassifier:
+        """Read a model folder.
+
+        Parameters
+        ----------
+        folder : path
+        mmap : bool
+            Map the weights instead of reading them: processes that serve the same model then share one copy.
+        """
+        model = load_model(folder, mmap)
+        named = model.config.to_dict()
+        own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
+        hidden, seed = tuple(named.pop("hidden")), named.pop("seed")
+        classifier = cls(hidden, **own, settings=named, random_state=seed)
+        classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, []
+        facts = model.facts
+        kind = facts.get("labels_kind")
+        classifier._kind = kind if kind in KINDS else "rows"
+        several = facts.get("labels_per_sample")
+        classifier.labels_per_sample_ = several if isinstance(several, (int, float)) else 1.0
+        classifier.classes_ = _classes(model)
         return classifier
+
+
+def _tell(listeners: Sequence[Callable[[Event], None]], event: Event) -> None:
+    for listen in listeners:
+        listen(event)
+
+
+def _classes(model: Model) -> np.ndarray:
+    """What stands for each label, as `SlideClassifier.save` left it."""
+    dtype = model.facts.get("labels_dtype")
+    if dtype is None or model.label_names is None:
+        return np.arange(model.n_labels)
+    try:
+        kind = np.dtype(dtype)
+        names = np.array(model.label_names)
+        return names == "True" if kind.kind == "b" else names.astype(kind)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the names of the labels are not of the kind {dtype!r} that the model asks for") from error
+
+
+def _as_csr(rows: SparseRows) -> Any:
+    from scipy.sparse import csr_array  # Y was one of SciPy's
+
+    return csr_array((np.ones(rows.nnz, dtype=np.int64), rows.indices, rows.indptr), shape=rows.shape)

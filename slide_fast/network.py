@@ -157,7 +157,14 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
     return passes
 
 
-def softmax_loss(output: LayerPass, labels: SparseRows, scratch: Scratch, n_labels: int) -> float:
+def shares(n: int, weights: np.ndarray | None) -> np.ndarray:
+    """The part of each of n labelled rows in loss and gradient, float64: by weight, or all the same. Implements S10."""
+    return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
+
+
+def softmax_loss(
+    output: LayerPass, labels: SparseRows, scratch: Scratch, n_labels: int, weights: np.ndarray | None = None
+) -> float:
     """Cross-entropy of the softmax over each sample's active set. Implements S10.
 
     Parameters
@@ -168,11 +175,13 @@ def softmax_loss(output: LayerPass, labels: SparseRows, scratch: Scratch, n_labe
         No row is empty; every label is active.
     scratch : Scratch
     n_labels : int
+    weights : ndarray of float64, shape (n_samples,), optional
+        Above 0.
 
     Returns
     -------
     float
-        Mean over the samples, summed in float64.
+        Mean over the samples, by weight, summed in float64.
     """
     logits, n = output.outputs, labels.n_rows
     if output.mask is not None:
@@ -184,14 +193,20 @@ def softmax_loss(output: LayerPass, labels: SparseRows, scratch: Scratch, n_labe
     at_labels = logits[row_of, columns].astype(np.float64)
     np.exp(logits, out=logits)
     totals = logits.sum(axis=1)
-    loss = np.log(totals, dtype=np.float64).sum() - (at_labels / counts[row_of]).sum()
-    logits *= (1 / (totals * logits.dtype.type(n)))[:, None]
-    logits[row_of, columns] -= (1 / (counts[row_of] * n)).astype(logits.dtype)
-    return float(loss) / n
+    share = shares(n, weights)
+    targets = (share / counts)[row_of]
+    loss = (np.log(totals, dtype=np.float64) * share).sum() - (at_labels * targets).sum()
+    logits *= (share.astype(logits.dtype) / totals)[:, None]
+    logits[row_of, columns] -= targets.astype(logits.dtype)
+    return float(loss)
 
 
 def backward(
-    layers: list[Layer], passes: list[LayerPass], labels: SparseRows, scratch: Scratch
+    layers: list[Layer],
+    passes: list[LayerPass],
+    labels: SparseRows,
+    scratch: Scratch,
+    weights: np.ndarray | None = None,
 ) -> tuple[float, list[RowGradient]]:
     """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
 
@@ -204,14 +219,16 @@ def backward(
         No row is empty.
     scratch : Scratch
         Owns the arrays returned.
+    weights : ndarray of float64, shape (n_samples,), optional
+        Above 0.
 
     Returns
     -------
     loss : float
-        Mean over the rows.
+        Mean over the rows, by weight.
     gradients : list of RowGradient, one a layer
     """
-    loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b))
+    loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b), weights)
     delta = passes[-1].outputs
     gradients = []
     for l in reversed(range(len(layers))):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .tasks import RangeReport
 
-Event = dict[str, object]
+Event = dict[str, Any]
+LOGGER = logging.getLogger("slide_fast")
 
 
 @dataclass
@@ -35,7 +39,11 @@ class Totals:
 
 @dataclass
 class Progress:
-    """Where a run stands. `seconds` counts training and rebuilds, not evaluation."""
+    """Where a run stands. `seconds` counts training and rebuilds, not evaluation.
+
+    `best_score` is the largest P@1 of an evaluation during training, `best_step` its step, and `n_worse` the number of
+    evaluations since. `evaluated` is the last step at which an evaluation was due and is done with.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -44,5 +52,21 @@ class Progress:
     n_samples: int = 0
     n_unlabelled: int = 0
     step_seconds: float = math.inf
+    best_score: float = -math.inf
+    best_step: int = 0
+    n_worse: int = 0
+    evaluated: int = 0
     since_evaluation: Totals = field(default_factory=Totals)
     in_epoch: Totals = field(default_factory=Totals)
+
+
+def log_event(callback: Callable[[Event], None]) -> Callable[[Event], None]:
+    """A callback that tells Python's logging of starts, epochs, evaluations and ends, at level INFO, and goes on."""
+
+    def logged(event: Event) -> None:
+        if event["kind"] in ("start", "epoch", "evaluation", "end") and LOGGER.isEnabledFor(logging.INFO):
+            facts = ((key, value) for key, value in event.items() if isinstance(value, (int, float)))
+            LOGGER.info("%s: %s", event["kind"], ", ".join(f"{key} {value:.6g}" for key, value in facts))
+        callback(event)
+
+    return logged

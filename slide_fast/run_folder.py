@@ -17,6 +17,7 @@ from .plots import plot_runs
 from .settings import to_toml
 
 CONFIG, METRICS, CURVES, MODEL = "config.toml", "metrics.jsonl", "curves.png", "model"
+CHECKPOINTS = "checkpoints"
 KEPT_EVENTS = ("epoch", "evaluation", "end")
 
 
@@ -80,14 +81,28 @@ class RunFolder:
         if names and not is_run:
             raise SlideError(f"{self.path}: holds files, but not those of a run; choose an empty or a new folder")
 
-    def begin(self, config: Config, command: str) -> None:
-        """Write config.toml, with the command as a comment, and begin metrics.jsonl."""
+    def begin(self, config: Config, command: str, resumed_step: int | None = None) -> None:
+        """Write config.toml, with the command as a comment, and begin metrics.jsonl or keep what was before a step."""
         files = [self.path / name for name in (CONFIG, METRICS, CURVES)]
         self._before = {file: file.read_bytes() if file.exists() else None for file in files}
         printable = "".join(c if c.isprintable() else "?" for c in command)
         (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
         (self.path / CURVES).unlink(missing_ok=True)
+        kept = [] if resumed_step is None else self._metrics_up_to(resumed_step)
         self._metrics = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+        self._metrics.writelines(kept)
+
+    def _metrics_up_to(self, step: int) -> list[str]:
+        """Lines that a run to be resumed at a step has written before it; one that a crash left half is dropped."""
+        kept = []
+        for line in (self._before[self.path / METRICS] or b"").decode("utf-8", "replace").splitlines():
+            try:
+                event = json.loads(line)
+                if event["kind"] != "end" and event["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        return kept
 
     def record(self, event: dict[str, Any]) -> None:
         """Add an event to metrics.jsonl if it is of a kind that is kept; it is on the disk at once."""
@@ -118,5 +133,5 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         if self._metrics is not None:
             self._metrics.close()
-        if not self._has_model:
+        if not self._has_model and not any((self.path / CHECKPOINTS).glob("*")):
             self._restore()

@@ -53,9 +53,9 @@ class Session:
         self.console.close()
 
 
-def read_samples(path: str | Path) -> Dataset:
-    """Read a data set that must not be empty. Raises DataError."""
-    data = read_dataset(path)
+def read_samples(path: str | Path, labels: str | None = None) -> Dataset:
+    """Read a data set that must not be empty, with labels of their own if need be. Raises DataError."""
+    data = read_dataset(path, labels)
     if data.n_samples == 0:
         raise _error("there are no samples", path)
     return data

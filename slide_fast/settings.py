@@ -94,7 +94,12 @@ def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
 
 def to_toml(config: Config) -> str:
     """The settings as TOML, for `read_settings`."""
-    settings = config.to_dict()
+    return toml_of(config.to_dict())
+
+
+def toml_of(settings: dict[str, Any]) -> str:
+    """Settings as `Config.to_dict` gives them as TOML."""
+    settings = dict(settings)
     hidden_lsh = settings.pop("hidden_lsh")
     tables = {"lsh": settings.pop("lsh")} | {f"hidden_lsh.{layer}": table for layer, table in hidden_lsh.items()}
     parts = [_lines(settings)]

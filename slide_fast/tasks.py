@@ -29,11 +29,12 @@ TOP = 5
 
 
 class Setup(NamedTuple):
-    """What a worker must know besides the shared arrays."""
+    """What a worker must know besides the shared arrays; `steps_before` are those of earlier runs (S13)."""
 
     config: Config
     n_features: int
     n_labels: int
+    steps_before: int = 0
 
 
 class MicroBatch(NamedTuple):
@@ -45,6 +46,7 @@ class MicroBatch(NamedTuple):
     step: int
     rate: float
     n_unlabelled: int
+    weights: np.ndarray | None = None
 
 
 class RangeReport(NamedTuple):
@@ -94,13 +96,17 @@ def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n
     return Dataset(*parts)
 
 
-def micro_batch(config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int) -> MicroBatch:
-    """The samples of a step: its place in the epoch's order, rows without labels left out (S13)."""
+def micro_batch(
+    config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int, weights: np.ndarray | None = None
+) -> MicroBatch:
+    """The samples of a step: its place in the epoch's order, rows without labels or weight left out (S10, S13)."""
     place = (step - 1) % steps_per_epoch(train.n_samples, config.micro_batch)
     samples = order[place * config.micro_batch : (place + 1) * config.micro_batch].astype(np.int64)
     labelled = samples[train.labels.indptr[samples + 1] > train.labels.indptr[samples]]
+    labelled = labelled if weights is None else labelled[weights[labelled] > 0]
     rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
-    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled))
+    own = None if weights is None else weights[labelled]
+    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)
 
 
 class WorkerState:
@@ -115,8 +121,10 @@ class WorkerState:
 
     def __init__(self, setup: Setup, arrays: Mapping[str, np.ndarray]):
         self.config, self.arrays, self.scratch = setup.config, arrays, Scratch()
+        self.steps_before = setup.steps_before
         self.layers = layers_of(arrays)
         self.train_data = dataset_of("train", arrays, setup.n_features, setup.n_labels)
+        self.weights = arrays.get("train_weights")
         self.test_data = None
         if "test_order" in arrays:
             self.test_data = dataset_of("test", arrays, setup.n_features, setup.n_labels)
@@ -140,8 +148,8 @@ class WorkerState:
         n_samples = n_labelled = 0
         loss = active = 0.0
         for step in range(first_step, first_step + n_steps):
-            batch = micro_batch(self.config, self.train_data, self.arrays["train_order"], epoch, step)
-            step_loss, step_active = self.train_step(batch)
+            batch = micro_batch(self.config, self.train_data, self.arrays["train_order"], epoch, step, self.weights)
+            step_loss, step_active = self.train_step(batch._replace(step=step + self.steps_before))
             n_samples += len(batch.samples) + batch.n_unlabelled
             n_labelled += len(batch.samples)
             loss += step_loss * len(batch.samples)
@@ -161,7 +169,7 @@ class WorkerState:
         passes = forward(
             self.layers, batch.data.features, lambda l, inputs: self.choose_active(l, inputs, batch), self.scratch
         )
-        loss, gradients = backward(self.layers, passes, batch.data.labels, self.scratch)
+        loss, gradients = backward(self.layers, passes, batch.data.labels, self.scratch, batch.weights)
         update(self.layers, gradients, batch.step, batch.rate, self.config, self.scratch)
         mask, logits = passes[-1].mask, passes[-1].outputs
         return loss, logits.shape[1] if mask is None else mask.sum() / len(mask)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +21,12 @@ from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
+from .checkpoints import Before, Checkpoints, State, fingerprint
 from .hash_tables import HashTables
 from .interrupt import deferred_interrupt
 from .machine import available_cpus
 from .pool import InProcess, Pool
-from .progress import Event, Progress, Totals
+from .progress import Event, Progress, Totals, log_event
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
 from .tasks import RangeReport, Setup, WorkerState, dataset_arrays, table_arrays, tables_of
@@ -75,7 +79,7 @@ class Run:
 
     Parameters
     ----------
-    config, train, test, eval_samples, max_seconds, callback
+    config, train, test, weights, eval_samples, max_seconds, patience, checkpoints, state, callback
         As `fit` takes them.
     stop : threading.Event
         Set to end early.
@@ -86,31 +90,51 @@ class Run:
         config: Config,
         train: Dataset,
         test: Dataset | None,
+        weights: np.ndarray | None,
         eval_samples: int,
         max_seconds: float,
+        patience: float,
+        checkpoints: Checkpoints | None,
+        state: State | None,
         callback: Callable[[Event], None],
         stop: threading.Event,
     ):
         self.config, self.eval_samples, self.max_seconds = config, eval_samples, max_seconds
-        self.callback, self.stop = callback, stop
+        self.callback, self.stop, self.patience, self.checkpoints = callback, stop, patience, checkpoints
+        resumes = state is not None and state.progress is not None
+        self.data = fingerprint(train, weights) if resumes or checkpoints is not None else ""
+        if state is not None:
+            state.check_fits(config, train, self.data)
         self.n_train, self.n_features = train.features.shape
         self.n_labels = train.labels.n_columns
         self.test_labels = None if test is None else test.labels
         self.label_counts = np.bincount(train.labels.indices, minlength=self.n_labels)
-        self.progress = Progress()
+        self.before = Before() if state is None else state.before
+        self.progress = Progress(rebuilds=self.before.rebuilds)
+        if state is not None and state.progress is not None:
+            self.progress = copy.deepcopy(state.progress)
+        self.best_arrays = {} if checkpoints is None or self.progress.best_step == 0 else checkpoints.best_arrays()
         self.tables: dict[int, HashTables] = {}
 
-    def allocate(self, stack: ExitStack, train: Dataset, test: Dataset | None) -> None:
-        """Put parameters into one shared block and moments, tables and data into another; fill both.
+    def allocate(
+        self,
+        stack: ExitStack,
+        train: Dataset,
+        test: Dataset | None,
+        weights: np.ndarray | None,
+        state: State | None,
+    ) -> None:
+        """Put parameters, moments, and tables with the data into a shared block each; fill them.
 
-        The first outlives the run, in the model; the second ends with it.
+        Parameters outlive the run, in the model; the moments do where the state is kept.
         """
         config, n_features, n_labels = self.config, self.n_features, self.n_labels
         shapes = array_shapes(config, n_features, n_labels)
         layout = {name: (shape, np.float32) for name, shape in shapes.items()}
         data = dataset_arrays("train", train) | ({} if test is None else dataset_arrays("test", test))
-        working = {name: entry for name, entry in layout.items() if "_" in name}
-        working |= {name: (array.shape, array.dtype) for name, array in data.items()}
+        if weights is not None:
+            data["train_weights"] = weights
+        working = {name: (array.shape, array.dtype) for name, array in data.items()}
         working["train_order"] = ((self.n_train,), np.int32)
         if test is not None:
             working["test_order"] = ((test.n_samples,), np.int32)
@@ -119,18 +143,24 @@ class Run:
         self.parameters = stack.enter_context(
             SharedArrays.create({name: entry for name, entry in layout.items() if "_" not in name})
         )
+        self.moments = stack.enter_context(
+            SharedArrays.create({name: entry for name, entry in layout.items() if "_" in name})
+        )
         for name, array in data.items():
             self.working.arrays[name][:] = array
-        arrays = {**self.parameters.arrays, **self.working.arrays}
-        initialise(layers_of(arrays), config.seed)
+        arrays = {**self.parameters.arrays, **self.moments.arrays, **self.working.arrays}
+        if state is None:
+            initialise(layers_of(arrays), config.seed)
+        for name, array in ({} if state is None else state.arrays).items():
+            arrays[name][:] = array  # moments that an earlier run did not keep begin at 0
         if test is not None:
             arrays["test_order"][:] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples)
         self.tables = tables_of(config, arrays, n_labels)
 
     def start(self, stack: ExitStack, n_workers: int) -> None:
         """Start the workers; one works in this process."""
-        setup = Setup(self.config, self.n_features, self.n_labels)
-        shared = [self.parameters, self.working]
+        setup = Setup(self.config, self.n_features, self.n_labels, self.before.steps)
+        shared = [self.parameters, self.moments, self.working]
         if n_workers == 1:
             arrays = {name: array for block in shared for name, array in block.arrays.items()}
             self.pool = InProcess(WorkerState(setup, arrays))
@@ -158,7 +188,8 @@ class Run:
             sorting += [("sort_table", l, table, number) for table in range(L)]
         self.barrier(hashing)
         self.barrier(sorting)
-        self.progress.rebuilds += 1
+        if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
+            self.progress.rebuilds += 1
         self._spend(time.perf_counter() - started)
 
     def _spend(self, seconds: float) -> None:
@@ -178,9 +209,9 @@ class Run:
             while next_step <= last_step and before + time.perf_counter() - started < self.max_seconds:
                 share = (last_step - next_step + 1) // (2 * self.pool.n_workers)
                 n_steps = max(1, min(share, int(SECONDS_PER_RANGE / progress.step_seconds), STEPS_PER_RANGE))
-                yield ("train", progress.epoch, next_step, n_steps)
-                next_step += n_steps
-                progress.step = next_step - 1
+                first, next_step = next_step, next_step + n_steps
+                progress.step = next_step - 1  # before it is handed out: after Ctrl-C nobody comes back here
+                yield ("train", progress.epoch, first, n_steps)
 
         for (_, _, _, n_steps), report in self.pool.run(ranges(), self.stop.is_set):
             self._account(report, n_steps, before + time.perf_counter() - started)
@@ -209,25 +240,33 @@ class Run:
         per_epoch = steps_per_epoch(self.n_train, config.micro_batch)
         total = per_epoch * config.epochs
         evaluations = evaluation_steps(min(max(eval_every * per_epoch, 1.0), 2.0**53))
-        next_evaluation = next(evaluations)
-        self.rebuild()
+        next_evaluation = next(step for step in evaluations if step > progress.evaluated)
+        every = math.inf if self.checkpoints is None else self.checkpoints.every
+        saves = evaluation_steps(min(max(every * per_epoch, 1.0), 2.0**53))
+        next_save = next(step for step in saves if step > progress.step)
         rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth)
-        next_rebuild = next(rebuilds)
-        for epoch in range(config.epochs):
-            progress.epoch = epoch
+        if progress.rebuilds == self.before.rebuilds:
+            self.rebuild()
+        next_rebuild = next(islice(rebuilds, max(progress.rebuilds - self.before.rebuilds - 1, 0), None))
+        for epoch in range(progress.step // per_epoch, config.epochs):
+            progress.epoch = epoch + self.before.epochs
             started = time.perf_counter()
-            self.working.arrays["train_order"][:] = sample_order(config.seed, epoch, self.n_train)
+            self.working.arrays["train_order"][:] = sample_order(config.seed, progress.epoch, self.n_train)
             self._spend(time.perf_counter() - started)
             end = per_epoch * (epoch + 1)
             while progress.step < end and not self.finished():
+                if progress.step == next_save:
+                    next_save = next(saves)
+                    self.save()
                 if progress.step == next_rebuild:
                     self.rebuild()
                     next_rebuild = next(rebuilds)
-                self.train_to(min(end, next_rebuild, next_evaluation))
-                if progress.step == next_evaluation:
-                    next_evaluation = next(evaluations)
-                    if progress.step < total and not self.finished():
-                        self.evaluate(self.eval_samples)
+                self.train_to(min(end, next_rebuild, next_evaluation, next_save))
+                if progress.step == next_evaluation and not self.finished():
+                    scores = self.evaluate(self.eval_samples) if progress.step < total else {}
+                    self.judge(scores)
+                    if scores or not self.stop.is_set():
+                        progress.evaluated, next_evaluation = progress.step, next(evaluations)
             if progress.in_epoch.n_samples:
                 self.report("epoch", progress.in_epoch.summary() | self.occupancy())
                 progress.in_epoch = Totals()
@@ -235,8 +274,9 @@ class Run:
                 return
 
     def finished(self) -> bool:
-        """Whether the user or the clock ended the run."""
-        return self.stop.is_set() or self.progress.seconds >= self.max_seconds
+        """Whether the user, the clock or a lack of progress ended the run."""
+        progress = self.progress
+        return self.stop.is_set() or progress.seconds >= self.max_seconds or progress.n_worse >= self.patience
 
     def occupancy(self) -> Event:
         """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest."""
@@ -277,6 +317,44 @@ class Run:
         self.report("evaluation", facts)
         return scores
 
+    def judge(self, scores: Event) -> None:
+        """Keep the network if no evaluation before this one found it better."""
+        progress, keeps = self.progress, math.isfinite(self.patience)
+        saves = self.checkpoints is not None and (keeps or math.isfinite(self.checkpoints.every))
+        if not scores or not (keeps or saves):
+            return
+        progress.n_worse += 1
+        if scores["precision_at_1"] > progress.best_score:
+            progress.best_score, progress.best_step, progress.n_worse = scores["precision_at_1"], progress.step, 0
+            if keeps:
+                self.best_arrays = {name: array.copy() for name, array in self.parameters.arrays.items()}
+            if saves:
+                self.checkpoints.save_best(self.model(None))
+
+    def take_best(self) -> None:
+        """Go back to the best network there was, where a lack of progress is looked for."""
+        if math.isfinite(self.patience):
+            if self.progress.n_worse < self.patience:
+                self.judge(self.evaluate(self.eval_samples))
+            for name, array in self.best_arrays.items():
+                self.parameters.arrays[name][:] = array
+
+    def state(self, is_over: bool = False) -> State:
+        """The network in training: with tables and progress to resume the run, or without them once it is over."""
+        arrays, before = self.parameters.arrays | self.moments.arrays, self.before
+        if is_over:
+            steps, rebuilds = before.steps + self.progress.step, self.progress.rebuilds
+            before = Before(steps, self.progress.epoch + 1, rebuilds)
+        else:
+            arrays |= {name: self.working.arrays[name] for name in table_arrays(self.config, self.n_labels)}
+        progress = None if is_over else self.progress
+        return State(self.config, self.n_features, self.n_labels, arrays, before, progress, self.data)
+
+    def save(self) -> None:
+        """Write a checkpoint, if that is wanted."""
+        if self.checkpoints is not None:
+            self.checkpoints.save(self.state())
+
     def _in_order(self, tasks: list[tuple]) -> Iterator[tuple[tuple, np.ndarray]]:
         """Results of `tasks` in their order, each as soon as all before it are there."""
         waiting: dict[tuple, np.ndarray] = {}
@@ -290,10 +368,10 @@ class Run:
 
     def model(self, label_names: list[str] | None) -> Model:
         """What has been learned, in memory that stays when the run ends."""
-        progress = self.progress
+        progress, before = self.progress, self.before
         facts = {
-            "epochs": progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
-            "steps": progress.step,
+            "epochs": before.epochs + progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
+            "steps": before.steps + progress.step,
             "rebuilds": progress.rebuilds,
             "n_train_samples": self.n_train,
         }
@@ -301,19 +379,28 @@ class Run:
         return Model(self.config, self.n_features, self.n_labels, arrays, facts, label_names, self.label_counts)
 
 
-def fit(
+def fit(config: Config, train: Dataset, **options: Any) -> Model:
+    """Train a network; `options` are those of `fit_with_state`, which tells more."""
+    return fit_with_state(config, train, **options)[0]
+
+
+def fit_with_state(
     config: Config,
     train: Dataset,
     *,
     test: Dataset | None = None,
+    weights: np.ndarray | None = None,
     n_workers: int | None = None,
     eval_every: float = 1.0,
     eval_samples: int = 10_000,
     max_seconds: float = math.inf,
+    patience: float = math.inf,
+    checkpoints: Checkpoints | None = None,
+    state: State | None = None,
     callback: Callable[[Event], None] = lambda event: None,
     label_names: list[str] | None = None,
-) -> Model:
-    """Train a new network.
+) -> tuple[Model, State]:
+    """Train a network.
 
     Parameters
     ----------
@@ -322,6 +409,8 @@ def fit(
         Canonical rows (see `SparseRows`).
     test : Dataset, optional
         To evaluate on; with no more features and labels than `train`.
+    weights : ndarray of float64, shape (n_samples,), optional
+        How much each training sample counts (S10); finite, at least 0.
     n_workers : int, optional
         HOGWILD worker processes; 1 trains in this process. Default: the CPUs this process may use, or 1 for short
         runs. With one worker a run is reproducible bit for bit on the same machine and libraries; with more it
@@ -332,6 +421,13 @@ def fit(
         Test rows, chosen by key, that these evaluations use; the last one uses all.
     max_seconds : float
         Training, rebuilds included, ends after about this time; evaluation does not count.
+    patience : float
+        Training ends after so many evaluations on `test` in a row, of those that come every `eval_every` epochs, that
+        found no larger P@1; the network is then the best of those that were evaluated. Infinite: the last one.
+    checkpoints : Checkpoints, optional
+        Where the state of the run, and the best model by P@1 on `test`, are kept.
+    state : State, optional
+        A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable
         Called with an event, a dict whose ``kind`` is ``start``, ``progress``, ``evaluating``, ``evaluation``,
         ``epoch`` or ``end``.
@@ -340,12 +436,14 @@ def fit(
 
     Returns
     -------
-    Model
+    model : Model
+    state : State
+        To train further from; it holds on to the optimiser's moments, which take twice the model's memory.
 
     Raises
     ------
     DataError
-        If there is nothing to learn from, or `test` does not fit `train`.
+        If there is nothing to learn from, or `test` or `state` do not fit `train`.
     MemoryError
         If the machine has not enough left.
     WorkerDiedError
@@ -354,19 +452,23 @@ def fit(
         On Ctrl-C, with the model as it stands.
     """
     check_fits(train, test)
+    callback = log_event(callback)
     n_workers = default_workers(config, train.n_samples) if n_workers is None else n_workers
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
-        run = Run(config, train, test, eval_samples, max_seconds, callback, stop)
-        run.allocate(stack, train, test)
-        del train, test
+        run = Run(config, train, test, weights, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
+        run.allocate(stack, train, test, weights, state)
+        del train, test, weights, state
         run.start(stack, n_workers)
         run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
         run.run_epochs(eval_every)
+        if stop.is_set() or (checkpoints is not None and math.isfinite(checkpoints.every)):
+            run.save()
         if stop.is_set():
             raise TrainingInterrupted(run.model(label_names))
+        run.take_best()
         scores = run.evaluate()
         run.report("end", scores | {"n_train_unlabelled": run.progress.n_unlabelled})
         if stop.is_set():
             raise TrainingInterrupted(run.model(label_names))
-        return run.model(label_names)
+        return run.model(label_names), run.state(is_over=True)

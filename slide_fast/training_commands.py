@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from typing import Any
 
@@ -13,14 +14,15 @@ from slide_ref.common.model_folder import Model, read_label_names
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset
 
+from .checkpoints import Checkpoints, State
 from .console import TrainingDisplay, aligned, network_in_words, score_table, size
 from .demo import DemoTask, build_task, co_occurrence, describe, most_common, pick_examples
 from .machine import available_cpus, cpu_model
 from .plots import PlotError
 from .prediction import predict_topk
-from .run_folder import RunFolder
+from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_columns, read_samples
-from .settings import assign, config_of, parse_value, read_settings
+from .settings import ALL, assign, config_of, parse_value, read_settings, toml_of
 from .training import TrainingInterrupted, fit
 
 SETTINGS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")
@@ -34,10 +36,21 @@ YARDSTICKS = {"most_common": "most common", "co_occurrence": "co-occurrence"}
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide train``: from files to a run folder."""
-    settings = settings_of(options)
+    if options.print_config:
+        settings = settings_of(options)
+        whole = config_of(settings).to_dict()
+        if settings.get("lsh", {}).get("min_active") == ALL:
+            whole["lsh"]["min_active"] = ALL  # how many that is, the data will say
+        session.console.result(toml_of(whole).rstrip("\n"))
+        return {"config": whole}
+    folder = RunFolder(options.out)
+    checkpoints = Checkpoints(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep)
+    state = checkpoints.last() if options.resume else None
+    settings = settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read
-    with RunFolder(options.out) as folder:
-        data = [read_samples(path) for path in (options.train, options.test) if path is not None]
+    with folder:
+        files = [(options.train, options.labels), (options.test, options.test_labels)]
+        data = [read_samples(*pair) for pair in files if pair[0] is not None]
         sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
         if not data[0].labels.nnz:
             raise DataError("no sample has a label", options.train)
@@ -47,14 +60,15 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         figures = _train(
             session, folder, options, config_of(settings, sizes["labels"]), data, names,
             eval_every=options.eval_every, eval_samples=options.eval_samples,
+            patience=options.patience or math.inf, checkpoints=checkpoints, state=state,
         )[1]  # fmt: skip
     session.console.result(_report(figures))
     return figures
 
 
-def settings_of(options: Namespace) -> dict[str, Any]:
-    """Settings from the file, over them those from options of their own, over them those from --set."""
-    settings = {} if options.config is None else read_settings(options.config)
+def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Settings given or from the file, over them those from options of their own, over them those from --set."""
+    settings = (settings or {}) if options.config is None else read_settings(options.config)
     for key in SETTINGS:
         if getattr(options, key, None) is not None:
             assign(settings, key, getattr(options, key))
@@ -119,6 +133,9 @@ def _train(
     eval_every: float,
     eval_samples: int,
     yardsticks: dict[str, float] | None = None,
+    patience: float = math.inf,
+    checkpoints: Checkpoints | None = None,
+    state: State | None = None,
 ) -> tuple[Model, dict[str, Any]]:
     """Train on ``data[0]`` and test on ``data[1]``, if there is one; on the screen and into the folder.
 
@@ -133,7 +150,9 @@ def _train(
         last[event["kind"]] = event
         if event["kind"] == "start":
             session.worker_pids = event.pop("pids")
-            folder.begin(config, options.command_line)
+            folder.begin(config, options.command_line, None if state is None else event["step"])
+            if state is None:
+                Checkpoints(folder.path / CHECKPOINTS).clear()
             console.line(aligned([("workers", f"{event['n_workers']} on {cpu_model()}"), ("", "")]))
         folder.record(event)
         display(event)
@@ -142,13 +161,15 @@ def _train(
         model = fit(
             config, data.pop(0), test=data.pop(0) if has_test else None, n_workers=options.workers,
             eval_every=eval_every, eval_samples=eval_samples, max_seconds=options.max_seconds, callback=callback,
-            label_names=label_names,
+            label_names=label_names, patience=patience, checkpoints=checkpoints, state=state,
         )  # fmt: skip
     except TrainingInterrupted as stop:
         console.close()
         folder.save(stop.model)
         epochs = stop.model.facts["epochs"]
-        raise KeyboardInterrupt(f"interrupted after {epochs:.2f} epochs; the model is in {folder.model_path}") from None
+        further = "; train with --resume to go on" if checkpoints is not None and checkpoints.saved() else ""
+        text = f"interrupted after {epochs:.2f} epochs; the model is in {folder.model_path}{further}"
+        raise KeyboardInterrupt(text) from None
     session.worker_pids = tuple
     folder.save(model)
     curves = _plot(session, folder, yardsticks or {}) if has_test else None

@@ -56,7 +56,7 @@ def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer
 
 
 def gradient_sizes(
-    layers: list[Layer], trace: ref.network.Trace, labels: SparseRows
+    layers: list[Layer], trace: ref.network.Trace, labels: SparseRows, weights: np.ndarray | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Sizes of the gradients of W and b, one pair a layer: backpropagation without signs."""
     rows = [np.unique(np.concatenate([a.ids for a in activations])) for activations in trace]
@@ -70,7 +70,7 @@ def gradient_sizes(
         own = labels.row(i)[0]
         size[i, np.searchsorted(rows[-1], logits.ids)] = np.abs(ref.network.softmax_loss(logits, own)[1])
         size[i, np.searchsorted(rows[-1], own)] += 2 / len(own)  # |p - y| + 2 y is at least p + y
-    size /= labels.n_rows
+    size *= ref.network.shares(labels.n_rows, weights)[:, None]
     sizes = []
     for l in reversed(range(len(layers))):
         sizes.append((size.T @ values[l], size.sum(axis=0)))
@@ -108,16 +108,17 @@ def check_gradients(
     trace: ref.network.Trace,
     labels: SparseRows,
     scratch: Scratch,
+    weights: np.ndarray | None = None,
 ) -> list[ref.network.RowGradient]:
     """Compare loss and gradients from the same activations; returns the reference's gradients."""
     layers64 = weights_in_float64(layers)
     trace64 = [[ref.network.Activation(a.ids, a.values.astype(np.float64)) for a in part] for part in trace]
-    loss64, gradients64 = ref.network.backward(layers64, trace64, labels)
-    loss, gradients = ref.network.backward(layers, trace, labels)
-    fast_loss, fast = network.backward(layers, passes, labels, scratch)
+    loss64, gradients64 = ref.network.backward(layers64, trace64, labels, weights)
+    loss, gradients = ref.network.backward(layers, trace, labels, weights)
+    fast_loss, fast = network.backward(layers, passes, labels, scratch, weights)
     size = np.array([1 + np.mean([np.ptp(a.values) for a in trace[-1]])])
     check_floats(report, "loss", *(np.array([x]) for x in (fast_loss, loss, loss64)), size)
-    sizes = gradient_sizes(layers64, trace64, labels)
+    sizes = gradient_sizes(layers64, trace64, labels, weights)
     for l, (ours, theirs, exact, size) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
         ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
         check_equal(report, f"touched rows of layer {l}", ids, theirs.ids)
@@ -181,7 +182,7 @@ class Lockstep:
         trace, trace64, sizes = self._traces(features, choose)
         passes = network.forward(layers, features, lambda l, _: active[l], self.scratch)
         check_activations(self.report, passes, trace, trace64, sizes)
-        gradients = check_gradients(self.report, layers, passes, trace, labels, self.scratch)
+        gradients = check_gradients(self.report, layers, passes, trace, labels, self.scratch, batch.weights)
         self._check_update(gradients, batch)
 
     def active_sets(

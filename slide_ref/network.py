@@ -80,6 +80,11 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose) -> Trace:
     return trace
 
 
+def shares(n: int, weights: np.ndarray | None) -> np.ndarray:
+    """The part of each of n labelled rows in loss and gradient, float64: by weight, or all the same. Implements S10."""
+    return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
+
+
 def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndarray]:
     """Cross-entropy of the softmax over the active set. Implements S10.
 
@@ -105,7 +110,9 @@ def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndar
     return loss, gradient
 
 
-def backward(layers: list[Layer], trace: Trace, labels: SparseRows) -> tuple[float, list[RowGradient]]:
+def backward(
+    layers: list[Layer], trace: Trace, labels: SparseRows, weights: np.ndarray | None = None
+) -> tuple[float, list[RowGradient]]:
     """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
 
     Parameters
@@ -115,20 +122,21 @@ def backward(layers: list[Layer], trace: Trace, labels: SparseRows) -> tuple[flo
         From `forward`.
     labels : SparseRows, shape (n_samples, n_labels)
         No row is empty.
+    weights : ndarray of float64, shape (n_samples,), optional
+        Above 0.
 
     Returns
     -------
     loss : float
-        Mean over the rows, summed in float64.
+        Mean over the rows, by weight, summed in float64.
     gradients : list of RowGradient, one a layer
     """
-    n = labels.n_rows
     loss = 0.0
     deltas = []
-    for i in range(n):
+    for i, share in enumerate(shares(labels.n_rows, weights)):
         row_loss, delta = softmax_loss(trace[-1][i], labels.row(i)[0])
-        loss += row_loss
-        deltas.append(delta / delta.dtype.type(n))
+        loss += float(share) * row_loss
+        deltas.append(delta * delta.dtype.type(share))
     gradients = []
     for l in reversed(range(len(layers))):
         gradients.append(_gradient_of_layer(layers[l], trace[l], trace[l + 1], deltas, is_first=l == 0))
@@ -137,7 +145,7 @@ def backward(layers: list[Layer], trace: Trace, labels: SparseRows) -> tuple[flo
                 (delta @ layers[l].W[out.ids][:, inputs.ids]) * (inputs.values > 0)
                 for delta, out, inputs in zip(deltas, trace[l + 1], trace[l], strict=True)
             ]
-    return loss / n, gradients[::-1]
+    return loss, gradients[::-1]
 
 
 def _gradient_of_layer(

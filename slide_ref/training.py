@@ -25,7 +25,7 @@ class MicroBatch(NamedTuple):
     Attributes
     ----------
     data : Dataset
-        Rows without labels are left out (S10).
+        Rows without labels or weight are left out (S10).
     samples : ndarray of int64
         Index of each row in the training set.
     epoch, step : int
@@ -34,6 +34,8 @@ class MicroBatch(NamedTuple):
         Learning rate of the step (S27).
     n_unlabelled : int
         Rows left out.
+    weights : ndarray of float64, or None
+        Of the rows; None: all the same.
     """
 
     data: Dataset
@@ -42,6 +44,7 @@ class MicroBatch(NamedTuple):
     step: int
     rate: float
     n_unlabelled: int
+    weights: np.ndarray | None = None
 
 
 class StepReport(NamedTuple):
@@ -80,6 +83,15 @@ class Network:
     tables: dict[int, HashTables]
 
 
+class Earlier(NamedTuple):
+    """A network that was trained before, and how many steps, epochs and rebuilds that took (S13)."""
+
+    network: Network
+    steps: int = 0
+    epochs: int = 0
+    rebuilds: int = 0
+
+
 def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np.float32) -> Network:
     """A network with fresh weights in `dtype` (float32 or float64) and no tables yet (S1)."""
     shapes = array_shapes(config, n_features, n_labels)
@@ -97,13 +109,17 @@ def rebuild(network: Network, number: int) -> None:
         network.tables[l] = build_tables(W, constants, lsh, network.config.seed, l, number)
 
 
-def micro_batch(config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int) -> MicroBatch:
-    """The samples of a step: its place in the epoch's order, rows without labels left out (S13)."""
+def micro_batch(
+    config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int, weights: np.ndarray | None = None
+) -> MicroBatch:
+    """The samples of a step: its place in the epoch's order, rows without labels or weight left out (S10, S13)."""
     place = (step - 1) % steps_per_epoch(train.n_samples, config.micro_batch)
     samples = order[place * config.micro_batch : (place + 1) * config.micro_batch]
     labelled = samples[np.diff(train.labels.indptr)[samples] > 0]
+    labelled = labelled if weights is None else labelled[weights[labelled] > 0]
     rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
-    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled))
+    own = None if weights is None else weights[labelled]
+    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)
 
 
 def choose_active(network: Network, l: int, inputs: list[Activation], batch: MicroBatch) -> list[np.ndarray]:
@@ -147,16 +163,23 @@ def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.nd
         return active[l] if active and l in active else choose_active(network, l, inputs, batch)
 
     trace = forward(network.layers, batch.data.features, choose)
-    loss, gradients = backward(network.layers, trace, batch.data.labels)
+    loss, gradients = backward(network.layers, trace, batch.data.labels, batch.weights)
     update(network.layers, gradients, batch.step, batch.rate, network.config)
     sets = {l: [activation.ids for activation in trace[l + 1]] for l in range(1, len(network.layers))}
     return StepReport(loss, len(batch.samples), sets, gradients)
 
 
-def fit(config: Config, train: Dataset, dtype: type = np.float32) -> tuple[Network, list[float]]:
-    """Train a new network for `config.epochs` epochs. Implements S18.
+def fit(
+    config: Config,
+    train: Dataset,
+    dtype: type = np.float32,
+    weights: np.ndarray | None = None,
+    earlier: Earlier | None = None,
+) -> tuple[Network, list[float]]:
+    """Train a new network, or one trained earlier further (S13), for `config.epochs` epochs. Implements S18.
 
     The same settings and data give the same bytes on the same machine and libraries: all that is random is keyed.
+    `weights`, one a sample, say how much each counts (S10).
 
     Returns
     -------
@@ -164,13 +187,15 @@ def fit(config: Config, train: Dataset, dtype: type = np.float32) -> tuple[Netwo
     losses : list of float
         Mean training loss over the labelled rows, one value an epoch.
     """
-    network = new_network(config, train.features.n_columns, train.labels.n_columns, dtype)
-    rebuild(network, 0)
-    schedule = enumerate(rebuild_steps(config.rebuild_gap, config.rebuild_growth), start=1)
+    if earlier is None:
+        earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
+    network = earlier.network
+    rebuild(network, earlier.rebuilds)
+    schedule = enumerate(rebuild_steps(config.rebuild_gap, config.rebuild_growth), start=earlier.rebuilds + 1)
     number, next_rebuild = next(schedule)
     step = 0
     losses = []
-    for epoch in range(config.epochs):
+    for epoch in range(earlier.epochs, earlier.epochs + config.epochs):
         order = sample_order(config.seed, epoch, train.n_samples)
         reports = []
         for _ in range(steps_per_epoch(train.n_samples, config.micro_batch)):
@@ -178,7 +203,8 @@ def fit(config: Config, train: Dataset, dtype: type = np.float32) -> tuple[Netwo
                 rebuild(network, number)
                 number, next_rebuild = next(schedule)
             step += 1
-            reports.append(train_step(network, micro_batch(config, train, order, epoch, step)))
+            batch = micro_batch(config, train, order, epoch, step, weights)
+            reports.append(train_step(network, batch._replace(step=earlier.steps + step)))
         labelled = sum(r.n_labelled for r in reports)
         losses.append(sum(r.loss * r.n_labelled for r in reports if r.n_labelled) / max(labelled, 1))
     return network, losses

@@ -246,7 +246,7 @@ class Config:
         for key, table in tables.items():
             layer = int(key) if str(key).isdecimal() else key
             hidden_lsh[layer] = _lsh_config(table, f"hidden_lsh.{key}", min_active=0)
-        return cls(**settings, lsh=lsh, hidden_lsh=hidden_lsh)
+        return cls(**settings, lsh=lsh, hidden_lsh=tuple(hidden_lsh.items()))
 
     def replace(self, **settings: Any) -> Config:
         """A copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 class SlideError(Exception):
     """Base class of every error this project raises on purpose."""
@@ -18,13 +20,19 @@ class DataError(SlideError, ValueError):
     ----------
     message : str
         What is wrong and what to do about it.
-    path : str, optional
+    path : path, optional
         The file the data came from.
     line, column : int, optional
         Where in the file, both counted from 1.
     """
 
-    def __init__(self, message: str, path: str | None = None, line: int | None = None, column: int | None = None):
+    def __init__(
+        self,
+        message: str,
+        path: str | os.PathLike[str] | None = None,
+        line: int | None = None,
+        column: int | None = None,
+    ):
         self.message, self.path, self.line, self.column = message, path, line, column
         place = [str(path)] if path is not None else []
         place += [f"line {line}"] if line is not None else []

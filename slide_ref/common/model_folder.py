@@ -83,10 +83,13 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     folder = Path(folder)
     description, arrays = load_arrays(folder, mmap)
     path = folder / "config.json"
-    n_features, n_labels, facts = (description.get(key) for key in ("n_features", "n_labels", "facts"))
-    settings, has_names = description.get("config"), description.get("has_label_names")
-    kinds_fit = isinstance(settings, dict) and isinstance(facts, dict) and isinstance(has_names, bool)
-    if not (kinds_fit and is_count(n_features) and is_count(n_labels)):
+    keys = ("n_features", "n_labels", "facts", "config", "has_label_names")
+    n_features, n_labels, facts, settings, has_names = (description.get(key) for key in keys)
+    if (
+        not (isinstance(settings, dict) and isinstance(facts, dict) and isinstance(has_names, bool))
+        or not is_count(n_features)
+        or not is_count(n_labels)
+    ):
         raise ModelError(f"{path}: does not describe a model; give the model folder that training wrote")
     try:
         config = Config.from_dict(settings)

@@ -58,7 +58,8 @@ def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tu
 def layers_of(arrays: Mapping[str, np.ndarray]) -> list[Layer]:
     """Group arrays named as in `array_shapes` into layers, first to last. The arrays are not copied."""
     n_layers = sum(name[0] == "b" and name[1:].isdigit() for name in arrays)
-    return [Layer(*(arrays.get(f"{name}{l}") for name in ARRAYS_OF_A_LAYER)) for l in range(n_layers)]
+    fields = [[arrays.get(f"{name}{l}") for name in ARRAYS_OF_A_LAYER[2:]] for l in range(n_layers)]
+    return [Layer(arrays[f"W{l}"], arrays[f"b{l}"], *moments) for l, moments in enumerate(fields)]
 
 
 def initialise(layers: list[Layer], seed: int) -> None:

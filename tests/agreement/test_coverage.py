@@ -33,6 +33,7 @@ SAME_NAME = {
     "network.RowGradient": "test_s10_s11_s25_losses_and_gradients_agree",
     "network.backward": "test_s10_s11_s25_losses_and_gradients_agree",
     "network.forward": "test_activations_of_dyadic_networks_are_equal",
+    "network.shares": "test_s10_shares_are_equal",
     "network.softmax_loss": "test_s10_s11_s25_losses_and_gradients_agree",
     "optimizers.update": "test_s12_s26_updates_agree",
     "prediction.Index": "test_s28_candidates_are_equal",
@@ -88,6 +89,11 @@ OTHER_NAME = {
         "optimizers.sgd_rows",
         "many rows at once",
         "test_s26_rows_in_blocks_agree",
+    ),
+    "training.Earlier": (
+        "checkpoints.State",
+        "plain arrays",
+        "test_s13_further_training_takes_the_same_steps_and_has_the_same_losses",
     ),
     "training.MicroBatch": (
         "tasks.MicroBatch",

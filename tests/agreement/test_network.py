@@ -17,6 +17,7 @@ from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
+WEIGHTS = st.one_of(st.none(), st.floats(1e-6, 1e6))  # the largest of some weights
 ACTIVE = st.sampled_from(["all", "shared", "own", "labels only"])
 WAYS = {"dense": (0, 4), "pairs": (2, 3)}  # density from which on samples are made dense; what is a frequent feature
 
@@ -56,7 +57,9 @@ def problems(draw, values):
     chosen = {l: draw(active_sets([[]] * n, size)) for l, size in enumerate(config.hidden) if l > 0}
     chosen[len(config.hidden)] = draw(active_sets([labels.row(i)[0].tolist() for i in range(n)], n_labels))
     active, sets = ({l: both[side] for l, both in chosen.items()} for side in (0, 1))
-    return parameters, features, labels, active, sets
+    largest = draw(WEIGHTS)
+    weights = None if largest is None else draw(st.lists(st.floats(1e-9, largest), min_size=n, max_size=n))
+    return parameters, features, labels, active, sets, None if weights is None else np.array(weights)
 
 
 def forward_on_both_sides(parameters, features, active, sets):
@@ -81,7 +84,7 @@ def forward_on_both_sides(parameters, features, active, sets):
 
 @given(problems(dyadic_arrays))
 def test_activations_of_dyadic_networks_are_equal(problem):
-    parameters, features, _, active, sets = problem
+    parameters, features, _, active, sets, _ = problem
     passes, (trace, *_) = forward_on_both_sides(parameters, features, active, sets)
     for this, outputs in list(zip(passes, trace[1:], strict=True))[:2]:  # a third layer needs more than 24 bits
         ours, theirs = this.outputs[slice(None) if this.mask is None else this.mask], [a.values for a in outputs]
@@ -90,15 +93,15 @@ def test_activations_of_dyadic_networks_are_equal(problem):
 
 @given(problems(real_arrays))
 def test_activations_of_real_networks_agree(problem):
-    parameters, features, _, active, sets = problem
+    parameters, features, _, active, sets, _ = problem
     passes, traces = forward_on_both_sides(parameters, features, active, sets)
     check_activations(Report(), passes, *traces)
 
 
-def check_backward(parameters, features, labels, active, sets):
+def check_backward(parameters, features, labels, active, sets, weights=None):
     passes, traces = forward_on_both_sides(parameters, features, active, sets)
     check_activations(Report(), passes, *traces)
-    check_gradients(Report(), parameters, passes, traces[0], labels, SCRATCH)
+    check_gradients(Report(), parameters, passes, traces[0], labels, SCRATCH, weights)
 
 
 @given(problems(real_arrays))
@@ -109,6 +112,14 @@ def test_s10_s11_s25_losses_and_gradients_agree(problem):
 @given(problems(dyadic_arrays))
 def test_s10_s11_losses_and_gradients_agree_on_equal_and_zero_weights_and_large_logits(problem):
     check_backward(*problem)
+
+
+@given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=9))
+def test_s10_shares_are_equal(weights):
+    for given_weights in (None, np.array(weights)):
+        ours, theirs = (side.shares(len(weights), given_weights) for side in (fast, ref))
+        assert ours.dtype == theirs.dtype == np.float64 and np.array_equal(ours, theirs)
+        assert ours.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

@@ -1,5 +1,7 @@
 """Steps, epochs and whole runs: in lockstep, stage by stage, and each side on its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ import slide_fast.training as fast
 import slide_fast.verify as verify
 import slide_ref.prediction
 import slide_ref.training as ref
+from slide_fast.checkpoints import Before, State
 from slide_fast.tasks import Setup, WorkerState, dataset_arrays, table_arrays
 from slide_ref.common.config import FAMILIES, OPTIMIZERS, POLICIES, SCOPES, STRATEGIES, Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
@@ -48,14 +51,20 @@ def settings_of(lsh, **changes):
     return Config.from_dict({**usual, "lsh": LSH[lsh], **changes})
 
 
-def train_in_lockstep(config, train, n_steps=None):
+def some_weights(n, seed=0):
+    """Weights of samples, a third of them 0."""
+    rng = np.random.default_rng(seed)
+    return rng.exponential(size=n) * (rng.random(n) > 1 / 3)
+
+
+def train_in_lockstep(config, train, n_steps=None, weights=None):
     lockstep = verify.Lockstep(ref.new_network(config, train.features.n_columns, train.labels.n_columns))
     lockstep.rebuild(0)
     per_epoch = steps_per_epoch(train.n_samples, config.micro_batch)
     for step in range(1, (n_steps or per_epoch * config.epochs) + 1):
         epoch = (step - 1) // per_epoch
         order = sample_order(config.seed, epoch, train.n_samples)
-        lockstep.step(ref.micro_batch(config, train, order, epoch, step))
+        lockstep.step(ref.micro_batch(config, train, order, epoch, step, weights))
         if step % config.rebuild_gap == 0:
             lockstep.rebuild(step // config.rebuild_gap)
     return lockstep.report
@@ -75,6 +84,12 @@ def test_lockstep_over_two_epochs(lsh, scope):
     assert {"loss", "W of layer 0", "b_v of layer 1", "touched rows of layer 1"} <= set(report.compared)
     assert lsh == "dense" or report.compared["active sets"] > 0
     assert all(0 <= deviation <= 1 for deviation in report.deviation.values())
+
+
+@pytest.mark.parametrize("lsh", LSH)
+def test_s10_lockstep_with_weights(lsh):
+    train = random_dataset(0)
+    train_in_lockstep(settings_of(lsh), train, weights=some_weights(train.n_samples))
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -121,7 +136,7 @@ def test_lockstep_over_many_epochs(lsh, scope, hidden, micro_batch):
     train_in_lockstep(config, train, n_steps=80 if micro_batch == 1 else None)
 
 
-def new_worker(config, train, test=None):
+def new_worker(config, train, test=None, weights=None):
     """A worker in this process with arrays of its own, and tables built by its own tasks."""
     n_features, n_labels = train.features.n_columns, train.labels.n_columns
     layout = {name: (shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
@@ -129,6 +144,8 @@ def new_worker(config, train, test=None):
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
     initialise(layers_of(arrays), config.seed)
     arrays |= dataset_arrays("train", train) | {"train_order": sample_order(config.seed, 0, train.n_samples)}
+    if weights is not None:
+        arrays["train_weights"] = weights
     if test is not None:
         arrays |= dataset_arrays("test", test)
         arrays["test_order"] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples).astype(np.int32)
@@ -153,11 +170,18 @@ def parameters_of(layers):
     return {name: array for name, array in arrays.items() if array is not None}
 
 
-@given(datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3), st.sampled_from(["constant", "linear"]))
-def test_s13_s27_micro_batches_are_equal(train, micro_batch, step, epoch, decay):
+@given(
+    datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3), st.sampled_from(["constant", "linear"]),
+    st.booleans(),
+)  # fmt: skip
+def test_s13_s27_micro_batches_are_equal(train, micro_batch, step, epoch, decay, weighted):
+    weights = some_weights(train.n_samples) if weighted else None
     config, order = Config(micro_batch=micro_batch, decay=decay), sample_order(0, epoch, train.n_samples)
-    ours, theirs = (side.micro_batch(config, train, order, epoch, step) for side in (slide_fast.tasks, ref))
-    assert ours._fields == theirs._fields and ours[2:] == theirs[2:]
+    ours, theirs = (side.micro_batch(config, train, order, epoch, step, weights) for side in (slide_fast.tasks, ref))
+    assert ours._fields == theirs._fields and ours[2:-1] == theirs[2:-1]
+    own = None if weights is None else weights[theirs.samples].tolist()
+    assert [side.weights if side.weights is None else side.weights.tolist() for side in (ours, theirs)] == [own, own]
+    assert weights is None or (ours.weights > 0).all()
     assert ours.samples.dtype == theirs.samples.dtype and ours.samples.tolist() == theirs.samples.tolist()
     for mine, other in zip(ours.data, theirs.data, strict=True):
         assert np.array_equal(mine.indptr, other.indptr) and np.array_equal(mine.indices, other.indices)
@@ -195,6 +219,23 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
         if step % config.rebuild_gap == 0:
             rebuild(worker, step // config.rebuild_gap)
             ref.rebuild(ref32, step // config.rebuild_gap)
+    check_losses(*np.array(losses).T)
+
+
+def test_s10_free_running_worker_with_weights_has_the_losses_of_the_reference():
+    config, train = settings_of("dense"), random_dataset(2, min_features=1)
+    weights = some_weights(train.n_samples)
+    ref32, ref64 = (ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64))
+    worker = new_worker(config, train, weights=weights)
+    losses = []
+    for step in range(1, 7):
+        batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step, weights)
+        report = worker.run(("train", 0, step, 1))
+        theirs, exact = (ref.train_step(network, batch) for network in (ref32, ref64))
+        assert report.n_labelled == theirs.n_labelled == len(batch.samples)
+        if report.n_labelled:
+            losses.append((report.loss / report.n_labelled, theirs.loss, exact.loss))
+    assert len(losses) >= 4
     check_losses(*np.array(losses).T)
 
 
@@ -264,7 +305,7 @@ def test_s15_worker_predicts_what_the_reference_predicts():
     assert np.array_equal(worker.run(("predict", 3, 20)), expected)
 
 
-def journal_of_the_fast_path(monkeypatch, config, train):
+def journal_of_the_fast_path(monkeypatch, config, train, **options):
     journal = []
     step, order = WorkerState.train_step, WorkerState.order_insertion
 
@@ -280,11 +321,11 @@ def journal_of_the_fast_path(monkeypatch, config, train):
     monkeypatch.setattr(WorkerState, "train_step", train_step)
     monkeypatch.setattr(WorkerState, "order_insertion", order_insertion)
     events = []
-    fast.fit(config, train, n_workers=1, callback=events.append)
+    fast.fit(config, train, n_workers=1, callback=events.append, **options)
     return journal, events
 
 
-def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32):
+def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32, **options):
     journal = []
     step, rebuild = ref.train_step, ref.rebuild
 
@@ -299,7 +340,7 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32):
     with monkeypatch.context() as patch:
         patch.setattr(ref, "train_step", train_step)
         patch.setattr(ref, "rebuild", logged_rebuild)
-        _, losses = ref.fit(config, train, dtype)
+        _, losses = ref.fit(config, train, dtype, **options)
     return journal, losses
 
 
@@ -323,6 +364,29 @@ def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, ls
     assert len(epochs) == len(losses) == 3
     check_losses([event["loss"] for event in epochs], losses, losses64)
     assert epochs[-1]["rebuilds"] == sum(entry[0] == "rebuild" for entry in journal)
+
+
+@pytest.mark.parametrize("lsh", ["padded", "sampled softmax"])
+def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monkeypatch, lsh):
+    config, train = settings_of(lsh, rebuild_growth=0.3), random_dataset(8, min_features=1)
+    options = {"weights": some_weights(train.n_samples)}
+    counts, losses = (10, 2, 3), {}
+    network, _ = ref.fit(config, train, **options)
+    sides = {
+        dtype: dataclasses.replace(network, layers=verify.as_dtype(network.layers, dtype))
+        for dtype in (np.float32, np.float64)
+    }
+    arrays = {name: array.copy() for name, array in parameters_of(network.layers).items()}
+    for dtype, side in sides.items():
+        earlier = ref.Earlier(side, *counts)
+        expected, losses[dtype] = journal_of_the_reference(
+            monkeypatch, config, train, dtype, earlier=earlier, **options
+        )
+    state = State(config, *shape_of(train), arrays, Before(*counts))
+    journal, events = journal_of_the_fast_path(monkeypatch, config, train, state=state, **options)
+    assert journal == expected and ("rebuild", 3) in journal and max(entry[1] for entry in journal) == 10 + 12
+    epochs = [event["loss"] for event in events if event["kind"] == "epoch"]
+    check_losses(epochs, losses[np.float32], losses[np.float64])
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])

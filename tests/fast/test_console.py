@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 
 import pytest
 
@@ -22,6 +23,11 @@ EVENTS = [START, PROGRESS, {"kind": "evaluating", "done": 1, "of": 2}, EVALUATIO
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+def test_a_notebook_shows_a_bar(monkeypatch, show):
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    assert "\r" in show(EVENTS, io.StringIO())
 
 
 @pytest.fixture

@@ -160,3 +160,7 @@ def test_s10_loss_and_gradient_are_means_over_the_rows():
         singles.append(backward(layers, trace, labels.take(one)))
     assert loss == pytest.approx(np.mean([single[0] for single in singles]))
     assert hidden.b == pytest.approx(np.mean([single[1][0].b for single in singles], axis=0))
+    weights = np.array([1.0, 5.0, 0.5])
+    loss, (hidden, _) = backward(layers, forward(layers, features, choose), labels, weights)
+    assert loss == pytest.approx(np.average([single[0] for single in singles], weights=weights))
+    assert hidden.b == pytest.approx(np.average([single[1][0].b for single in singles], axis=0, weights=weights))

@@ -1,0 +1,137 @@
+"""Data that others write: gzip of any text, svmlight text, and SciPy's ``.npz`` of one sparse matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import SparseRows
+
+from .xmc_blocks import COUNT_LIMIT, parse_block
+
+STANDARD_INPUT = "-"
+GZIP = b"\x1f\x8b"
+SCIPY_KEYS = {
+    b"csr": ("shape", "data", "indices", "indptr"),
+    b"csc": ("shape", "data", "indices", "indptr"),
+    b"coo": ("shape", "data", "row", "col"),
+}
+_UNUSUAL = re.compile(rb"^(?!\d+(,\d+)*( [^#\n]*)?$)|qid:", re.MULTILINE)
+_LABEL = re.compile(rb"\+?(\d+)(\.0*)?")
+
+
+@contextmanager
+def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to read, or standard input for ``-``. What is gzip inside is unpacked, whatever its name.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, also in the course of the block.
+    """
+    try:
+        with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
+            if cast(BufferedReader, file).peek(2)[:2] != GZIP:
+                yield file
+                return
+            try:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    yield cast(BinaryIO, unpacked)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise DataError("the file is not intact gzip; pack or copy it again", path) from error
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror or error}", path) from error
+
+
+@contextmanager
+def _standard_input() -> Iterator[BinaryIO]:
+    yield sys.stdin.buffer
+
+
+def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRows, SparseRows]]:
+    """Features and labels of svmlight text, some lines at a time.
+
+    A line is ``label,label feature:value feature:value … # comment``; ids are taken as they are. A line may have no
+    labels; ``qid:`` is passed over, and so are empty lines.
+
+    Raises
+    ------
+    DataError
+        At the first malformed line; with its number.
+    """
+    before = 0
+    while block := file.read(block_bytes) + file.readline():
+        block = (block if block.endswith(b"\n") else block + b"\n").replace(b"\r\n", b"\n")
+        n_lines, numbers = block.count(b"\n"), None
+        if _UNUSUAL.search(block[:-1]):
+            cleaned = [
+                (i, text) for i, line in enumerate(block.split(b"\n")[:-1], 1) if (text := _plain(line, before + i))
+            ]
+            numbers, block = [i for i, _ in cleaned], b"".join(text + b"\n" for _, text in cleaned)
+        if block:
+            try:
+                features, labels = parse_block(block, COUNT_LIMIT, COUNT_LIMIT)
+            except DataError as error:
+                place = error.line or 1
+                line = place if numbers is None else numbers[place - 1]
+                raise DataError(error.message, line=before + line) from None
+            yield features, labels
+        before += n_lines
+
+
+def _plain(line: bytes, number: int) -> bytes:
+    """A line of svmlight text as XMC text spells it; empty if there is nothing in it."""
+    words = [word for word in line.partition(b"#")[0].split() if not word.startswith(b"qid:")]
+    if not words or b":" in words[0]:
+        return b" " + b" ".join(words) if words else b""
+    labels = []
+    for word in words[0].split(b","):
+        found = _LABEL.fullmatch(word)
+        if not found:
+            text = word.decode("utf-8", "replace")
+            raise DataError(f"label {text!r} is no whole number of 0 or more; number the classes from 0", line=number)
+        labels.append(found[1])
+    return b" ".join([b",".join(labels), *words[1:]])
+
+
+def with_columns_found(rows: SparseRows) -> SparseRows:
+    """Rows whose number of columns is one more than the largest id."""
+    return dataclasses.replace(rows, n_columns=int(rows.indices.max()) + 1 if rows.nnz else 0)
+
+
+def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The format of a matrix that ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
+    kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")
+    missing = [key for key in SCIPY_KEYS.get(kind, ("format",)) if key not in arrays]
+    if kind not in SCIPY_KEYS or missing:
+        raise DataError(f"format {kind.decode('ascii', 'replace')!r} is not one of csr, csc, coo; save X.tocsr()")
+    return kind
+
+
+def rows_of_scipy(arrays: Mapping[str, np.ndarray]) -> SparseRows:
+    """The matrix that ``scipy.sparse.save_npz`` wrote as CSR, CSC or COO."""
+    kind = check_kind_of_scipy(arrays)
+    n_rows, n_columns = (int(n) for n in arrays["shape"])
+    data = arrays["data"]
+    if kind == b"csr":
+        return SparseRows(arrays["indptr"].astype(np.int64), arrays["indices"], data, n_columns)
+    if kind == b"coo":
+        row, column = arrays["row"], arrays["col"]
+    else:
+        row, column = arrays["indices"], np.repeat(np.arange(n_columns), np.diff(arrays["indptr"]))
+    if len(row) and not 0 <= row.min() <= row.max() < n_rows:
+        raise DataError(f"a row lies outside 0..{n_rows - 1}; save the matrix again")
+    order = np.argsort(row, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_rows))]).astype(np.int64)
+    return SparseRows(indptr, column[order], data[order], n_columns)

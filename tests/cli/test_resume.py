@@ -1,0 +1,100 @@
+"""``slide train --resume``: what a run left is taken up again."""
+
+import json
+
+import numpy as np
+import pytest
+from problems import random_dataset
+
+import slide_fast.training_commands as commands
+from slide_fast.cli import main
+from slide_fast.data import write_xmc
+from slide_fast.plots import read_curves
+from slide_ref.common.model_folder import load_model
+
+TRAIN = ["train", "train.txt", "--test", "test.txt", "--workers", "1", "--epochs", "4", "--micro-batch", "7"]
+SMALL = ["--hidden", "8", "--set", "lsh.min_active=10", "--set", "lsh.K=3", "--set", "lsh.L=2"]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_xmc("train.txt", random_dataset(0, n_samples=60))
+    write_xmc("test.txt", random_dataset(1, n_samples=20))
+
+
+def interrupt_at(monkeypatch, step):
+    fit = commands.fit
+
+    def interrupted(*args, callback, **options):
+        def cut(event):
+            callback(event)
+            if event.get("step", 0) >= step:
+                raise OSError("the power failed")
+
+        return fit(*args, callback=cut, **options)
+
+    monkeypatch.setattr(commands, "fit", interrupted)
+
+
+def steps_of(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["kind"], line["step"]) for line in lines]
+
+
+def test_a_run_that_failed_goes_on_to_the_same_bytes(files, tmp_path, monkeypatch):
+    assert main([*TRAIN, *SMALL, "--out", "whole"]) == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 22)
+        assert main([*TRAIN, *SMALL, "--out", "cut", "--checkpoint-every", "0.5", "--keep", "1"]) == 1
+    left = sorted(path.name for path in (tmp_path / "cut" / "checkpoints").iterdir())
+    assert left == ["best", "step-000000018"]
+    assert main(["train", "train.txt", "--test", "test.txt", "--out", "cut", "--workers", "1", "--resume"]) == 0
+    whole, cut = (load_model(tmp_path / run / "model") for run in ("whole", "cut"))
+    assert all(np.array_equal(whole.arrays[name], cut.arrays[name]) for name in whole.arrays)
+    assert steps_of(tmp_path / "whole") == steps_of(tmp_path / "cut")
+    assert np.array_equal(*(read_curves(tmp_path / run)["precision_at_1"] for run in ("whole", "cut")))
+
+
+def test_a_new_run_in_the_folder_clears_what_the_old_one_kept(files, tmp_path, capsys):
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    assert main(["info", "run"]) == 0
+    assert "checkpoints step-000000027, step-000000036" in " ".join(capsys.readouterr().out.split())
+    assert main([*TRAIN, *SMALL, "--out", "run"]) == 0
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--out", "nowhere", "--resume"], 1, "no checkpoint to resume from; train with --checkpoint-every"),
+        (["--out", "run", "--resume", "--set", "lsh.K=5"], 2, "the run to resume has lsh.K=3, not lsh.K=5"),
+        (["--out", "run", "--resume", "--epochs", "0"], 2, "'0' is not a whole number of 1 or more"),
+        (["--out", "new", "--checkpoint-every", "0"], 2, "'0' is not a number above 0"),
+        (["--out", "new", "--patience", "0"], 2, "'0' is not a whole number of 1 or more"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused_in_one_line(files, tmp_path, capsys, options, code, message):
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "4"]) == 0
+    capsys.readouterr()
+    try:
+        found = main(["train", "train.txt", "--test", "test.txt", *options])
+    except SystemExit as exit:
+        found = exit.code
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert found == code and message in errors[-1]
+
+
+def test_resume_with_other_data_is_refused(files, tmp_path, capsys):
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "4"]) == 0
+    assert main(["train", "test.txt", "--out", "run", "--resume"]) == 1
+    assert "not those of the run to resume" in capsys.readouterr().err
+    assert load_model(tmp_path / "run" / "model")
+
+
+def test_patience_needs_test_samples(files, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "train.txt", "--out", "run", "--patience", "3"])
+    assert "needs --test" in capsys.readouterr().err
+    assert main([*TRAIN, *SMALL, "--out", "run", "--patience", "1", "--epochs", "99", "--learning-rate", "0.3"]) == 0
+    assert load_model("run/model").facts["epochs"] < 99

@@ -1,0 +1,51 @@
+"""scikit-learn's own checks of an estimator, and its tools around one."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MultiLabelBinarizer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from slide_fast import SlideClassifier
+
+SMALL = SlideClassifier(hidden=(32,), epochs=30, micro_batch=16, learning_rate=0.02, n_workers=1)
+REPEATED = "a sample given twice takes part in two micro-batches, one of weight 2 in one: the steps differ"
+EXPECTED = {
+    "check_sample_weight_equivalence_on_dense_data": REPEATED,
+    "check_sample_weight_equivalence_on_sparse_data": REPEATED,
+    "check_classifiers_multilabel_representation_invariance": "lists hold label ids here, never rows of 0 and 1",
+}
+COLOURS = ["red", "green", "blue", "grey"]
+TEXTS = [f"the {colour} thing number {i}" for i in range(25) for colour in COLOURS]
+
+
+@parametrize_with_checks([SMALL], expected_failed_checks=lambda estimator: EXPECTED)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+def test_pipeline_of_texts_and_names():
+    names = COLOURS * 25
+    model = make_pipeline(TfidfVectorizer(), clone(SMALL)).fit(TEXTS, names)
+    assert model.predict(["a red one", "something blue"]).tolist() == ["red", "blue"]
+    assert model.score(TEXTS, names) == 1
+
+
+def test_pipeline_of_texts_and_several_tags():
+    tags = [{colour, "thing"} for colour in COLOURS * 25]
+    binarizer = MultiLabelBinarizer(sparse_output=True)
+    model = make_pipeline(TfidfVectorizer(), clone(SMALL)).fit(TEXTS, binarizer.fit_transform(tags))
+    assert binarizer.inverse_transform(model.predict(["a grey thing"])) == [("grey", "thing")]
+
+
+def test_grid_search_and_cross_validation():
+    X, y = TfidfVectorizer().fit_transform(TEXTS), np.array(COLOURS * 25)
+    search = GridSearchCV(SMALL, {"hidden": [(4,), (16,)], "learning_rate": [1e-9, 0.02]}, cv=3).fit(X, y)
+    assert search.best_params_["learning_rate"] == 0.02 and search.best_score_ > 0.9
+    assert cross_val_score(SMALL, X, y, cv=3).min() > 0.9
+    assert SMALL.get_params()["hidden"] == (32,) and not hasattr(SMALL, "model_")

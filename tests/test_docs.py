@@ -1,0 +1,80 @@
+"""README and documentation say what is true: their Python and their commands run, their links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from problems import random_dataset
+
+from slide_fast.cli import main
+from slide_fast.data import write_xmc
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SLIDE = f'set -euo pipefail\nslide() {{ "{sys.executable}" -m slide_fast "$@"; }}\n'
+LONG = ("pip install", "slide demo", "slide generate")  # tried in tests of their own
+
+
+def blocks(language):
+    found = {page: BLOCK.findall(page.read_text(encoding="utf-8")) for page in PAGES}
+    texts = {page: [text for kind, text in pairs if kind == language] for page, pairs in found.items()}
+    return [pytest.param(page, own, id=str(page.relative_to(ROOT))) for page, own in texts.items() if own]
+
+
+def run(arguments, folder, **options):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, **options
+    )
+
+
+@pytest.mark.parametrize(("page", "texts"), blocks("python"))
+def test_python_runs_as_printed(page, texts, tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pandas")
+    done = run([sys.executable, "-c", "\n".join(texts)], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "texts"), blocks("sh"))
+def test_commands_run_as_printed(page, texts, tmp_path):
+    for i, name in enumerate(("train.txt", "test.txt", "new.txt")):
+        write_xmc(tmp_path / name, random_dataset(i))
+    lines = [line for line in "".join(texts).splitlines() if not any(word in line for word in LONG)]
+    script = "slide train train.txt --test test.txt --out run --epochs 1 > made.log 2>&1\n" + "\n".join(lines)
+    done = run(["bash", "-c", SLIDE + script], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("page", "texts"), blocks("sh"))
+def test_commands_exist(page, texts):
+    for command in re.findall(r"\bslide (\w+)", "".join(texts)):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_pictures_are_what_their_script_draws(tmp_path):
+    pytest.importorskip("matplotlib")
+    folder = ROOT / "docs" / "pictures"
+    (tmp_path / "draw.py").write_text((folder / "draw.py").read_text(encoding="utf-8"), encoding="utf-8")
+    done = run([sys.executable, "draw.py"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("*.svg")} == {path.name for path in folder.glob("*.svg")}
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert page.relative_to(ROOT / "docs").as_posix() in navigation, page
