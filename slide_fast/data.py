@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Iterator
@@ -314,8 +315,7 @@ def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
             keys = NPZ_KEYS if "format.npy" not in names else [key for key in SCIPY_NAMES if f"{key}.npy" in names]
             missing = [key for key in keys if f"{key}.npy" not in names]
             for key in keys if not missing else ():
-                with archive.open(f"{key}.npy") as member:
-                    arrays[key] = np.lib.format.read_array(member, allow_pickle=False)
+                arrays[key] = _load_array(archive, f"{key}.npy")
     except MemoryError:
         raise
     except Exception as error:  # zipfile, the codecs and NumPy raise a dozen kinds for damaged files
@@ -323,6 +323,18 @@ def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     if missing:
         raise DataError(f"the file lacks the arrays {', '.join(missing)}; it must hold {', '.join(NPZ_KEYS)}")
     return arrays
+
+
+def _load_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array; its header is not believed before the archive says that there are so many bytes."""
+    with archive.open(name) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError("unknown version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size - member.tell():
+            raise ValueError("the header does not fit the size")
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:

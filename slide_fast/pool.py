@@ -12,6 +12,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections import deque
@@ -299,6 +300,31 @@ def _result(answer: tuple, pid: int) -> Any:
     raise error
 
 
+class _OneBlasThread:
+    """BLAS on one thread as long as someone in this process is at work; a context manager that threads may share."""
+
+    def __init__(self) -> None:
+        self._lock, self._users = threading.Lock(), 0
+        self._controller: ThreadpoolController | None = None
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._controller = self._controller or ThreadpoolController()
+                self._limit = self._controller.limit(limits=1)
+            self._users += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._limit.restore_original_limits()
+
+
+ONE_BLAS_THREAD = _OneBlasThread()
+
+
 class InProcess:
     """The interface of `Pool` without processes: tasks run one after another in the calling process.
 
@@ -314,7 +340,6 @@ class InProcess:
     def __init__(self, state: Any):
         self.pids: list[int] = []
         self._state = state
-        self._blas = ThreadpoolController()
 
     def run(self, tasks: Iterable[Any], should_stop: Callable[[], bool] | None = None) -> Iterator[tuple[Any, Any]]:
         """Yield (task, result) for each task until `should_stop`, asked before each, returns true."""
@@ -323,7 +348,7 @@ class InProcess:
             task = next(tasks, NOTHING)
             if task is NOTHING:
                 return
-            with self._blas.limit(limits=1):
+            with ONE_BLAS_THREAD:
                 result = self._state.run(task)
             yield task, result
 

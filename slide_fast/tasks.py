@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.divergence import check_loss
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
@@ -156,6 +157,7 @@ class WorkerState:
             active += step_active * len(batch.samples)
         return RangeReport(n_samples, n_labelled, loss, active, time.perf_counter() - started)
 
+    @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better
     def train_step(self, batch: MicroBatch) -> tuple[float, float]:
         """One micro-batch: forward, backward, update. Without labelled rows nothing changes (S10).
 
@@ -163,6 +165,11 @@ class WorkerState:
         -------
         loss, active : float
             Mean loss and mean number of active neurons of the labelled samples.
+
+        Raises
+        ------
+        DivergedError
+            If the loss shows that training ran away (S29); the step then changes nothing.
         """
         if not len(batch.samples):
             return 0.0, 0.0
@@ -170,6 +177,7 @@ class WorkerState:
             self.layers, batch.data.features, lambda l, inputs: self.choose_active(l, inputs, batch), self.scratch
         )
         loss, gradients = backward(self.layers, passes, batch.data.labels, self.scratch, batch.weights)
+        check_loss(batch.step, loss)
         update(self.layers, gradients, batch.step, batch.rate, self.config, self.scratch)
         mask, logits = passes[-1].mask, passes[-1].outputs
         return loss, logits.shape[1] if mask is None else mask.sum() / len(mask)

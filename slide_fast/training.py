@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.divergence import check_weights
 from slide_ref.common.errors import DataError
 from slide_ref.common.metrics import evaluate
 from slide_ref.common.model_folder import Model
-from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.parameters import initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
@@ -25,11 +26,12 @@ from .checkpoints import Before, Checkpoints, State, fingerprint
 from .hash_tables import HashTables
 from .interrupt import deferred_interrupt
 from .machine import available_cpus
+from .memory import check_left, data_arrays, estimate, layouts
 from .pool import InProcess, Pool
 from .progress import Event, Progress, Totals, log_event
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
-from .tasks import RangeReport, Setup, WorkerState, dataset_arrays, table_arrays, tables_of
+from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
@@ -59,6 +61,8 @@ def check_fits(train: Dataset, test: Dataset | None) -> None:
                 raise DataError(f"{name}: there are no samples")
             if data.features.n_rows != data.labels.n_rows:
                 raise DataError(f"{name}: {data.features.n_rows} samples, but labels for {data.labels.n_rows}")
+            data.features.check(f"{name}, features")
+            data.labels.check(f"{name}, labels")
     if not len(train.labels.indices):
         raise DataError("training data: no sample has a label")
     for i, what in enumerate(Dataset._fields if test is not None else ()):
@@ -128,36 +132,20 @@ class Run:
 
         Parameters outlive the run, in the model; the moments do where the state is kept.
         """
-        config, n_features, n_labels = self.config, self.n_features, self.n_labels
-        shapes = array_shapes(config, n_features, n_labels)
-        layout = {name: (shape, np.float32) for name, shape in shapes.items()}
-        data = dataset_arrays("train", train) | ({} if test is None else dataset_arrays("test", test))
-        if weights is not None:
-            data["train_weights"] = weights
-        working = {name: (array.shape, array.dtype) for name, array in data.items()}
-        working["train_order"] = ((self.n_train,), np.int32)
-        if test is not None:
-            working["test_order"] = ((test.n_samples,), np.int32)
-        working |= table_arrays(config, n_labels)
-        self.working = stack.enter_context(SharedArrays.create(working))
-        self.parameters = stack.enter_context(
-            SharedArrays.create({name: entry for name, entry in layout.items() if "_" not in name})
-        )
-        self.moments = stack.enter_context(
-            SharedArrays.create({name: entry for name, entry in layout.items() if "_" in name})
-        )
-        for name, array in data.items():
+        blocks = [stack.enter_context(SharedArrays.create(part)) for part in layouts(self.config, train, test, weights)]
+        self.parameters, self.moments, self.working = blocks
+        for name, array in data_arrays(train, test, weights).items():
             self.working.arrays[name][:] = array
-        arrays = {**self.parameters.arrays, **self.moments.arrays, **self.working.arrays}
+        arrays = {name: array for block in blocks for name, array in block.arrays.items()}
         if state is None:
-            initialise(layers_of(arrays), config.seed)
+            initialise(layers_of(arrays), self.config.seed)
         for name, array in ({} if state is None else state.arrays).items():
             arrays[name][:] = array  # moments that an earlier run did not keep begin at 0
         if test is not None:
-            arrays["test_order"][:] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples)
-        self.tables = tables_of(config, arrays, n_labels)
+            arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=test.n_samples)
+        self.tables = tables_of(self.config, arrays, self.n_labels)
 
-    def start(self, stack: ExitStack, n_workers: int) -> None:
+    def start(self, stack: ExitStack, n_workers: int, max_restarts: int, worker_timeout: float) -> None:
         """Start the workers; one works in this process."""
         setup = Setup(self.config, self.n_features, self.n_labels, self.before.steps)
         shared = [self.parameters, self.moments, self.working]
@@ -165,7 +153,7 @@ class Run:
             arrays = {name: array for block in shared for name, array in block.arrays.items()}
             self.pool = InProcess(WorkerState(setup, arrays))
         else:
-            self.pool = Pool("slide_fast.tasks:WorkerState", setup, shared, n_workers)
+            self.pool = Pool("slide_fast.tasks:WorkerState", setup, shared, n_workers, max_restarts, worker_timeout)
             stack.callback(self.pool.close)
         for _ in self.pool.run([("ready",)] * n_workers, self.stop.is_set):
             pass  # one for each: the time that workers take to start is not training
@@ -367,8 +355,9 @@ class Run:
                 task = next(following, None)
 
     def model(self, label_names: list[str] | None) -> Model:
-        """What has been learned, in memory that stays when the run ends."""
+        """What has been learned, in memory that stays when the run ends. Raises DivergedError (S29)."""
         progress, before = self.progress, self.before
+        check_weights(before.steps + progress.step, self.parameters.arrays)
         facts = {
             "epochs": before.epochs + progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
             "steps": before.steps + progress.step,
@@ -399,6 +388,8 @@ def fit_with_state(
     state: State | None = None,
     callback: Callable[[Event], None] = lambda event: None,
     label_names: list[str] | None = None,
+    max_restarts: int = 3,
+    worker_timeout: float = 60.0,
 ) -> tuple[Model, State]:
     """Train a network.
 
@@ -429,10 +420,14 @@ def fit_with_state(
     state : State, optional
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable
-        Called with an event, a dict whose ``kind`` is ``start``, ``progress``, ``evaluating``, ``evaluation``,
-        ``epoch`` or ``end``.
+        Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before anything is allocated),
+        ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch`` or ``end``.
     label_names : list of str, optional
         Kept in the model.
+    max_restarts : int
+        Workers that may die, and are replaced, before it is an error.
+    worker_timeout : float
+        Seconds of work on one task after which a worker is killed and replaced.
 
     Returns
     -------
@@ -447,19 +442,24 @@ def fit_with_state(
     MemoryError
         If the machine has not enough left.
     WorkerDiedError
-        If workers die more often than the pool puts up with.
+        If more than `max_restarts` workers die.
+    DivergedError
+        If the loss or the weights are not finite any more, or the loss is absurd (S29).
     TrainingInterrupted
         On Ctrl-C, with the model as it stands.
     """
     check_fits(train, test)
     callback = log_event(callback)
     n_workers = default_workers(config, train.n_samples) if n_workers is None else n_workers
+    need = estimate(config, train, test, n_workers, weights)
+    callback({"kind": "memory", **need._asdict(), "total": need.total})
+    check_left(need)
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         run = Run(config, train, test, weights, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
         run.allocate(stack, train, test, weights, state)
         del train, test, weights, state
-        run.start(stack, n_workers)
+        run.start(stack, n_workers, max_restarts, worker_timeout)
         run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
         run.run_epochs(eval_every)
         if stop.is_set() or (checkpoints is not None and math.isfinite(checkpoints.every)):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .common.config import Config, LshConfig
+from .common.divergence import check_loss, check_weights
 from .common.hash_constants import HashConstants
 from .common.parameters import Layer, array_shapes, initialise, layers_of
 from .common.sparse_rows import Dataset
@@ -144,8 +145,9 @@ def choose_active(network: Network, l: int, inputs: list[Activation], batch: Mic
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # check_loss says it better
 def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.ndarray]] | None = None) -> StepReport:
-    """Forward, backward and update for one micro-batch.
+    """Forward, backward and update for one micro-batch. Implements S29.
 
     Parameters
     ----------
@@ -155,6 +157,11 @@ def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.nd
         Without labelled rows nothing changes (S10).
     active : dict of int to list of ndarrays of int64, optional
         By layer, active sets to use instead of the tables' answer.
+
+    Raises
+    ------
+    DivergedError
+        If the loss shows that training ran away; the step then changes nothing.
     """
     if not len(batch.samples):
         return StepReport(float("nan"), 0, {}, [])
@@ -164,6 +171,7 @@ def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.nd
 
     trace = forward(network.layers, batch.data.features, choose)
     loss, gradients = backward(network.layers, trace, batch.data.labels, batch.weights)
+    check_loss(batch.step, loss)
     update(network.layers, gradients, batch.step, batch.rate, network.config)
     sets = {l: [activation.ids for activation in trace[l + 1]] for l in range(1, len(network.layers))}
     return StepReport(loss, len(batch.samples), sets, gradients)
@@ -186,6 +194,11 @@ def fit(
     network : Network
     losses : list of float
         Mean training loss over the labelled rows, one value an epoch.
+
+    Raises
+    ------
+    DivergedError
+        If training ran away (S29).
     """
     if earlier is None:
         earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
@@ -207,4 +220,6 @@ def fit(
             reports.append(train_step(network, batch._replace(step=earlier.steps + step)))
         labelled = sum(r.n_labelled for r in reports)
         losses.append(sum(r.loss * r.n_labelled for r in reports if r.n_labelled) / max(labelled, 1))
+    for l, layer in enumerate(network.layers):
+        check_weights(step, {f"W{l}": layer.W, f"b{l}": layer.b})
     return network, losses

@@ -1,18 +1,18 @@
 """Arrays in a folder: config.json says what they are, one plain .npy file holds each. Nothing is ever unpickled.
 
 A folder is written under a temporary name beside its place and renamed when it is complete, so that a reader sees
-the old folder or the new one and never half of either. The same content gives the same bytes.
+the old folder or the new one and never half of either. The same content gives the same bytes. config.json holds a
+checksum of each array, so that files which were damaged or exchanged are noticed.
 """
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import math
 import os
 import re
-import shutil
-import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
@@ -20,10 +20,12 @@ from typing import Any, BinaryIO, TypeGuard
 import numpy as np
 
 from .errors import ModelError
+from .replacing import replacing, standing, synced_file
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_ENTRY_KEYS = ("shape", "dtype", "crc32")
 _GIVE_MODEL = "give the model folder that training wrote"
 _SAVE_AGAIN = "save the model again, or copy the whole folder again"
 
@@ -63,30 +65,21 @@ def save_arrays(
         If a key, name or dtype cannot be stored, the folder holds something else, or the system refuses to write.
         What stood in `folder` is then still there.
     """
-    folder = Path(folder).resolve()
-    config_json = _config_json(description, arrays)
-    work = None
+    folder = Path(folder)
+    plain = {name: _plain(name, array) for name, array in arrays.items()}
+    contents = {"config.json": _config_json(description, plain), **(texts or {})}
     try:
         _check_replaceable(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        new = work / "new"
-        new.mkdir()
-        (new / "config.json").write_text(config_json, encoding="utf-8", newline="\n")
-        for name, text in (texts or {}).items():
-            (new / name).write_text(text, encoding="utf-8", newline="\n")
-        for name, array in arrays.items():
-            plain = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-            np.save(new / f"{name}.npy", plain, allow_pickle=False)
-        _swap(new, folder, work / "old")
-        shutil.rmtree(work, ignore_errors=True)
+        with replacing(folder) as new:
+            for name, text in contents.items():
+                with synced_file(new / name) as file:
+                    file.write(text.encode("utf-8"))
+            for name, array in plain.items():
+                with synced_file(new / f"{name}.npy") as file:
+                    file.write(_header(array))
+                    file.write(_bytes(array))
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error}); choose another folder or free some space") from error
-    finally:
-        if work is not None and work.exists():
-            shutil.rmtree(work / "new", ignore_errors=True)
-            with contextlib.suppress(OSError):  # not empty if the old folder could not be renamed back
-                work.rmdir()
 
 
 def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -109,24 +102,63 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
         If the folder or a file is missing, malformed, or not what config.json says. The message names the file.
     """
     folder = Path(folder)
-    description = _read_config_json(folder)
-    arrays = {}
+    while True:
+        place, before = standing(folder), _identity(folder)
+        try:
+            content = _read(place, mmap)
+        except ModelError:
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:  # else another process has put a new model there meanwhile
+                return content
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = standing(folder).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    description, arrays = _read_config_json(folder), {}
     for name, entry in description.pop("arrays").items():
         path = folder / f"{name}.npy"
         try:
             with path.open("rb") as file:
-                arrays[name] = _read_array(file, path, tuple(entry["shape"]), entry["dtype"], mmap)
+                array = _read_array(file, path, tuple(entry["shape"]), entry["dtype"], mmap)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {_SAVE_AGAIN}") from error
+        if zlib.crc32(_bytes(array)) != entry["crc32"]:
+            raise ModelError(f"{path}: not what was saved, by its checksum in config.json; {_SAVE_AGAIN}")
+        arrays[name] = array
     return description, arrays
 
 
+def _plain(name: str, array: np.ndarray) -> np.ndarray:
+    """The array as it is stored: little-endian, in C order."""
+    if not _NAME.fullmatch(name) or array.dtype.name not in _DTYPES:
+        raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+
+
+def _header(array: np.ndarray) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return header.getvalue()
+
+
+def _bytes(array: np.ndarray) -> memoryview | bytes:
+    return array.data if array.size else b""
+
+
 def _config_json(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    entries = {}
-    for name, array in arrays.items():
-        if not _NAME.fullmatch(name) or array.dtype.name not in _DTYPES:
-            raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
-        entries[name] = {"shape": list(array.shape), "dtype": array.dtype.name}
+    entries = {
+        name: {"shape": list(array.shape), "dtype": array.dtype.name, "crc32": zlib.crc32(_bytes(array))}
+        for name, array in arrays.items()
+    }
     own = {"format_version": FORMAT_VERSION, "arrays": entries}
     if own.keys() & description.keys():
         raise ModelError(f"a description cannot hold the keys {' and '.join(own)}")
@@ -134,22 +166,12 @@ def _config_json(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray
 
 
 def _check_replaceable(folder: Path) -> None:
+    folder = standing(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         try:
             _read_config_json(folder)
         except ModelError as error:
             raise ModelError(f"{folder}: something that is no model stands there; choose another folder") from error
-
-
-def _swap(new: Path, folder: Path, old: Path) -> None:
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(old)
-        new.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise
 
 
 def _read_config_json(folder: Path) -> dict[str, Any]:
@@ -175,9 +197,9 @@ def _check_entries(entries: Any, path: Path) -> None:
     for name, entry in entries.items():
         if not _NAME.fullmatch(name):
             raise ModelError(f"{path}: {name!r} is no name of an array; {_SAVE_AGAIN}")
-        shape, dtype = (entry.get("shape"), entry.get("dtype")) if isinstance(entry, dict) else (None, None)
-        if not _is_shape(shape) or dtype not in _DTYPES:
-            raise ModelError(f"{path}: array {name} needs a shape and a dtype; {_SAVE_AGAIN}")
+        shape, dtype, checksum = (entry.get(key) if isinstance(entry, dict) else None for key in _ENTRY_KEYS)
+        if not _is_shape(shape) or dtype not in _DTYPES or not is_count(checksum):
+            raise ModelError(f"{path}: array {name} needs a shape, a dtype and a checksum; {_SAVE_AGAIN}")
 
 
 def _read_array(file: BinaryIO, path: Path, shape: tuple[int, ...], dtype: str, mmap: bool) -> np.ndarray:

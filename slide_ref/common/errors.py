@@ -46,3 +46,23 @@ class ModelError(SlideError, ValueError):
 
 class WorkerDiedError(SlideError, RuntimeError):
     """Worker processes ended unexpectedly more often than ``max_restarts`` allows."""
+
+
+class DivergedError(SlideError, ArithmeticError):
+    """Training ran away: the loss, or the weights, are no longer numbers that one can learn from (S29).
+
+    Parameters
+    ----------
+    step : int
+        The step of the run, from 1, at which it was noticed.
+    what : str
+        What was found there.
+    """
+
+    def __init__(self, step: int, what: str):
+        self.step, self.what = step, what
+        super().__init__(step, what)  # the arguments, so that it travels from a worker whole
+
+    def __str__(self) -> str:
+        advice = "take a smaller learning rate, or scale the features to about 1"
+        return f"training diverged: at step {self.step} {self.what}; {advice}"

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from slide_fast import shared_arrays
 from slide_fast.shared_arrays import SharedArrays
 
-KINDS = ["memfd", "shm"] if sys.platform == "linux" else [shared_arrays.KIND]
+KINDS = ["memfd", "shm"] if shared_arrays.KIND == "memfd" else [shared_arrays.KIND]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+taken_at_once = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="memory is taken when it is used")
 LAYOUT = {"b": ((3,), np.float32), "W": ((50, 40), "f4"), "ids": ((7,), np.int64), "none": ((0, 5), np.int32)}
 
 
@@ -125,6 +126,7 @@ def test_more_than_is_left_is_refused_with_both_numbers(monkeypatch):
 
 
 @linux
+@taken_at_once
 def test_memory_that_others_take_meanwhile_ends_the_allocation(monkeypatch):
     left = iter([9 << 20, 9 << 20, 5 << 20, 3 << 20])
     monkeypatch.setattr(shared_arrays, "memory_left", lambda: next(left))
@@ -136,6 +138,7 @@ def test_memory_that_others_take_meanwhile_ends_the_allocation(monkeypatch):
 
 
 @linux
+@taken_at_once
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOMEM])
 def test_a_full_file_system_is_a_memory_error(code, monkeypatch):
     def refuse(*arguments):
@@ -161,6 +164,7 @@ def test_a_limit_of_address_space_is_a_memory_error():
 
 
 @linux
+@taken_at_once
 def test_other_errors_while_allocating_stay_what_they_are(monkeypatch):
     def refuse(*arguments):
         raise PermissionError(13, "not allowed")
