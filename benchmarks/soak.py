@@ -38,10 +38,10 @@ from slide_ref.common.model_folder import load_model, save_model
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
-N_LABELS, N_TRAIN, N_TEST, EPOCHS = 5_000, 20_000, 2_000, 2
+N_LABELS, N_TRAIN, N_TEST, EPOCHS = 1_000, 20_000, 2_000, 4
 LEAST_PRECISION = 0.5
-CONFIG = Config(hidden=(32,), epochs=EPOCHS, micro_batch=64, rebuild_gap=20, learning_rate=5e-3)
-CONFIG = CONFIG.replace(lsh={"K": 8, "L": 10, "min_active": 500})
+CONFIG = Config(hidden=(32,), epochs=EPOCHS, micro_batch=64, rebuild_gap=20, learning_rate=0.01)
+CONFIG = CONFIG.replace(lsh={"K": 5, "L": 10, "min_active": 300})
 
 
 def samples(seed: int, n: int) -> Dataset:
@@ -80,7 +80,7 @@ class Killer(threading.Thread):
 
 def kill_a_whole_training(folder: Path, data: Path, moments: random.Random) -> int:
     """Start ``slide train``, kill it with SIGKILL, and return how many of its workers outlive it by two seconds."""
-    options = ["--out", str(folder), "--workers", "2", "--epochs", "1000", "--set", "lsh.min_active=500"]
+    options = ["--out", str(folder), "--workers", "2", "--epochs", "1000", "--set", "lsh.min_active=300"]
     command = [sys.executable, "-m", "slide_fast", "train", str(data), *options]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         time.sleep(moments.uniform(0.5, 5.0))

@@ -167,6 +167,10 @@ class TrainingDisplay:
         """Show an event."""
         getattr(self, f"_{event['kind']}")(event)
 
+    def _memory(self, event: dict[str, Any]) -> None:
+        parts = ", ".join(f"{name} {size(event[name])}" for name in ("data", "model", "training", "processes"))
+        self.console.line(aligned([("memory", f"about {size(event['total'])} at the peak: {parts}")]))
+
     def _start(self, event: dict[str, Any]) -> None:
         self.started, self.n_samples = time.monotonic(), event["n_samples"]
         self.console.line("".join(f"{name:>{width}}" for name, width in self.columns.items()))

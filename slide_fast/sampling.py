@@ -75,6 +75,8 @@ def vanilla(
         keys = mix(seed, Purpose.TABLE_ORDER, layer, epoch, samples[:, None], np.arange(addresses.shape[1]))
         order = np.argsort(keys, axis=1)
         starts, lengths = np.take_along_axis(starts, order, 1), np.take_along_axis(lengths, order, 1)
+        fills = lengths > budget  # one such bucket is enough, whatever stands in those before it
+        lengths[np.cumsum(fills, axis=1) > fills] = 0  # what comes after it is never read
     indptr = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
     ids = tables.ids.reshape(-1)[concatenate_slices(starts.ravel(), lengths.ravel())]
     if not budget or not len(ids):

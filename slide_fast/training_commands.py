@@ -148,9 +148,6 @@ def _train(
 
     def callback(event: dict[str, Any]) -> None:
         last[event["kind"]] = event
-        if event["kind"] == "memory":
-            console.line(aligned([("memory", _memory_in_words(event))]))
-            return
         if event["kind"] == "start":
             session.worker_pids = event.pop("pids")
             folder.begin(config, options.command_line, None if state is None else event["step"])
@@ -198,11 +195,6 @@ def _outlook(config: Config, counts: dict[str, int]) -> str:
             left_out = f", {unlabelled:,} of them without labels" if unlabelled else ""
             lines.append((f"{name} data", f"{counts[f'n_{name}_samples']:,} samples{left_out}"))
     return aligned([*lines, ("network", network_in_words(config, counts["n_features"], counts["n_labels"]))])
-
-
-def _memory_in_words(need: dict[str, Any]) -> str:
-    parts = ", ".join(f"{name} {size(need[name])}" for name in ("data", "model", "training", "processes"))
-    return f"about {size(need['total'])} at the peak: {parts}"
 
 
 def _plot(session: Session, folder: RunFolder, yardsticks: dict[str, float]) -> str | None:

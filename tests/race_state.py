@@ -9,7 +9,7 @@ from slide_fast.scratch import Scratch
 from slide_ref.common.parameters import Layer
 
 OLD, NEW = np.float32(1.0), np.float32(-2.3456e-20)  # no byte of the one is like that of the other
-SIDES = 64
+SIDES = 256
 
 
 class Counting:

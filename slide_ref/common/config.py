@@ -74,7 +74,7 @@ class LshConfig:
     bucket_bits: int = 0
     policy: str = "fifo"
     strategy: str = "vanilla"
-    budget: int = 0
+    budget: int = 8
     threshold: int = 2
     min_active: int = 2000
 
@@ -157,14 +157,14 @@ class Config:
     micro_batch: int = 256
     epochs: int = 5
     optimizer: str = "adam"
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     momentum: float = 0.0
     warmup_steps: int = 0
-    decay: str = "constant"
-    rebuild_gap: int = 50
+    decay: str = "linear"
+    rebuild_gap: int = 200
     rebuild_growth: float = 0.1
     seed: int = 0
     lsh: LshConfig = field(default_factory=LshConfig)

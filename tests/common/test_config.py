@@ -28,9 +28,11 @@ SETTINGS = st.fixed_dictionaries(
 
 def test_defaults_are_those_of_the_documentation():
     config = Config()
-    assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 2e-3)
+    assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 5e-3)
+    assert (config.decay, config.warmup_steps) == ("linear", 0)
     lsh = config.lsh
-    assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 2000, 50)
+    assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 2000, 200)
+    assert lsh.budget == 8
 
 
 @given(SETTINGS)

@@ -15,7 +15,7 @@ from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.model_folder import load_model
 
 TRAIN, TEST = random_dataset(0, n_samples=60), random_dataset(1, n_samples=30)
-CONFIG = Config(hidden=(8,), micro_batch=7, epochs=4, rebuild_gap=4, learning_rate=0.02).replace(
+CONFIG = Config(hidden=(8,), micro_batch=7, epochs=4, rebuild_gap=4, learning_rate=0.02, decay="constant").replace(
     lsh={"K": 4, "L": 3, "bucket_size": 4, "budget": 5, "min_active": 10}
 )
 TWO_TABLES = CONFIG.replace(hidden=(8, 12), hidden_lsh={1: {"K": 3, "L": 2, "budget": 4}}, decay="cosine")
@@ -62,7 +62,7 @@ def test_a_run_goes_on_with_another_number_of_workers(tmp_path):
     steps = []
     model = fit(
         CONFIG, TRAIN, n_workers=3, checkpoints=checkpoints, state=checkpoints.last(),
-        callback=lambda event: steps.append(event.get("step")),
+        callback=lambda event: steps.append(event["step"]) if "step" in event else None,
     )  # fmt: skip
     assert steps[0] == 18 and model.facts["steps"] == 36 and model.facts["epochs"] == 4
 

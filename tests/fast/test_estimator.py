@@ -218,8 +218,8 @@ def test_partial_fit_and_warm_start_go_on():
     for _ in range(8):
         model.partial_fit(X, labels, classes=np.arange(20))
     assert model.model_.facts["epochs"] == 8 and model.score(X, labels) > 0.95
-    warm = small(n_workers=1, warm_start=True, epochs=4)
-    assert warm.fit(X, labels).fit(X[:100], labels[:100]).model_.facts["epochs"] == 8
+    warm = small(n_workers=1, warm_start=True, epochs=6)
+    assert warm.fit(X, labels).fit(X[:100], labels[:100]).model_.facts["epochs"] == 12
     assert warm.score(X, labels) > 0.95
     cold = small(n_workers=1, epochs=4).fit(X, labels)
     assert cold.fit(X, labels).model_.facts["epochs"] == 4

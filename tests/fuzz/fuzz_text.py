@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 import corpus  # noqa: E402
 import reading  # noqa: E402
 
-MEMORY_EVERY = 1000
+MEMORY_EVERY, PRINT_EVERY = 1000, 10_000
 
 
 class Target:
@@ -35,7 +35,7 @@ class Target:
         self.accepted += reading.check_text(content, self.path)
         if self.runs % MEMORY_EVERY == 0:
             reading.check_memory(reading.read_xmc, content, self.path)
-        if self.runs % 50_000 == 0:
+        if self.runs % PRINT_EVERY == 0:
             print(json.dumps({"runs": self.runs, "accepted": self.accepted}), flush=True)
 
 

@@ -52,12 +52,12 @@ def rates(total, **settings):
     return [learning_rate(config, step, total) for step in range(1, total + 1)]
 
 
-def test_s27_without_settings_the_rate_stays():
-    assert rates(3) == [1.0, 1.0, 1.0]
+def test_s27_without_decay_the_rate_stays():
+    assert rates(3, decay="constant") == [1.0, 1.0, 1.0]
 
 
 def test_s27_the_rate_rises_linearly_to_its_largest_value():
-    assert rates(6, warmup_steps=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert rates(6, decay="constant", warmup_steps=4) == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_s27_linear_decay_would_reach_0_after_the_last_step():

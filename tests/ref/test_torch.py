@@ -45,7 +45,7 @@ def step_of_torch(parameters, optimizer, data):
 def test_s10_s12_s26_steps_of_a_dense_network_are_those_of_pytorch(hidden, settings):
     """All samples in one micro-batch, so that every feature that occurs is touched in every step."""
     data = samples()
-    config = Config(hidden=hidden, micro_batch=N_SAMPLES, learning_rate=0.1, **settings)
+    config = Config(hidden=hidden, micro_batch=N_SAMPLES, learning_rate=0.1, decay="constant", **settings)
     network = new_network(config, N_FEATURES, N_LABELS, np.float64)
     assert not network.lsh
     parameters = [

@@ -22,9 +22,8 @@ def data(labels, n_features=6, n_labels=6):
 
 def settings(**changes):
     lsh = {"K": 2, "L": 2, "min_active": 3} | changes.pop("lsh", {})
-    return Config(hidden=(4,), micro_batch=2, epochs=2, learning_rate=0.05, rebuild_gap=3, seed=1).replace(
-        **changes, lsh=lsh
-    )
+    base = Config(hidden=(4,), micro_batch=2, epochs=2, learning_rate=0.05, decay="constant", rebuild_gap=3, seed=1)
+    return base.replace(**changes, lsh=lsh)
 
 
 def state(network):
