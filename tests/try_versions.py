@@ -23,7 +23,7 @@ def attempt(python, numpy, folder, arguments):
     """Install, run the tests, and say how they ended."""
     subprocess.run([python, "-m", "venv", folder], check=True)
     own = str(Path(folder, "bin", "python"))
-    install = [own, "-m", "pip", "install", "-q", "--only-binary", ":all:", f"numpy{numpy}"]
+    install = [own, "-m", "pip", "install", "-qq", "--only-binary", ":all:", f"numpy{numpy}"]
     subprocess.run([*install, *NEEDED, *EXTRAS], check=True)
     versions = "import sys, numpy; print(sys.version.split()[0], numpy.__version__)"
     found = subprocess.run([own, "-c", versions], capture_output=True, text=True, check=True).stdout.split()
