@@ -11,6 +11,7 @@ Ends with exit code 1 if anything grows, a sample is lost, or a model is worse t
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
 import gc
 import json
@@ -28,7 +29,7 @@ import numpy as np
 
 from slide_fast import training
 from slide_fast.data import write_xmc
-from slide_fast.machine import cpu_model, proportional_set_size
+from slide_fast.machine import cpu_model
 from slide_fast.pool import Pool
 from slide_fast.prediction import index_of, predict_topk, predict_topk_lsh
 from slide_fast.training import fit
@@ -40,6 +41,7 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 N_LABELS, N_TRAIN, N_TEST, EPOCHS = 1_000, 20_000, 2_000, 4
 LEAST_PRECISION = 0.5
+LIBC = ctypes.CDLL(None)
 CONFIG = Config(hidden=(32,), epochs=EPOCHS, micro_batch=64, rebuild_gap=20, learning_rate=0.01)
 CONFIG = CONFIG.replace(lsh={"K": 5, "L": 10, "min_active": 300})
 
@@ -97,12 +99,24 @@ def is_running(pid: str) -> bool:
         return False
 
 
+def own_memory() -> int:
+    """Bytes that this process holds, shared blocks included.
+
+    Left out are pages of libraries, which others share, and what has been freed but the C library keeps for later:
+    that depends on the order in which blocks of different sizes came and went.
+    """
+    if hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return sum(int(words[1]) * 1024 for words in lines if words[0] in ("RssAnon:", "RssShmem:"))
+
+
 def holdings() -> dict[str, int]:
     """What a process can leak."""
     gc.collect()
     maps = Path("/proc/self/maps").read_text()
     return {
-        "memory_bytes": proportional_set_size(),
+        "memory_bytes": own_memory(),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "shared_blocks": maps.count("memfd:slide"),
         "threads": threading.active_count(),
@@ -131,6 +145,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--out", required=True, help="JSON file to write")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two rounds")
     options = parser.parse_args()
     train, test, killer, moments, rounds = samples(0, N_TRAIN), samples(1, N_TEST), Killer(0), random.Random(1), []
 
@@ -152,6 +167,7 @@ def main() -> int:
                 trainings_killed += 1
             rounds.append({"seconds": round(seconds, 1)} | scores | holdings())
             print(json.dumps(rounds[-1]), flush=True)
+            time.sleep(options.pause)
         left = sorted(name for name in os.listdir(place) if name.startswith("."))
     killer.ended.set()
     report = summary(rounds, killer) | {

@@ -17,8 +17,9 @@ from .tasks import dataset_arrays, table_arrays
 
 Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
 
-PROCESS = 40 << 20  # an interpreter with NumPy, pages that processes share counted once a process in part
-COMMAND = 70 << 20  # the process of the command, with what it imports besides
+PROCESS = 20 << 20  # a worker's interpreter with NumPy; pages that n processes share count one n-th
+COMMAND = 40 << 20  # the process of the command, with what it imports besides
+USED = 0.44  # of the largest buffers that a micro-batch could need: samples share features, and buckets are not full
 
 
 def size_of(layout: Layout) -> int:
@@ -86,7 +87,7 @@ def estimate(
 
 
 def buffers(config: Config, train: Dataset) -> int:
-    """Bytes that one worker needs for its micro-batch.
+    """Bytes that one worker needs for its micro-batch, by experience.
 
     Rows of the first layer that its samples touch, at most; rows of the output layer that are active, with as many as
     the tables may return; the samples, dense over the features, and the logits.
@@ -99,7 +100,7 @@ def buffers(config: Config, train: Dataset) -> int:
         found = b * (lsh.budget or lsh.L * lsh.bucket_size) + b * math.ceil(train.labels.nnz / train.n_samples)
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = n_touched * (config.hidden[0] + b) + n_active * (config.hidden[-1] + b)
-    return 4 * floats + 5 * n_labels
+    return round(USED * (4 * floats + 5 * n_labels))
 
 
 def check_left(need: Estimate) -> None:

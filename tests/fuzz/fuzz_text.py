@@ -12,7 +12,9 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -27,8 +29,8 @@ MEMORY_EVERY, PRINT_EVERY = 1000, 10_000
 class Target:
     """Counts inputs, those accepted, and checks the memory of some."""
 
-    def __init__(self):
-        self.path, self.runs, self.accepted = reading.scratch_file("text"), 0, 0
+    def __init__(self, path):
+        self.path, self.runs, self.accepted = path, 0, 0
 
     def __call__(self, content):
         self.runs += 1
@@ -91,11 +93,13 @@ def main():
     parser.add_argument("--chance", action="store_true", help="without atheris")
     parser.add_argument("--finds", default="fuzz-finds", help="folder for inputs that break something")
     parser.add_argument("--out", help="write a summary here")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.chance:
-        target, started = Target(), time.perf_counter()
-        by_chance(target, options.runs, options.seed)
+        started = time.perf_counter()
+        with scratch_file() as path:
+            target = Target(path)
+            by_chance(target, options.runs, options.seed)
         print(json.dumps({"runs": target.runs, "accepted": target.accepted, "seconds": time.perf_counter() - started}))
     elif options.child:
         start_corpus = Path(options.finds, "corpus")
@@ -103,14 +107,30 @@ def main():
         for i, content in enumerate(corpus.SEEDS):
             (start_corpus / f"seed{i}").write_bytes(content)
         flags = [f"-runs={options.runs}", f"-seed={options.seed}", "-max_len=2000", str(start_corpus)]
-        guided(Target(), flags, options.finds)
+        guided(Target(options.child), flags, options.finds)
     else:
-        watch(options)
+        with scratch_file() as path:
+            watch(options, path)
 
 
-def watch(options):
+@contextmanager
+def scratch_file():
+    """A file in memory where there is such a place: a million inputs wear out no disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        yield str(Path(folder, "text"))
+
+
+def watch(options, path):
     """Run the guided fuzzer in a process of its own, for it never returns, and tell what it did."""
-    arguments = [__file__, "--child", "--finds", options.finds, f"--runs={options.runs}", f"--seed={options.seed}"]
+    arguments = [
+        __file__,
+        "--child",
+        path,
+        "--finds",
+        options.finds,
+        f"--runs={options.runs}",
+        f"--seed={options.seed}",
+    ]
     started = time.perf_counter()
     child = subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     counts = [json.loads(line) for line in child.stdout.splitlines() if line.startswith('{"runs"')]

@@ -1,6 +1,5 @@
 """What every input must lead to, whoever made it up: data or a DataError that says where, the same on both sides."""
 
-import os
 import tracemalloc
 from pathlib import Path
 
@@ -68,9 +67,3 @@ def check_npz(content, path):
     for rows in data:
         rows.check("read")
     return True
-
-
-def scratch_file(name):
-    """A file in memory where there is such a place: a million inputs wear out no disk."""
-    folder = "/dev/shm" if os.path.isdir("/dev/shm") else "."
-    return os.path.join(folder, f"slide-fuzz-{os.getpid()}-{name}")

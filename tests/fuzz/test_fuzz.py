@@ -32,8 +32,8 @@ def test_s17_made_up_text_is_data_or_an_error_with_its_place(tmp_path, header, t
     reading.check_text(header + text, tmp_path / "text")
 
 
-def test_s17_mutated_text_is_data_or_an_error_with_its_place():
-    target = fuzz_text.Target()
+def test_s17_mutated_text_is_data_or_an_error_with_its_place(tmp_path):
+    target = fuzz_text.Target(tmp_path / "text")
     fuzz_text.by_chance(target, 4000, seed=0)
     assert target.runs == 4000 and 40 < target.accepted < 4000
 
