@@ -12,14 +12,14 @@ from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes
 from slide_ref.common.sparse_rows import Dataset
 
+from .input_layer import is_sparse
 from .machine import memory_left
 from .tasks import dataset_arrays, table_arrays
 
 Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
 
-PROCESS = 20 << 20  # a worker's interpreter with NumPy; pages that n processes share count one n-th
-COMMAND = 40 << 20  # the process of the command, with what it imports besides
-USED = 0.44  # of the largest buffers that a micro-batch could need: samples share features, and buckets are not full
+PROCESS = 40 << 20  # a worker's interpreter with NumPy; pages that n processes share count one n-th
+COMMAND = 70 << 20  # the process of the command, with what it imports besides
 
 
 def size_of(layout: Layout) -> int:
@@ -87,20 +87,22 @@ def estimate(
 
 
 def buffers(config: Config, train: Dataset) -> int:
-    """Bytes that one worker needs for its micro-batch, by experience.
+    """Bytes that one worker needs for its micro-batch.
 
-    Rows of the first layer that its samples touch, at most; rows of the output layer that are active, with as many as
-    the tables may return; the samples, dense over the features, and the logits.
+    Rows of the first layer that samples touch, counted for the first samples; rows of the output layer that are active,
+    with as many as the tables may return; the logits, and the samples where they are made dense.
     """
     b, n_features, n_labels = config.micro_batch, train.features.n_columns, train.labels.n_columns
-    n_touched = min(n_features, b * math.ceil(train.features.nnz / train.n_samples))
+    first = train.features.take(np.arange(min(b, train.n_samples)))
+    n_touched = len(np.unique(first.indices))
     n_active = n_labels
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
     if lsh is not None:
         found = b * (lsh.budget or lsh.L * lsh.bucket_size) + b * math.ceil(train.labels.nnz / train.n_samples)
         n_active = min(n_labels, max(found, lsh.min_active))
-    floats = n_touched * (config.hidden[0] + b) + n_active * (config.hidden[-1] + b)
-    return round(USED * (4 * floats + 5 * n_labels))
+    floats = n_touched * config.hidden[0] + n_active * (config.hidden[-1] + b)
+    floats += 0 if is_sparse(first, n_touched) else n_touched * b
+    return 4 * floats + 5 * max(n_features, n_labels)
 
 
 def check_left(need: Estimate) -> None:

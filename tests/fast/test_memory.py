@@ -26,7 +26,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_the_estimate_is_within_a_tenth_of_what_is_used(tmp_path, n_workers):
     """Without test samples: the estimate is of training."""
     generate(tmp_path, "wiki10-31k", n_samples=3000, n_test=1)
-    command = f"train {tmp_path}/train.txt --out {tmp_path}/run --epochs 1 --workers {n_workers} --json"
+    command = f"train {tmp_path}/train.txt --out {tmp_path}/run --epochs 8 --workers {n_workers} --json"
     done = subprocess.run([sys.executable, "-m", "slide_fast", *command.split()], capture_output=True, text=True)
     used = json.loads(done.stdout.splitlines()[-1])["peak_memory_bytes"]
     number, unit = re.search(r"memory +about ([\d.]+) (MB|GB) at the peak: data", done.stderr).groups()
