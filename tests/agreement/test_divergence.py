@@ -47,7 +47,8 @@ def test_s29_an_error_in_a_worker_names_the_step_and_ends_all_workers():
         if event["kind"] == "start":
             pids.extend(event["pids"]())
 
-    assert step_of(fast.fit, config, train, n_workers=2, callback=callback) > 1
+    # The other worker may be a step ahead, so that even the first can find weights that ran away.
+    assert step_of(fast.fit, config, train, n_workers=2, callback=callback) >= 1
     assert len(pids) == 2
 
 
