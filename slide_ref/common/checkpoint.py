@@ -114,12 +114,14 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
                 return content
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(folder: Path) -> tuple[Path, int, int] | None:
+    """What stands for the folder, and where: the old content moves away before the new one comes."""
+    place = standing(folder)
     try:
-        status = standing(folder).stat()
+        status = place.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns
+    return place, status.st_ino, status.st_mtime_ns
 
 
 def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
