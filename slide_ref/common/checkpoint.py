@@ -103,9 +103,9 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
     """
     folder = Path(folder)
     while True:
-        place, before = standing(folder), _identity(folder)
+        before = _identity(folder)
         try:
-            content = _read(place, mmap)
+            content = _read(before[0] if before else folder, mmap)
         except ModelError:
             if _identity(folder) == before:
                 raise
