@@ -51,7 +51,7 @@ def read_faults() -> list[Fault]:
     return faults
 
 
-def run_tests(folder: str, *tests: str) -> subprocess.CompletedProcess[str]:
+def run_tests(folder: str, *tests: str, seconds: float = SECONDS_TO_HANG) -> subprocess.CompletedProcess[str]:
     """Run agreement tests against the copy of the fast path in `folder`, up to the first failure."""
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-profile=mutation"]
     path = os.pathsep.join([folder, str(ROOT)])  # the fast path of the copy, the reference of this checkout
@@ -62,7 +62,7 @@ def run_tests(folder: str, *tests: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=SECONDS_TO_HANG,
+        timeout=seconds,
     )
 
 
@@ -95,7 +95,7 @@ def check(word: str = "") -> list[str]:
     faults = [fault for fault in read_faults() if word in fault.file or word in fault.name]
     with tempfile.TemporaryDirectory() as folder:
         copy_of_the_fast_path(folder)
-        result = run_tests(folder, *sorted({fault.test for fault in faults}))
+        result = run_tests(folder, *sorted({fault.test for fault in faults}), seconds=10 * SECONDS_TO_HANG)
     if result.returncode:
         return [f"the tests fail without any fault:\n{result.stdout[-3000:]}{result.stderr[-3000:]}"]
     missed = []
