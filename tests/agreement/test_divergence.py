@@ -1,5 +1,7 @@
 """S29: training that runs away stops at the same step on both sides, and names it."""
 
+import os
+
 import numpy as np
 import pytest
 from problems import random_dataset
@@ -39,17 +41,27 @@ def test_s29_features_whose_products_overflow_stop_both_sides_at_the_first_step(
     assert step_of(fast.fit, settings(), train, n_workers=1) == step_of(ref.fit, settings(), train) == 1
 
 
-def test_s29_an_error_in_a_worker_names_the_step_and_ends_all_workers():
-    pids = []
-    config, train = settings(learning_rate=1e20), random_dataset(0, min_features=1)
+@pytest.mark.parametrize("place", [0, 17, 39])
+def test_s29_an_error_in_a_worker_names_the_step_and_ends_all_workers(place):
+    """One sample overflows: no other step can diverge, whatever the workers do at the same time."""
+    pids, config = [], settings(epochs=1)
+    features, labels = random_dataset(0, min_features=1)
+    order = ref.sample_order(config.seed, 0, features.n_rows)
+    sample = next(i for i in order[place:].tolist() + order[:place].tolist() if len(labels.row(i)[0]))
+    own = slice(features.indptr[sample], features.indptr[sample + 1])
+    features.data[own] = np.sign(features.data[own]) * np.float32(3e38)
+    train = Dataset(features, labels)
 
     def callback(event):
         if event["kind"] == "start":
             pids.extend(event["pids"]())
 
-    # The other worker may be a step ahead, so that even the first can find weights that ran away.
-    assert step_of(fast.fit, config, train, n_workers=2, callback=callback) >= 1
+    wanted = order.tolist().index(sample) // config.micro_batch + 1
+    assert step_of(fast.fit, config, train, n_workers=2, callback=callback) == step_of(ref.fit, config, train) == wanted
     assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.nan, 10_001.0])
