@@ -105,7 +105,7 @@ def own_curve(
 
     def watch(event: dict[str, Any]) -> None:
         if event["kind"] == "evaluation":
-            points.append({key: event[key] for key in ("epoch", "seconds", "precision_at_1")})
+            points.append({key: event[key] for key in ("epoch", "seconds", "precision_at_1", "precision_at_5")})
             active.append(event["active_neurons"])
             keep(points)
             if ended(points, max_seconds):

@@ -31,7 +31,8 @@ from slide_fast import training
 from slide_fast.data import write_xmc
 from slide_fast.machine import cpu_model
 from slide_fast.pool import Pool
-from slide_fast.prediction import index_of, predict_topk, predict_topk_lsh
+from slide_fast.prediction import predict_topk, predict_topk_lsh
+from slide_fast.prediction_settings import RECALL, index_of
 from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import evaluate
@@ -137,7 +138,8 @@ def one_round(seed: int, train: Dataset, test: Dataset, folder: Path, killer: Ki
     layers = layers_of(model.arrays)
     exact = evaluate(predict_topk(layers, test.features, 5)[0], test.labels)["precision_at_1"]
     assert exact == last["evaluation"]["precision_at_1"], "what was saved predicts otherwise"
-    found = evaluate(predict_topk_lsh(layers, test.features, 5, index_of(model))[0], test.labels)["precision_at_1"]
+    index, _ = index_of(model, test.features, 5, RECALL)
+    found = evaluate(predict_topk_lsh(layers, test.features, 5, index)[0], test.labels)["precision_at_1"]
     return {"precision_at_1": exact, "precision_at_1_lsh": found}
 
 

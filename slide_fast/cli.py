@@ -49,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.command == "predict" and options.json and options.out is None:
         parser.error("predict --json needs --out: standard output is kept for the JSON object")
-    if getattr(options, "budget", 0) and options.mode == "exact":
-        parser.error(f"{options.command} --budget needs --mode lsh: exact looks at every label")
+    if getattr(options, "recall", None) and options.mode == "exact":
+        parser.error(f"{options.command} --recall needs --mode lsh: exact looks at every label")
     if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
         parser.error("train needs TRAIN and --out RUN")
     if getattr(options, "patience", None) and options.test is None:
@@ -142,6 +142,13 @@ def _positive(text: str) -> float:
         value = 0.0
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
     return value
 
 
@@ -325,9 +332,10 @@ def _add_bench(add) -> None:
 
 def _add_mode(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mode", choices=("exact", "lsh"), default="exact",
-                         help="exact looks at every label, lsh only at those that the hash tables return")  # fmt: skip
-    command.add_argument("--budget", type=_whole(1), metavar="N", default=0,
-                         help="with --mode lsh: no more labels than this a sample, those in most tables")  # fmt: skip
+                         help="exact looks at every label, lsh only at those that an index finds")  # fmt: skip
+    command.add_argument("--recall", type=_share, metavar="R",
+                         help="with --mode lsh: share of the exact answers that the index is to find, "
+                              "tried on the first samples (default: 0.9)")  # fmt: skip
 
 
 def _add_generate(add) -> None:

@@ -26,7 +26,8 @@ from .console import aligned, network_in_words, score_table, size
 from .data import read_dataset
 from .machine import available_cpus
 from .plots import plot_runs
-from .prediction import ROWS_AT_ONCE, index_of, predict_topk, predict_topk_lsh
+from .prediction import ROWS_AT_ONCE, predict_topk, predict_topk_lsh
+from .prediction_settings import RECALL, index_of
 from .run_folder import CHECKPOINTS, CURVES, find_model
 from .session import Session, check_columns, read_samples
 from .settings import to_toml
@@ -69,7 +70,7 @@ def _timed_answers(
     model: Model, features: SparseRows, options: Namespace, n_threads: int, session: Session
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Best labels of each sample, for all measures, and what it took to find them."""
-    predictor = _Predictor(model, max(RANKS), n_threads, options.mode, options.budget, session)
+    predictor = _Predictor(model, features, max(RANKS), n_threads, options, session)
     started, ids, n_samples = time.perf_counter(), [], features.n_rows
     for done, block, _ in predictor.blocks(features):
         ids.append(block)
@@ -77,8 +78,13 @@ def _timed_answers(
     seconds = time.perf_counter() - started
     figures = {"samples_per_second": n_samples / seconds, "seconds": seconds}
     if predictor.index is not None:
-        figures |= {"seconds_to_build_tables": predictor.seconds_to_build,
-                    "candidates_per_sample": predictor.n_candidates / n_samples}  # fmt: skip
+        figures |= {
+            "seconds_to_build_index": predictor.seconds_to_build,
+            "head": len(predictor.index.head),
+            "tables": predictor.index.lsh.L,
+            "K": predictor.index.lsh.K,
+            "candidates_per_sample": predictor.n_candidates / n_samples,
+        }
     return np.concatenate(ids), figures
 
 
@@ -86,7 +92,7 @@ def _against_exact(
     model: Model, features: SparseRows, ids: np.ndarray, n_threads: int, session: Session
 ) -> dict[str, Any]:
     """Answers through the tables beside exact ones: what they miss, and how long exact ones take."""
-    best, exact = _timed_answers(model, features, Namespace(mode="exact", budget=0), n_threads, session)
+    best, exact = _timed_answers(model, features, Namespace(mode="exact", recall=None), n_threads, session)
     k = max(RANKS)
     return {
         f"recall_at_{k}": recall_at(ids, best, k),
@@ -103,8 +109,13 @@ def _comparison(figures: dict[str, Any]) -> str:
         ("missing", f"{100 * figures['missing_places']:.2f} % of the places, where fewer labels were found"),
         ("candidates", f"{figures['candidates_per_sample']:,.1f} labels a sample"),
         ("speed", "{samples_per_second:,.0f} samples/s; exact: {exact_samples_per_second:,.0f}".format(**figures)),
-        ("tables", f"built in {figures['seconds_to_build_tables']:.1f} s"),
+        ("index", _index_in_words(figures)),
     ])  # fmt: skip
+
+
+def _index_in_words(figures: dict[str, Any]) -> str:
+    tables = f"{figures['tables']} tables of {figures['K']} bits" if figures["tables"] else "no tables"
+    return f"{figures['head']:,} longest labels and {tables}; made in {figures['seconds_to_build_index']:.1f} s"
 
 
 class _Predictor:
@@ -112,26 +123,30 @@ class _Predictor:
 
     Parameters
     ----------
-    model, k, n_threads, mode, budget
-        As `predict_topk` and `predict_topk_lsh` take them.
+    model, features, k, n_threads
+        As `predict_topk` takes them.
+    options : Namespace
+        With mode ``"lsh"`` the recall that the index is to have on the first of the features.
     session : Session
 
     Attributes
     ----------
     index : Index or None
-        Tables, with mode ``"lsh"``.
+        With mode ``"lsh"``.
     seconds_to_build : float
     n_candidates : int
-        Labels that the tables returned so far, over all samples.
+        Labels that were looked at so far, over all samples.
     """
 
-    def __init__(self, model: Model, k: int, n_threads: int, mode: str, budget: int, session: Session):
-        self.layers, self.k, self.n_threads, self.budget = layers_of(model.arrays), k, n_threads, budget
+    def __init__(
+        self, model: Model, features: SparseRows, k: int, n_threads: int, options: Namespace, session: Session
+    ):
+        self.layers, self.k, self.n_threads = layers_of(model.arrays), k, n_threads
         self.n_candidates, self.index = 0, None
         started = time.perf_counter()
-        if mode == "lsh":
-            session.console.progress(0.0, "building tables")
-            self.index = index_of(model)
+        if options.mode == "lsh" and features.n_rows:
+            session.console.progress(0.0, "choosing and building an index")
+            self.index, _ = index_of(model, features, k, options.recall or RECALL, n_threads)
         self.seconds_to_build = time.perf_counter() - started
 
     def blocks(self, features: SparseRows) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -144,7 +159,9 @@ class _Predictor:
     def _answer(self, features: SparseRows) -> tuple[np.ndarray, np.ndarray]:
         if self.index is None:
             return predict_topk(self.layers, features, self.k, self.n_threads)
-        ids, scores, found = predict_topk_lsh(self.layers, features, self.k, self.index, self.budget, self.n_threads)
+        ids, scores, found = predict_topk_lsh(
+            self.layers, features, self.k, self.index, n_threads=self.n_threads
+        )
         self.n_candidates += int(found.sum())
         return ids, scores
 
@@ -166,7 +183,7 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
         check_columns(data, options.data, {"features": model.n_features}, "the model")
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
         n_samples, n_threads = data.n_samples, options.workers or available_cpus()
-        predictor = _Predictor(model, options.k, n_threads, options.mode, options.budget, session)
+        predictor = _Predictor(model, data.features, options.k, n_threads, options, session)
         started = time.perf_counter()
         for done, ids, scores in predictor.blocks(data.features):
             file.writelines(_lines(ids, scores, names))

@@ -20,7 +20,8 @@ from .checkpoints import Before, State
 from .console import Console, TrainingDisplay
 from .inputs import KINDS, Labels, as_dataset, as_features, as_labels, as_weights, check_sizes, is_path
 from .machine import available_cpus, memory_left
-from .prediction import MODES, Index, index_of, predict_topk, predict_topk_lsh
+from .prediction import MODES, Index, predict_topk, predict_topk_lsh
+from .prediction_settings import RECALL, index_of
 from .progress import Event
 from .scores import logits_of, probabilities_of
 from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFittedError
@@ -291,14 +292,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._check_features(X, features, reset=False)
         return layers, features
 
-    def _index(self) -> Index:
-        """Tables for the model of the moment, built once."""
+    def _index(self, features: SparseRows, k: int, recall: float) -> Index:
+        """An index of the model of the moment, made once for each k and recall."""
         model = self._trained()
-        if getattr(self, "_indexed", (None,))[0] is not model:
-            self._indexed = model, index_of(model)
-        return self._indexed[1]
+        if getattr(self, "_indexed", None) is not model:
+            self._indexed, self._indexes = model, dict[tuple[int, float], Index]()
+        if (k, recall) not in self._indexes:
+            self._indexes[k, recall] = index_of(model, features, k, recall, available_cpus())[0]
+        return self._indexes[k, recall]
 
-    def predict_topk(self, X: Any, k: int = 5, mode: str = "exact", budget: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def predict_topk(
+        self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k best labels of each sample.
 
         Parameters
@@ -307,10 +312,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             See the class.
         k : int
         mode : str
-            ``"exact"`` evaluates every label; ``"lsh"`` only those that the hash tables return, which may miss the
-            best. The first call with ``"lsh"`` builds the tables.
-        budget : int
-            With ``"lsh"``: evaluate no more labels than this, those that stand in most tables; 0 means no limit.
+            ``"exact"`` evaluates every label; ``"lsh"`` only those that an index finds, which may miss the best.
+        recall : float
+            With ``"lsh"``: the share of the exact answers that the index is to find, above 0 and at most 1. The
+            first call for each k and recall chooses and builds it, and tries it on the first samples of X: give it some
+            hundreds.
 
         Returns
         -------
@@ -324,10 +330,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         ------
         NotFittedError
             If nothing is trained.
-        ModelError
-            With mode ``"lsh"``, if the settings ask for no tables.
         ConfigError
-            If there is no such mode.
+            If there is no such mode, or the recall is out of its range.
         DataError
             If X has other features than the network.
         """
@@ -335,7 +339,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if mode not in MODES:
             raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
         if mode == "lsh":
-            ids, scores, _ = predict_topk_lsh(layers, features, k, self._index(), budget, available_cpus())
+            if not 0 < recall <= 1:
+                raise ConfigError(f"recall is {recall!r}; it must be above 0 and at most 1")
+            index = self._index(features, k, recall)
+            ids, scores, _ = predict_topk_lsh(layers, features, k, index, n_threads=available_cpus())
         else:
             ids, scores = predict_topk(layers, features, k, available_cpus())
         return self._named(ids), scores

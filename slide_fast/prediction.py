@@ -1,4 +1,4 @@
-"""The k best labels: over all of them, without ever holding all logits, or over those that the tables return."""
+"""The k best labels: over all of them, without ever holding all logits, or over those of an index."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from slide_ref.common.config import Config, LshConfig
-from slide_ref.common.errors import ModelError
 from slide_ref.common.hash_constants import HashConstants
-from slide_ref.common.model_folder import Model
-from slide_ref.common.parameters import Layer, layers_of
+from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
 from .hash_tables import HashTables, build_tables
@@ -70,11 +68,10 @@ def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) 
     return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
 
 
-def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
-    """`predict_topk` for a few rows, by one thread."""
-    output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
+def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
+    """Keys of the k best neurons of a layer for each row, in no order; fewer if there are not so many."""
     n = len(output.b)
-    best: list[np.ndarray] = []
+    best = [np.empty((len(inputs), 0), dtype=np.uint64)]
     for first in range(0, n, LABELS_AT_ONCE):
         W, b = output.W[first : first + LABELS_AT_ONCE], output.b[first : first + LABELS_AT_ONCE]
         scores = scratch.empty("scores", (-(-len(b) // GROUP) * GROUP, len(inputs)), W.dtype)
@@ -82,10 +79,15 @@ def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratc
         scores[: len(b)] += b[:, None]
         scores[len(b) :] = -np.inf
         best.append(_block_topk(scores, first, k))
-    found_scores, found_ids = _unpack(np.sort(_largest(np.concatenate(best, axis=1), k), axis=1)[:, ::-1])
+    return _largest(np.concatenate(best, axis=1), min(k, n))
+
+
+def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
+    """`predict_topk` for a few rows, by one thread."""
+    inputs = hidden_outputs(layers, features, scratch)
+    best = np.sort(_best_keys(layers[-1], inputs, k, scratch), axis=1)[:, ::-1]
     ids, scores = _no_answers(len(inputs), k)
-    n_found = min(k, n)
-    ids[:, :n_found], scores[:, :n_found] = found_ids[:, :n_found], found_scores[:, :n_found]
+    scores[:, : best.shape[1]], ids[:, : best.shape[1]] = _unpack(best)
     return ids, scores
 
 
@@ -139,11 +141,16 @@ def _fill_by_threads(
 
 
 class Index(NamedTuple):
-    """Tables of the output layer, as prediction uses them.
+    """The output layer as prediction looks things up in it.
 
     Attributes
     ----------
+    head, tail : ndarray of int64
+        The longest neurons, and all others; ascending.
+    weights : Layer
+        Weights and biases of the head.
     tables : HashTables
+        Over the tail: they hold places in it.
     constants : HashConstants
         Of the hash functions.
     lsh : LshConfig
@@ -151,6 +158,9 @@ class Index(NamedTuple):
         Words of the keys.
     """
 
+    head: np.ndarray
+    tail: np.ndarray
+    weights: Layer
     tables: HashTables
     constants: HashConstants
     lsh: LshConfig
@@ -158,8 +168,20 @@ class Index(NamedTuple):
     layer: int
 
 
-def build_index(config: Config, layers: list[Layer], rebuild: int) -> Index:
-    """Tables over all output neurons with their weights of now. Implements S28.
+def lengths(layer: Layer) -> np.ndarray:
+    """Squared distance of each neuron's weights and bias from their means, float64: how far its logits reach.
+
+    Implements S28 (compare Yan et al., Norm-ranging LSH, NeurIPS 2018).
+    """
+    squares, mean = np.empty(len(layer.b)), layer.W.mean(axis=0, dtype=np.float64)
+    for first in range(0, len(squares), LABELS_AT_ONCE):
+        rows = slice(first, first + LABELS_AT_ONCE)
+        squares[rows] = ((layer.W[rows] - mean) ** 2).sum(axis=1)
+    return squares + (layer.b - layer.b.mean(dtype=np.float64)) ** 2
+
+
+def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int = 0) -> Index:
+    """The head and the tables of the output layer, with their weights of now. Implements S28.
 
     Parameters
     ----------
@@ -167,23 +189,30 @@ def build_index(config: Config, layers: list[Layer], rebuild: int) -> Index:
     layers : list of Layer
     rebuild : int
         The number of this rebuild: how many there were in training, or 0 where that is not known.
+    n_head : int
+        Size of the head.
     """
-    layer, W = len(layers) - 1, layers[-1].W
-    constants = hash_constants(config.lsh, config.seed, layer, W.shape[1])
-    tables = build_tables(W, constants, config.lsh, config.seed, layer, rebuild)
-    return Index(tables, constants, config.lsh, config.seed, layer)
+    layer, output = len(layers) - 1, layers[-1]
+    if n_head:
+        by_length = np.argsort(-lengths(output), kind="stable")
+        head, tail = np.sort(by_length[:n_head]), np.sort(by_length[n_head:])
+    else:
+        head, tail = np.arange(0), np.arange(len(output.b))
+    constants = hash_constants(config.lsh, config.seed, layer, output.W.shape[1])
+    tables = build_tables(output.W[tail] if n_head else output.W, constants, config.lsh, config.seed, layer, rebuild)
+    weights = Layer(output.W[head], output.b[head])
+    return Index(head, tail, weights, tables, constants, config.lsh, config.seed, layer)
 
 
-def index_of(model: Model) -> Index:
-    """Tables for prediction with a trained model. Raises ModelError if its settings ask for none (L = 0)."""
-    if not model.config.lsh.L:
-        raise ModelError("the model's settings ask for no tables (lsh.L is 0); predict with mode exact")
-    rebuilds = model.facts.get("rebuilds")
-    return build_index(model.config, layers_of(model.arrays), rebuilds if isinstance(rebuilds, int) else 0)
+def found_in_tables(index: Index, inputs: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Neurons of the tail that stand in each sample's L buckets, or the `budget` that stand in most of them."""
+    addresses = addresses_of(inputs, index.constants, index.lsh, index.seed, index.layer)
+    found = top_k(index.tables, addresses, budget)
+    return [index.tail[ids] for ids in np.split(found.ids, found.indptr[1:])[: len(inputs)]]
 
 
 def candidates(index: Index, inputs: np.ndarray, budget: int) -> list[np.ndarray]:
-    """The neurons that stand in each sample's L buckets, or the `budget` that stand in most of them. Implements S28.
+    """The head, and what stands in each sample's L buckets or the `budget` that stand in most of them. Implements S28.
 
     Parameters
     ----------
@@ -198,30 +227,34 @@ def candidates(index: Index, inputs: np.ndarray, budget: int) -> list[np.ndarray
     list of ndarrays of int64, one a sample
         Distinct ids, ascending.
     """
-    addresses = addresses_of(inputs, index.constants, index.lsh, index.seed, index.layer)
-    found = top_k(index.tables, addresses, budget)
-    return [np.sort(ids) for ids in np.split(found.ids, found.indptr[1:])[: len(inputs)]]
+    return [np.sort(np.concatenate([index.head, ids])) for ids in found_in_tables(index, inputs, budget)]
 
 
 def lsh_rows(
     layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int, scratch: Scratch
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`predict_topk_lsh` for a few rows, by one thread: a product of its own for each row and its candidates."""
+    """`predict_topk_lsh` for a few rows, by one thread.
+
+    The head is evaluated for all rows together, what the tables return in a product of its own for each row.
+    """
     output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
     ids, scores = _no_answers(len(inputs), k)
-    found = candidates(index, inputs, budget)
+    head_scores, places = _unpack(_best_keys(index.weights, inputs, k, scratch))
+    in_head = _keys(head_scores, index.head[places])
+    found = found_in_tables(index, inputs, budget)
     for i, own in enumerate(found):
         weights = scratch.empty("weights", (len(own), len(inputs[i])), output.W.dtype)
         logits = output.W.take(own, axis=0, out=weights, mode="clip") @ inputs[i] + output.b[own]
-        best = np.sort(_largest(_keys(logits, own)[None], k)[0])[::-1]
+        both = np.concatenate([in_head[i], _largest(_keys(logits, own)[None], k)[0]])
+        best = np.sort(_largest(both[None], k)[0])[::-1]
         scores[i, : len(best)], ids[i, : len(best)] = _unpack(best)
-    return ids, scores, np.array([len(own) for own in found], dtype=np.int64)
+    return ids, scores, len(index.head) + np.array([len(own) for own in found], dtype=np.int64)
 
 
 def predict_topk_lsh(
     layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int = 0, n_threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k labels of largest logit among those that the tables return for each row. Implements S28.
+    """The k labels of largest logit among each row's candidates. Implements S28.
 
     Parameters
     ----------
@@ -244,7 +277,7 @@ def predict_topk_lsh(
     scores : ndarray of float32, shape (n_samples, k)
         Logits; -inf where the id is -1.
     n_candidates : ndarray of int64, shape (n_samples,)
-        How many labels were found.
+        How many candidates each row has.
     """
     answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)
     _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, budget, Scratch()), features, n_threads)

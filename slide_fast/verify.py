@@ -222,8 +222,12 @@ class Lockstep:
         if last not in self.tables:
             return
         lsh, seed, inputs = self.config.lsh, self.config.seed, np.array([a.values for a in traces[0][-2]])
-        ours = prediction.Index(self.tables[last], self.constants[last], lsh, seed, last)
-        theirs = ref.prediction.Index(self.reference.tables[last], self.reference.constants[last], lsh, seed, last)
+        head, tail = np.arange(0), np.arange(len(layers[last].b))  # the tables of training hold all
+        none = Layer(layers[last].W[head], layers[last].b[head])
+        ours = prediction.Index(head, tail, none, self.tables[last], self.constants[last], lsh, seed, last)
+        theirs = ref.prediction.Index(
+            head, tail, self.reference.tables[last], self.reference.constants[last], lsh, seed, last
+        )
         hidden = prediction.hidden_outputs(layers, features, self.scratch)
         addresses, own = (hashing.addresses_of(x, ours.constants, lsh, seed, last) for x in (inputs, hidden))
         wanted = ref.hashing.addresses_of(inputs, theirs.constants, lsh, seed, last)

@@ -1,4 +1,4 @@
-"""Prediction: the k best labels, over all of them, or over those that the tables of the output layer return.
+"""Prediction: the k best labels, over all of them, or over the longest and those that tables of the others return.
 
 Hidden layers are evaluated in full, whatever was sampled in training.
 """
@@ -20,11 +20,14 @@ from .sampling import top_k
 
 
 class Index(NamedTuple):
-    """Tables of the output layer, as prediction uses them.
+    """The output layer as prediction looks things up in it.
 
     Attributes
     ----------
+    head, tail : ndarray of int64
+        The longest neurons, and all others; ascending.
     tables : HashTables
+        Over the tail: they hold places in it.
     constants : HashConstants
         Of the hash functions.
     lsh : LshConfig
@@ -32,6 +35,8 @@ class Index(NamedTuple):
         Words of the keys.
     """
 
+    head: np.ndarray
+    tail: np.ndarray
     tables: HashTables
     constants: HashConstants
     lsh: LshConfig
@@ -39,8 +44,17 @@ class Index(NamedTuple):
     layer: int
 
 
-def build_index(config: Config, layers: list[Layer], rebuild: int) -> Index:
-    """Tables over all output neurons with their weights of now. Implements S28.
+def lengths(layer: Layer) -> np.ndarray:
+    """Squared distance of each neuron's weights and bias from their means, float64: how far its logits reach.
+
+    Implements S28 (compare Yan et al., Norm-ranging LSH, NeurIPS 2018).
+    """
+    from_mean = layer.W - layer.W.mean(axis=0, dtype=np.float64)
+    return (from_mean**2).sum(axis=1) + (layer.b - layer.b.mean(dtype=np.float64)) ** 2
+
+
+def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int = 0) -> Index:
+    """The head and the tables of the output layer, with their weights of now. Implements S28.
 
     Parameters
     ----------
@@ -48,15 +62,19 @@ def build_index(config: Config, layers: list[Layer], rebuild: int) -> Index:
     layers : list of Layer
     rebuild : int
         The number of this rebuild: how many there were in training, or 0 where that is not known.
+    n_head : int
+        Size of the head.
     """
     layer, W = len(layers) - 1, layers[-1].W
+    by_length = np.argsort(-lengths(layers[-1]), kind="stable")
+    head, tail = np.sort(by_length[:n_head]), np.sort(by_length[n_head:])
     constants = hash_constants(config.lsh, config.seed, layer, W.shape[1])
-    tables = build_tables(W, constants, config.lsh, config.seed, layer, rebuild)
-    return Index(tables, constants, config.lsh, config.seed, layer)
+    tables = build_tables(W[tail], constants, config.lsh, config.seed, layer, rebuild)
+    return Index(head, tail, tables, constants, config.lsh, config.seed, layer)
 
 
 def candidates(index: Index, inputs: np.ndarray, budget: int) -> np.ndarray:
-    """The neurons that stand in a sample's L buckets, or the `budget` that stand in most of them. Implements S28.
+    """The head, and what stands in a sample's L buckets or the `budget` that stand in most of them. Implements S28.
 
     Parameters
     ----------
@@ -72,7 +90,7 @@ def candidates(index: Index, inputs: np.ndarray, budget: int) -> np.ndarray:
         Distinct ids, ascending.
     """
     addresses = addresses_of(inputs[None], index.constants, index.lsh, index.seed, index.layer)[0]
-    return np.sort(top_k(index.tables.query(addresses), budget))
+    return np.union1d(index.head, index.tail[top_k(index.tables.query(addresses), budget)])
 
 
 def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +128,7 @@ def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.
 def predict_topk_lsh(
     layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k labels of largest logit among those that the tables return for each row. Implements S28.
+    """The k labels of largest logit among each row's candidates. Implements S28.
 
     Parameters
     ----------
@@ -130,7 +148,7 @@ def predict_topk_lsh(
     scores : ndarray of float, shape (n_samples, k)
         Logits; -inf where the id is -1.
     n_candidates : ndarray of int64, shape (n_samples,)
-        How many labels were found.
+        How many candidates each row has.
     """
 
     def choose(l: int, inputs: list[Activation]) -> list[np.ndarray]:

@@ -39,6 +39,7 @@ SAME_NAME = {
     "prediction.Index": "test_s28_candidates_are_equal",
     "prediction.build_index": "test_s28_candidates_are_equal",
     "prediction.candidates": "test_s28_candidates_are_equal",
+    "prediction.lengths": "test_s28_lengths_are_equal",
     "prediction.predict_topk": "test_s15_answers_of_dyadic_networks_are_equal",
     "prediction.predict_topk_lsh": "test_s28_answers_of_dyadic_networks_are_equal",
     "sampling.active_sets": "test_s9_active_sets_are_equal",

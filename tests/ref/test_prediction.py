@@ -6,7 +6,7 @@ from slide_ref.common.config import Config, LshConfig
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.hash_tables import HashTables
-from slide_ref.prediction import Index, build_index, candidates, predict_topk, predict_topk_lsh
+from slide_ref.prediction import Index, build_index, candidates, lengths, predict_topk, predict_topk_lsh
 
 
 def identity_network(logits):
@@ -92,7 +92,7 @@ def index_with_buckets(*buckets):
     tables = HashTables(len(buckets), 10)
     tables.tables = [{0: list(bucket)} for bucket in buckets]
     lsh = LshConfig(K=1, L=len(buckets))
-    return Index(tables, np.zeros((len(buckets), 1), dtype=np.int8), lsh, 0, 1)
+    return Index(np.arange(0), np.arange(9), tables, np.zeros((len(buckets), 1), dtype=np.int8), lsh, 0, 1)
 
 
 def test_s28_the_budget_keeps_what_stands_in_most_buckets():
@@ -110,3 +110,25 @@ def test_s28_of_equal_scores_the_lower_id_comes_first_and_missing_places_are_mar
     ids, scores, n_candidates = predict_topk_lsh(layers, rows(1), 4, index)
     assert ids.tolist() == [[4, 1, 2, -1]] and scores.tolist() == [[2, 1, 1, -np.inf]] and n_candidates.tolist() == [3]
     assert predict_topk_lsh(layers, rows(1), 4, index, budget=1)[0].tolist() == [[2, -1, -1, -1]]
+
+
+def test_s28_the_head_is_looked_at_whatever_the_tables_say():
+    layers = identity_network([9, 1, -20, 9, 2])
+    index = build_index(Config(hidden=(1,)).replace(lsh={"L": 0}), layers, 0, 3)
+    assert index.head.tolist() == [0, 2, 3] and index.tail.tolist() == [1, 4]  # farthest from the mean, 0.2
+    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1), 4, index)
+    assert ids.tolist() == [[0, 3, 2, -1]] and scores.tolist() == [[9, 9, -20, -np.inf]]
+    assert n_candidates.tolist() == [3]
+
+
+def test_s28_a_bias_makes_a_label_long_too():
+    layers = identity_network([1, 1, 1, 1])
+    layers[-1].b[2] = 5
+    assert np.argmax(lengths(layers[-1])) == 2
+
+
+def test_s28_tables_hold_the_tail_only():
+    layers = identity_network([9, 1, 9, 2])
+    index = build_index(Config(hidden=(1,)).replace(lsh={"K": 4, "L": 2}), layers, 0, 2)
+    assert index.tables.occupancy()["entries"] == 4  # two labels in two tables
+    assert candidates(index, np.ones(1, dtype=np.float32), 0).tolist() == [0, 1, 2, 3]

@@ -1,0 +1,240 @@
+"""Experiments on how well the network learns: settings against each other on several data sets, over seeds.
+
+    python benchmarks/experiments.py                     all, one after another
+    python benchmarks/experiments.py --quick             one seed, small data, two epochs: a few minutes
+    python benchmarks/experiments.py negatives           one: a table, plots, results/experiment_negatives.json
+    python benchmarks/experiments.py negatives --data tate_subjects --seeds 0 1 2
+
+Runs of one experiment take turns: each seed runs all settings before the next. What is compared is P@1 and P@5 over
+epochs and over seconds of training, rebuilds included, evaluations not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ours
+import tasks
+from curves import Point, time_to
+from harness import child, figure, read_result, require_agreement, table, write_result
+
+SETS = ("acl_authors", "stdlib", "diginetica", "tate_subjects", "delicious")
+QUICK_SETS = ("tate_subjects", "delicious")
+SMALL = ("tate_subjects", "delicious", "bibtex")  # few enough labels to train densely over several seeds
+MATCHED = "matched"  # as min_active: as many as the setting before it had active
+UNIFORM = {"lsh": {"L": 0}}
+DENSE = {"lsh": {"L": 0, "min_active": ours.ALL}}
+MEASURES = {"precision_at_1": "P@1", "precision_at_5": "P@5"}
+
+
+class Experiment(NamedTuple):
+    """A question, and the settings that answer it.
+
+    Attributes
+    ----------
+    question : str
+    settings : dict
+        Changes to the defaults by the name of a setting; the first is what the others are compared with.
+    data : tuple of str
+    seeds : int
+    per_run : dict
+        Number of workers by setting, where it is not the option's.
+    """
+
+    question: str
+    settings: dict[str, dict[str, Any]]
+    data: tuple[str, ...] = ("acl_authors", "stdlib", "tate_subjects")
+    seeds: int = 1
+    workers: dict[str, int] = {}
+
+
+EXPERIMENTS = {
+    "negatives": Experiment(
+        "Do negatives from the tables teach more than as many uniform ones?",
+        {
+            "hashed and uniform (defaults)": {},
+            "as many, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
+            "hashed alone": {"lsh": {"min_active": 0}},
+            "as many as those, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
+        },
+        SETS,
+        seeds=3,
+    ),
+    "dense": Experiment(
+        "Does the sampled network reach the dense one?",
+        {"defaults": {}, "dense": DENSE},
+        ("tate_subjects", "delicious"),
+        seeds=3,
+    ),
+    "dense_large": Experiment(
+        "Does it with many labels?", {"defaults": {}, "dense": DENSE}, ("acl_authors", "stdlib", "diginetica")
+    ),
+    "batch_size": Experiment(
+        "How does the size of the micro-batch matter?",
+        {f"micro-batches of {size}": {"micro_batch": size} for size in (256, 128, 64)},
+    ),
+    "families": Experiment(
+        "SimHash or DWTA?",
+        {
+            "SimHash, K = 14, L = 10": {"lsh": {"min_active": 0}},
+            "DWTA, K = 4 of 8, L = 10": {"lsh": {"min_active": 0, "family": "dwta", "K": 4}},
+        },
+    ),
+    "strategies": Experiment(
+        "How should neurons be chosen from the buckets?",
+        {
+            name: {"lsh": {"min_active": 0, "L": 50, "K": 10, "strategy": strategy, "threshold": 4}}
+            for name, strategy in (("vanilla, 8", "vanilla"), ("top-k, 8", "topk"), ("in 4 buckets", "threshold"))
+        },
+        ("tate_subjects", "stdlib"),
+    ),
+    "policies": Experiment(
+        "Which neurons should a full bucket keep?",
+        {
+            f"{name}, buckets of 8": {"lsh": {"min_active": 0, "K": 8, "bucket_size": 8, "policy": policy}}
+            for name, policy in (("FIFO", "fifo"), ("reservoir", "reservoir"))
+        },
+    ),
+    "rebuilds": Experiment(
+        "Are rebuilds worth their time?",
+        {
+            "gaps from 200 steps, growing": {"lsh": {"min_active": 0}},
+            "every 50 steps": {"rebuild_gap": 50, "rebuild_growth": 0.0, "lsh": {"min_active": 0}},
+            "never": {"rebuild_gap": 10**9, "lsh": {"min_active": 0}},
+        },
+    ),
+    "workers": Experiment(
+        "How do workers scale?", {"2 workers": {}, "1 worker": {}}, ("acl_authors", "stdlib"), workers={"1 worker": 1}
+    ),
+}  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    """What the runs of one setting on one data set came to; one entry a seed."""
+
+    data: str
+    setting: str
+    curves: list[list[Point]]
+    active: list[float]
+
+    def best(self, measure: str) -> list[float]:
+        return [max(point[measure] for point in curve) for curve in self.curves]
+
+    def seconds_to(self, target: float) -> list[float | None]:
+        return [time_to(curve, target) for curve in self.curves]
+
+
+def settle(settings: dict[str, Any], active: float) -> dict[str, Any]:
+    """Settings with MATCHED replaced by a number of active neurons."""
+    lsh = settings.get("lsh", {})
+    if lsh.get("min_active") != MATCHED:
+        return settings
+    return settings | {"lsh": lsh | {"min_active": round(active)}}
+
+
+def run(experiment: Experiment, data: str, seeds: list[int], workers: int, epochs: int | None) -> list[Outcome]:
+    """All settings on one data set, in turn for each seed."""
+    outcomes = [Outcome(data, setting, [], []) for setting in experiment.settings]
+    for seed in seeds:
+        active = 0.0
+        for outcome, (name, settings) in zip(outcomes, experiment.settings.items(), strict=True):
+            settings = settle(settings, active) | ({} if epochs is None else {"epochs": epochs})
+            n_workers = experiment.workers.get(name, workers)
+            curve = child(ours.curve, data, None, n_workers, 1e9, seed, settings, 1.0)
+            active = curve["active_neurons"]
+            outcome.curves.append(curve["points"])
+            outcome.active.append(active)
+            last = curve["points"][-1]
+            print(f"  {data}, seed {seed}, {name}: P@1 {100 * last['precision_at_1']:.2f} %", flush=True)
+    return outcomes
+
+
+def in_words(values: list[float], scale: float = 100.0) -> str:
+    """Mean and, of several, the standard deviation."""
+    mean = f"{scale * statistics.mean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):.2f}"
+
+
+def report(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """Print a table for each data set; the figures."""
+    first = outcomes[0]
+    target = 0.9 * statistics.mean(first.best("precision_at_1"))
+    cells = [[first.data, *(f"{name} %" for name in MEASURES.values()), "active", "s", f"s to {100 * target:.2f} %"]]
+    rows = []
+    for outcome in outcomes:
+        seconds = [curve[-1]["seconds"] for curve in outcome.curves]
+        reached = outcome.seconds_to(target)
+        row = {"data": outcome.data, "setting": outcome.setting, "active_neurons": statistics.mean(outcome.active),
+               "seconds": statistics.mean(seconds), "target": target, "seconds_to_target": reached,
+               **{measure: outcome.best(measure) for measure in MEASURES}}  # fmt: skip
+        rows.append(row)
+        missed = any(time is None for time in reached)
+        cells.append([outcome.setting, *(in_words(row[measure]) for measure in MEASURES),
+                      f"{row['active_neurons']:,.0f}", f"{row['seconds']:.1f}",
+                      "not reached" if missed else f"{statistics.mean(reached):.1f}"])  # fmt: skip
+    table(cells)
+    return rows
+
+
+def draw(outcomes: list[Outcome], axis: str, plot: Any) -> None:
+    """P@1 of every seed over epochs or seconds; a colour a setting."""
+    for number, outcome in enumerate(outcomes):
+        for i, curve in enumerate(outcome.curves):
+            x, y = [point[axis] for point in curve], [100 * point["precision_at_1"] for point in curve]
+            label = outcome.setting if i == 0 else None
+            plot.plot(x, y, color=f"C{number}", marker="o", markersize=3, label=label)
+
+
+def answer(name: str, options: argparse.Namespace) -> None:
+    """Run an experiment on its data sets; tables, plots and figures, written after each data set."""
+    experiment = EXPERIMENTS[name]
+    data = options.data or [d for d in experiment.data if not options.quick or d in QUICK_SETS]
+    seeds = options.seeds or list(range(1 if options.quick else experiment.seeds))
+    print(f"\n{name}: {experiment.question}", flush=True)
+    kept = (read_result(f"experiment_{name}") or {}) if options.data else {}
+    rows = [row for row in kept.get("rows", []) if row["data"] not in data]
+    curves = {key: value for key, value in kept.get("curves", {}).items() if key not in data}
+    for one in data:
+        outcomes = run(experiment, one, seeds, options.workers, 2 if options.quick else options.epochs)
+        rows += report(outcomes)
+        curves[one] = {outcome.setting: outcome.curves for outcome in outcomes}
+        if options.quick:
+            continue
+        facts = {"question": experiment.question, "seeds": seeds, "workers": options.workers}
+        write_result(f"experiment_{name}", facts | {"rows": rows, "curves": curves})
+        for axis, words in (("epoch", "epochs"), ("seconds", "seconds of training")):
+            axes = {"xlabel": words, "ylabel": "P@1, per cent", "title": f"{experiment.question} ({one})"}
+            figure(partial(draw, outcomes, axis), f"experiment_{name}_{tasks.name_of(one)}_{axis}", **axes)
+
+
+def available(data: str) -> bool:
+    """Whether a data set can be had: those that are not generated lie in SLIDE_DATA."""
+    return data in (tasks.STDLIB, *tasks.SHAPES) or any(
+        (folder / "train.txt").exists() for folder in (Path(data), Path(os.environ.get("SLIDE_DATA", "."), data))
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(EXPERIMENTS)}; default: all")
+    parser.add_argument("--data", nargs="+", help="default: the experiment's own")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: the experiment's own")
+    parser.add_argument("--epochs", type=int, help="default: that of the settings")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="one seed, small data, two epochs; nothing is written")
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in EXPERIMENTS:
+            parser.error(f"unknown experiment {name}; known are {', '.join(EXPERIMENTS)}")
+    require_agreement()
+    for name in options.names or EXPERIMENTS:
+        answer(name, options)
+
+
+if __name__ == "__main__":
+    main()
