@@ -54,6 +54,8 @@ class LayerPass(NamedTuple):
         First layer: the samples, dense over the features `ids` or as they are.
     outputs : ndarray, shape (n_samples, n_outputs)
         Hidden layers: rectified, 0 where a neuron is not active; last layer: logits.
+    inclusion : ndarray of float64, or None
+        As in `slide_fast.sampling.Active`.
     """
 
     ids: np.ndarray | None
@@ -62,6 +64,7 @@ class LayerPass(NamedTuple):
     mask: np.ndarray | None
     inputs: np.ndarray | SparseRows
     outputs: np.ndarray
+    inclusion: np.ndarray | None = None
 
 
 Choose = Callable[[int, np.ndarray], "Active | None"]
@@ -120,10 +123,10 @@ def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratc
     """What a later layer makes of the outputs before it, before the bias."""
     inputs, columns = before.outputs, before.ids if l > 1 else None
     active = choose(l, spread(inputs, columns, layer.W.shape[1], scratch, "inputs"))
-    ids, mask = (None, None) if active is None else active
+    ids, mask, inclusion = (None, None, None) if active is None else active
     weights = gather_columns(gather(layer.W, ids, scratch, f"W{l}"), columns, scratch, f"columns{l}")
     outputs = scratch.empty(f"outputs{l}", (len(inputs), len(weights)), layer.W.dtype)
-    return LayerPass(ids, columns, weights, mask, inputs, np.matmul(inputs, weights.T, out=outputs))
+    return LayerPass(ids, columns, weights, mask, inputs, np.matmul(inputs, weights.T, out=outputs), inclusion)
 
 
 def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: Scratch) -> list[LayerPass]:
@@ -165,12 +168,13 @@ def shares(n: int, weights: np.ndarray | None) -> np.ndarray:
 def softmax_loss(
     output: LayerPass, labels: SparseRows, scratch: Scratch, n_labels: int, weights: np.ndarray | None = None
 ) -> float:
-    """Cross-entropy of the softmax over each sample's active set. Implements S10.
+    """Cross-entropy of the softmax over each sample's active set. Implements S10 and S30.
 
     Parameters
     ----------
     output : LayerPass
-        Of the last layer; its logits are replaced by their gradient.
+        Of the last layer; its logits, corrected where it tells how probable it was that they are active, are
+        replaced by their gradient.
     labels : SparseRows, shape (n_samples, n_labels)
         No row is empty; every label is active.
     scratch : Scratch
@@ -189,6 +193,10 @@ def softmax_loss(
     columns = labels.indices if output.ids is None else positions(scratch, output.ids, labels.indices, n_labels)
     counts = np.diff(labels.indptr)
     row_of = np.repeat(np.arange(n), counts)
+    if output.inclusion is not None:
+        of_labels = logits[row_of, columns]
+        logits -= np.log(output.inclusion).astype(logits.dtype)
+        logits[row_of, columns] = of_labels  # they are active for certain
     logits -= logits.max(axis=1, keepdims=True)
     at_labels = logits[row_of, columns].astype(np.float64)
     np.exp(logits, out=logits)

@@ -22,7 +22,7 @@ from .hashing import addresses_of, hash_constants
 from .network import backward, forward
 from .optimizers import update
 from .prediction import topk_rows
-from .sampling import Active, active_sets, retrieve
+from .sampling import Active, active_sets, inclusion, label_shares, retrieve
 from .schedule import learning_rate, steps_per_epoch
 from .scratch import Scratch
 
@@ -126,6 +126,7 @@ class WorkerState:
         self.layers = layers_of(arrays)
         self.train_data = dataset_of("train", arrays, setup.n_features, setup.n_labels)
         self.weights = arrays.get("train_weights")
+        self.shares = label_shares(self.train_data.labels) if self.config.correction else None
         self.test_data = None
         if "test_order" in arrays:
             self.test_data = dataset_of("test", arrays, setup.n_features, setup.n_labels)
@@ -190,10 +191,14 @@ class WorkerState:
         is_output, no_labels = l == len(self.layers) - 1, rows_from_lists([[]] * len(inputs), 0)
         addresses = addresses_of(inputs, self.constants[l], lsh, config.seed, l)
         retrieved = retrieve(self.tables[l], addresses, lsh, config.seed, l, batch.epoch, batch.samples)
-        return active_sets(
-            self.scratch, retrieved, batch.data.labels if is_output else no_labels, lsh, config.scope, n, config.seed,
-            l, batch.epoch, batch.samples, batch.step,
+        labels = batch.data.labels if is_output else no_labels
+        active = active_sets(
+            self.scratch, retrieved, labels, lsh, config.scope, n, config.seed, l, batch.epoch, batch.samples,
+            batch.step,
         )  # fmt: skip
+        if self.shares is None or not is_output:
+            return active
+        return active._replace(inclusion=inclusion(self.scratch, active, retrieved, labels, self.shares))
 
     def order_insertion(self, l: int, rebuild: int) -> None:
         """First part of a rebuild: the order in which neurons of layer l are inserted."""

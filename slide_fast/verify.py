@@ -16,11 +16,12 @@ import slide_ref.hashing
 import slide_ref.network
 import slide_ref.optimizers
 import slide_ref.prediction
+import slide_ref.sampling
 import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.parameters import Layer
-from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
+from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 from . import hash_tables, hashing, network, optimizers, prediction, sampling
 from .comparison import Disagreement, Report, check_addresses, check_constants, check_equal, check_floats
@@ -55,8 +56,21 @@ def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer
     return positive, dataclasses.replace(features, data=data)
 
 
+def corrected(
+    trace: ref.network.Trace, inclusion: list[np.ndarray] | None
+) -> list[ref.network.Activation]:
+    """The logits of a trace as the reference corrects them."""
+    if inclusion is None:
+        return trace[-1]
+    return [ref.network.corrected(*pair) for pair in zip(trace[-1], inclusion, strict=True)]
+
+
 def gradient_sizes(
-    layers: list[Layer], trace: ref.network.Trace, labels: SparseRows, weights: np.ndarray | None = None
+    layers: list[Layer],
+    trace: ref.network.Trace,
+    labels: SparseRows,
+    weights: np.ndarray | None = None,
+    inclusion: list[np.ndarray] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Sizes of the gradients of W and b, one pair a layer: backpropagation without signs."""
     rows = [np.unique(np.concatenate([a.ids for a in activations])) for activations in trace]
@@ -66,7 +80,7 @@ def gradient_sizes(
         for row, a in zip(values[-1], activations, strict=True):
             row[np.searchsorted(ids, a.ids)] = np.abs(a.values)
     size = np.zeros(values[-1].shape)
-    for i, logits in enumerate(trace[-1]):
+    for i, logits in enumerate(corrected(trace, inclusion)):
         own = labels.row(i)[0]
         size[i, np.searchsorted(rows[-1], logits.ids)] = np.abs(ref.network.softmax_loss(logits, own)[1])
         size[i, np.searchsorted(rows[-1], own)] += 2 / len(own)  # |p - y| + 2 y is at least p + y
@@ -101,6 +115,15 @@ def check_activations(report: Report, passes: list[network.LayerPass], *traces: 
             check_equal(report, f"inactive neurons of layer {l}", inactive, np.zeros_like(inactive))
 
 
+def check_inclusion(report: Report, fast: Active, theirs: list[np.ndarray], labels: SparseRows) -> None:
+    """Probabilities of being active are equal where they count: not at a sample's own labels."""
+    for i, wanted in enumerate(theirs):
+        found = fast.inclusion if fast.mask is None else fast.inclusion[i][fast.mask[i]]
+        ids = fast.ids if fast.mask is None else fast.ids[fast.mask[i]]
+        others = ~np.isin(ids, labels.row(i)[0])
+        check_equal(report, "probabilities of being active", found[others], wanted[others])
+
+
 def check_gradients(
     report: Report,
     layers: list[Layer],
@@ -109,16 +132,17 @@ def check_gradients(
     labels: SparseRows,
     scratch: Scratch,
     weights: np.ndarray | None = None,
+    inclusion: list[np.ndarray] | None = None,
 ) -> list[ref.network.RowGradient]:
     """Compare loss and gradients from the same activations; returns the reference's gradients."""
     layers64 = weights_in_float64(layers)
     trace64 = [[ref.network.Activation(a.ids, a.values.astype(np.float64)) for a in part] for part in trace]
-    loss64, gradients64 = ref.network.backward(layers64, trace64, labels, weights)
-    loss, gradients = ref.network.backward(layers, trace, labels, weights)
+    loss64, gradients64 = ref.network.backward(layers64, trace64, labels, weights, inclusion)
+    loss, gradients = ref.network.backward(layers, trace, labels, weights, inclusion)
     fast_loss, fast = network.backward(layers, passes, labels, scratch, weights)
-    size = np.array([1 + np.mean([np.ptp(a.values) for a in trace[-1]])])
+    size = np.array([1 + np.mean([np.ptp(a.values) for a in corrected(trace, inclusion)])])
     check_floats(report, "loss", *(np.array([x]) for x in (fast_loss, loss, loss64)), size)
-    sizes = gradient_sizes(layers64, trace64, labels, weights)
+    sizes = gradient_sizes(layers64, trace64, labels, weights, inclusion)
     for l, (ours, theirs, exact, size) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
         ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
         check_equal(report, f"touched rows of layer {l}", ids, theirs.ids)
@@ -127,9 +151,11 @@ def check_gradients(
     return gradients
 
 
-def new_lockstep(config: Config, n_features: int, n_labels: int) -> Lockstep:
-    """A new network of the reference, to be trained in lockstep."""
-    return Lockstep(ref.training.new_network(config, n_features, n_labels))
+def new_lockstep(config: Config, train: Dataset) -> Lockstep:
+    """A new network of the reference, to be trained in lockstep on some samples."""
+    network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
+    network.shares = ref.sampling.label_shares(train.labels) if config.correction else None
+    return Lockstep(network)
 
 
 class Lockstep:
@@ -173,26 +199,35 @@ class Lockstep:
         layers, features, labels = self.reference.layers, *batch.data
         active: dict[int, Active] = {}
         sets: dict[int, list[np.ndarray]] = {}
+        inclusion: list[np.ndarray] | None = None
 
         def choose(l: int, inputs: list) -> list[np.ndarray]:
+            nonlocal inclusion
             if l not in sets:
-                active[l], sets[l] = self.active_sets(l, inputs, batch)
+                active[l], sets[l], inclusion = self.active_sets(l, inputs, batch)
             return sets[l]
 
         trace, trace64, sizes = self._traces(features, choose)
         passes = network.forward(layers, features, lambda l, _: active[l], self.scratch)
         check_activations(self.report, passes, trace, trace64, sizes)
-        gradients = check_gradients(self.report, layers, passes, trace, labels, self.scratch, batch.weights)
+        gradients = check_gradients(self.report, layers, passes, trace, labels, self.scratch, batch.weights, inclusion)
         self._check_update(gradients, batch)
 
     def active_sets(
         self, l: int, inputs: list[ref.network.Activation], batch: ref.training.MicroBatch
-    ) -> tuple[Active | None, list[np.ndarray]]:
-        """From the same activations both sides must choose the same neurons; returns both sides' choice."""
+    ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
+        """From the same activations both sides must choose the same neurons.
+
+        Returns
+        -------
+        fast : Active or None
+        sets, inclusion
+            Of the reference.
+        """
         layer, lsh, seed = self.reference.layers[l], self.reference.lsh.get(l), self.config.seed
-        chosen = ref.training.choose_active(self.reference, l, inputs, batch)
+        chosen, probabilities = ref.training.choose_active(self.reference, l, inputs, batch)
         if lsh is None:
-            return None, chosen
+            return None, chosen, None
         vectors, constants = np.zeros((len(inputs), layer.W.shape[1]), layer.W.dtype), self.reference.constants[l]
         for vector, activation in zip(vectors, inputs, strict=True):
             vector[activation.ids] = activation.values
@@ -201,13 +236,17 @@ class Lockstep:
         check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
         found = sampling.retrieve(self.tables[l], theirs, lsh, seed, l, batch.epoch, batch.samples)
         is_output, no_labels = l == len(self.reference.layers) - 1, rows_from_lists([[]] * len(inputs), 0)
+        labels = batch.data.labels if is_output else no_labels
         fast = sampling.active_sets(
-            self.scratch, found, batch.data.labels if is_output else no_labels, lsh, self.config.scope, len(layer.b),
-            seed, l, batch.epoch, batch.samples, batch.step,
+            self.scratch, found, labels, lsh, self.config.scope, len(layer.b), seed, l, batch.epoch, batch.samples,
+            batch.step,
         )  # fmt: skip
         for mine, other in zip(one_by_one(fast, len(chosen)), chosen, strict=True):
             check_equal(self.report, "active sets", mine, other)
-        return fast, chosen
+        if probabilities is not None:
+            fast = fast._replace(inclusion=sampling.inclusion(self.scratch, fast, found, labels, self.reference.shares))
+            check_inclusion(self.report, fast, probabilities, labels)
+        return fast, chosen, probabilities
 
     def predict(self, features: SparseRows, k: int) -> None:
         """Compare exact answers, and answers from the tables of the last rebuild."""

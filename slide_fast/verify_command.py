@@ -141,7 +141,7 @@ class _Run:
 
     def __init__(self, config: Config, data: Dataset, session: Session):
         self.config, self.data, self.session = config, data, session
-        self.lockstep: Lockstep = new_lockstep(config, data.features.n_columns, data.labels.n_columns)
+        self.lockstep: Lockstep = new_lockstep(config, data)
         self.step = self.rebuilds = 0
         self.when = ""
 

@@ -85,6 +85,15 @@ def shares(n: int, weights: np.ndarray | None) -> np.ndarray:
     return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
 
 
+def corrected(logits: Activation, inclusion: np.ndarray) -> Activation:
+    """Logits minus the logarithm of the probability of being active. Implements S30.
+
+    The softmax over them estimates the softmax over all neurons: a neuron that is active one time in a hundred stands
+    for a hundred.
+    """
+    return logits._replace(values=logits.values - np.log(inclusion).astype(logits.values.dtype))
+
+
 def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndarray]:
     """Cross-entropy of the softmax over the active set. Implements S10.
 
@@ -111,7 +120,11 @@ def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndar
 
 
 def backward(
-    layers: list[Layer], trace: Trace, labels: SparseRows, weights: np.ndarray | None = None
+    layers: list[Layer],
+    trace: Trace,
+    labels: SparseRows,
+    weights: np.ndarray | None = None,
+    inclusion: list[np.ndarray] | None = None,
 ) -> tuple[float, list[RowGradient]]:
     """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
 
@@ -124,6 +137,8 @@ def backward(
         No row is empty.
     weights : ndarray of float64, shape (n_samples,), optional
         Above 0.
+    inclusion : list of ndarrays of float64, optional
+        Of the logits, from `slide_ref.sampling.inclusion`; None: they are not corrected.
 
     Returns
     -------
@@ -134,7 +149,8 @@ def backward(
     loss = 0.0
     deltas = []
     for i, share in enumerate(shares(labels.n_rows, weights)):
-        row_loss, delta = softmax_loss(trace[-1][i], labels.row(i)[0])
+        logits = trace[-1][i] if inclusion is None else corrected(trace[-1][i], inclusion[i])
+        row_loss, delta = softmax_loss(logits, labels.row(i)[0])
         loss += float(share) * row_loss
         deltas.append(delta * delta.dtype.type(share))
     gradients = []

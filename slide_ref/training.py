@@ -16,7 +16,7 @@ from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
-from .sampling import active_sets, retrieve
+from .sampling import active_sets, inclusion, label_shares, retrieve
 from .schedule import learning_rate, rebuild_steps, sample_order, steps_per_epoch
 
 
@@ -52,13 +52,14 @@ class StepReport(NamedTuple):
     """What one step did.
 
     `loss` is the mean over labelled rows (nan without any); `active` has one set a sample for each layer after the
-    first.
+    first; `inclusion` is that of the output's sets where the logits were corrected.
     """
 
     loss: float
     n_labelled: int
     active: dict[int, list[np.ndarray]]
     gradients: list[RowGradient]
+    inclusion: list[np.ndarray] | None = None
 
 
 @dataclass
@@ -75,6 +76,8 @@ class Network:
         Of their hash functions.
     tables : dict of int to HashTables
         Their tables; empty until `rebuild` is called.
+    shares : ndarray of float64, or None
+        From `label_shares` of the samples that it is trained on; None: its logits are not corrected (S30).
     """
 
     config: Config
@@ -82,6 +85,7 @@ class Network:
     lsh: dict[int, LshConfig]
     constants: dict[int, HashConstants]
     tables: dict[int, HashTables]
+    shares: np.ndarray | None = None
 
 
 class Earlier(NamedTuple):
@@ -123,14 +127,22 @@ def micro_batch(
     return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)
 
 
-def choose_active(network: Network, l: int, inputs: list[Activation], batch: MicroBatch) -> list[np.ndarray]:
-    """The active set of each sample in layer l, from the activations that enter it. Implements S25.
+def choose_active(
+    network: Network, l: int, inputs: list[Activation], batch: MicroBatch
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """The active set of each sample in layer l, from the activations that enter it. Implements S25 and S30.
 
     A layer without tables is computed in full. Hidden layers have no labels.
+
+    Returns
+    -------
+    sets : list of ndarrays of int64
+    probabilities : list of ndarrays of float64, or None
+        From `inclusion`, in the output layer where its logits are to be corrected.
     """
     config, lsh, layer = network.config, network.lsh.get(l), network.layers[l]
     if lsh is None:
-        return [np.arange(len(layer.b))] * len(inputs)
+        return [np.arange(len(layer.b))] * len(inputs), None
     retrieved = []
     for activation, sample in zip(inputs, batch.samples, strict=True):
         vector = np.zeros(layer.W.shape[1], dtype=layer.W.dtype)
@@ -140,13 +152,21 @@ def choose_active(network: Network, l: int, inputs: list[Activation], batch: Mic
         retrieved.append(retrieve(buckets, lsh, config.seed, l, batch.epoch, int(sample)))
     is_output = l == len(network.layers) - 1
     labels = [batch.data.labels.row(i)[0] if is_output else np.arange(0) for i in range(len(inputs))]
-    return active_sets(
+    sets = active_sets(
         retrieved, labels, lsh, config.scope, len(layer.b), config.seed, l, batch.epoch, batch.samples, batch.step
     )
+    if network.shares is None or not is_output:
+        return sets, None
+    return sets, inclusion(sets, retrieved, labels, config.scope, network.shares)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better
-def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.ndarray]] | None = None) -> StepReport:
+def train_step(
+    network: Network,
+    batch: MicroBatch,
+    active: dict[int, list[np.ndarray]] | None = None,
+    probabilities: list[np.ndarray] | None = None,
+) -> StepReport:
     """Forward, backward and update for one micro-batch. Implements S29.
 
     Parameters
@@ -157,6 +177,8 @@ def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.nd
         Without labelled rows nothing changes (S10).
     active : dict of int to list of ndarrays of int64, optional
         By layer, active sets to use instead of the tables' answer.
+    probabilities : list of ndarrays of float64, optional
+        Of such a set of the output layer, to correct its logits with (S30).
 
     Raises
     ------
@@ -167,14 +189,18 @@ def train_step(network: Network, batch: MicroBatch, active: dict[int, list[np.nd
         return StepReport(float("nan"), 0, {}, [])
 
     def choose(l: int, inputs: list[Activation]) -> list[np.ndarray]:
-        return active[l] if active and l in active else choose_active(network, l, inputs, batch)
+        nonlocal probabilities
+        if active and l in active:
+            return active[l]
+        sets, probabilities = choose_active(network, l, inputs, batch)
+        return sets
 
     trace = forward(network.layers, batch.data.features, choose)
-    loss, gradients = backward(network.layers, trace, batch.data.labels, batch.weights)
+    loss, gradients = backward(network.layers, trace, batch.data.labels, batch.weights, probabilities)
     check_loss(batch.step, loss)
     update(network.layers, gradients, batch.step, batch.rate, network.config)
     sets = {l: [activation.ids for activation in trace[l + 1]] for l in range(1, len(network.layers))}
-    return StepReport(loss, len(batch.samples), sets, gradients)
+    return StepReport(loss, len(batch.samples), sets, gradients, probabilities)
 
 
 def fit(
@@ -203,6 +229,7 @@ def fit(
     if earlier is None:
         earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
     network = earlier.network
+    network.shares = label_shares(train.labels) if config.correction else None
     rebuild(network, earlier.rebuilds)
     schedule = enumerate(rebuild_steps(config.rebuild_gap, config.rebuild_growth), start=earlier.rebuilds + 1)
     number, next_rebuild = next(schedule)

@@ -27,6 +27,8 @@ def _check_types(config: Any, prefix: str) -> None:
         value, wanted = getattr(config, f.name), f.type
         if wanted == "int":
             _require(isinstance(value, int) and not isinstance(value, bool), prefix + f.name, value, "a whole number")
+        elif wanted == "bool":
+            _require(isinstance(value, bool), prefix + f.name, value, "true or false")
         elif wanted == "float":
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             _require(number and abs(value) <= 1e300, prefix + f.name, value, "a finite number")
@@ -123,6 +125,8 @@ class Config:
     scope : str
         ``"sample"``: each sample has its own active set, as in the paper; ``"batch"``: the samples of a
         micro-batch share the union of theirs.
+    correction : bool
+        Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
     micro_batch : int
         Samples that one worker processes at once.
     epochs : int
@@ -154,10 +158,11 @@ class Config:
 
     hidden: tuple[int, ...] = (128,)
     scope: str = "batch"
+    correction: bool = True
     micro_batch: int = 256
     epochs: int = 5
     optimizer: str = "adam"
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8

@@ -44,6 +44,8 @@ SAME_NAME = {
     "prediction.predict_topk_lsh": "test_s28_answers_of_dyadic_networks_are_equal",
     "sampling.active_sets": "test_s9_active_sets_are_equal",
     "sampling.hard_threshold": "test_s24_hard_threshold_finds_the_same_neurons",
+    "sampling.inclusion": "test_s30_probabilities_are_equal",
+    "sampling.label_shares": "test_s30_shares_of_labels_are_equal",
     "sampling.pad": "test_s9_padded_sets_are_equal",
     "sampling.retrieve": "test_s8_s23_s24_the_strategy_of_the_settings_is_used",
     "sampling.top_k": "test_s23_top_k_finds_the_same_neurons",
@@ -80,6 +82,11 @@ OTHER_NAME = {
         "network.LayerPass",
         "all samples at once",
         "test_activations_of_dyadic_networks_are_equal",
+    ),
+    "network.corrected": (
+        "network.softmax_loss",
+        "all samples at once, in place",
+        "test_s30_losses_and_gradients_of_corrected_logits_agree",
     ),
     "optimizers.adam_row": (
         "optimizers.adam_rows",

@@ -98,15 +98,31 @@ def test_activations_of_real_networks_agree(problem):
     check_activations(Report(), passes, *traces)
 
 
-def check_backward(parameters, features, labels, active, sets, weights=None):
+def check_backward(parameters, features, labels, active, sets, weights=None, probabilities=None):
     passes, traces = forward_on_both_sides(parameters, features, active, sets)
     check_activations(Report(), passes, *traces)
-    check_gradients(Report(), parameters, passes, traces[0], labels, SCRATCH, weights)
+    theirs = None
+    if probabilities is not None:  # one for each neuron of the output layer, 1 for a sample's own labels
+        ids = np.arange(len(parameters[-1].b)) if passes[-1].ids is None else passes[-1].ids
+        inclusion = probabilities[ids]
+        inclusion = inclusion if passes[-1].mask is None else np.tile(inclusion, (features.n_rows, 1))
+        passes[-1] = passes[-1]._replace(inclusion=inclusion)
+        theirs = [
+            np.where(np.isin(a.ids, labels.row(i)[0]), 1.0, probabilities[a.ids]) for i, a in enumerate(traces[0][-1])
+        ]
+    check_gradients(Report(), parameters, passes, traces[0], labels, SCRATCH, weights, theirs)
 
 
 @given(problems(real_arrays))
 def test_s10_s11_s25_losses_and_gradients_agree(problem):
     check_backward(*problem)
+
+
+@given(problems(real_arrays), st.data())
+def test_s30_losses_and_gradients_of_corrected_logits_agree(problem, data):
+    n = len(problem[0][-1].b)
+    probabilities = data.draw(st.lists(st.floats(1e-7, 1), min_size=n, max_size=n))
+    check_backward(*problem, np.array(probabilities))
 
 
 @given(problems(dyadic_arrays))

@@ -161,6 +161,33 @@ def assert_equal_sets(ours, retrieved, labels, lsh, scope, n, seed, epoch, sampl
     assert np.array_equal(ours.ids, np.unique(np.concatenate(expected)))
 
 
+@given(queries(), st.data(), st.sampled_from(["batch", "sample"]), STEPS)
+def test_s30_probabilities_are_equal(problem, data, scope, step):
+    lsh, tables, addresses, seed, epoch, samples = problem
+    n = tables.ids.shape[1]
+    labels = data.draw(label_rows(len(samples), n, min_size=1))
+    shares = data.draw(st.lists(st.integers(0, 8), min_size=n, max_size=n))
+    assert_equal_probabilities(problem, labels, np.array(shares) / 8, scope, step)
+
+
+def assert_equal_probabilities(problem, labels, shares, scope, step):
+    lsh, tables, addresses, seed, epoch, samples = problem
+    found = fast.retrieve(tables, addresses, lsh, seed, 1, epoch, samples)
+    own = fast.active_sets(SCRATCH, found, labels, lsh, scope, len(shares), seed, 1, epoch, samples, step)
+    ours = own._replace(inclusion=fast.inclusion(SCRATCH, own, found, labels, shares))
+    retrieved, sets = found_by_the_reference(*problem), verify.one_by_one(own, len(samples))
+    theirs = ref.inclusion(sets, retrieved, [labels.row(i)[0] for i in range(labels.n_rows)], scope, shares)
+    verify.check_inclusion(verify.Report(), ours, theirs, labels)
+    assert ours.inclusion.dtype == np.float64
+    assert not SCRATCH.clean("marked", len(shares), np.bool_).any()
+
+
+@given(label_rows(6, 9))
+def test_s30_shares_of_labels_are_equal(labels):
+    ours, theirs = (side.label_shares(labels) for side in (fast, ref))
+    assert ours.dtype == theirs.dtype == np.float64 and np.array_equal(ours, theirs)
+
+
 def test_s9_scratch_of_a_larger_layer_leaves_no_trace():
     """Ids at both ends, a wide micro-batch before a narrow one, and tables that are gone."""
     for n in (50, 3, 50, 1):

@@ -19,6 +19,7 @@ from slide_ref.common.config import FAMILIES, OPTIMIZERS, POLICIES, SCOPES, STRA
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset, rows_from_lists
+from slide_ref.sampling import label_shares
 from slide_ref.schedule import sample_order, steps_per_epoch
 
 LSH = {
@@ -58,7 +59,7 @@ def some_weights(n, seed=0):
 
 
 def train_in_lockstep(config, train, n_steps=None, weights=None):
-    lockstep = verify.Lockstep(ref.new_network(config, train.features.n_columns, train.labels.n_columns))
+    lockstep = verify.new_lockstep(config, train)
     lockstep.rebuild(0)
     per_epoch = steps_per_epoch(train.n_samples, config.micro_batch)
     for step in range(1, (n_steps or per_epoch * config.epochs) + 1):
@@ -194,7 +195,7 @@ def test_s13_s27_micro_batches_are_equal(train, micro_batch, step, epoch, decay,
 def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
     """No projection comes near 0 on these data, so all active sets are equal to the end."""
     config, train = settings_of(lsh, scope=scope, **DEPTHS[depth]), random_dataset(2, min_features=1)
-    ref32, ref64 = (ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64))
+    ref32, ref64 = networks_of(config, train)
     worker = new_worker(config, train)
     ours, choose = {}, worker.choose_active
 
@@ -211,7 +212,7 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
         batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step)
         report = worker.run(("train", 0, step, 1))
         theirs = ref.train_step(ref32, batch)
-        exact = ref.train_step(ref64, batch, theirs.active)
+        exact = ref.train_step(ref64, batch, theirs.active, theirs.inclusion)
         assert ours == {l: [ids.tolist() for ids in theirs.active[l]] for l in worker.tables}
         assert report.n_labelled == theirs.n_labelled and report.n_samples == theirs.n_labelled + batch.n_unlabelled
         assert report.active == sum(len(ids) for ids in theirs.active[len(config.hidden)])
@@ -225,7 +226,7 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
 def test_s10_free_running_worker_with_weights_has_the_losses_of_the_reference():
     config, train = settings_of("dense"), random_dataset(2, min_features=1)
     weights = some_weights(train.n_samples)
-    ref32, ref64 = (ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64))
+    ref32, ref64 = networks_of(config, train)
     worker = new_worker(config, train, weights=weights)
     losses = []
     for step in range(1, 7):
@@ -237,6 +238,14 @@ def test_s10_free_running_worker_with_weights_has_the_losses_of_the_reference():
             losses.append((report.loss / report.n_labelled, theirs.loss, exact.loss))
     assert len(losses) >= 4
     check_losses(*np.array(losses).T)
+
+
+def networks_of(config, train):
+    """The reference in float32 and float64, to be trained on these samples."""
+    networks = [ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64)]
+    for network in networks:
+        network.shares = label_shares(train.labels) if config.correction else None
+    return networks
 
 
 def shape_of(train):
@@ -268,7 +277,7 @@ def test_s10_micro_batch_without_labelled_rows_uses_up_its_step_and_changes_noth
     train = Dataset(features, rows_from_lists([[1, 2], [], [], [], [11], []], 12))
     worker, order, losses = new_worker(config, train), np.arange(6), []
     worker.arrays["train_order"] = order
-    networks = [ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64)]
+    networks = networks_of(config, train)
     for network in networks:
         ref.rebuild(network, 0)
     for step in (1, 2, 3, 4):
