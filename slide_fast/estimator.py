@@ -92,7 +92,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         hidden: Sequence[int] = (128,),
         epochs: int = 5,
         micro_batch: int = 256,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 1e-2,
         settings: dict[str, Any] | None = None,
         n_workers: int | None = None,
         random_state: Any = 0,

@@ -28,7 +28,7 @@ SETTINGS = st.fixed_dictionaries(
 
 def test_defaults_are_those_of_the_documentation():
     config = Config()
-    assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 5e-3)
+    assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 1e-2)
     assert (config.decay, config.warmup_steps) == ("linear", 0)
     lsh = config.lsh
     assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 2000, 200)
