@@ -119,6 +119,11 @@ class Labels(NamedTuple):
     classes: np.ndarray
     kind: str
 
+    @property
+    def per_sample(self) -> float:
+        """Mean number of labels of the samples that have any."""
+        return self.rows.nnz / max(int((np.diff(self.rows.indptr) > 0).sum()), 1)
+
 
 def as_labels(Y: Any, classes: np.ndarray | None = None) -> Labels:
     """Labels as canonical rows without values.

@@ -16,7 +16,7 @@ import fault_state
 import numpy as np
 import pytest
 
-from slide_fast import training
+from slide_fast import run
 from slide_fast.data import write_xmc
 from slide_fast.pool import Pool
 from slide_fast.shared_arrays import SharedArrays
@@ -60,7 +60,7 @@ class Watched:
             self.pool = Pool("fault_state:State", setup, [*shared, block], *rest)
             return self.pool
 
-        patch.setattr(training, "Pool", make_pool)
+        patch.setattr(run, "Pool", make_pool)
 
     def fit(self, settings, callback=lambda event: None, **options):
         self.last = {}
