@@ -5,12 +5,16 @@
 
 Ends with exit code 1 if a fault survives, or if the text it replaces is no longer in the file: the fault must then be
 written anew. A fault that survives asks for a test.
+
+Each fault has a process of its own, forked from one that has NumPy and the testing tools in memory already. Its tests
+are run in the order of the time that they take without any fault, the quickest first.
 """
 
+import json
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +24,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 SECONDS_TO_HANG = 90
 AT_ONCE = 2
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["numpy", "hypothesis.strategies", "threadpoolctl", "pytest"])  # no fast path in it
 
 
 class Fault(NamedTuple):
@@ -30,6 +36,13 @@ class Fault(NamedTuple):
     old: str
     new: str
     test: str
+
+
+class Outcome(NamedTuple):
+    """How a run of tests ended: pytest's exit code, None where it hung; and what it wrote."""
+
+    code: int | None
+    text: str
 
 
 def read_faults() -> list[Fault]:
@@ -51,19 +64,51 @@ def read_faults() -> list[Fault]:
     return faults
 
 
-def run_tests(folder: str, *tests: str, seconds: float = SECONDS_TO_HANG) -> subprocess.CompletedProcess[str]:
-    """Run agreement tests against the copy of the fast path in `folder`, up to the first failure."""
+class Quickest:
+    """A plugin of pytest: keeps the seconds that each test takes, and runs the tests in the order of those given."""
+
+    def __init__(self, seconds: dict[str, float]):
+        self.known, self.found = seconds, {}
+
+    def pytest_collection_modifyitems(self, items):
+        items.sort(key=lambda item: self.known.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report):
+        self.found[report.nodeid] = self.found.get(report.nodeid, 0.0) + report.duration
+
+
+def _run(folder: str, tests: list[str], seconds: dict[str, float]) -> None:
+    """What the forked process does: pytest on tests, with the copy of the fast path in `folder`."""
+    import pytest
+    from threadpoolctl import threadpool_limits
+
+    with open(Path(folder, "output"), "w", encoding="utf-8") as output:
+        for stream in (1, 2):
+            os.dup2(output.fileno(), stream)
+    os.chdir(folder)
+    sys.path[:0] = [folder, str(ROOT)]  # the fast path of the copy, the reference of this checkout
+    sys.dont_write_bytecode = True
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-profile=mutation"]
-    path = os.pathsep.join([folder, str(ROOT)])  # the fast path of the copy, the reference of this checkout
+    options += ["-W", "ignore:Module already imported"]  # plugins, whose assertions stay as they are
     place = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *(str(ROOT / test) for test in tests)]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *place],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
+    plugin = Quickest(seconds)
+    with threadpool_limits(1):
+        code = pytest.main([*options, *place], plugins=[plugin])
+    Path(folder, "seconds.json").write_text(json.dumps(plugin.found))
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def run_tests(folder: str, tests: list[str], seconds: dict[str, float], limit: float = SECONDS_TO_HANG) -> Outcome:
+    """Run agreement tests against the copy of the fast path in `folder`, up to the first failure."""
+    process = FORKS.Process(target=_run, args=(folder, tests, seconds))
+    process.start()
+    process.join(limit)
+    hangs = process.is_alive()
+    if hangs:
+        process.kill()
+        process.join()
+    return Outcome(None if hangs else process.exitcode, Path(folder, "output").read_text(encoding="utf-8"))
 
 
 def copy_of_the_fast_path(folder: str) -> Path:
@@ -72,7 +117,7 @@ def copy_of_the_fast_path(folder: str) -> Path:
     return copy
 
 
-def verdict(fault: Fault) -> tuple[bool, str]:
+def verdict(fault: Fault, seconds: dict[str, float]) -> tuple[bool, str]:
     """Whether the fault was caught, and by what."""
     with tempfile.TemporaryDirectory() as folder:
         path = copy_of_the_fast_path(folder) / fault.file
@@ -80,27 +125,37 @@ def verdict(fault: Fault) -> tuple[bool, str]:
         if fault.old not in text:
             return False, f"STALE: {fault.old!r} is not in the file"
         path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-        try:
-            result = run_tests(folder, fault.test)
-        except subprocess.TimeoutExpired:
-            return True, "caught: the tests hang"
-    if result.returncode == 1:
-        failed = re.search(r"^FAILED \S*::(\S+)", result.stdout, re.MULTILINE)
+        outcome = run_tests(folder, [fault.test], seconds)
+    if outcome.code is None:
+        return True, "caught: the tests hang"
+    if outcome.code == 1:
+        failed = re.search(r"^FAILED \S*::(\S+)", outcome.text, re.MULTILINE)
         return True, f"caught by {failed[1] if failed else '?'}"
-    return False, "SURVIVES" if result.returncode == 0 else f"BROKEN: {result.stdout[-500:]}{result.stderr[-500:]}"
+    return False, "SURVIVES" if outcome.code == 0 else f"BROKEN: {outcome.text[-1000:]}"
+
+
+def without_faults(test: str) -> tuple[Outcome, dict[str, float]]:
+    """How a test file ends without any fault, and the seconds that each of its tests takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_of_the_fast_path(folder)
+        outcome = run_tests(folder, [test], {}, limit=10 * SECONDS_TO_HANG)
+        return outcome, json.loads(Path(folder, "seconds.json").read_text()) if outcome.code == 0 else {}
 
 
 def check(word: str = "") -> list[str]:
     """Try all faults whose file or name holds a word; prints a line for each, returns those not caught."""
     faults = [fault for fault in read_faults() if word in fault.file or word in fault.name]
-    with tempfile.TemporaryDirectory() as folder:
-        copy_of_the_fast_path(folder)
-        result = run_tests(folder, *sorted({fault.test for fault in faults}), seconds=10 * SECONDS_TO_HANG)
-    if result.returncode:
-        return [f"the tests fail without any fault:\n{result.stdout[-3000:]}{result.stderr[-3000:]}"]
+    tests = sorted({fault.test for fault in faults})
+    seconds: dict[str, float] = {}
     missed = []
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        for fault, (caught, how) in zip(faults, threads.map(verdict, faults), strict=True):
+        for outcome, found in threads.map(without_faults, tests):
+            seconds |= found
+            missed += [] if outcome.code == 0 else [f"the tests fail without any fault:\n{outcome.text[-3000:]}"]
+        if missed:
+            return missed
+        verdicts = threads.map(verdict, faults, [seconds] * len(faults))
+        for fault, (caught, how) in zip(faults, verdicts, strict=True):
             line = f"{fault.file}: {fault.name}: {how}"
             print(line, flush=True)
             missed += [] if caught else [line]
