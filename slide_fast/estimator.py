@@ -18,7 +18,7 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 from .answers import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
 from .checkpoints import State
 from .console import Console, TrainingDisplay
-from .inputs import Labels, as_dataset, as_features, as_labels, as_weights, check_sizes, is_path
+from .inputs import Labels, as_dataset, as_features, as_labels, as_samples, as_weights, check_sizes, is_path
 from .machine import available_cpus
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, index_of
@@ -172,7 +172,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
-        """Train for one epoch on these samples, on top of what was learned before.
+        """Train for one epoch on these samples, on top of what was learned before; the rate does not fall.
 
         Parameters
         ----------
@@ -191,15 +191,16 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise DataError("`classes` is not what it was in the first call of partial_fit")
         features, labels = self._samples(X, y, known, goes_on)
-        if not goes_on:
+        if not (goes_on and hasattr(self, "_first_seed")):
             self._first_seed = seed_from(self.random_state)  # drawn once: later calls count on in the same keys
-        seed = self._first_seed if hasattr(self, "_first_seed") else seed_from(self.random_state)
-        self._train(self._config(epochs=1, seed=seed), features, labels, sample_weight, goes_on, True, None, None)
+        steady = {"decay": "constant"} | ({"warmup_steps": 0} if goes_on else {})
+        config = self._config(epochs=1, seed=self._first_seed, **steady)
+        self._train(config, features, labels, sample_weight, goes_on, True, None, None)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
         """Samples to train on; where training begins anew, also note what they look like."""
-        features, labels = as_dataset(X, y, known)
+        features, labels = as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
@@ -220,7 +221,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         test = None
         if eval_set is not None:
             X, y = (eval_set, None) if is_path(eval_set) else eval_set
-            held_out, truths = as_dataset(X, y, self.classes_)
+            held_out, truths = as_dataset(X, y, self.classes_, self.n_features_in_)
             test = Dataset(held_out, truths.rows)
         elif self.patience is not None:
             raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
@@ -271,7 +272,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
         """The network's layers, and checked samples to ask it about."""
         layers = layers_of(self._trained().arrays)
-        features = as_dataset(X, None, self.classes_)[0] if is_path(X) else as_features(X)
+        features = as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
         return layers, features
 
@@ -337,8 +338,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         form that y had in training: an indicator, or lists.
         """
         layers, features = self._asked(X)
-        several = self._kind != "classes"
-        k = min(max(1, round(self.labels_per_sample_)), len(self.classes_)) if several else 1
+        k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
         ids, _ = predict_topk(layers, features, k, available_cpus())
         return as_in_training(ids, self.classes_, self._kind)
 

@@ -17,6 +17,11 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SLIDE = f'set -euo pipefail\nslide() {{ "{sys.executable}" -m slide_fast "$@"; }}\n'
+ELSEWHERE = {  # no test asks the network: whoever adds one opens it once
+    "https://arxiv.org/abs/1903.03129",
+    "https://pypi.org/project/argcomplete/",
+    "https://pypi.org/project/shtab/",
+}
 LONG = ("pip install", "slide demo", "slide generate")  # tried in tests of their own
 
 
@@ -69,10 +74,16 @@ def test_commands_exist(page, texts):
             main([command, "--help"])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page):
+    """Places within a page are checked by the strict build of the site."""
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_links_that_lead_elsewhere_are_known():
+    links = {link for page in PAGES for link in re.findall(r"https?://[^\s)>\"`]+", page.read_text(encoding="utf-8"))}
+    assert links == ELSEWHERE
 
 
 def test_pictures_are_what_their_script_draws(tmp_path):
