@@ -6,8 +6,8 @@
 Ends with exit code 1 if a fault survives, or if the text it replaces is no longer in the file: the fault must then be
 written anew. A fault that survives asks for a test.
 
-Each fault has a process of its own, forked from one that has NumPy and the testing tools in memory already. Its tests
-are run in the order of the time that they take without any fault, the quickest first.
+Each fault has a process of its own, forked from one that has NumPy and the testing tools in memory already. A run
+without any fault tells which tests come through the lines of the fault: these are first, and the quick before the slow.
 """
 
 import json
@@ -17,9 +17,15 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).parents[1]
 SECONDS_TO_HANG = 90
@@ -36,6 +42,15 @@ class Fault(NamedTuple):
     old: str
     new: str
     test: str
+
+    @property
+    def lines(self) -> list[int]:
+        """The lines of the file where `old` begins or goes on; none if it is not there."""
+        text, found = (ROOT / "slide_fast" / self.file).read_text(encoding="utf-8"), []
+        for match in re.finditer(re.escape(self.old), text):
+            first = text.count("\n", 0, match.start()) + 1
+            found += range(first, first + match[0].count("\n") + 1)
+        return found
 
 
 class Outcome(NamedTuple):
@@ -64,24 +79,55 @@ def read_faults() -> list[Fault]:
     return faults
 
 
-class Quickest:
-    """A plugin of pytest: keeps the seconds that each test takes, and runs the tests in the order of those given."""
+class Course(NamedTuple):
+    """How a test went without any fault: seconds, and the first and last lines of the code that it ran, by file."""
 
-    def __init__(self, seconds: dict[str, float]):
-        self.known, self.found = seconds, {}
+    seconds: float
+    ran: dict[str, list[list[int]]]
+
+    def comes_through(self, fault: Fault) -> bool:
+        return any(first <= line <= last for first, last in self.ran.get(fault.file, ()) for line in fault.lines)
+
+
+class Watch:
+    """A plugin of pytest: writes down the course of each test. What workers run in other processes is not seen."""
+
+    def __init__(self, folder: str):
+        self.home, self.courses, self.codes = os.path.join(folder, "slide_fast", ""), {}, set()
+
+    def note(self, frame, event, argument):
+        self.codes.add(frame.f_code)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        self.codes.clear()
+        started = time.perf_counter()
+        threading.settrace(self.note)
+        sys.settrace(self.note)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            ran = {}
+            for code in self.codes:
+                if code.co_filename.startswith(self.home):
+                    lines = [line for _, _, line in code.co_lines() if line is not None]
+                    ran.setdefault(code.co_filename.removeprefix(self.home), []).append([min(lines), max(lines)])
+            self.courses[item.nodeid] = Course(time.perf_counter() - started, ran)
+
+
+class Order:
+    """A plugin of pytest: tests in the order of their ranks, those without a rank first."""
+
+    def __init__(self, ranks: dict[str, int]):
+        self.ranks = ranks
 
     def pytest_collection_modifyitems(self, items):
-        items.sort(key=lambda item: self.known.get(item.nodeid, 0.0))
-
-    def pytest_runtest_logreport(self, report):
-        self.found[report.nodeid] = self.found.get(report.nodeid, 0.0) + report.duration
+        items.sort(key=lambda item: self.ranks.get(item.nodeid, -1))
 
 
-def _run(folder: str, tests: list[str], seconds: dict[str, float]) -> None:
+def _run(folder: str, tests: list[str], ranks: dict[str, int] | None) -> None:
     """What the forked process does: pytest on tests, with the copy of the fast path in `folder`."""
-    import pytest
-    from threadpoolctl import threadpool_limits
-
     with open(Path(folder, "output"), "w", encoding="utf-8") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
@@ -91,17 +137,21 @@ def _run(folder: str, tests: list[str], seconds: dict[str, float]) -> None:
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-profile=mutation"]
     options += ["-W", "ignore:Module already imported"]  # plugins, whose assertions stay as they are
     place = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *(str(ROOT / test) for test in tests)]
-    plugin = Quickest(seconds)
+    plugin = Watch(folder) if ranks is None else Order(ranks)
     with threadpool_limits(1):
         code = pytest.main([*options, *place], plugins=[plugin])
-    Path(folder, "seconds.json").write_text(json.dumps(plugin.found))
+    if ranks is None:
+        Path(folder, "courses.json").write_text(json.dumps(plugin.courses), encoding="utf-8")
     sys.stdout.flush()
     os._exit(code)
 
 
-def run_tests(folder: str, tests: list[str], seconds: dict[str, float], limit: float = SECONDS_TO_HANG) -> Outcome:
-    """Run agreement tests against the copy of the fast path in `folder`, up to the first failure."""
-    process = FORKS.Process(target=_run, args=(folder, tests, seconds))
+def run_tests(folder: str, tests: list[str], ranks: dict[str, int] | None, limit: float = SECONDS_TO_HANG) -> Outcome:
+    """Run agreement tests against the copy of the fast path in `folder`, up to the first failure.
+
+    In the order of `ranks`; if there are none, the course of each test is written down.
+    """
+    process = FORKS.Process(target=_run, args=(folder, tests, ranks))
     process.start()
     process.join(limit)
     hangs = process.is_alive()
@@ -117,15 +167,15 @@ def copy_of_the_fast_path(folder: str) -> Path:
     return copy
 
 
-def verdict(fault: Fault, seconds: dict[str, float]) -> tuple[bool, str]:
+def verdict(fault: Fault, courses: dict[str, Course]) -> tuple[bool, str]:
     """Whether the fault was caught, and by what."""
+    if not fault.lines:
+        return False, f"STALE: {fault.old!r} is not in the file"
+    order = sorted(courses, key=lambda test: (not courses[test].comes_through(fault), courses[test].seconds))
     with tempfile.TemporaryDirectory() as folder:
         path = copy_of_the_fast_path(folder) / fault.file
-        text = path.read_text(encoding="utf-8")
-        if fault.old not in text:
-            return False, f"STALE: {fault.old!r} is not in the file"
-        path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-        outcome = run_tests(folder, [fault.test], seconds)
+        path.write_text(path.read_text(encoding="utf-8").replace(fault.old, fault.new), encoding="utf-8")
+        outcome = run_tests(folder, [fault.test], {test: rank for rank, test in enumerate(order)})
     if outcome.code is None:
         return True, "caught: the tests hang"
     if outcome.code == 1:
@@ -134,28 +184,27 @@ def verdict(fault: Fault, seconds: dict[str, float]) -> tuple[bool, str]:
     return False, "SURVIVES" if outcome.code == 0 else f"BROKEN: {outcome.text[-1000:]}"
 
 
-def without_faults(test: str) -> tuple[Outcome, dict[str, float]]:
-    """How a test file ends without any fault, and the seconds that each of its tests takes."""
+def without_faults(test: str) -> tuple[Outcome, dict[str, Course]]:
+    """How a test file ends without any fault, and the course of each of its tests."""
     with tempfile.TemporaryDirectory() as folder:
         copy_of_the_fast_path(folder)
-        outcome = run_tests(folder, [test], {}, limit=10 * SECONDS_TO_HANG)
-        return outcome, json.loads(Path(folder, "seconds.json").read_text()) if outcome.code == 0 else {}
+        outcome = run_tests(folder, [test], None, limit=10 * SECONDS_TO_HANG)
+        found = json.loads(Path(folder, "courses.json").read_text(encoding="utf-8")) if outcome.code == 0 else {}
+    return outcome, {name: Course(*course) for name, course in found.items()}
 
 
 def check(word: str = "") -> list[str]:
     """Try all faults whose file or name holds a word; prints a line for each, returns those not caught."""
     faults = [fault for fault in read_faults() if word in fault.file or word in fault.name]
-    tests = sorted({fault.test for fault in faults})
-    seconds: dict[str, float] = {}
+    courses: dict[str, Course] = {}
     missed = []
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        for outcome, found in threads.map(without_faults, tests):
-            seconds |= found
+        for outcome, found in threads.map(without_faults, sorted({fault.test for fault in faults})):
+            courses |= found
             missed += [] if outcome.code == 0 else [f"the tests fail without any fault:\n{outcome.text[-3000:]}"]
         if missed:
             return missed
-        verdicts = threads.map(verdict, faults, [seconds] * len(faults))
-        for fault, (caught, how) in zip(faults, verdicts, strict=True):
+        for fault, (caught, how) in zip(faults, threads.map(verdict, faults, repeat(courses)), strict=True):
             line = f"{fault.file}: {fault.name}: {how}"
             print(line, flush=True)
             missed += [] if caught else [line]
