@@ -15,10 +15,11 @@ from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
+from . import inputs
 from .answers import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
 from .checkpoints import State
 from .console import Console, TrainingDisplay
-from .inputs import Labels, as_dataset, as_features, as_labels, as_samples, as_weights, check_sizes, is_path
+from .inputs import Labels, as_features, as_labels, as_weights
 from .machine import available_cpus
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, index_of
@@ -42,8 +43,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     ----------
     hidden : sequence of int
         Neurons of each hidden layer.
-    epochs, micro_batch, learning_rate
-        As in `Config`.
+    epochs : int
+        Passes of `fit` over the samples.
+    micro_batch : int
+        Samples that a worker processes at once.
+    learning_rate : float
+        The largest of the run.
     settings : dict, optional
         Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
@@ -145,8 +150,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y
-            See the class; y may be left out where X is a path.
+        X
+            See the class.
+        y
+            See the class; may be left out where X is a path.
         sample_weight : array of float, shape (n_samples,), optional
             How much each sample counts: 0 or more.
         eval_set : (X, y) or path, optional
@@ -176,7 +183,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, sample_weight
+        X
+            As `fit` takes it.
+        y, sample_weight
             As `fit` takes them.
         classes : sequence, optional
             All classes there will ever be, in the first call; by default those in y. For label ids ``range(n_labels)``.
@@ -200,7 +209,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
         """Samples to train on; where training begins anew, also note what they look like."""
-        features, labels = as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
+        features, labels = inputs.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
@@ -218,12 +227,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         callback: Callable[[Event], None] | None,
     ) -> None:
         weights = as_weights(sample_weight, features.n_rows)
-        test = None
-        if eval_set is not None:
-            X, y = (eval_set, None) if is_path(eval_set) else eval_set
-            held_out, truths = as_dataset(X, y, self.classes_, self.n_features_in_)
-            test = Dataset(held_out, truths.rows)
-        elif self.patience is not None:
+        test = None if eval_set is None else inputs.as_held_out(eval_set, self.classes_, self.n_features_in_)
+        if test is None and self.patience is not None:
             raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
         self.labels_per_sample_ = labels.per_sample
         limit, patience = (math.inf if most is None else most for most in (self.max_seconds, self.patience))
@@ -255,13 +260,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
         """Note how many features there are and their names, or raise DataError where they are others."""
-        check_sizes(features)
+        inputs.check_sizes(features)
         check_names(self, X, reset)
         if reset:
             self.n_features_in_ = features.n_columns
         n, known = features.n_columns, self.n_features_in_
-        may_be_fewer = is_path(X) or isinstance(X, SparseRows)
-        if n > known or (n < known and not may_be_fewer):
+        if n > known or (n < known and not (inputs.is_path(X) or isinstance(X, SparseRows))):
             raise DataError(f"X has {n} features, but {type(self).__name__} is expecting {known} features as input")
 
     def _trained(self) -> Model:
@@ -272,7 +276,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
         """The network's layers, and checked samples to ask it about."""
         layers = layers_of(self._trained().arrays)
-        features = as_samples(X, self.n_features_in_)
+        features = inputs.as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
         return layers, features
 
@@ -312,12 +316,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
-        NotFittedError
-            If nothing is trained.
+        NotFittedError, DataError
+            If nothing is trained, or X has other features than the network.
         ConfigError
             If there is no such mode, or the recall is out of its range.
-        DataError
-            If X has other features than the network.
         """
         layers, features = self._asked(X)
         if mode not in MODES:
@@ -374,7 +376,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Share of the samples whose best label is right (P@1); samples without labels count as wrong."""
         layers, features = self._asked(X)
-        truths = (as_dataset(X, y, self.classes_)[1] if is_path(X) else as_labels(y, self.classes_)).rows
+        truths = (inputs.as_dataset(X, y, self.classes_)[1] if inputs.is_path(X) else as_labels(y, self.classes_)).rows
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
         best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]

@@ -249,6 +249,13 @@ def as_dataset(
     return data.features, as_labels(data.labels if Y is None else Y, classes)
 
 
+def as_held_out(eval_set: Any, classes: np.ndarray, n_features: int) -> Dataset:
+    """Samples to evaluate a network on: (X, y), or a path."""
+    X, y = (eval_set, None) if is_path(eval_set) else eval_set
+    features, labels = as_dataset(X, y, classes, n_features)
+    return Dataset(features, labels.rows)
+
+
 def as_samples(X: Any, n_features: int) -> SparseRows:
     """Samples to ask a network of so many features about; labels are passed over where X is a path."""
     return _read(X, n_features).features if is_path(X) else as_features(X)
