@@ -67,8 +67,10 @@ class State:
     data: str = ""
 
     @classmethod
-    def of(cls, model: Model) -> State:
-        """The end of the run that made a model; moments begin anew."""
+    def of(cls, model: Model, kept: State | None = None) -> State:
+        """The end of the run that made a model: as it was kept, else its moments begin anew."""
+        if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
+            return kept
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
         return cls(model.config, model.n_features, model.n_labels, dict(model.arrays), Before(0, *counts))
 

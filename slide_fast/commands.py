@@ -160,9 +160,7 @@ class _Predictor:
     def _answer(self, features: SparseRows) -> tuple[np.ndarray, np.ndarray]:
         if self.index is None:
             return predict_topk(self.layers, features, self.k, self.n_threads)
-        ids, scores, found = predict_topk_lsh(
-            self.layers, features, self.k, self.index, n_threads=self.n_threads
-        )
+        ids, scores, found = predict_topk_lsh(self.layers, features, self.k, self.index, n_threads=self.n_threads)
         self.n_candidates += int(found.sum())
         return ids, scores
 

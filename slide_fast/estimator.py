@@ -22,7 +22,7 @@ from .console import Console, TrainingDisplay
 from .inputs import Labels, as_features, as_labels, as_weights
 from .machine import available_cpus
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
-from .prediction_settings import RECALL, index_of
+from .prediction_settings import RECALL, Indexes
 from .progress import Event, tell_all
 from .scores import logits_of, probabilities_of
 from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFittedError, check_names, seed_from
@@ -90,6 +90,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     n_features_in_: int
     _kind: str
     _state: State | None
+    _indexed: Indexes
     _first_seed: int
 
     def __init__(
@@ -240,7 +241,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
                 self.model_, state = fit_with_state(
                     config, Dataset(features, labels.rows), test=test, weights=weights, n_workers=self.n_workers,
                     eval_every=self.eval_every, eval_samples=self.eval_samples, max_seconds=limit, patience=patience,
-                    state=self._earlier() if goes_on else None, callback=tell_all(listeners),
+                    state=State.of(self.model_, getattr(self, "_state", None)) if goes_on else None,
+                    callback=tell_all(listeners),
                 )  # fmt: skip
             except TrainingInterrupted as interrupted:
                 self.model_ = interrupted.model
@@ -250,13 +252,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _note(self, event: Event) -> None:
         if event["kind"] in KEPT_EVENTS:
             self.history_.append(dict(event))
-
-    def _earlier(self) -> State:
-        """What to go on from: with the optimiser's moments if they were kept, else they begin anew."""
-        state: State | None = getattr(self, "_state", None)
-        if state is not None and state.arrays["W0"] is self.model_.arrays["W0"]:
-            return state
-        return State.of(self.model_)
 
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
         """Note how many features there are and their names, or raise DataError where they are others."""
@@ -282,12 +277,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _index(self, features: SparseRows, k: int, recall: float) -> Index:
         """An index of the model of the moment, made once for each k and recall."""
-        model = self._trained()
-        if getattr(self, "_indexed", None) is not model:
-            self._indexed, self._indexes = model, dict[tuple[int, float], Index]()
-        if (k, recall) not in self._indexes:
-            self._indexes[k, recall] = index_of(model, features, k, recall, available_cpus())[0]
-        return self._indexes[k, recall]
+        if getattr(self, "_indexed", None) is None or self._indexed.model is not self.model_:
+            self._indexed = Indexes(self.model_)
+        return self._indexed.get(features, k, recall, available_cpus())
 
     def predict_topk(
         self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
@@ -325,8 +317,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if mode not in MODES:
             raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
         if mode == "lsh":
-            if not 0 < recall <= 1:
-                raise ConfigError(f"recall is {recall!r}; it must be above 0 and at most 1")
             index = self._index(features, k, recall)
             ids, scores, _ = predict_topk_lsh(layers, features, k, index, n_threads=available_cpus())
         else:
