@@ -19,8 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,7 +145,7 @@ def _run(folder: str, tests: list[str], ranks: dict[str, int] | None) -> None:
     os._exit(code)
 
 
-def run_tests(folder: str, tests: list[str], ranks: dict[str, int] | None, limit: float = SECONDS_TO_HANG) -> Outcome:
+def run_tests(folder: str, tests: list[str], ranks: dict[str, int] | None, limit: float) -> Outcome:
     """Run agreement tests against the copy of the fast path in `folder`, up to the first failure.
 
     In the order of `ranks`; if there are none, the course of each test is written down.
@@ -175,7 +174,8 @@ def verdict(fault: Fault, courses: dict[str, Course]) -> tuple[bool, str]:
     with tempfile.TemporaryDirectory() as folder:
         path = copy_of_the_fast_path(folder) / fault.file
         path.write_text(path.read_text(encoding="utf-8").replace(fault.old, fault.new), encoding="utf-8")
-        outcome = run_tests(folder, [fault.test], {test: rank for rank, test in enumerate(order)})
+        limit = SECONDS_TO_HANG + 3 * sum(course.seconds for course in courses.values())
+        outcome = run_tests(folder, [fault.test], {test: rank for rank, test in enumerate(order)}, limit)
     if outcome.code is None:
         return True, "caught: the tests hang"
     if outcome.code == 1:
@@ -188,7 +188,7 @@ def without_faults(test: str) -> tuple[Outcome, dict[str, Course]]:
     """How a test file ends without any fault, and the course of each of its tests."""
     with tempfile.TemporaryDirectory() as folder:
         copy_of_the_fast_path(folder)
-        outcome = run_tests(folder, [test], None, limit=10 * SECONDS_TO_HANG)
+        outcome = run_tests(folder, [test], None, 10 * SECONDS_TO_HANG)
         found = json.loads(Path(folder, "courses.json").read_text(encoding="utf-8")) if outcome.code == 0 else {}
     return outcome, {name: Course(*course) for name, course in found.items()}
 
@@ -196,15 +196,20 @@ def without_faults(test: str) -> tuple[Outcome, dict[str, Course]]:
 def check(word: str = "") -> list[str]:
     """Try all faults whose file or name holds a word; prints a line for each, returns those not caught."""
     faults = [fault for fault in read_faults() if word in fault.file or word in fault.name]
-    courses: dict[str, Course] = {}
+    tests = sorted({fault.test for fault in faults}, key=lambda test: -(ROOT / test).stat().st_size)  # long ones first
     missed = []
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        for outcome, found in threads.map(without_faults, sorted({fault.test for fault in faults})):
-            courses |= found
-            missed += [] if outcome.code == 0 else [f"the tests fail without any fault:\n{outcome.text[-3000:]}"]
-        if missed:
-            return missed
-        for fault, (caught, how) in zip(faults, threads.map(verdict, faults, repeat(courses)), strict=True):
+        clean = {threads.submit(without_faults, test): test for test in tests}
+        verdicts = {}
+        for done in as_completed(clean):
+            outcome, courses = done.result()
+            if outcome.code != 0:
+                missed.append(f"the tests fail without any fault:\n{outcome.text[-3000:]}")
+                continue
+            own = [fault for fault in faults if fault.test == clean[done]]
+            verdicts |= {threads.submit(verdict, fault, courses): fault for fault in own}
+        for done in as_completed(verdicts):
+            (caught, how), fault = done.result(), verdicts[done]
             line = f"{fault.file}: {fault.name}: {how}"
             print(line, flush=True)
             missed += [] if caught else [line]
