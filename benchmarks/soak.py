@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slide_fast import training
+from slide_fast import run
 from slide_fast.data import write_xmc
 from slide_fast.machine import cpu_model
 from slide_fast.pool import Pool
@@ -155,7 +155,7 @@ def main() -> int:
         killer.pool = Pool(*arguments)
         return killer.pool
 
-    training.Pool = make_pool
+    run.Pool = make_pool
     killer.start()
     started = time.monotonic()
     outlived = trainings_killed = 0

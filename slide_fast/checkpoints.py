@@ -66,6 +66,14 @@ class State:
     progress: Progress | None = None
     data: str = ""
 
+    @classmethod
+    def of(cls, model: Model, kept: State | None = None) -> State:
+        """The end of the run that made a model: as it was kept, else its moments begin anew."""
+        if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
+            return kept
+        counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
+        return cls(model.config, model.n_features, model.n_labels, dict(model.arrays), Before(0, *counts))
+
     def check_fits(self, config: Config, train: Dataset, data: str) -> None:
         """Raise ConfigError or DataError where a run with these settings and data cannot go on from here."""
         for what, mine, theirs in (

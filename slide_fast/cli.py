@@ -215,7 +215,7 @@ def _add_max_seconds(command: argparse.ArgumentParser, default: float) -> None:
 
 def _add_train(add) -> None:
     defaults = Config()
-    train = add("train", "train a network on XMC text or .npz and write a run folder",
+    train = add("train", "train a network on a data set and write a run folder",
                 "slide train data/train.txt --test data/test.txt --out run")  # fmt: skip
     train.add_argument("train", metavar="TRAIN", nargs="?", help=f"training samples: {FORMATS}")
     train.add_argument("--test", metavar="TEST", help="test samples, to evaluate on")
@@ -229,7 +229,7 @@ def _add_train(add) -> None:
         ("--seed", _whole(0), "N", f"source of all randomness (default: {defaults.seed})"),
         ("--hidden", _layer_sizes, "N,N", f"neurons of the hidden layers, such as 256,128 (default: {hidden})"),
         ("--micro-batch", _whole(1), "N", f"samples a worker processes at once (default: {defaults.micro_batch})"),
-        ("--learning-rate", _positive, "X", f"Adam's step size (default: {defaults.learning_rate})"),
+        ("--learning-rate", _positive, "X", f"largest step size of the run (default: {defaults.learning_rate})"),
     ):
         train.add_argument(name, type=kind, metavar=letters, help=what)
     _add_max_seconds(train, math.inf)
@@ -261,7 +261,8 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
     command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
-                         "goes over --config and may be given more than once")  # fmt: skip
+                         "goes over --config and may be given more than once; "
+                         "slide train --print-config lists them all")  # fmt: skip
 
 
 def _add_users_of_models(add) -> None:

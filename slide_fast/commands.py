@@ -29,7 +29,7 @@ from .plots import plot_runs
 from .prediction import ROWS_AT_ONCE, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, index_of
 from .run_folder import CHECKPOINTS, CURVES, find_model
-from .session import Session, check_columns, read_samples
+from .session import Session, fitting, read_samples
 from .settings import to_toml
 
 BLOCKS_A_THREAD = 4
@@ -48,7 +48,8 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     path = find_model(options.model)
     model = load_model(path, mmap=True)
     test = read_samples(options.test, options.labels)
-    check_columns(test, options.test, {"features": model.n_features, "labels": model.n_labels}, "the model")
+    sizes = {"features": model.n_features, "labels": model.n_labels}
+    test = fitting(test, options.test, sizes, "the model", session.console)
     n_threads = options.workers or available_cpus()
     ids, figures = _timed_answers(model, test.features, options, n_threads, session)
     scores = all_measures(ids, test.labels, _propensities(model))
@@ -159,9 +160,7 @@ class _Predictor:
     def _answer(self, features: SparseRows) -> tuple[np.ndarray, np.ndarray]:
         if self.index is None:
             return predict_topk(self.layers, features, self.k, self.n_threads)
-        ids, scores, found = predict_topk_lsh(
-            self.layers, features, self.k, self.index, n_threads=self.n_threads
-        )
+        ids, scores, found = predict_topk_lsh(self.layers, features, self.k, self.index, n_threads=self.n_threads)
         self.n_candidates += int(found.sum())
         return ids, scores
 
@@ -180,7 +179,7 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
     with _output(options.out) as file:
         model = load_model(path, mmap=True)
         data = read_dataset(options.data)
-        check_columns(data, options.data, {"features": model.n_features}, "the model")
+        data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
         n_samples, n_threads = data.n_samples, options.workers or available_cpus()
         predictor = _Predictor(model, data.features, options.k, n_threads, options, session)

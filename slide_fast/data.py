@@ -40,14 +40,24 @@ def read_dataset(path: str | os.PathLike[str], labels: str | os.PathLike[str] | 
     DataError
         If a file cannot be read or its content is malformed.
     """
-    suffixes = [suffix for suffix in map(str.lower, Path(path).suffixes) if suffix != ".gz"]
-    kind = suffixes[-1] if suffixes else ""
+    kind = _kind(path)
     if kind != ".npz" and labels is not None:
         raise DataError("labels of their own go with a .npz of features alone; here they are in the file itself", path)
     if kind == ".npz":
         return read_npz(path, labels)
     with open_text(path) as file:
         return _read_svmlight(path, file) if kind in SVMLIGHT else _read_blocks(path, file, BLOCK_BYTES)
+
+
+def _kind(path: str | os.PathLike[str]) -> str:
+    """The last suffix but that of gzip."""
+    suffixes = [suffix for suffix in map(str.lower, Path(path).suffixes) if suffix != ".gz"]
+    return suffixes[-1] if suffixes else ""
+
+
+def names_no_sizes(path: str | os.PathLike[str]) -> bool:
+    """Whether the numbers of features and labels are only what the largest ids in the file say: svmlight text."""
+    return _kind(path) in SVMLIGHT
 
 
 def read_xmc(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,20 +10,22 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .checkpoints import Before, State
+from . import inputs
+from .answers import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
+from .checkpoints import State
 from .console import Console, TrainingDisplay
-from .inputs import KINDS, Labels, as_dataset, as_features, as_labels, as_weights, check_sizes, is_path
-from .machine import available_cpus, memory_left
+from .inputs import Labels, as_features, as_labels, as_weights
+from .machine import available_cpus
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
-from .prediction_settings import RECALL, index_of
-from .progress import Event
+from .prediction_settings import RECALL, Indexes
+from .progress import Event, tell_all
 from .scores import logits_of, probabilities_of
-from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFittedError
+from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFittedError, check_names, seed_from
 from .training import TrainingInterrupted, fit_with_state
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
@@ -42,8 +43,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     ----------
     hidden : sequence of int
         Neurons of each hidden layer.
-    epochs, micro_batch, learning_rate
-        As in `Config`.
+    epochs : int
+        Passes of `fit` over the samples.
+    micro_batch : int
+        Samples that a worker processes at once.
+    learning_rate : float
+        The largest of the run.
     settings : dict, optional
         Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
@@ -85,6 +90,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     n_features_in_: int
     _kind: str
     _state: State | None
+    _indexed: Indexes
     _first_seed: int
 
     def __init__(
@@ -128,15 +134,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return {key: value for key, value in state.items() if key != "_indexed"}  # tables are built again
 
     def _config(self, **changes: Any) -> Config:
-        named: dict[str, Any] = {"hidden": list(self.hidden), "seed": self._seed()}
+        named: dict[str, Any] = {"hidden": list(self.hidden), "seed": seed_from(self.random_state)}
         named |= {key: getattr(self, key) for key in ("epochs", "micro_batch", "learning_rate")}
         return Config.from_dict({**named, **(self.settings or {}), **changes})
-
-    def _seed(self) -> int:
-        source = np.random.default_rng() if self.random_state is None else self.random_state
-        if isinstance(source, np.random.Generator):
-            return int(source.integers(2**31))
-        return int(source.randint(2**31 - 1) if isinstance(source, np.random.RandomState) else source)
 
     def fit(
         self,
@@ -151,8 +151,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y
-            See the class; y may be left out where X is a path.
+        X
+            See the class.
+        y
+            See the class; may be left out where X is a path.
         sample_weight : array of float, shape (n_samples,), optional
             How much each sample counts: 0 or more.
         eval_set : (X, y) or path, optional
@@ -173,20 +175,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             On Ctrl-C; `model_` then holds what had been learned.
         """
         goes_on = self.warm_start and hasattr(self, "model_")
-        features, labels = as_dataset(X, y, self.classes_ if goes_on else None)
-        self._check_features(X, features, reset=not goes_on)
-        if not goes_on:
-            self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
-        config = self._config()
-        self._train(config, features, labels, sample_weight, goes_on, self.warm_start, eval_set, callback)
+        features, labels = self._samples(X, y, self.classes_ if goes_on else None, goes_on)
+        self._train(self._config(), features, labels, sample_weight, goes_on, self.warm_start, eval_set, callback)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
-        """Train for one epoch on these samples, on top of what was learned before.
+        """Train for one epoch on these samples, on top of what was learned before; the rate does not fall.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X
+            As `fit` takes it.
+        y, sample_weight
             As `fit` takes them.
         classes : sequence, optional
             All classes there will ever be, in the first call; by default those in y. For label ids ``range(n_labels)``.
@@ -200,14 +200,21 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         known = self.classes_ if goes_on else None if classes is None else np.unique(np.asarray(classes))
         if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise DataError("`classes` is not what it was in the first call of partial_fit")
-        features, labels = as_dataset(X, y, known)
+        features, labels = self._samples(X, y, known, goes_on)
+        if not (goes_on and hasattr(self, "_first_seed")):
+            self._first_seed = seed_from(self.random_state)  # drawn once: later calls count on in the same keys
+        steady = {"decay": "constant"} | ({"warmup_steps": 0} if goes_on else {})
+        config = self._config(epochs=1, seed=self._first_seed, **steady)
+        self._train(config, features, labels, sample_weight, goes_on, True, None, None)
+        return self
+
+    def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
+        """Samples to train on; where training begins anew, also note what they look like."""
+        features, labels = inputs.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
-            self._first_seed = self._seed()  # one draw, where it is drawn: later calls count on in the same keys
-        seed = self._first_seed if hasattr(self, "_first_seed") else self._seed()
-        self._train(self._config(epochs=1, seed=seed), features, labels, sample_weight, goes_on, True, None, None)
-        return self
+        return features, labels
 
     def _train(
         self,
@@ -221,28 +228,21 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         callback: Callable[[Event], None] | None,
     ) -> None:
         weights = as_weights(sample_weight, features.n_rows)
-        test = None
-        if eval_set is not None:
-            X, y = (eval_set, None) if is_path(eval_set) else eval_set
-            held_out, truths = as_dataset(X, y, self.classes_)
-            test = Dataset(held_out, truths.rows)
-        elif self.patience is not None:
+        test = None if eval_set is None else inputs.as_held_out(eval_set, self.classes_, self.n_features_in_)
+        if test is None and self.patience is not None:
             raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
-        n_labelled = int((np.diff(labels.rows.indptr) > 0).sum())
-        self.labels_per_sample_ = labels.rows.nnz / max(n_labelled, 1)
+        self.labels_per_sample_ = labels.per_sample
+        limit, patience = (math.inf if most is None else most for most in (self.max_seconds, self.patience))
         with Console() as console:
             listeners: list[Callable[[Event], None]] = [self._note] + ([] if callback is None else [callback])
             if self.verbose:
-                limit = math.inf if self.max_seconds is None else self.max_seconds
                 listeners.append(TrainingDisplay(console, config, limit, len(self.classes_)))
             try:
                 self.model_, state = fit_with_state(
                     config, Dataset(features, labels.rows), test=test, weights=weights, n_workers=self.n_workers,
-                    eval_every=self.eval_every, eval_samples=self.eval_samples,
-                    max_seconds=math.inf if self.max_seconds is None else self.max_seconds,
-                    patience=math.inf if self.patience is None else self.patience,
-                    state=self._earlier() if goes_on else None,
-                    callback=lambda event: _tell(listeners, event),
+                    eval_every=self.eval_every, eval_samples=self.eval_samples, max_seconds=limit, patience=patience,
+                    state=State.of(self.model_, getattr(self, "_state", None)) if goes_on else None,
+                    callback=tell_all(listeners),
                 )  # fmt: skip
             except TrainingInterrupted as interrupted:
                 self.model_ = interrupted.model
@@ -253,31 +253,14 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if event["kind"] in KEPT_EVENTS:
             self.history_.append(dict(event))
 
-    def _earlier(self) -> State:
-        """What to go on from: with the optimiser's moments if they were kept, else they begin anew."""
-        model = self.model_
-        state = getattr(self, "_state", None)
-        if state is not None and state.arrays["W0"] is model.arrays["W0"]:
-            return state
-        counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
-        return State(model.config, model.n_features, model.n_labels, dict(model.arrays), Before(0, *counts))
-
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
         """Note how many features there are and their names, or raise DataError where they are others."""
-        check_sizes(features)
-        if HAS_SKLEARN and not is_path(X) and hasattr(X, "columns"):
-            from sklearn.utils.validation import validate_data
-
-            validate_data(self, X, reset=reset, skip_check_array=True)
-        n = features.n_columns
+        inputs.check_sizes(features)
+        check_names(self, X, reset)
         if reset:
-            self.n_features_in_ = n
-            if not hasattr(X, "columns") and hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-            return
-        may_be_fewer = is_path(X) or isinstance(X, SparseRows)
-        if n > self.n_features_in_ or (n < self.n_features_in_ and not may_be_fewer):
-            known = self.n_features_in_
+            self.n_features_in_ = features.n_columns
+        n, known = features.n_columns, self.n_features_in_
+        if n > known or (n < known and not (inputs.is_path(X) or isinstance(X, SparseRows))):
             raise DataError(f"X has {n} features, but {type(self).__name__} is expecting {known} features as input")
 
     def _trained(self) -> Model:
@@ -288,18 +271,15 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
         """The network's layers, and checked samples to ask it about."""
         layers = layers_of(self._trained().arrays)
-        features = as_dataset(X, None, self.classes_)[0] if is_path(X) else as_features(X)
+        features = inputs.as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
         return layers, features
 
     def _index(self, features: SparseRows, k: int, recall: float) -> Index:
         """An index of the model of the moment, made once for each k and recall."""
-        model = self._trained()
-        if getattr(self, "_indexed", None) is not model:
-            self._indexed, self._indexes = model, dict[tuple[int, float], Index]()
-        if (k, recall) not in self._indexes:
-            self._indexes[k, recall] = index_of(model, features, k, recall, available_cpus())[0]
-        return self._indexes[k, recall]
+        if getattr(self, "_indexed", None) is None or self._indexed.model is not self.model_:
+            self._indexed = Indexes(self.model_)
+        return self._indexed.get(features, k, recall, available_cpus())
 
     def predict_topk(
         self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
@@ -328,40 +308,20 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
-        NotFittedError
-            If nothing is trained.
+        NotFittedError, DataError
+            If nothing is trained, or X has other features than the network.
         ConfigError
             If there is no such mode, or the recall is out of its range.
-        DataError
-            If X has other features than the network.
         """
         layers, features = self._asked(X)
         if mode not in MODES:
             raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
         if mode == "lsh":
-            if not 0 < recall <= 1:
-                raise ConfigError(f"recall is {recall!r}; it must be above 0 and at most 1")
             index = self._index(features, k, recall)
             ids, scores, _ = predict_topk_lsh(layers, features, k, index, n_threads=available_cpus())
         else:
             ids, scores = predict_topk(layers, features, k, available_cpus())
-        return self._named(ids), scores
-
-    def _named(self, ids: np.ndarray) -> np.ndarray:
-        """What stands for labels in y."""
-        if self._are_ids():
-            return ids
-        named, missing = self.classes_[ids], ids < 0
-        if not missing.any():
-            return named
-        if named.dtype.kind not in "iu":
-            named = named.astype(object)
-        named[missing] = -1 if named.dtype.kind in "iu" else None
-        return named
-
-    def _are_ids(self) -> bool:
-        """Whether the classes are whole numbers from 0."""
-        return self.classes_.dtype.kind in "iu" and np.array_equal(self.classes_, np.arange(len(self.classes_)))
+        return in_words(ids, self.classes_), scores
 
     def predict(self, X: Any) -> Any:
         """The best label of each sample; where training samples may have several, the best ones.
@@ -370,20 +330,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         form that y had in training: an indicator, or lists.
         """
         layers, features = self._asked(X)
-        several = self._kind != "classes"
-        k = min(max(1, round(self.labels_per_sample_)), len(self.classes_)) if several else 1
+        k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
         ids, _ = predict_topk(layers, features, k, available_cpus())
-        if not several:
-            return self.classes_[ids[:, 0]]
-        if self._kind == "lists":
-            return [[self.classes_[i] for i in row] for row in np.sort(ids, axis=1)]
-        shape = len(ids), len(self.classes_)
-        if self._kind == "indicator":
-            dense = np.zeros(shape, dtype=np.int64)
-            np.put_along_axis(dense, ids.astype(np.int64), 1, axis=1)
-            return dense
-        rows = SparseRows(np.arange(len(ids) + 1) * k, np.sort(ids, axis=1).ravel(), None, shape[1])
-        return _as_csr(rows) if self._kind == "sparse indicator" else rows
+        return as_in_training(ids, self.classes_, self._kind)
 
     def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
         """Logits.
@@ -401,7 +350,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             With two classes and no choice of labels shape (n_samples,): by how much the second is ahead.
         """
         layers, features = self._asked(X)
-        logits = logits_of(layers, features, self._chosen(labels, features.n_rows))
+        logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
         if labels is None and self._kind == "classes" and len(self.classes_) == 2:
             return logits[:, 1] - logits[:, 0]
         return logits
@@ -412,47 +361,21 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Parameters as in `decision_function`; with two classes there are two columns.
         """
         layers, features = self._asked(X)
-        return probabilities_of(layers, features, self._chosen(labels, features.n_rows))
-
-    def _chosen(self, labels: Any, n_samples: int) -> np.ndarray:
-        """Places of labels in `classes_`."""
-        n = len(self.classes_)
-        if labels is None:
-            left = memory_left()
-            if left is not None and 8 * n * n_samples > left:
-                need = f"{8 * n * n_samples / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB are left"
-                raise MemoryError(
-                    f"scores of {n} labels for {n_samples} samples need {need}; choose some with labels=…"
-                )
-            return np.arange(n)
-        wanted = np.asarray(labels)
-        places = np.minimum(np.searchsorted(self.classes_, wanted), n - 1)
-        unknown = np.flatnonzero(self.classes_[places] != wanted)
-        if wanted.ndim != 1 or len(unknown):
-            what = repr(wanted[unknown[0]].item()) if wanted.ndim == 1 else f"an array of {wanted.ndim} dimensions"
-            raise DataError(f"labels holds {what}; give a sequence of some of classes_")
-        return places
+        return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Share of the samples whose best label is right (P@1); samples without labels count as wrong."""
         layers, features = self._asked(X)
-        truths = (as_dataset(X, y, self.classes_)[1] if is_path(X) else as_labels(y, self.classes_)).rows
+        truths = (inputs.as_dataset(X, y, self.classes_)[1] if inputs.is_path(X) else as_labels(y, self.classes_)).rows
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
         best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]
-        row_of = np.repeat(np.arange(truths.n_rows), np.diff(truths.indptr))
-        right = np.bincount(row_of[truths.indices == best[row_of]], minlength=truths.n_rows)
-        return float(np.average(right, weights=as_weights(sample_weight, truths.n_rows)))
+        return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))
 
     def save(self, folder: str | Path) -> None:
         """Write the trained network as a model folder, replacing an earlier one whole."""
         model = self._trained()
-        facts = {"labels_kind": self._kind, "labels_per_sample": self.labels_per_sample_}
-        names = model.label_names
-        if not self._are_ids():
-            names = [str(label) for label in self.classes_.tolist()]
-            facts["labels_dtype"] = "str" if self.classes_.dtype == object else self.classes_.dtype.str
-        save_model(folder, dataclasses.replace(model, facts=model.facts | facts, label_names=names))
+        save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
 
     @classmethod
     def load(cls, folder: str | Path, mmap: bool = False) -> SlideClassifier:
@@ -470,34 +393,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         hidden, seed = tuple(named.pop("hidden")), named.pop("seed")
         classifier = cls(hidden, **own, settings=named, random_state=seed)
         classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, []
-        facts = model.facts
-        kind = facts.get("labels_kind")
-        classifier._kind = kind if kind in KINDS else "rows"
-        several = facts.get("labels_per_sample")
-        classifier.labels_per_sample_ = several if isinstance(several, (int, float)) else 1.0
-        classifier.classes_ = _classes(model)
+        classifier._kind, classifier.labels_per_sample_ = form_of(model)
+        classifier.classes_ = classes_of(model)
         return classifier
-
-
-def _tell(listeners: Sequence[Callable[[Event], None]], event: Event) -> None:
-    for listen in listeners:
-        listen(event)
-
-
-def _classes(model: Model) -> np.ndarray:
-    """What stands for each label, as `SlideClassifier.save` left it."""
-    dtype = model.facts.get("labels_dtype")
-    if dtype is None or model.label_names is None:
-        return np.arange(model.n_labels)
-    try:
-        kind = np.dtype(dtype)
-        names = np.array(model.label_names)
-        return names == "True" if kind.kind == "b" else names.astype(kind)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"the names of the labels are not of the kind {dtype!r} that the model asks for") from error
-
-
-def _as_csr(rows: SparseRows) -> Any:
-    from scipy.sparse import csr_array  # Y was one of SciPy's
-
-    return csr_array((np.ones(rows.nnz, dtype=np.int64), rows.indices, rows.indptr), shape=rows.shape)

@@ -110,6 +110,13 @@ def with_columns_found(rows: SparseRows) -> SparseRows:
     return dataclasses.replace(rows, n_columns=int(rows.indices.max()) + 1 if rows.nnz else 0)
 
 
+def with_columns(rows: SparseRows, n_columns: int) -> SparseRows:
+    """Rows of so many columns; what lies beyond them is left out."""
+    kept = rows.indices < n_columns
+    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+    return SparseRows(indptr, rows.indices[kept], None if rows.data is None else rows.data[kept], n_columns)
+
+
 def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The format of a matrix that ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
     kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")

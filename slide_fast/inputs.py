@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ import numpy as np
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
-from .data import read_dataset
+from .data import names_no_sizes, read_dataset
+from .formats import with_columns
 
 KINDS = ("classes", "lists", "indicator", "sparse indicator", "rows")
 
@@ -119,6 +121,11 @@ class Labels(NamedTuple):
     classes: np.ndarray
     kind: str
 
+    @property
+    def per_sample(self) -> float:
+        """Mean number of labels of the samples that have any."""
+        return self.rows.nnz / max(int((np.diff(self.rows.indptr) > 0).sum()), 1)
+
 
 def as_labels(Y: Any, classes: np.ndarray | None = None) -> Labels:
     """Labels as canonical rows without values.
@@ -187,8 +194,6 @@ def _one_a_sample(array: np.ndarray, classes: np.ndarray | None) -> Labels:
 
 
 def _warn_of_column() -> None:
-    import warnings
-
     try:
         from sklearn.exceptions import DataConversionWarning as Category
     except ImportError:
@@ -231,12 +236,39 @@ def _lists(Y: Any, classes: np.ndarray | None) -> Labels:
     return Labels(rows_from_lists([part[part >= 0].tolist() for part in kept], len(known)), known, "lists")
 
 
-def as_dataset(X: Any, Y: Any, classes: np.ndarray | None = None) -> tuple[SparseRows, Labels]:
-    """Samples and labels; where X is a path the file has both, and labels given go over its own."""
+def as_dataset(
+    X: Any, Y: Any, classes: np.ndarray | None = None, n_features: int | None = None
+) -> tuple[SparseRows, Labels]:
+    """Samples and labels; where X is a path the file has both, and labels given go over its own.
+
+    Where that file names no sizes, features beyond `n_features` are left out, with a warning.
+    """
     if not is_path(X):
         return as_features(X), as_labels(Y, classes)
-    data: Dataset = read_dataset(X)
+    data = _read(X, n_features)
     return data.features, as_labels(data.labels if Y is None else Y, classes)
+
+
+def as_held_out(eval_set: Any, classes: np.ndarray, n_features: int) -> Dataset:
+    """Samples to evaluate a network on: (X, y), or a path."""
+    X, y = (eval_set, None) if is_path(eval_set) else eval_set
+    features, labels = as_dataset(X, y, classes, n_features)
+    return Dataset(features, labels.rows)
+
+
+def as_samples(X: Any, n_features: int) -> SparseRows:
+    """Samples to ask a network of so many features about; labels are passed over where X is a path."""
+    return _read(X, n_features).features if is_path(X) else as_features(X)
+
+
+def _read(path: str | Path, n_features: int | None) -> Dataset:
+    data = read_dataset(path)
+    if n_features is None or data.features.n_columns <= n_features or not names_no_sizes(path):
+        return data
+    known = with_columns(data.features, n_features)
+    n_values = data.features.nnz - known.nnz
+    warnings.warn(f"{path}: {n_values} values of features that were not there in training are left out", stacklevel=4)
+    return Dataset(known, data.labels)
 
 
 def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:

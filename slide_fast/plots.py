@@ -111,10 +111,9 @@ def plot_runs(runs: list[Path], out: str | Path, yardsticks: dict[str, float] | 
         for axes, (x, y, x_label, y_label) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
             _draw(axes, curves, x, y)
             axes.set(xlabel=x_label, ylabel=y_label)
-            axes.set_xlim(left=0)
-            axes.set_ylim(bottom=0)
             if y == "precision_at_1":
                 _draw_yardsticks(axes, yardsticks or {})
+            _begin_at_zero(axes, y_too=y != "loss")
         if len(runs) > 1:
             names = _names_of(runs)
             figure.legend(figure.axes[0].lines[: len(runs)], names, loc="outside upper center", ncols=min(len(runs), 4))
@@ -133,6 +132,15 @@ def _draw(axes: Axes, curves: list[dict[str, np.ndarray]], x: str, y: str) -> No
         marker = "o" if known.sum() <= 30 else ""
         dash = _DASHES[i // len(_COLOURS) % len(_DASHES)]
         axes.plot(curve[x][known], scale * curve[y][known], dash, color=colour, marker=marker, markersize=4)
+
+
+def _begin_at_zero(axes: Axes, y_too: bool) -> None:
+    """Axes that begin at 0, with some room beyond the largest value."""
+    axes.update_datalim([(0.0, 0.0)], updatey=y_too)
+    axes.autoscale_view()
+    axes.set_xlim(left=0)
+    if y_too:
+        axes.set_ylim(bottom=0)
 
 
 def _draw_yardsticks(axes: Axes, yardsticks: dict[str, float]) -> None:

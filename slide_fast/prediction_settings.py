@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.config import Config, LshConfig
-from slide_ref.common.errors import DataError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.model_folder import Model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
@@ -118,12 +118,26 @@ def _with_tables(
     return choices
 
 
-def index_of(
-    model: Model, features: SparseRows, k: int, recall: float, n_threads: int = 1
-) -> tuple[Index, Choice]:
+def index_of(model: Model, features: SparseRows, k: int, recall: float, n_threads: int = 1) -> tuple[Index, Choice]:
     """An index of a trained model that finds a share of the exact answers to rows like these; see `choose`."""
     layers = layers_of(model.arrays)
     choice = choose(model.config, layers, features, k, recall, n_threads)
     rebuilds = model.facts.get("rebuilds")
     config = dataclasses.replace(model.config, lsh=choice.lsh)
     return build_index(config, layers, rebuilds if isinstance(rebuilds, int) else 0, choice.n_head), choice
+
+
+class Indexes:
+    """Indexes of one model, each made when it is first asked for."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self._made: dict[tuple[int, float], Index] = {}
+
+    def get(self, features: SparseRows, k: int, recall: float, n_threads: int = 1) -> Index:
+        """That for a k and a recall. Raises ConfigError if there can be none."""
+        if not 0 < recall <= 1:
+            raise ConfigError(f"recall is {recall!r}; it must be above 0 and at most 1")
+        if (k, recall) not in self._made:
+            self._made[k, recall] = index_of(self.model, features, k, recall, n_threads)[0]
+        return self._made[k, recall]

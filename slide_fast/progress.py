@@ -60,6 +60,16 @@ class Progress:
     in_epoch: Totals = field(default_factory=Totals)
 
 
+def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None]:
+    """A callback that passes each event on to all listeners, in their order."""
+
+    def tell(event: Event) -> None:
+        for listen in listeners:
+            listen(event)
+
+    return tell
+
+
 def log_event(callback: Callable[[Event], None]) -> Callable[[Event], None]:
     """A callback that tells Python's logging of starts, epochs, evaluations and ends, at level INFO, and goes on."""
 

@@ -11,7 +11,8 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset
 
 from .console import Console
-from .data import read_dataset
+from .data import names_no_sizes, read_dataset
+from .formats import with_columns
 from .machine import MemoryMeter
 
 
@@ -61,14 +62,28 @@ def read_samples(path: str | Path, labels: str | None = None) -> Dataset:
     return data
 
 
-def check_columns(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str) -> None:
-    """Raise DataError if the data have more ``features`` or ``labels`` than `wanted` says that `owner` has."""
+def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str, console: Console) -> Dataset:
+    """Data with no more ``features`` and ``labels`` than `wanted` says that `owner` has. Raises DataError.
+
+    Where the file names no sizes, features that `owner` does not know are left out, and a line says so.
+    """
+    n_unknown = data.features.n_columns - wanted["features"]
+    if n_unknown > 0 and names_no_sizes(path):
+        known = with_columns(data.features, wanted["features"])
+        n_values = data.features.nnz - known.nnz
+        console.line(f"{path}: {n_values:,} values of features that {owner} does not have are left out")
+        data = Dataset(known, data.labels)
     for what, n_wanted in wanted.items():
         n_found = getattr(data, what).n_columns
         if n_found > n_wanted:
-            raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; both must count the same {what}", path)
+            advice = f"both must count the same {what}"
+            if names_no_sizes(path):
+                advice = f"take these {what} out, or train on XMC text, whose header can count more than occur"
+            raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; {advice}", path)
+    return data
 
 
 def _error(message: str, path: str | Path) -> DataError:
-    """An error about the header of XMC text, or about the whole of an ``.npz`` file."""
-    return DataError(message, path, None if Path(path).suffix.lower() == ".npz" else 1)
+    """An error about the header of XMC text, or about the whole of a file without one."""
+    has_header = not names_no_sizes(path) and Path(path).suffix.lower() != ".npz"
+    return DataError(message, path, 1 if has_header else None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from slide_ref.common.errors import ModelError
 
 HAS_SKLEARN = True
@@ -57,3 +59,21 @@ else:
 
 class NotFittedError(ModelError, _Unfitted):
     """A model is asked before it was trained."""
+
+
+def seed_from(random_state: Any) -> int:
+    """A seed for a run: the number given, or a draw from a generator; None: a new one each time."""
+    source = np.random.default_rng() if random_state is None else random_state
+    if isinstance(source, np.random.Generator):
+        return int(source.integers(2**31))
+    return int(source.randint(2**31 - 1) if isinstance(source, np.random.RandomState) else source)
+
+
+def check_names(estimator: Any, X: Any, reset: bool) -> None:
+    """Note the names of a DataFrame's columns in ``feature_names_in_``, or hold X against them as scikit-learn does."""
+    if HAS_SKLEARN and hasattr(X, "columns"):
+        from sklearn.utils.validation import validate_data
+
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    elif reset and hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_

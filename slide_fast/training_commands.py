@@ -21,7 +21,7 @@ from .machine import available_cpus, cpu_model
 from .plots import PlotError
 from .prediction import predict_topk
 from .run_folder import CHECKPOINTS, RunFolder
-from .session import Session, check_columns, read_samples
+from .session import Session, fitting, read_samples
 from .settings import ALL, assign, config_of, parse_value, read_settings, toml_of
 from .training import TrainingInterrupted, fit
 
@@ -55,7 +55,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         if not data[0].labels.nnz:
             raise DataError("no sample has a label", options.train)
         if options.test is not None:
-            check_columns(data[1], options.test, sizes, "the training data")
+            data[1] = fitting(data[1], options.test, sizes, "the training data", session.console)
         names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
         figures = _train(
             session, folder, options, config_of(settings, sizes["labels"]), data, names,

@@ -56,9 +56,7 @@ def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer
     return positive, dataclasses.replace(features, data=data)
 
 
-def corrected(
-    trace: ref.network.Trace, inclusion: list[np.ndarray] | None
-) -> list[ref.network.Activation]:
+def corrected(trace: ref.network.Trace, inclusion: list[np.ndarray] | None) -> list[ref.network.Activation]:
     """The logits of a trace as the reference corrects them."""
     if inclusion is None:
         return trace[-1]

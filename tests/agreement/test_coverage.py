@@ -139,7 +139,7 @@ OTHER_NAME = {
         "test_s14_tasks_of_a_rebuild_make_the_tables_of_the_reference",
     ),
     "training.new_network": (
-        "training.Run.allocate",
+        "run.Run.allocate",
         "shared memory",
         "test_whole_runs_take_the_same_steps_and_have_the_same_losses",
     ),

@@ -4,6 +4,10 @@ import mutate
 import pytest
 
 
+def test_every_fault_replaces_text_that_is_there():
+    assert [fault.name for fault in mutate.read_faults() if not fault.lines] == []
+
+
 @pytest.mark.slow
 def test_every_known_fault_is_caught():
     assert mutate.check() == []

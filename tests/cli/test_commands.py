@@ -274,4 +274,4 @@ def test_defaults_in_the_help_are_those_of_the_settings(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert f"Adam's step size (default: {Config().learning_rate})" in text
+    assert f"largest step size of the run (default: {Config().learning_rate})" in text

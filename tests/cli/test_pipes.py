@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,30 @@ def test_train_says_what_it_needs(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["train", *arguments])
     assert "train needs TRAIN and --out RUN" in capsys.readouterr().err
+
+
+def test_features_that_svmlight_text_shows_only_later_are_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    texts = {
+        "train": "0 1:1 3:0.5\n1 0:1\n",
+        "wide": "1 0:1 4:9 8:9\n0 1:1\n",
+        "narrow": "1 0:1\n0 1:1\n",
+        "label": "2 0:1\n",
+    }
+    for name, text in texts.items():
+        Path(f"{name}.svm").write_text(text)
+    assert main(["train", "train.svm", "--test", "wide.svm", "--out", "run", "--workers", "1"]) == 0
+    assert "wide.svm: 2 values of features that the training data does not have are left out" in capsys.readouterr().err
+    answers = []
+    for name in ("wide", "narrow"):
+        assert main(["predict", "run", f"{name}.svm"]) == main(["evaluate", "run", f"{name}.svm"]) == 0
+        answers.append(capsys.readouterr())
+    assert answers[0].out.splitlines()[:2] == answers[1].out.splitlines()[:2]
+    assert "that the model does not have" in answers[0].err and "left out" not in answers[1].err
+    assert main(["evaluate", "run", "label.svm"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "slide: error: label.svm: 3 labels, but the model has 2; take these labels out"
+    )
 
 
 def test_predict_reads_standard_input(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ import pytest
 from slide_fast import SlideClassifier
 from slide_fast.data import write_npz
 from slide_fast.inputs import as_features, as_labels
+from slide_fast.training import fit_with_state
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -229,6 +230,18 @@ def test_partial_fit_and_warm_start_go_on():
         model.partial_fit(X[:, :19], labels)
 
 
+def test_partial_fit_keeps_its_rate_and_warms_up_once():
+    X, labels = copies()
+    parts = small(n_workers=1, settings={"warmup_steps": 3}).partial_fit(X, labels)
+    whole = small(n_workers=1, settings={"warmup_steps": 3, "decay": "constant"}, epochs=1).fit(X, labels)
+    assert all((parts.model_.arrays[name] == array).all() for name, array in whole.model_.arrays.items())
+    train = Dataset(as_features(X), as_labels(labels).rows)
+    config = whole.model_.config.replace(warmup_steps=0)
+    further = fit_with_state(config, train, n_workers=1, state=parts._state)[0]
+    parts.partial_fit(X, labels)
+    assert all((parts.model_.arrays[name] == array).all() for name, array in further.arrays.items())
+
+
 def test_a_loaded_model_is_trained_further(tmp_path):
     X, labels = copies()
     small(n_workers=1, epochs=2).fit(X, labels * 2).save(tmp_path / "model")
@@ -292,6 +305,16 @@ def test_random_state_may_be_a_generator_or_none():
     weights = [small(n_workers=1, random_state=state).fit(X, labels).model_.arrays["W0"] for state in states]
     same = [[np.array_equal(a, b) for b in weights] for a in weights]
     assert same[0][1] and sum(map(sum, same)) == len(states) + 2
+
+
+def test_features_that_svmlight_text_shows_only_later_are_left_out(tmp_path):
+    X, labels = copies()
+    model = small(n_workers=1).fit(X, labels)
+    (tmp_path / "narrow.svm").write_text("3 3:1\n5 5:1\n")
+    (tmp_path / "wide.svm").write_text("3 3:1\n50 5:1 20:7\n")  # to predict, labels are passed over
+    with pytest.warns(UserWarning, match="wide.svm: 1 values of features that were not there in training are left out"):
+        wide = model.predict_topk(tmp_path / "wide.svm")[1]
+    assert np.array_equal(wide, model.predict_topk(tmp_path / "narrow.svm")[1])
 
 
 def run_script(arguments, text, tmp_path):

@@ -3,6 +3,7 @@
 ``SLIDE_KILLS`` is the number of workers that the campaign kills; a test of everyday kills a few.
 """
 
+import math
 import os
 import random
 import signal
@@ -16,9 +17,9 @@ import fault_state
 import numpy as np
 import pytest
 
-from slide_fast import training
+from slide_fast import run
 from slide_fast.data import write_xmc
-from slide_fast.pool import Pool
+from slide_fast.pool import NOTHING, Pool
 from slide_fast.shared_arrays import SharedArrays
 from slide_fast.training import fit
 from slide_ref.common.config import Config
@@ -60,7 +61,7 @@ class Watched:
             self.pool = Pool("fault_state:State", setup, [*shared, block], *rest)
             return self.pool
 
-        patch.setattr(training, "Pool", make_pool)
+        patch.setattr(run, "Pool", make_pool)
 
     def fit(self, settings, callback=lambda event: None, **options):
         self.last = {}
@@ -168,16 +169,30 @@ def test_deaths_beyond_max_restarts_end_the_run_with_advice(watched):
 
 @pytest.mark.parametrize("place", ["progress", "evaluating"])
 def test_a_stopped_worker_is_replaced_and_the_rest_go_on(watched, place):
-    stopped, seen_since = [], []
+    """Stopped while the other has a task, whose event is waited for; then, whatever the clock says, its time is up."""
+    stopped, seen_since, ended = [], [], threading.Event()
 
     def callback(event):
-        if event["kind"] == place and not stopped:
-            stopped.append(watched.pool.pids[0])
-            os.kill(stopped[0], signal.SIGSTOP)
-        elif stopped and is_alive(stopped[0]):
+        if stopped and is_alive(stopped[0]):
             seen_since.append(event["kind"])
+        elif event["kind"] == place and not stopped and len(watched.pool._busy()) == 1:
+            free = next(worker for worker in watched.pool._workers if worker.task is NOTHING)
+            stopped.append(free.process.pid)
+            os.kill(stopped[0], signal.SIGSTOP)
 
-    watched.fit(config(epochs=4), callback, worker_timeout=1.0)  # there is work for it after any of these events
+    def let_time_pass():
+        while not ended.wait(0.02):
+            for worker in watched.pool._workers if place in seen_since else ():
+                if worker.process.pid == stopped[0]:
+                    worker.waited = math.inf
+
+    clock = threading.Thread(target=let_time_pass)
+    clock.start()
+    try:
+        watched.fit(config(epochs=4), callback)  # there is work for it after any of these events
+    finally:
+        ended.set()
+        clock.join()
     watched.assert_nothing_is_lost(epochs=4)
     assert watched.pool.restarts == 1 and not is_alive(stopped[0]) and place in seen_since
 

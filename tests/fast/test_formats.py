@@ -9,6 +9,7 @@ import pytest
 from problems import random_dataset
 
 from slide_fast.data import read_dataset, write_npz, write_xmc
+from slide_fast.formats import with_columns
 from slide_ref.common.errors import DataError
 
 DATA = random_dataset(0, n_samples=50)
@@ -60,6 +61,15 @@ def test_svmlight_text_is_read(tmp_path):
         found = read_dataset(tmp_path / f"data{suffix}")
         assert_same_data(found, wanted)
         assert [part.n_columns for part in found] == [part.indices.max() + 1 for part in wanted]
+
+
+def test_rows_of_fewer_columns_lose_what_lies_beyond():
+    rows, labels = with_columns(DATA.features, 20), with_columns(DATA.labels, 9)
+    for i in range(DATA.n_samples):
+        ids, values = DATA.features.row(i)
+        assert np.array_equal(rows.row(i), (ids[ids < 20], values[ids < 20]))
+        assert labels.row(i)[0].tolist() == [label for label in DATA.labels.row(i)[0] if label < 9]
+    assert rows.shape == (50, 20) and labels.shape == (50, 9)
 
 
 def test_what_svmlight_allows_is_understood(tmp_path):

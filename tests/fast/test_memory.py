@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-from slide_fast import memory, shared_arrays, training
+from slide_fast import memory, run, shared_arrays
 from slide_fast.generate import generate
 from slide_fast.training import fit
 from slide_ref.common.config import Config
@@ -37,7 +37,7 @@ def test_the_estimate_is_within_a_tenth_of_what_is_used(tmp_path, n_workers):
 
 def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch):
     monkeypatch.setattr(memory, "memory_left", lambda: 1 << 20)
-    monkeypatch.setattr(training, "SharedArrays", None)
+    monkeypatch.setattr(run, "SharedArrays", None)
     with pytest.raises(
         MemoryError, match=r"training needs 0\.\d\d GiB more than the data, and 0\.00 GiB are left; take"
     ):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from slide_fast.plots import PlotError, plot_runs, read_curves
+from slide_fast.plots import PlotError, _begin_at_zero, plot_runs, read_curves
 from slide_ref.common.errors import DataError, SlideError
 
 POINT = {"kind": "evaluation", "seconds": 1.5, "epoch": 0.5, "precision_at_1": 0.25, "loss": 3.0, "active_neurons": 9}
@@ -99,6 +99,17 @@ def test_one_evaluation_is_drawn(tmp_path, point):
     pytest.importorskip("matplotlib")
     plot_runs([write_run(tmp_path / "run", point)], tmp_path / "curves.png")
     assert pixels(tmp_path / "curves.png").std() > 0.02
+
+
+@pytest.mark.parametrize("y_too", [True, False])
+def test_no_point_lies_on_the_edge_of_axes_that_begin_at_zero(y_too):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.subplots()
+    axes.plot([0.5, 6], [7.5, 6.8])
+    _begin_at_zero(axes, y_too)
+    assert axes.get_xlim()[0] == 0 and axes.get_xlim()[1] > 6.1
+    bottom, top = axes.get_ylim()
+    assert (bottom == 0 if y_too else 6 < bottom < 6.8) and top > 7.52
 
 
 def test_runs_of_the_same_name_are_told_apart_by_their_paths(tmp_path):

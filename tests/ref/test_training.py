@@ -86,7 +86,9 @@ def test_s14_rebuilds_come_before_step_one_and_after_their_steps(monkeypatch, gr
     events = []
     monkeypatch.setattr(slide_ref.training, "rebuild", lambda network, number: events.append(f"rebuild {number}"))
     step = slide_ref.training.train_step
-    monkeypatch.setattr(slide_ref.training, "choose_active", lambda n, l, inputs, b: ([np.arange(6)] * len(inputs), None))
+    monkeypatch.setattr(
+        slide_ref.training, "choose_active", lambda n, l, inputs, b: ([np.arange(6)] * len(inputs), None)
+    )
     monkeypatch.setattr(
         slide_ref.training, "train_step", lambda network, batch: events.append(batch.step) or step(network, batch)
     )

@@ -1,0 +1,333 @@
+"""One training run at work: its memory, its workers, epochs, rebuilds and evaluations."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.divergence import check_weights
+from slide_ref.common.metrics import evaluate
+from slide_ref.common.model_folder import Model
+from slide_ref.common.parameters import initialise, layers_of
+from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.sparse_rows import Dataset
+
+from .checkpoints import Before, Checkpoints, State, fingerprint
+from .hash_tables import HashTables
+from .memory import data_arrays, layouts
+from .pool import InProcess, Pool
+from .progress import Event, Progress, Totals
+from .schedule import rebuild_steps, sample_order, steps_per_epoch
+from .shared_arrays import SharedArrays
+from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
+
+SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
+STEPS_PER_RANGE = 64
+ROWS_PER_HASH_TASK = 32768
+ROWS_PER_PREDICTION = 256
+
+
+def evaluation_steps(gap: float) -> Iterator[int]:
+    """The steps that are nearest to gap, 2 gap, 3 gap, … for a gap of at least 1; without end."""
+    number = 1
+    while True:
+        yield round(number * gap)
+        number += 1
+
+
+class Run:
+    """One training run over shared memory and a pool; `fit` is its only user.
+
+    Parameters
+    ----------
+    config, train, test, weights, eval_samples, max_seconds, patience, checkpoints, state, callback
+        As `fit` takes them.
+    stop : threading.Event
+        Set to end early.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        train: Dataset,
+        test: Dataset | None,
+        weights: np.ndarray | None,
+        eval_samples: int,
+        max_seconds: float,
+        patience: float,
+        checkpoints: Checkpoints | None,
+        state: State | None,
+        callback: Callable[[Event], None],
+        stop: threading.Event,
+    ):
+        self.config, self.eval_samples, self.max_seconds = config, eval_samples, max_seconds
+        self.callback, self.stop, self.patience, self.checkpoints = callback, stop, patience, checkpoints
+        resumes = state is not None and state.progress is not None
+        self.data = fingerprint(train, weights) if resumes or checkpoints is not None else ""
+        if state is not None:
+            state.check_fits(config, train, self.data)
+        self.n_train, self.n_features = train.features.shape
+        self.n_labels = train.labels.n_columns
+        self.test_labels = None if test is None else test.labels
+        self.label_counts = np.bincount(train.labels.indices, minlength=self.n_labels)
+        self.before = Before() if state is None else state.before
+        self.progress = Progress(rebuilds=self.before.rebuilds)
+        if state is not None and state.progress is not None:
+            self.progress = copy.deepcopy(state.progress)
+        self.best_arrays = {} if checkpoints is None or self.progress.best_step == 0 else checkpoints.best_arrays()
+        self.tables: dict[int, HashTables] = {}
+
+    def allocate(
+        self,
+        stack: ExitStack,
+        train: Dataset,
+        test: Dataset | None,
+        weights: np.ndarray | None,
+        state: State | None,
+    ) -> None:
+        """Put parameters, moments, and tables with the data into a shared block each; fill them.
+
+        Parameters outlive the run, in the model; the moments do where the state is kept.
+        """
+        blocks = [stack.enter_context(SharedArrays.create(part)) for part in layouts(self.config, train, test, weights)]
+        self.parameters, self.moments, self.working = blocks
+        for name, array in data_arrays(train, test, weights).items():
+            self.working.arrays[name][:] = array
+        arrays = {name: array for block in blocks for name, array in block.arrays.items()}
+        if state is None:
+            initialise(layers_of(arrays), self.config.seed)
+        for name, array in ({} if state is None else state.arrays).items():
+            arrays[name][:] = array  # moments that an earlier run did not keep begin at 0
+        if test is not None:
+            arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=test.n_samples)
+        self.tables = tables_of(self.config, arrays, self.n_labels)
+
+    def start(self, stack: ExitStack, n_workers: int, max_restarts: int, worker_timeout: float) -> None:
+        """Start the workers; one works in this process."""
+        setup = Setup(self.config, self.n_features, self.n_labels, self.before.steps)
+        shared = [self.parameters, self.moments, self.working]
+        if n_workers == 1:
+            arrays = {name: array for block in shared for name, array in block.arrays.items()}
+            self.pool = InProcess(WorkerState(setup, arrays))
+        else:
+            self.pool = Pool("slide_fast.tasks:WorkerState", setup, shared, n_workers, max_restarts, worker_timeout)
+            stack.callback(self.pool.close)
+        for _ in self.pool.run([("ready",)] * n_workers, self.stop.is_set):
+            pass  # one for each: the time that workers take to start is not training
+
+    def barrier(self, tasks: Iterator[tuple] | list[tuple]) -> list[object]:
+        """Carry out tasks that follow no order among themselves; the results in the order of the tasks."""
+        tasks = list(tasks)
+        results = dict(self.pool.run(iter(tasks), self.stop.is_set))
+        return [results[task] for task in tasks if task in results]
+
+    def rebuild(self) -> None:
+        """Hash all neurons of layers with tables anew, in parallel, while nothing trains (S14)."""
+        started = time.perf_counter()
+        hashing, sorting, number = [], [], self.progress.rebuilds
+        for l, tables in self.tables.items():
+            L, n = tables.ids.shape
+            edges = range(0, n, ROWS_PER_HASH_TASK)
+            hashing.append(("order_insertion", l, number))
+            hashing += [("hash_neurons", l, first, min(first + ROWS_PER_HASH_TASK, n)) for first in edges]
+            sorting += [("sort_table", l, table, number) for table in range(L)]
+        self.barrier(hashing)
+        self.barrier(sorting)
+        if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
+            self.progress.rebuilds += 1
+        self._spend(time.perf_counter() - started)
+
+    def _spend(self, seconds: float) -> None:
+        progress = self.progress
+        progress.seconds += seconds
+        progress.since_evaluation.seconds += seconds
+        progress.in_epoch.seconds += seconds
+
+    def train_to(self, last_step: int) -> None:
+        """Train on all steps up to `last_step`, in one epoch, between two rebuilds."""
+        started = time.perf_counter()
+        before = self.progress.seconds
+
+        def ranges() -> Iterator[tuple]:
+            progress = self.progress
+            next_step = progress.step + 1
+            while next_step <= last_step and before + time.perf_counter() - started < self.max_seconds:
+                share = (last_step - next_step + 1) // (2 * self.pool.n_workers)
+                n_steps = max(1, min(share, int(SECONDS_PER_RANGE / progress.step_seconds), STEPS_PER_RANGE))
+                first, next_step = next_step, next_step + n_steps
+                progress.step = next_step - 1  # before it is handed out: after Ctrl-C nobody comes back here
+                yield ("train", progress.epoch, first, n_steps)
+
+        for (_, _, _, n_steps), report in self.pool.run(ranges(), self.stop.is_set):
+            self._account(report, n_steps, before + time.perf_counter() - started)
+        self._spend(time.perf_counter() - started)
+
+    def _account(self, report: RangeReport, n_steps: int, seconds: float) -> None:
+        progress = self.progress
+        progress.step_seconds = report.seconds / n_steps
+        progress.n_samples += report.n_samples
+        progress.n_unlabelled += report.n_samples - report.n_labelled
+        progress.since_evaluation.add(report)
+        progress.in_epoch.add(report)
+        self.callback({
+            "kind": "progress",
+            "seconds": seconds,
+            "step": progress.step,
+            "samples": progress.n_samples,
+            "n_new": report.n_samples,
+            "loss": report.loss / max(report.n_labelled, 1),
+            "active_neurons": report.active / max(report.n_labelled, 1),
+        })  # fmt: skip
+
+    def run_epochs(self, eval_every: float) -> None:
+        """Train until the epochs, the time or the user's patience end; evaluate on the way."""
+        config, progress = self.config, self.progress
+        per_epoch = steps_per_epoch(self.n_train, config.micro_batch)
+        total = per_epoch * config.epochs
+        evaluations = evaluation_steps(min(max(eval_every * per_epoch, 1.0), 2.0**53))
+        next_evaluation = next(step for step in evaluations if step > progress.evaluated)
+        every = math.inf if self.checkpoints is None else self.checkpoints.every
+        saves = evaluation_steps(min(max(every * per_epoch, 1.0), 2.0**53))
+        next_save = next(step for step in saves if step > progress.step)
+        rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth)
+        if progress.rebuilds == self.before.rebuilds:
+            self.rebuild()
+        next_rebuild = next(islice(rebuilds, max(progress.rebuilds - self.before.rebuilds - 1, 0), None))
+        for epoch in range(progress.step // per_epoch, config.epochs):
+            progress.epoch = epoch + self.before.epochs
+            started = time.perf_counter()
+            self.working.arrays["train_order"][:] = sample_order(config.seed, progress.epoch, self.n_train)
+            self._spend(time.perf_counter() - started)
+            end = per_epoch * (epoch + 1)
+            while progress.step < end and not self.finished():
+                if progress.step == next_save:
+                    next_save = next(saves)
+                    self.save()
+                if progress.step == next_rebuild:
+                    self.rebuild()
+                    next_rebuild = next(rebuilds)
+                self.train_to(min(end, next_rebuild, next_evaluation, next_save))
+                if progress.step == next_evaluation and not self.finished():
+                    scores = self.evaluate(self.eval_samples) if progress.step < total else {}
+                    self.judge(scores)
+                    if scores or not self.stop.is_set():
+                        progress.evaluated, next_evaluation = progress.step, next(evaluations)
+            if progress.in_epoch.n_samples:
+                self.report("epoch", progress.in_epoch.summary() | self.occupancy())
+                progress.in_epoch = Totals()
+            if self.finished():
+                return
+
+    def finished(self) -> bool:
+        """Whether the user, the clock or a lack of progress ended the run."""
+        progress = self.progress
+        return self.stop.is_set() or progress.seconds >= self.max_seconds or progress.n_worse >= self.patience
+
+    def occupancy(self) -> Event:
+        """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest."""
+        tables = self.tables.get(len(self.config.hidden))
+        if tables is None or not self.config.lsh.L:
+            return {}
+        counts = tables.occupancy()
+        return {
+            "bucket_load": counts["entries"] / max(counts["buckets"], 1),
+            "buckets_used": counts["buckets"] / (self.config.lsh.L << self.config.lsh.address_bits),
+            "entries_kept": counts["entries"] / (self.config.lsh.L * self.n_labels),
+            "fullest_bucket": counts["fullest"],
+        }
+
+    def report(self, kind: str, facts: Event) -> None:
+        """Send an event with the place of the run in it. Epochs count from 0, as a fraction."""
+        progress = self.progress
+        epoch = progress.step / steps_per_epoch(self.n_train, self.config.micro_batch)
+        place = {"kind": kind, "seconds": progress.seconds, "epoch": epoch, "step": progress.step}
+        self.callback(place | {"samples": progress.n_samples, "rebuilds": progress.rebuilds} | facts)
+
+    def evaluate(self, n_rows: int | None = None) -> Event:
+        """P@k and its kin on the first `n_rows` test rows in their keyed order; None: all."""
+        if self.test_labels is None:
+            return {}
+        order = self.working.arrays["test_order"][:n_rows]
+        edges = range(0, len(order), ROWS_PER_PREDICTION)
+        tasks = [("predict", first, min(first + ROWS_PER_PREDICTION, len(order))) for first in edges]
+        parts = []
+        for _, ids in self._in_order(tasks):
+            parts.append(ids)
+            self.callback({"kind": "evaluating", "done": len(parts), "of": len(tasks)})
+        if len(parts) < len(tasks):  # interrupted
+            return {}
+        scores = evaluate(np.concatenate(parts), self.test_labels.take(order))
+        facts = self.progress.since_evaluation.summary() | scores
+        self.progress.since_evaluation = Totals()
+        self.report("evaluation", facts)
+        return scores
+
+    def judge(self, scores: Event) -> None:
+        """Keep the network if no evaluation before this one found it better."""
+        progress, keeps = self.progress, math.isfinite(self.patience)
+        saves = self.checkpoints is not None and (keeps or math.isfinite(self.checkpoints.every))
+        if not scores or not (keeps or saves):
+            return
+        progress.n_worse += 1
+        if scores["precision_at_1"] > progress.best_score:
+            progress.best_score, progress.best_step, progress.n_worse = scores["precision_at_1"], progress.step, 0
+            if keeps:
+                self.best_arrays = {name: array.copy() for name, array in self.parameters.arrays.items()}
+            if saves:
+                self.checkpoints.save_best(self.model(None))
+
+    def take_best(self) -> None:
+        """Go back to the best network there was, where a lack of progress is looked for."""
+        if math.isfinite(self.patience):
+            if self.progress.n_worse < self.patience:
+                self.judge(self.evaluate(self.eval_samples))
+            for name, array in self.best_arrays.items():
+                self.parameters.arrays[name][:] = array
+
+    def state(self, is_over: bool = False) -> State:
+        """The network in training: with tables and progress to resume the run, or without them once it is over."""
+        arrays, before = self.parameters.arrays | self.moments.arrays, self.before
+        if is_over:
+            steps, rebuilds = before.steps + self.progress.step, self.progress.rebuilds
+            before = Before(steps, self.progress.epoch + 1, rebuilds)
+        else:
+            arrays |= {name: self.working.arrays[name] for name in table_arrays(self.config, self.n_labels)}
+        progress = None if is_over else self.progress
+        return State(self.config, self.n_features, self.n_labels, arrays, before, progress, self.data)
+
+    def save(self) -> None:
+        """Write a checkpoint, if that is wanted."""
+        if self.checkpoints is not None:
+            self.checkpoints.save(self.state())
+
+    def _in_order(self, tasks: list[tuple]) -> Iterator[tuple[tuple, np.ndarray]]:
+        """Results of `tasks` in their order, each as soon as all before it are there."""
+        waiting: dict[tuple, np.ndarray] = {}
+        following = iter(tasks)
+        task = next(following, None)
+        for done, ids in self.pool.run(iter(tasks), self.stop.is_set):
+            waiting[done] = ids
+            while task in waiting:
+                yield task, waiting.pop(task)
+                task = next(following, None)
+
+    def model(self, label_names: list[str] | None) -> Model:
+        """What has been learned, in memory that stays when the run ends. Raises DivergedError (S29)."""
+        progress, before = self.progress, self.before
+        check_weights(before.steps + progress.step, self.parameters.arrays)
+        facts = {
+            "epochs": before.epochs + progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
+            "steps": before.steps + progress.step,
+            "rebuilds": progress.rebuilds,
+            "n_train_samples": self.n_train,
+        }
+        arrays = dict(self.parameters.arrays)
+        return Model(self.config, self.n_features, self.n_labels, arrays, facts, label_names, self.label_counts)
