@@ -53,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"{options.command} --recall needs --mode lsh: exact looks at every label")
     if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
         parser.error("train needs TRAIN and --out RUN")
+    if getattr(options, "auto", False) and (options.resume or options.print_config):
+        other = "--resume" if options.resume else "--print-config"
+        parser.error(f"train --auto does not go with {other}: it looks at the data of a new run")
     if getattr(options, "patience", None) and options.test is None:
         parser.error("train --patience needs --test: without test samples nobody sees what is better")
     options.command_line = shlex.join(["slide", *argv])
@@ -248,6 +251,9 @@ def _add_train(add) -> None:
                        help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
+    train.add_argument("--auto", action="store_true",
+                       help="choose micro-batch, K, L, bucket size and budget for the data, "
+                       "where they are not given")  # fmt: skip
     train.add_argument("--print-config", action="store_true",
                        help="write all settings of such a run as TOML, for --config, and end")  # fmt: skip
 

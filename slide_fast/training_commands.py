@@ -14,6 +14,7 @@ from slide_ref.common.model_folder import Model, read_label_names
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset
 
+from .auto import tuned
 from .checkpoints import Checkpoints, State
 from .console import TrainingDisplay, aligned, network_in_words, score_table, size
 from .demo import DemoTask, build_task, co_occurrence, describe, most_common, pick_examples
@@ -57,8 +58,11 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         if options.test is not None:
             data[1] = fitting(data[1], options.test, sizes, "the training data", session.console)
         names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
+        config = config_of(settings, sizes["labels"])
+        if options.auto:
+            config = tuned(config, data[0], given=_names(settings))
         figures = _train(
-            session, folder, options, config_of(settings, sizes["labels"]), data, names,
+            session, folder, options, config, data, names,
             eval_every=options.eval_every, eval_samples=options.eval_samples,
             patience=options.patience or math.inf, checkpoints=checkpoints, state=state,
         )[1]  # fmt: skip
@@ -75,6 +79,12 @@ def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> d
     for key, text in options.set:
         assign(settings, key, parse_value(text))
     return settings
+
+
+def _names(settings: dict[str, Any]) -> set[str]:
+    """The settings that are there, by their names in `assign`."""
+    inner = {key: value for key, value in settings.items() if isinstance(value, dict)}
+    return set(settings) | {f"{key}.{name}" for key, table in inner.items() for name in table}
 
 
 def demo(options: Namespace, session: Session) -> dict[str, Any]:

@@ -125,12 +125,12 @@ class Config:
     scope : str
         ``"sample"``: each sample has its own active set, as in the paper; ``"batch"``: the samples of a
         micro-batch share the union of theirs.
-    correction : bool
-        Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
     micro_batch : int
         Samples that one worker processes at once.
     epochs : int
         Passes over the training samples.
+    correction : bool
+        Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
     optimizer : str
         One of `OPTIMIZERS`.
     learning_rate : float
@@ -158,9 +158,9 @@ class Config:
 
     hidden: tuple[int, ...] = (128,)
     scope: str = "batch"
-    correction: bool = True
     micro_batch: int = 256
     epochs: int = 5
+    correction: bool = True
     optimizer: str = "adam"
     learning_rate: float = 1e-2
     beta1: float = 0.9
