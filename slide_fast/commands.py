@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from slide_ref.common.errors import SlideError
-from slide_ref.common.metrics import RANKS, inverse_propensity, recall_at
+from slide_ref.common.metrics import RANKS, by_frequency, inverse_propensity, recall_at
 from slide_ref.common.metrics import evaluate as all_measures
 from slide_ref.common.model_folder import Model, load_model
 from slide_ref.common.parameters import layers_of
@@ -55,16 +55,28 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     scores = all_measures(ids, test.labels, _propensities(model))
     unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
     lines = [score_table(scores), "", f"{test.n_samples:,} test samples{unlabelled}"]
+    groups = [] if model.label_counts is None else by_frequency(ids, test.labels, model.label_counts)
+    if groups:
+        lines.append(f"\n{_groups_in_words(groups)}")
     if options.mode == "lsh":
         figures |= _against_exact(model, test.features, ids, n_threads, session)
         lines.append(_comparison(figures))
     session.console.result("\n".join(lines))
     return scores | figures | {
+        "by_frequency": groups,
         "mode": options.mode,
         "epochs": model.facts.get("epochs"),
         "workers": n_threads,
         "model": str(path),
     }  # fmt: skip
+
+
+def _groups_in_words(groups: list[dict[str, Any]]) -> str:
+    """Where the accuracy comes from; each group carries a third of the training labels."""
+    rows = ["by frequency    labels   true labels   found among 5"]
+    for g in groups:
+        rows.append(f"{g['group']:12}{g['n_labels']:>10,}{g['n_true']:>14,}{100 * g['recall_at_5']:>14.2f} %")
+    return "\n".join(rows)
 
 
 def _timed_answers(

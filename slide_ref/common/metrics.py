@@ -152,3 +152,54 @@ def evaluate(
         figures |= {f"psp_at_{k}": psp_at(ids, labels, k, inverse_propensities) for k in RANKS}
     n_unlabelled = int(np.count_nonzero(np.diff(labels.indptr) == 0))
     return figures | {"n_samples": labels.n_rows, "n_unlabelled": n_unlabelled}
+
+
+GROUPS = ("head", "torso", "tail")
+
+
+def by_frequency(ids: np.ndarray, labels: SparseRows, label_counts: np.ndarray) -> list[dict[str, float | int | str]]:
+    """Where the hits at 5 come from: frequent labels, middling ones, rare ones.
+
+    Labels are put in the order of their training counts, of equal counts the lower id first. The head are the first
+    labels that together carry a third of all training labels, the torso those that carry the second third, the tail
+    the rest, those never seen among them.
+
+    Parameters
+    ----------
+    ids : integer ndarray, shape (n_samples, at least 5 if there are so many labels)
+    labels : SparseRows, shape (n_samples, n_labels)
+    label_counts : integer ndarray, shape (n_labels,)
+        Training samples that carry each label.
+
+    Returns
+    -------
+    list of dict, one a group
+        ``group``; ``n_labels`` in it; ``n_true``, true labels of the samples; ``hits`` among the first 5 predictions;
+        ``recall_at_5``, hits over true labels (0 without any).
+
+    Raises
+    ------
+    DataError
+        As `precision_at`, or if there are labels without a count.
+    """
+    counts = np.asarray(label_counts, dtype=np.int64)
+    if len(counts) < labels.n_columns:
+        raise DataError(f"{labels.n_columns} labels but only {len(counts)} counts")
+    order = np.argsort(-counts, kind="stable")
+    before = np.cumsum(counts[order]) - counts[order]
+    group_of = np.empty(len(counts), dtype=np.int64)
+    group_of[order] = np.minimum(before * len(GROUPS) // max(counts.sum(), 1), len(GROUPS) - 1)
+    group_of[counts == 0] = len(GROUPS) - 1
+    hits = np.bincount(group_of[np.asarray(ids)[:, :5][_hits(ids, labels, 5)]], minlength=len(GROUPS))
+    true = np.bincount(group_of[labels.indices], minlength=len(GROUPS))
+    sizes = np.bincount(group_of, minlength=len(GROUPS))
+    return [
+        {
+            "group": name,
+            "n_labels": int(size),
+            "n_true": int(n_true),
+            "hits": int(n_hits),
+            "recall_at_5": float(n_hits / max(n_true, 1)),
+        }
+        for name, size, n_true, n_hits in zip(GROUPS, sizes, true, hits, strict=True)
+    ]

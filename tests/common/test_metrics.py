@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slide_ref.common.errors import DataError
-from slide_ref.common.metrics import evaluate, inverse_propensity, ndcg_at, precision_at, psp_at, recall_at
+from slide_ref.common.metrics import (
+    by_frequency,
+    evaluate,
+    inverse_propensity,
+    ndcg_at,
+    precision_at,
+    psp_at,
+    recall_at,
+)
 from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 
 N_LABELS = 7
@@ -151,3 +159,28 @@ def test_s16_keys_do_not_overflow(dtype):
     labels = SparseRows(np.arange(n_samples + 1), top[:, 0].astype(np.int32), None, n_labels)
     assert precision_at(top, labels, 1) == 1
     assert precision_at(top - 1, labels, 1) == 0
+
+
+def test_s16_hits_by_frequency():
+    """Counts 6, 3, 3, 2, 2, 1, 1, 0: the head is label 7, the torso 0 and 2, the tail all others."""
+    counts = np.array([3, 1, 3, 2, 0, 2, 1, 6])
+    ids = np.array([[7, 0, 1, 2, 3, 4], [4, 2, 7, -1, -1, -1], [5, 6, 0, 1, 3, 2]])
+    labels = rows_from_lists([[1, 4, 7], [7], [2, 5, 6]], 8)
+    found = by_frequency(ids, labels, counts)
+    assert [(g["group"], g["n_labels"], g["n_true"], g["hits"]) for g in found] == [
+        ("head", 1, 2, 2), ("torso", 2, 1, 0), ("tail", 5, 4, 3),
+    ]  # fmt: skip
+    assert [g["recall_at_5"] for g in found] == [1, 0, 0.75]
+
+
+@given(cases(), st.lists(st.integers(0, 9), min_size=N_LABELS, max_size=N_LABELS))
+def test_s16_groups_by_frequency_share_all_labels_and_hits(case, counts):
+    ids, truths, _, _ = case
+    labels = rows_from_lists(truths, N_LABELS)
+    found = by_frequency(ids, labels, np.array(counts))
+    assert sum(g["n_labels"] for g in found) == N_LABELS and sum(g["n_true"] for g in found) == labels.nnz
+    assert sum(g["hits"] for g in found) == round(5 * len(ids) * precision_at(ids, labels, 5))
+    groups = [g["n_labels"] for g in found]
+    assert all(size >= 0 for size in groups) and (not sum(counts) or groups[0] >= 1)
+    with pytest.raises(DataError, match="only 6 counts"):
+        by_frequency(ids, labels, np.array(counts[:6]))
