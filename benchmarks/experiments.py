@@ -27,7 +27,7 @@ SETS = ("acl_authors", "stdlib", "diginetica", "tate_subjects", "delicious")
 QUICK_SETS = ("tate_subjects", "delicious")
 SMALL = ("tate_subjects", "delicious", "bibtex")  # few enough labels to train densely over several seeds
 MATCHED = "matched"  # as min_active: as many as the setting before it had active
-UNIFORM = {"lsh": {"L": 0}}
+AUTO = "auto"  # as a setting: `slide_fast.auto` chooses
 DENSE = {"lsh": {"L": 0, "min_active": ours.ALL}}
 MEASURES = {"precision_at_1": "P@1", "precision_at_5": "P@5"}
 
@@ -59,11 +59,44 @@ EXPERIMENTS = {
         {
             "hashed and uniform (defaults)": {},
             "as many, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
-            "hashed alone": {"lsh": {"min_active": 0}},
-            "as many as those, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
         },
         SETS,
         seeds=3,
+    ),
+    "hashed_alone": Experiment(
+        "Do they alone?",
+        {
+            "defaults": {},
+            "hashed alone": {"lsh": {"min_active": 0}},
+            "as many, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
+        },
+    ),
+    "correction": Experiment(
+        "Does it pay to correct the logits?",
+        {
+            "corrected (defaults)": {},
+            "not corrected": {"correction": False},
+            "not corrected, rate 5e-3": {"correction": False, "learning_rate": 5e-3},
+        },
+        SETS,
+    ),
+    "width": Experiment(
+        "What does a wider hidden layer bring?",
+        {f"hidden {n}": {"hidden": [n], "epochs": 4} for n in (128, 512, 1024)},
+        ("acl_authors",),
+    ),
+    "auto": Experiment(
+        "Does --auto choose as well as a hand?",
+        {
+            "auto": {AUTO: True},
+            "defaults": {},
+            "K = 12": {"lsh": {"K": 12}},
+            "K = 16": {"lsh": {"K": 16}},
+            "micro-batch 64": {"micro_batch": 64},
+            "budget 2": {"lsh": {"budget": 2}},
+            "budget 32": {"lsh": {"budget": 32}},
+        },
+        ("acl_authors", "tate_subjects", "bibtex"),
     ),
     "dense": Experiment(
         "Does the sampled network reach the dense one?",

@@ -8,6 +8,7 @@ from typing import Any
 import tasks
 from curves import Point, ended
 
+from slide_fast.auto import tuned
 from slide_fast.machine import MemoryMeter
 from slide_fast.training import Run, fit
 from slide_ref.common.config import Config
@@ -82,10 +83,16 @@ def curve(
     settings: dict[str, Any] | None = None,
     gap: float = 0.5,
 ) -> dict[str, Any]:
-    """P@1 over seconds of training, rebuilds included, until three evaluations bring no gain."""
+    """P@1 over seconds of training, rebuilds included, until three evaluations bring no gain.
+
+    Among the settings ``auto`` lets `tuned` choose.
+    """
     train, test = tasks.load(data, n_samples)
     test = tasks.evaluation_rows(data, test)
-    return own_curve(train, test, n_workers, max_seconds, Config(seed=seed).replace(**settings or {}), gap)
+    settings = dict(settings or {})
+    is_auto = settings.pop("auto", False)
+    config = Config(seed=seed).replace(**settings)
+    return own_curve(train, test, n_workers, max_seconds, tuned(config, train) if is_auto else config, gap)
 
 
 def own_curve(
