@@ -6,7 +6,6 @@ With one worker a run that is resumed from a checkpoint ends with the bytes of t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import shutil
 from pathlib import Path
@@ -19,14 +18,16 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import array_shapes
+from slide_ref.common.rng import Purpose, mix
 from slide_ref.common.sparse_rows import Dataset
 
 from .progress import Progress, Totals
-from .tasks import dataset_arrays, table_arrays
+from .tasks import table_arrays
 
 KIND = "checkpoint"
 BEST = "best"
 PREFIX = "step-"
+SAMPLES_AT_ONCE = 1 << 14
 
 
 class Before(NamedTuple):
@@ -74,11 +75,11 @@ class State:
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
         return cls(model.config, model.n_features, model.n_labels, dict(model.arrays), Before(0, *counts))
 
-    def check_fits(self, config: Config, train: Dataset, data: str) -> None:
+    def check_fits(self, config: Config, n_features: int, n_labels: int, data: str) -> None:
         """Raise ConfigError or DataError where a run with these settings and data cannot go on from here."""
         for what, mine, theirs in (
-            ("features", self.n_features, train.features.n_columns),
-            ("labels", self.n_labels, train.labels.n_columns),
+            ("features", self.n_features, n_features),
+            ("labels", self.n_labels, n_labels),
         ):
             if mine != theirs:
                 raise DataError(f"training data: {theirs} {what}, but the network was trained on {mine}")
@@ -104,14 +105,26 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def fingerprint(train: Dataset, weights: np.ndarray | None) -> str:
-    """A short text that differs where training data or weights of samples do."""
-    digest = hashlib.blake2b(digest_size=16)
-    arrays = dataset_arrays("train", train) | ({} if weights is None else {"weights": weights})
-    for name, array in arrays.items():
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
+    """A number of 64 bits that differs where training data or weights of samples do.
+
+    It is a sum over samples, modulo 2^64, each with its number in its key: those of shares of the data, `first_sample`
+    being the number of a share's first, add up to that of the whole.
+    """
+    total = 0
+    for start in range(0, train.n_samples, SAMPLES_AT_ONCE):
+        rows = np.arange(start, min(start + SAMPLES_AT_ONCE, train.n_samples))
+        words = mix(0, Purpose.FINGERPRINT, first_sample + rows)
+        for part in train.take(rows):
+            values = np.ones(part.nnz, dtype=np.float32) if part.data is None else part.data
+            entries = part.indices.astype(np.uint64) | values.view(np.uint32).astype(np.uint64) << np.uint64(32)
+            sums = np.cumsum(mix(0, Purpose.FINGERPRINT, entries), dtype=np.uint64)
+            sums = np.concatenate([np.zeros(1, dtype=np.uint64), sums])[part.indptr]
+            words = mix(0, Purpose.FINGERPRINT, words, np.diff(sums))
+        if weights is not None:
+            words = mix(0, Purpose.FINGERPRINT, words, weights[rows].astype(np.float64).view(np.uint64))
+        total += int(words.sum(dtype=np.uint64))
+    return total % 2**64
 
 
 def save_state(folder: str | Path, state: State) -> None:
@@ -127,9 +140,12 @@ def save_state(folder: str | Path, state: State) -> None:
     save_arrays(folder, description, state.arrays)
 
 
-def load_state(folder: str | Path) -> State:
-    """Read what `save_state` wrote. Raises ModelError where anything is missing, malformed, or does not fit."""
-    description, arrays = load_arrays(folder)
+def load_state(folder: str | Path, mmap: bool = False) -> State:
+    """Read what `save_state` wrote. Raises ModelError where anything is missing, malformed, or does not fit.
+
+    With `mmap` the arrays are mapped into memory, read-only, instead of being read.
+    """
+    description, arrays = load_arrays(folder, mmap)
     path = Path(folder) / "config.json"
     n_features, n_labels = (description.get(key) for key in ("n_features", "n_labels"))
     if description.get("kind") != KIND or not (is_count(n_features) and is_count(n_labels)):
@@ -200,12 +216,12 @@ class Checkpoints:
         """Parameters of the best model. Raises ModelError if there is none."""
         return load_model(self.folder / BEST).arrays
 
-    def last(self) -> State:
-        """The newest checkpoint. Raises ModelError if there is none."""
+    def last(self, mmap: bool = False) -> State:
+        """The newest checkpoint, as `load_state` reads it. Raises ModelError if there is none."""
         saved = self.saved()
         if not saved:
             raise ModelError(f"{self.folder}: no checkpoint to resume from; train with --checkpoint-every")
-        return load_state(saved[-1])
+        return load_state(saved[-1], mmap)
 
     def clear(self) -> None:
         """Remove all checkpoints and the best model, for a new run in the same folder."""

@@ -68,6 +68,7 @@ def network_in_words(config: Config, n_features: int, n_labels: int) -> str:
     sampled = config.sampled_layers(n_labels)
     output = sampled.pop(len(config.hidden), None)
     words = f"all {'labels' if sampled else 'neurons'} active" if output is None else _tables_in_words(config, output)
+    words += f", {config.shards} shards" if config.shards > 1 else ""
     return "; ".join([f"{sizes}, {words}", *(f"layer {l}: {_tables_in_words(config, sampled[l])}" for l in sampled)])
 
 

@@ -98,7 +98,8 @@ def buffers(config: Config, train: Dataset) -> int:
     n_active = n_labels
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
     if lsh is not None:
-        found = b * (lsh.budget or lsh.L * lsh.bucket_size) + b * math.ceil(train.labels.nnz / train.n_samples)
+        found = lsh.budget or config.shards * lsh.L * lsh.bucket_size
+        found = b * (found + math.ceil(train.labels.nnz / train.n_samples))
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = n_touched * config.hidden[0] + n_active * (config.hidden[-1] + b)
     floats += 0 if is_sparse(first, n_touched) else n_touched * b

@@ -15,9 +15,13 @@ import numpy as np
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
+from .communicator import Communicator
 from .input_layer import is_sparse, sparse_gradient, sparse_product, values_of
 from .sampling import Active
 from .scratch import Scratch, distinct, positions
+from .sharding import ids_between
+
+ALONE = Communicator()
 
 
 class RowGradient(NamedTuple):
@@ -166,21 +170,34 @@ def shares(n: int, weights: np.ndarray | None) -> np.ndarray:
 
 
 def softmax_loss(
-    output: LayerPass, labels: SparseRows, scratch: Scratch, n_labels: int, weights: np.ndarray | None = None
+    output: LayerPass,
+    labels: SparseRows,
+    scratch: Scratch,
+    n_labels: int,
+    weights: np.ndarray | None = None,
+    ranks: Communicator = ALONE,
+    first_label: int = 0,
 ) -> float:
     """Cross-entropy of the softmax over each sample's active set. Implements S10 and S30.
+
+    Where ranks hold a range of the labels each, they tell each other each sample's largest logit, then its sum.
 
     Parameters
     ----------
     output : LayerPass
         Of the last layer; its logits, corrected where it tells how probable it was that they are active, are
         replaced by their gradient.
-    labels : SparseRows, shape (n_samples, n_labels)
+    labels : SparseRows, shape (n_samples, number of all labels)
         No row is empty; every label is active.
     scratch : Scratch
     n_labels : int
+        That `output` stands for.
     weights : ndarray of float64, shape (n_samples,), optional
         Above 0.
+    ranks : Communicator
+        Who holds the other labels.
+    first_label : int
+        Of `output`.
 
     Returns
     -------
@@ -190,20 +207,21 @@ def softmax_loss(
     logits, n = output.outputs, labels.n_rows
     if output.mask is not None:
         np.copyto(logits, -np.inf, where=~output.mask)
-    columns = labels.indices if output.ids is None else positions(scratch, output.ids, labels.indices, n_labels)
-    counts = np.diff(labels.indptr)
-    row_of = np.repeat(np.arange(n), counts)
+    own = ids_between(labels, first_label, first_label + n_labels)
+    columns = own.indices if output.ids is None else positions(scratch, output.ids, own.indices, n_labels)
+    row_of = np.repeat(np.arange(n), np.diff(own.indptr))
     if output.inclusion is not None:
         of_labels = logits[row_of, columns]
         logits -= np.log(output.inclusion).astype(logits.dtype)
         logits[row_of, columns] = of_labels  # they are active for certain
-    logits -= logits.max(axis=1, keepdims=True)
+    logits -= ranks.allreduce(logits.max(axis=1, keepdims=True, initial=-np.inf), "max")
     at_labels = logits[row_of, columns].astype(np.float64)
     np.exp(logits, out=logits)
-    totals = logits.sum(axis=1)
     share = shares(n, weights)
-    targets = (share / counts)[row_of]
-    loss = (np.log(totals, dtype=np.float64) * share).sum() - (at_labels * targets).sum()
+    targets = (share / np.diff(labels.indptr))[row_of]
+    sums = ranks.allreduce(np.append(logits.sum(axis=1), (at_labels * targets).sum()))  # float64
+    totals = sums[:-1].astype(logits.dtype)
+    loss = (np.log(totals, dtype=np.float64) * share).sum() - sums[-1]
     logits *= (share.astype(logits.dtype) / totals)[:, None]
     logits[row_of, columns] -= targets.astype(logits.dtype)
     return float(loss)
@@ -215,6 +233,8 @@ def backward(
     labels: SparseRows,
     scratch: Scratch,
     weights: np.ndarray | None = None,
+    ranks: Communicator = ALONE,
+    first_label: int = 0,
 ) -> tuple[float, list[RowGradient]]:
     """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
 
@@ -223,12 +243,14 @@ def backward(
     layers : list of Layer
     passes : list of LayerPass
         From `forward`; the outputs are overwritten, and the rows that were gathered make room for their gradient.
-    labels : SparseRows, shape (n_samples, n_labels)
+    labels : SparseRows, shape (n_samples, number of all labels)
         No row is empty.
     scratch : Scratch
         Owns the arrays returned.
     weights : ndarray of float64, shape (n_samples,), optional
         Above 0.
+    ranks, first_label
+        As in `softmax_loss`; the ranks also add up what their labels send back to the layer before.
 
     Returns
     -------
@@ -236,7 +258,7 @@ def backward(
         Mean over the rows, by weight.
     gradients : list of RowGradient, one a layer
     """
-    loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b), weights)
+    loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b), weights, ranks, first_label)
     delta = passes[-1].outputs
     gradients = []
     for l in reversed(range(len(layers))):
@@ -244,6 +266,8 @@ def backward(
         if l > 0:
             delta = scratch.empty(f"delta{l}", this.inputs.shape, above.dtype)
             np.matmul(above, this.weights, out=delta)
+            if l == len(layers) - 1:
+                ranks.allreduce(delta)
             delta *= this.inputs > 0
         W = _weight_gradient(l, this, above, scratch)
         W = spread(W, this.columns, layers[l].W.shape[1], scratch, f"W{l}")

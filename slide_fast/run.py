@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
+from slide_ref.common.checkpoint import Blocks
 from slide_ref.common.config import Config
 from slide_ref.common.divergence import check_weights
 from slide_ref.common.metrics import evaluate
 from slide_ref.common.model_folder import Model
 from slide_ref.common.parameters import initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
-from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.sharding import parts_of
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from .checkpoints import Before, Checkpoints, State, fingerprint
 from .hash_tables import HashTables
@@ -43,12 +46,43 @@ def evaluation_steps(gap: float) -> Iterator[int]:
         number += 1
 
 
+class Facts(NamedTuple):
+    """What a run must know of its data, wherever the samples are.
+
+    Attributes
+    ----------
+    n_train, n_features, n_labels : int
+    label_counts : ndarray of int64, shape (n_labels,)
+    test_labels : SparseRows or None
+    fingerprint : callable
+        Returns that of training data and weights.
+    """
+
+    n_train: int
+    n_features: int
+    n_labels: int
+    label_counts: np.ndarray
+    test_labels: SparseRows | None
+    fingerprint: Callable[[], int]
+
+
+def facts_of(train: Dataset, test: Dataset | None, weights: np.ndarray | None) -> Facts:
+    """The facts of data that this process holds."""
+    counts = np.bincount(train.labels.indices, minlength=train.labels.n_columns)
+    test_labels = None if test is None else test.labels
+    return Facts(
+        *train.features.shape, train.labels.n_columns, counts, test_labels, lambda: fingerprint(train, weights)
+    )
+
+
 class Run:
     """One training run over shared memory and a pool; `fit` is its only user.
 
     Parameters
     ----------
-    config, train, test, weights, eval_samples, max_seconds, patience, checkpoints, state, callback
+    facts : Facts
+        About the data; nothing of it is kept that holds on to them.
+    config, eval_samples, max_seconds, patience, checkpoints, state, callback
         As `fit` takes them.
     stop : threading.Event
         Set to end early.
@@ -57,9 +91,7 @@ class Run:
     def __init__(
         self,
         config: Config,
-        train: Dataset,
-        test: Dataset | None,
-        weights: np.ndarray | None,
+        facts: Facts,
         eval_samples: int,
         max_seconds: float,
         patience: float,
@@ -71,18 +103,18 @@ class Run:
         self.config, self.eval_samples, self.max_seconds = config, eval_samples, max_seconds
         self.callback, self.stop, self.patience, self.checkpoints = callback, stop, patience, checkpoints
         resumes = state is not None and state.progress is not None
-        self.data = fingerprint(train, weights) if resumes or checkpoints is not None else ""
+        self.data = f"{facts.fingerprint():016x}" if resumes or checkpoints is not None else ""
+        self.n_train, self.n_features, self.n_labels, self.label_counts, self.test_labels, _ = facts
         if state is not None:
-            state.check_fits(config, train, self.data)
-        self.n_train, self.n_features = train.features.shape
-        self.n_labels = train.labels.n_columns
-        self.test_labels = None if test is None else test.labels
-        self.label_counts = np.bincount(train.labels.indices, minlength=self.n_labels)
+            state.check_fits(config, self.n_features, self.n_labels, self.data)
         self.before = Before() if state is None else state.before
         self.progress = Progress(rebuilds=self.before.rebuilds)
         if state is not None and state.progress is not None:
             self.progress = copy.deepcopy(state.progress)
-        self.best_arrays = {} if checkpoints is None or self.progress.best_step == 0 else checkpoints.best_arrays()
+        self.best_arrays: dict[str, np.ndarray] = {}
+        if checkpoints is not None and self.progress.best_step and math.isfinite(patience):
+            self.best_arrays = checkpoints.best_arrays()
+        self.parts = parts_of(config, self.n_labels)
         self.tables: dict[int, HashTables] = {}
 
     def allocate(
@@ -108,7 +140,7 @@ class Run:
             arrays[name][:] = array  # moments that an earlier run did not keep begin at 0
         if test is not None:
             arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=test.n_samples)
-        self.tables = tables_of(self.config, arrays, self.n_labels)
+        self.tables = tables_of(self.parts, arrays)
 
     def start(self, stack: ExitStack, n_workers: int, max_restarts: int, worker_timeout: float) -> None:
         """Start the workers; one works in this process."""
@@ -132,7 +164,14 @@ class Run:
     def rebuild(self) -> None:
         """Hash all neurons of layers with tables anew, in parallel, while nothing trains (S14)."""
         started = time.perf_counter()
-        hashing, sorting, number = [], [], self.progress.rebuilds
+        self.build_tables(self.progress.rebuilds)
+        if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
+            self.progress.rebuilds += 1
+        self._spend(time.perf_counter() - started)
+
+    def build_tables(self, number: int) -> None:
+        """All tasks of a rebuild, in two parts."""
+        hashing, sorting = [], []
         for l, tables in self.tables.items():
             L, n = tables.ids.shape
             edges = range(0, n, ROWS_PER_HASH_TASK)
@@ -141,9 +180,6 @@ class Run:
             sorting += [("sort_table", l, table, number) for table in range(L)]
         self.barrier(hashing)
         self.barrier(sorting)
-        if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
-            self.progress.rebuilds += 1
-        self._spend(time.perf_counter() - started)
 
     def _spend(self, seconds: float) -> None:
         progress = self.progress
@@ -204,7 +240,7 @@ class Run:
         for epoch in range(progress.step // per_epoch, config.epochs):
             progress.epoch = epoch + self.before.epochs
             started = time.perf_counter()
-            self.working.arrays["train_order"][:] = sample_order(config.seed, progress.epoch, self.n_train)
+            self.order_samples()
             self._spend(time.perf_counter() - started)
             end = per_epoch * (epoch + 1)
             while progress.step < end and not self.finished():
@@ -226,6 +262,21 @@ class Run:
             if self.finished():
                 return
 
+    def order_samples(self) -> None:
+        """Put the samples in the order of the epoch that begins (S13)."""
+        order = sample_order(self.config.seed, self.progress.epoch, self.n_train)
+        self.working.arrays["train_order"][:] = order
+
+    def carry_out(self, eval_every: float) -> None:
+        """Train to the end, or until the user stops the run, and evaluate what was learned."""
+        self.run_epochs(eval_every)
+        if self.stop.is_set() or (self.checkpoints is not None and math.isfinite(self.checkpoints.every)):
+            self.save()
+        if not self.stop.is_set():
+            self.take_best()
+            scores = self.evaluate()
+            self.report("end", scores | {"n_train_unlabelled": self.progress.n_unlabelled})
+
     def finished(self) -> bool:
         """Whether the user, the clock or a lack of progress ended the run."""
         progress = self.progress
@@ -233,15 +284,16 @@ class Run:
 
     def occupancy(self) -> Event:
         """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest."""
-        tables = self.tables.get(len(self.config.hidden))
-        if tables is None or not self.config.lsh.L:
+        tables = [self.tables[word] for word, part in self.parts.items() if part.layer == len(self.config.hidden)]
+        if not tables or not self.config.lsh.L:
             return {}
-        counts = tables.occupancy()
+        counts, n = [part.occupancy() for part in tables], sum(part.ids.shape[1] for part in tables)
+        entries, buckets = (sum(part[key] for part in counts) for key in ("entries", "buckets"))
         return {
-            "bucket_load": counts["entries"] / max(counts["buckets"], 1),
-            "buckets_used": counts["buckets"] / (self.config.lsh.L << self.config.lsh.address_bits),
-            "entries_kept": counts["entries"] / (self.config.lsh.L * self.n_labels),
-            "fullest_bucket": counts["fullest"],
+            "bucket_load": entries / max(buckets, 1),
+            "buckets_used": buckets / (len(tables) * self.config.lsh.L << self.config.lsh.address_bits),
+            "entries_kept": entries / (self.config.lsh.L * n),
+            "fullest_bucket": max(part["fullest"] for part in counts),
         }
 
     def report(self, kind: str, facts: Event) -> None:
@@ -319,15 +371,18 @@ class Run:
                 yield task, waiting.pop(task)
                 task = next(following, None)
 
+    def learned(self) -> dict[str, np.ndarray | Blocks]:
+        """The parameters, in memory that stays when the run ends. Raises DivergedError (S29)."""
+        check_weights(self.before.steps + self.progress.step, self.parameters.arrays)
+        return dict(self.parameters.arrays)
+
     def model(self, label_names: list[str] | None) -> Model:
-        """What has been learned, in memory that stays when the run ends. Raises DivergedError (S29)."""
-        progress, before = self.progress, self.before
-        check_weights(before.steps + progress.step, self.parameters.arrays)
+        """What has been learned. Raises DivergedError (S29)."""
+        progress, before, arrays = self.progress, self.before, self.learned()
         facts = {
             "epochs": before.epochs + progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
             "steps": before.steps + progress.step,
             "rebuilds": progress.rebuilds,
             "n_train_samples": self.n_train,
         }
-        arrays = dict(self.parameters.arrays)
         return Model(self.config, self.n_features, self.n_labels, arrays, facts, label_names, self.label_counts)

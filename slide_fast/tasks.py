@@ -15,27 +15,34 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.divergence import check_loss
 from slide_ref.common.parameters import layers_of
-from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.sharding import Part, label_edges, parts_of
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from .hash_tables import HashTables, array_shapes, hash_rows, insertion_order, priority_order, sort_table
 from .hashing import addresses_of, hash_constants
-from .network import backward, forward
+from .network import LayerPass, RowGradient, backward, forward
 from .optimizers import update
 from .prediction import topk_rows
-from .sampling import Active, active_sets, inclusion, label_shares, retrieve
+from .sampling import Active, label_shares
 from .schedule import learning_rate, steps_per_epoch
 from .scratch import Scratch
+from .sharding import choose_in_part, unite
 
 TOP = 5
 
 
 class Setup(NamedTuple):
-    """What a worker must know besides the shared arrays; `steps_before` are those of earlier runs (S13)."""
+    """What a worker must know besides the shared arrays.
+
+    `steps_before` are those of earlier runs (S13). The arrays hold the rows of some shards of the output layer, of all
+    unless `shards` names them (S31).
+    """
 
     config: Config
     n_features: int
     n_labels: int
     steps_before: int = 0
+    shards: range | None = None
 
 
 class MicroBatch(NamedTuple):
@@ -60,21 +67,22 @@ class RangeReport(NamedTuple):
     seconds: float
 
 
-def table_arrays(config: Config, n_labels: int) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Names, shapes and dtypes of what the tables of all layers need: ``table_ids1`` for layer 1, and so on."""
-    sizes = (*config.hidden, n_labels)
+def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Names, shapes and dtypes of what the tables of all parts need: ``table_ids1`` for layer 1, and so on."""
     return {
-        f"{name}{l}": entry
-        for l, lsh in config.sampled_layers(n_labels).items()
-        for name, entry in array_shapes(lsh, sizes[l]).items()
+        f"{name}{part.name}": entry
+        for part in parts_of(config, n_labels, shards).values()
+        for name, entry in array_shapes(part.lsh, part.last - part.first).items()
     }
 
 
-def tables_of(config: Config, arrays: Mapping[str, np.ndarray], n_labels: int) -> dict[int, HashTables]:
-    """Tables of all layers that have some, by layer; `arrays` are named as in `table_arrays`."""
+def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> dict[int, HashTables]:
+    """Tables of all parts, by the word that stands for each in keys; `arrays` are named as in `table_arrays`."""
     return {
-        l: HashTables(arrays[f"table_ids{l}"], arrays[f"table_offsets{l}"], lsh.bucket_size, lsh.policy)
-        for l, lsh in config.sampled_layers(n_labels).items()
+        word: HashTables(
+            arrays[f"table_ids{part.name}"], arrays[f"table_offsets{part.name}"], part.lsh.bucket_size, part.lsh.policy
+        )
+        for word, part in parts.items()
     }
 
 
@@ -97,12 +105,17 @@ def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n
     return Dataset(*parts)
 
 
+def samples_of(config: Config, n_samples: int, order: np.ndarray, step: int) -> np.ndarray:
+    """The samples of a step, by its place in the epoch's order (S13)."""
+    place = (step - 1) % steps_per_epoch(n_samples, config.micro_batch)
+    return order[place * config.micro_batch : (place + 1) * config.micro_batch].astype(np.int64)
+
+
 def micro_batch(
     config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int, weights: np.ndarray | None = None
 ) -> MicroBatch:
     """The samples of a step: its place in the epoch's order, rows without labels or weight left out (S10, S13)."""
-    place = (step - 1) % steps_per_epoch(train.n_samples, config.micro_batch)
-    samples = order[place * config.micro_batch : (place + 1) * config.micro_batch].astype(np.int64)
+    samples = samples_of(config, train.n_samples, order, step)
     labelled = samples[train.labels.indptr[samples + 1] > train.labels.indptr[samples]]
     labelled = labelled if weights is None else labelled[weights[labelled] > 0]
     rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
@@ -126,15 +139,27 @@ class WorkerState:
         self.layers = layers_of(arrays)
         self.train_data = dataset_of("train", arrays, setup.n_features, setup.n_labels)
         self.weights = arrays.get("train_weights")
-        self.shares = label_shares(self.train_data.labels) if self.config.correction else None
+        self.shares = self.label_shares() if self.config.correction else None
         self.test_data = None
         if "test_order" in arrays:
             self.test_data = dataset_of("test", arrays, setup.n_features, setup.n_labels)
-        self.lsh = self.config.sampled_layers(setup.n_labels)
-        self.tables = tables_of(self.config, arrays, setup.n_labels)
+        self.parts = parts_of(self.config, setup.n_labels, setup.shards)
+        self.first_label = 0 if setup.shards is None else label_edges(self.config, setup.n_labels)[setup.shards.start]
+        self.tables = tables_of(self.parts, arrays)
         self.constants = {
-            l: hash_constants(lsh, self.config.seed, l, self.layers[l].W.shape[1]) for l, lsh in self.lsh.items()
+            word: hash_constants(part.lsh, self.config.seed, word, self.layers[part.layer].W.shape[1])
+            for word, part in self.parts.items()
         }
+
+    def label_shares(self) -> np.ndarray:
+        """The share of the labelled samples that carry each label, of those whose rows the arrays hold (S30)."""
+        return label_shares(self.train_data.labels)
+
+    def shares_in(self, part: Part) -> np.ndarray | None:
+        """Those of a part's labels; None where logits are not corrected (S30)."""
+        if self.shares is None or part.layer < len(self.config.hidden):
+            return None
+        return self.shares[part.first - self.first_label : part.last - self.first_label]
 
     def run(self, task: tuple) -> object:
         """Carry out one task."""
@@ -150,13 +175,17 @@ class WorkerState:
         n_samples = n_labelled = 0
         loss = active = 0.0
         for step in range(first_step, first_step + n_steps):
-            batch = micro_batch(self.config, self.train_data, self.arrays["train_order"], epoch, step, self.weights)
+            batch = self.micro_batch(epoch, step)
             step_loss, step_active = self.train_step(batch._replace(step=step + self.steps_before))
             n_samples += len(batch.samples) + batch.n_unlabelled
             n_labelled += len(batch.samples)
             loss += step_loss * len(batch.samples)
             active += step_active * len(batch.samples)
         return RangeReport(n_samples, n_labelled, loss, active, time.perf_counter() - started)
+
+    def micro_batch(self, epoch: int, step: int) -> MicroBatch:
+        """The samples of a step of this run."""
+        return micro_batch(self.config, self.train_data, self.arrays["train_order"], epoch, step, self.weights)
 
     @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better
     def train_step(self, batch: MicroBatch) -> tuple[float, float]:
@@ -177,45 +206,50 @@ class WorkerState:
         passes = forward(
             self.layers, batch.data.features, lambda l, inputs: self.choose_active(l, inputs, batch), self.scratch
         )
-        loss, gradients = backward(self.layers, passes, batch.data.labels, self.scratch, batch.weights)
+        loss, gradients = self.backward(passes, batch)
         check_loss(batch.step, loss)
         update(self.layers, gradients, batch.step, batch.rate, self.config, self.scratch)
         mask, logits = passes[-1].mask, passes[-1].outputs
         return loss, logits.shape[1] if mask is None else mask.sum() / len(mask)
 
+    def backward(self, passes: list[LayerPass], batch: MicroBatch) -> tuple[float, list[RowGradient]]:
+        """Loss and gradient of a micro-batch."""
+        return backward(self.layers, passes, batch.data.labels, self.scratch, batch.weights)
+
     def choose_active(self, l: int, inputs: np.ndarray, batch: MicroBatch) -> Active | None:
         """The active sets of layer l from the activations that enter it; None: the whole layer. Implements S25."""
-        config, lsh, n = self.config, self.lsh.get(l), len(self.layers[l].b)
-        if lsh is None:
-            return None
-        is_output, no_labels = l == len(self.layers) - 1, rows_from_lists([[]] * len(inputs), 0)
-        addresses = addresses_of(inputs, self.constants[l], lsh, config.seed, l)
-        retrieved = retrieve(self.tables[l], addresses, lsh, config.seed, l, batch.epoch, batch.samples)
-        labels = batch.data.labels if is_output else no_labels
-        active = active_sets(
-            self.scratch, retrieved, labels, lsh, config.scope, n, config.seed, l, batch.epoch, batch.samples,
-            batch.step,
-        )  # fmt: skip
-        if self.shares is None or not is_output:
-            return active
-        return active._replace(inclusion=inclusion(self.scratch, active, retrieved, labels, self.shares))
+        chosen, config = [], self.config
+        for word, part in self.parts.items():
+            if part.layer == l:
+                addresses = addresses_of(inputs, self.constants[word], part.lsh, config.seed, word)
+                shares = self.shares_in(part)
+                chosen.append(choose_in_part(part, self.tables[word], addresses, config, batch, self.scratch, shares))
+        return unite(chosen, self.first_label if l == len(config.hidden) else 0) if chosen else None
 
-    def order_insertion(self, l: int, rebuild: int) -> None:
-        """First part of a rebuild: the order in which neurons of layer l are inserted."""
-        n = len(self.layers[l].b)
-        self.arrays[f"insertion{l}"][:] = insertion_order(n, self.config.seed, l, rebuild)
+    def rows_of(self, part: Part) -> np.ndarray:
+        """The weights of a part's neurons."""
+        first = self.first_label if part.layer == len(self.config.hidden) else 0
+        return self.layers[part.layer].W[part.first - first : part.last - first]
 
-    def hash_neurons(self, l: int, first: int, last: int) -> None:
-        """First part of a rebuild: the addresses of neurons `first` to `last` - 1 of layer l."""
-        W, addresses = self.layers[l].W[first:last], self.arrays[f"addresses{l}"][:, first:last]
-        hash_rows(W, self.constants[l], self.lsh[l], self.config.seed, l, addresses)
+    def order_insertion(self, word: int, rebuild: int) -> None:
+        """First part of a rebuild: the order in which neurons of a layer or shard are inserted."""
+        part = self.parts[word]
+        n = part.last - part.first
+        self.arrays[f"insertion{part.name}"][:] = insertion_order(n, self.config.seed, word, rebuild)
 
-    def sort_table(self, l: int, table: int, rebuild: int) -> None:
-        """Second part of a rebuild: one table of layer l from the addresses and the order of insertion."""
-        addresses, insertion = self.arrays[f"addresses{l}"][table], self.arrays[f"insertion{l}"]
-        if self.lsh[l].policy == "reservoir":
-            insertion = priority_order(len(insertion), self.config.seed, l, rebuild, table)
-        sort_table(addresses, insertion, self.tables[l].ids[table], self.tables[l].offsets[table])
+    def hash_neurons(self, word: int, first: int, last: int) -> None:
+        """First part of a rebuild: the addresses of neurons `first` to `last` - 1 of a layer or shard."""
+        part = self.parts[word]
+        W, addresses = self.rows_of(part)[first:last], self.arrays[f"addresses{part.name}"][:, first:last]
+        hash_rows(W, self.constants[word], part.lsh, self.config.seed, word, addresses)
+
+    def sort_table(self, word: int, table: int, rebuild: int) -> None:
+        """Second part of a rebuild: one table of a layer or shard, from the addresses and the order of insertion."""
+        part = self.parts[word]
+        addresses, insertion = self.arrays[f"addresses{part.name}"][table], self.arrays[f"insertion{part.name}"]
+        if part.lsh.policy == "reservoir":
+            insertion = priority_order(len(insertion), self.config.seed, word, rebuild, table)
+        sort_table(addresses, insertion, self.tables[word].ids[table], self.tables[word].offsets[table])
 
     def predict(self, first: int, last: int) -> np.ndarray:
         """The `TOP` best labels, int32 (n_rows, TOP), of some rows of the test data, in their keyed order."""

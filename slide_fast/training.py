@@ -19,7 +19,7 @@ from .interrupt import deferred_interrupt
 from .machine import available_cpus
 from .memory import check_left, estimate
 from .progress import Event, log_event
-from .run import Run
+from .run import Run, facts_of
 
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
 
@@ -142,19 +142,13 @@ def fit_with_state(
     check_left(need)
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
-        run = Run(config, train, test, weights, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
+        facts = facts_of(train, test, weights)
+        run = Run(config, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
         run.allocate(stack, train, test, weights, state)
-        del train, test, weights, state
+        del train, test, weights, state, facts
         run.start(stack, n_workers, max_restarts, worker_timeout)
         run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
-        run.run_epochs(eval_every)
-        if stop.is_set() or (checkpoints is not None and math.isfinite(checkpoints.every)):
-            run.save()
-        if stop.is_set():
-            raise TrainingInterrupted(run.model(label_names))
-        run.take_best()
-        scores = run.evaluate()
-        run.report("end", scores | {"n_train_unlabelled": run.progress.n_unlabelled})
+        run.carry_out(eval_every)
         if stop.is_set():
             raise TrainingInterrupted(run.model(label_names))
         return run.model(label_names), run.state(is_over=True)

@@ -21,9 +21,10 @@ import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.parameters import Layer
-from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.sharding import Part
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from . import hash_tables, hashing, network, optimizers, prediction, sampling
+from . import hash_tables, hashing, network, optimizers, prediction, sampling, sharding
 from .comparison import Disagreement, Report, check_addresses, check_constants, check_equal, check_floats
 from .sampling import Active
 from .scratch import Scratch
@@ -178,17 +179,18 @@ class Lockstep:
 
     def rebuild(self, number: int) -> None:
         """Rebuild both sides' tables of all layers from the reference's weights and compare all buckets."""
-        for l, lsh in self.reference.lsh.items():
-            seed, W, constants = self.config.seed, self.reference.layers[l].W, self.reference.constants[l]
-            own = self.constants[l] = hashing.hash_constants(lsh, seed, l, W.shape[1])
+        for word, part in self.reference.parts.items():
+            seed, lsh, constants = self.config.seed, part.lsh, self.reference.constants[word]
+            W = self.reference.layers[part.layer].W[part.first : part.last]
+            own = self.constants[word] = hashing.hash_constants(lsh, seed, word, W.shape[1])
             check_constants(self.report, own, constants)
-            theirs = ref.hashing.addresses_of(W, constants, lsh, seed, l)
+            theirs = ref.hashing.addresses_of(W, constants, lsh, seed, word)
             ours = np.empty((lsh.L, len(W)), dtype=np.int64)
-            hash_tables.hash_rows(W, own, lsh, seed, l, ours)
+            hash_tables.hash_rows(W, own, lsh, seed, word, ours)
             check_addresses(self.report, "addresses of neurons", ours.T, theirs, W, constants, lsh)
-            self.reference.tables[l] = ref.hash_tables.tables_from_addresses(theirs.T, lsh, seed, l, number)
-            self.tables[l] = hash_tables.tables_from_addresses(theirs.T, lsh, seed, l, number)
-            check_buckets(self.report, self.tables[l], self.reference.tables[l])
+            self.reference.tables[word] = ref.hash_tables.tables_from_addresses(theirs.T, lsh, seed, word, number)
+            self.tables[word] = hash_tables.tables_from_addresses(theirs.T, lsh, seed, word, number)
+            check_buckets(self.report, self.tables[word], self.reference.tables[word])
 
     def step(self, batch: ref.training.MicroBatch) -> None:
         """One step of the reference, every stage compared."""
@@ -222,32 +224,34 @@ class Lockstep:
         sets, inclusion
             Of the reference.
         """
-        layer, lsh, seed = self.reference.layers[l], self.reference.lsh.get(l), self.config.seed
+        layer = self.reference.layers[l]
         chosen, probabilities = ref.training.choose_active(self.reference, l, inputs, batch)
-        if lsh is None:
-            return None, chosen, None
-        vectors, constants = np.zeros((len(inputs), layer.W.shape[1]), layer.W.dtype), self.reference.constants[l]
+        vectors = np.zeros((len(inputs), layer.W.shape[1]), layer.W.dtype)
         for vector, activation in zip(vectors, inputs, strict=True):
             vector[activation.ids] = activation.values
-        theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, l)
-        ours = hashing.addresses_of(vectors, self.constants[l], lsh, seed, l)
-        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
-        found = sampling.retrieve(self.tables[l], theirs, lsh, seed, l, batch.epoch, batch.samples)
-        is_output, no_labels = l == len(self.reference.layers) - 1, rows_from_lists([[]] * len(inputs), 0)
-        labels = batch.data.labels if is_output else no_labels
-        fast = sampling.active_sets(
-            self.scratch, found, labels, lsh, self.config.scope, len(layer.b), seed, l, batch.epoch, batch.samples,
-            batch.step,
-        )  # fmt: skip
+        parts = [part for part in self.reference.parts.values() if part.layer == l]
+        if not parts:
+            return None, chosen, None
+        fast = sharding.unite([self._active_in_part(part, vectors, batch) for part in parts])
         for mine, other in zip(one_by_one(fast, len(chosen)), chosen, strict=True):
             check_equal(self.report, "active sets", mine, other)
         if probabilities is not None:
-            fast = fast._replace(inclusion=sampling.inclusion(self.scratch, fast, found, labels, self.reference.shares))
-            check_inclusion(self.report, fast, probabilities, labels)
+            check_inclusion(self.report, fast, probabilities, batch.data.labels)
         return fast, chosen, probabilities
 
+    def _active_in_part(self, part: Part, vectors: np.ndarray, batch: ref.training.MicroBatch) -> Active:
+        """What the fast path chooses in a layer or shard where the addresses are those of the reference."""
+        word, lsh, seed = part.word, part.lsh, self.config.seed
+        constants = self.reference.constants[word]
+        theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, word)
+        ours = hashing.addresses_of(vectors, self.constants[word], lsh, seed, word)
+        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
+        shares = self.reference.shares if part.layer == len(self.config.hidden) else None
+        shares = None if shares is None else shares[part.first : part.last]
+        return sharding.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, shares)
+
     def predict(self, features: SparseRows, k: int) -> None:
-        """Compare exact answers, and answers from the tables of the last rebuild."""
+        """Compare exact answers, and answers from the tables of the last rebuild unless those are split (S28)."""
         layers, last = self.reference.layers, len(self.reference.layers) - 1
 
         def everyone(l: int, inputs: list) -> list[np.ndarray]:
@@ -256,7 +260,7 @@ class Lockstep:
         traces = self._traces(features, everyone)
         exact = prediction.predict_topk(layers, features, k)
         check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces))
-        if last not in self.tables:
+        if last not in self.tables or self.config.shards > 1:
             return
         lsh, seed, inputs = self.config.lsh, self.config.seed, np.array([a.values for a in traces[0][-2]])
         head, tail = np.arange(0), np.arange(len(layers[last].b))  # the tables of training hold all

@@ -7,17 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .common.config import Config, LshConfig
+from .common.config import Config
 from .common.divergence import check_loss, check_weights
 from .common.hash_constants import HashConstants
 from .common.parameters import Layer, array_shapes, initialise, layers_of
+from .common.sharding import Part, parts_of
 from .common.sparse_rows import Dataset
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
-from .sampling import active_sets, inclusion, label_shares, retrieve
+from .sampling import label_shares
 from .schedule import learning_rate, rebuild_steps, sample_order, steps_per_epoch
+from .sharding import choose_in_part
 
 
 class MicroBatch(NamedTuple):
@@ -70,8 +72,8 @@ class Network:
     ----------
     config : Config
     layers : list of Layer
-    lsh : dict of int to LshConfig
-        Settings of the layers that have tables.
+    parts : dict of int to Part
+        What has tables: layers, and the shards of the output layer, by the word that stands for them in keys (S30).
     constants : dict of int to ndarray
         Of their hash functions.
     tables : dict of int to HashTables
@@ -82,7 +84,7 @@ class Network:
 
     config: Config
     layers: list[Layer]
-    lsh: dict[int, LshConfig]
+    parts: dict[int, Part]
     constants: dict[int, HashConstants]
     tables: dict[int, HashTables]
     shares: np.ndarray | None = None
@@ -102,16 +104,16 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
     shapes = array_shapes(config, n_features, n_labels)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
     initialise(layers, config.seed)
-    lsh = config.sampled_layers(n_labels)
-    constants = {l: hash_constants(lsh[l], config.seed, l, layers[l].W.shape[1]) for l in lsh}
-    return Network(config, layers, lsh, constants, {})
+    parts = parts_of(config, n_labels)
+    constants = {w: hash_constants(p.lsh, config.seed, w, layers[p.layer].W.shape[1]) for w, p in parts.items()}
+    return Network(config, layers, parts, constants, {})
 
 
 def rebuild(network: Network, number: int) -> None:
     """Hash all neurons of layers with tables anew; `number` counts the rebuilds, 0 comes before step 1 (S14)."""
-    for l, lsh in network.lsh.items():
-        W, constants = network.layers[l].W, network.constants[l]
-        network.tables[l] = build_tables(W, constants, lsh, network.config.seed, l, number)
+    for word, part in network.parts.items():
+        W, constants = network.layers[part.layer].W[part.first : part.last], network.constants[word]
+        network.tables[word] = build_tables(W, constants, part.lsh, network.config.seed, word, number)
 
 
 def micro_batch(
@@ -132,7 +134,7 @@ def choose_active(
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """The active set of each sample in layer l, from the activations that enter it. Implements S25 and S30.
 
-    A layer without tables is computed in full. Hidden layers have no labels.
+    A layer without tables is computed in full. Each shard of the output layer chooses among its own neurons (S31).
 
     Returns
     -------
@@ -140,24 +142,22 @@ def choose_active(
     probabilities : list of ndarrays of float64, or None
         From `inclusion`, in the output layer where its logits are to be corrected.
     """
-    config, lsh, layer = network.config, network.lsh.get(l), network.layers[l]
-    if lsh is None:
+    layer, parts = network.layers[l], [part for part in network.parts.values() if part.layer == l]
+    if not parts:
         return [np.arange(len(layer.b))] * len(inputs), None
-    retrieved = []
-    for activation, sample in zip(inputs, batch.samples, strict=True):
-        vector = np.zeros(layer.W.shape[1], dtype=layer.W.dtype)
+    vectors = np.zeros((len(inputs), layer.W.shape[1]), dtype=layer.W.dtype)
+    for vector, activation in zip(vectors, inputs, strict=True):
         vector[activation.ids] = activation.values
-        addresses = addresses_of(vector[None], network.constants[l], lsh, config.seed, l)[0]
-        buckets = network.tables[l].query(addresses)
-        retrieved.append(retrieve(buckets, lsh, config.seed, l, batch.epoch, int(sample)))
-    is_output = l == len(network.layers) - 1
-    labels = [batch.data.labels.row(i)[0] if is_output else np.arange(0) for i in range(len(inputs))]
-    sets = active_sets(
-        retrieved, labels, lsh, config.scope, len(layer.b), config.seed, l, batch.epoch, batch.samples, batch.step
-    )
-    if network.shares is None or not is_output:
+    chosen, probabilities = [], []
+    for part in parts:
+        addresses = addresses_of(vectors, network.constants[part.word], part.lsh, network.config.seed, part.word)
+        in_part = choose_in_part(part, network.tables[part.word], addresses, network.config, batch, network.shares)
+        chosen.append(in_part[0])
+        probabilities.append(in_part[1])
+    sets = [np.concatenate(own) for own in zip(*chosen, strict=True)]
+    if probabilities[0] is None:
         return sets, None
-    return sets, inclusion(sets, retrieved, labels, config.scope, network.shares)
+    return sets, [np.concatenate(own) for own in zip(*probabilities, strict=True)]
 
 
 @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better

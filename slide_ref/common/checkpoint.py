@@ -7,15 +7,14 @@ checksum of each array, so that files which were damaged or exchanged are notice
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -28,6 +27,22 @@ _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "
 _ENTRY_KEYS = ("shape", "dtype", "crc32")
 _GIVE_MODEL = "give the model folder that training wrote"
 _SAVE_AGAIN = "save the model again, or copy the whole folder again"
+
+
+class Blocks(NamedTuple):
+    """An array to be written that is nowhere whole: it comes in blocks of rows, in their order.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    blocks : callable
+        Returns the blocks.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Callable[[], Iterable[np.ndarray]]
 
 
 def is_count(value: Any) -> TypeGuard[int]:
@@ -43,7 +58,7 @@ def _is_shape(value: Any) -> bool:
 def save_arrays(
     folder: str | Path,
     description: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray | Blocks],
     texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write arrays and their description to a folder, replacing an earlier one whole.
@@ -54,7 +69,7 @@ def save_arrays(
         Missing parent folders are made. What stands there must be absent, empty, or written by this function.
     description : mapping
         JSON values; the keys ``format_version`` and ``arrays`` are taken.
-    arrays : mapping of str to ndarray
+    arrays : mapping of str to ndarray or Blocks
         Names are letters, digits and underscores. Any shape; floats and integers only.
     texts : mapping of str to str, optional
         Further files, by name, written as UTF-8.
@@ -66,18 +81,21 @@ def save_arrays(
         What stood in `folder` is then still there.
     """
     folder = Path(folder)
-    plain = {name: _plain(name, array) for name, array in arrays.items()}
-    contents = {"config.json": _config_json(description, plain), **(texts or {})}
+    for name, array in arrays.items():
+        if not _NAME.fullmatch(name) or array.dtype.name not in _DTYPES:
+            raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
+    taken = {"format_version", "arrays"}
+    if taken & description.keys():
+        raise ModelError(f"a description cannot hold the keys {' and '.join(sorted(taken))}")
     try:
         _check_replaceable(folder)
         with replacing(folder) as new:
-            for name, text in contents.items():
+            entries = {name: _write_array(new / f"{name}.npy", array) for name, array in arrays.items()}
+            content = {**description, "format_version": FORMAT_VERSION, "arrays": entries}
+            texts = {"config.json": json.dumps(content, indent=1, sort_keys=True) + "\n", **(texts or {})}
+            for name, text in texts.items():
                 with synced_file(new / name) as file:
                     file.write(text.encode("utf-8"))
-            for name, array in plain.items():
-                with synced_file(new / f"{name}.npy") as file:
-                    file.write(_header(array))
-                    file.write(_bytes(array))
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error}); choose another folder or free some space") from error
 
@@ -139,32 +157,21 @@ def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarra
     return description, arrays
 
 
-def _plain(name: str, array: np.ndarray) -> np.ndarray:
-    """The array as it is stored: little-endian, in C order."""
-    if not _NAME.fullmatch(name) or array.dtype.name not in _DTYPES:
-        raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
-    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-
-
-def _header(array: np.ndarray) -> bytes:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    return header.getvalue()
+def _write_array(path: Path, array: np.ndarray | Blocks) -> dict[str, Any]:
+    """Write an array, little-endian and in C order; what config.json says about it."""
+    dtype, checksum = array.dtype.newbyteorder("<"), 0
+    with synced_file(path) as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(array.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in array.blocks() if isinstance(array, Blocks) else [array]:
+            content = _bytes(np.asarray(block, dtype, order="C"))
+            file.write(content)
+            checksum = zlib.crc32(content, checksum)
+    return {"shape": list(array.shape), "dtype": array.dtype.name, "crc32": checksum}
 
 
 def _bytes(array: np.ndarray) -> memoryview | bytes:
     return array.data if array.size else b""
-
-
-def _config_json(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    entries = {
-        name: {"shape": list(array.shape), "dtype": array.dtype.name, "crc32": zlib.crc32(_bytes(array))}
-        for name, array in arrays.items()
-    }
-    own = {"format_version": FORMAT_VERSION, "arrays": entries}
-    if own.keys() & description.keys():
-        raise ModelError(f"a description cannot hold the keys {' and '.join(own)}")
-    return json.dumps({**description, **own}, indent=1, sort_keys=True) + "\n"
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -147,6 +147,9 @@ class Config:
         Steps before the first rebuild of the tables (N0).
     rebuild_growth : float
         Growth of the gaps between rebuilds (λ).
+    shards : int
+        Ranges of labels into which the output layer is split, each with tables of its own (S31). At most the number
+        of labels.
     seed : int
         Source of all randomness, 0 <= seed < 2**63.
     lsh : LshConfig
@@ -171,6 +174,7 @@ class Config:
     decay: str = "linear"
     rebuild_gap: int = 200
     rebuild_growth: float = 0.1
+    shards: int = 1
     seed: int = 0
     lsh: LshConfig = field(default_factory=LshConfig)
     hidden_lsh: tuple[tuple[int, LshConfig], ...] = ()
@@ -185,7 +189,7 @@ class Config:
         _require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
         _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
         _require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
-        for key in ("micro_batch", "epochs", "rebuild_gap"):
+        for key in ("micro_batch", "epochs", "rebuild_gap", "shards"):
             _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("learning_rate", "epsilon"):
             _require(getattr(self, key) > 0, key, getattr(self, key), "above 0")

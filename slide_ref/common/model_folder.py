@@ -24,7 +24,7 @@ class Model:
     ----------
     config : Config
     n_features, n_labels : int
-    arrays : dict of str to ndarray of float32
+    arrays : dict of str to ndarray of float32, or Blocks where the model can only be saved
         ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`. The optimiser's moments are not kept.
     facts : dict
         JSON values about the training: steps, seconds, samples and the like.

@@ -62,18 +62,22 @@ def layers_of(arrays: Mapping[str, np.ndarray]) -> list[Layer]:
     return [Layer(arrays[f"W{l}"], arrays[f"b{l}"], *moments) for l, moments in enumerate(fields)]
 
 
-def initialise(layers: list[Layer], seed: int) -> None:
+def initialise(layers: list[Layer], seed: int, first_label: int = 0) -> None:
     """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros. Implements S1.
 
     Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1: its inputs
-    are sparse, so the number of features says nothing about the size of the sum.
+    are sparse, so the number of features says nothing about the size of the sum. Where the last layer holds only
+    labels from `first_label` on, it gets the values that these have in the whole layer.
     """
     for l, layer in enumerate(layers):
         deviation = 0.1 if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])
         generator = np.random.default_rng([seed, l])
-        for start in range(0, len(layer.W), 4096):
-            block = layer.W[start : start + 4096]
-            block[...] = generator.standard_normal(block.shape, dtype=np.float32) * np.float32(deviation)
+        skipped = first_label if l == len(layers) - 1 else 0
+        for start in range(0, skipped + len(layer.W), 4096):
+            end = min(start + 4096, skipped + len(layer.W))
+            values = generator.standard_normal((end - start, layer.W.shape[1]), dtype=np.float32)
+            block = layer.W[max(start - skipped, 0) : max(end - skipped, 0)]
+            block[...] = values[len(values) - len(block) :] * np.float32(deviation)
         for array in (layer.b, layer.W_m, layer.W_v, layer.b_m, layer.b_v):
             if array is not None:
                 array[...] = 0

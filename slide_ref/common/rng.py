@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     DOPH = 13
     DENSIFY = 14
     RESERVOIR = 15
+    FINGERPRINT = 16
 
 
 def _mix_word(state: int) -> int:

@@ -104,6 +104,15 @@ def test_s25_lockstep_with_sampled_hidden_layers(depth, lsh, scope):
         assert f"inactive neurons of layer {l}" in report.compared
 
 
+@pytest.mark.parametrize("shards", [2, 5, 60])
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("lsh", LSH)
+def test_s30_lockstep_with_shards(lsh, scope, shards):
+    depth = DEPTHS["two, the second sampled"]
+    report = train_in_lockstep(settings_of(lsh, scope=scope, shards=shards, **depth), random_dataset(0), n_steps=9)
+    assert report.compared["active sets"] > 0
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
 def test_s26_s27_lockstep_of_sgd_with_schedules(decay, momentum):
@@ -253,9 +262,10 @@ def shape_of(train):
 
 
 @pytest.mark.parametrize("lsh", LSH)
+@pytest.mark.parametrize("shards", [1, 7])
 @pytest.mark.parametrize("depth", ["one hidden layer", "three, two sampled"])
-def test_s14_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh):
-    config, train = settings_of(lsh, **DEPTHS[depth]), random_dataset(3)
+def test_s14_s30_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh, shards):
+    config, train = settings_of(lsh, shards=shards, **DEPTHS[depth]), random_dataset(3)
     worker, network = new_worker(config, train), ref.new_network(config, *shape_of(train))
     for number in (0, 1, 2):
         rebuild(worker, number)
@@ -323,7 +333,7 @@ def journal_of_the_fast_path(monkeypatch, config, train, **options):
         return step(self, batch)
 
     def order_insertion(self, l, number):
-        if l == len(self.layers) - 1:
+        if l == len(self.layers) - 1:  # of the shards the first
             journal.append(("rebuild", number))
         order(self, l, number)
 
@@ -361,6 +371,7 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32, **opt
         ("folded", {"rebuild_growth": 0.3, **RATES}),
         ("sampled softmax", {"rebuild_growth": 0.1, "optimizer": "sgd", "decay": "linear"}),
         ("padded", DEPTHS["three, two sampled"]),
+        ("padded", {"shards": 6}),
     ],
 )
 def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, lsh, settings, scope):

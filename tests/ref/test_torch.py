@@ -47,7 +47,7 @@ def test_s10_s12_s26_steps_of_a_dense_network_are_those_of_pytorch(hidden, setti
     data = samples()
     config = Config(hidden=hidden, micro_batch=N_SAMPLES, learning_rate=0.1, decay="constant", **settings)
     network = new_network(config, N_FEATURES, N_LABELS, np.float64)
-    assert not network.lsh
+    assert not network.parts
     parameters = [
         torch.from_numpy(array.copy()).requires_grad_() for layer in network.layers for array in (layer.W, layer.b)
     ]

@@ -1,0 +1,81 @@
+"""Parts of a network: label ranges, labels and active sets in each."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from problems import SEEDS, datasets, dyadic_arrays, generators, lsh_configs
+
+import slide_fast.sharding as fast
+import slide_ref.sharding as ref
+from slide_fast import hash_tables
+from slide_fast.scratch import Scratch
+from slide_fast.tasks import micro_batch
+from slide_fast.verify import Report, check_inclusion, one_by_one
+from slide_ref.common.config import SCOPES, Config
+from slide_ref.common.sharding import parts_of
+from slide_ref.hash_tables import tables_from_addresses
+from slide_ref.schedule import sample_order
+
+
+@st.composite
+def problems(draw):
+    """A micro-batch, settings with shards, and one part of the network."""
+    train = draw(datasets(dyadic_arrays))
+    n = train.labels.n_columns
+    lsh = draw(lsh_configs(n))
+    config = Config(
+        hidden=(4, 9), hidden_lsh={1: draw(lsh_configs(9))}, lsh=lsh, micro_batch=draw(st.integers(1, 5)),
+        scope=draw(st.sampled_from(SCOPES)), shards=draw(st.integers(1, n)), seed=draw(SEEDS),
+    )  # fmt: skip
+    batch = micro_batch(config, train, sample_order(config.seed, 1, train.n_samples), 1, 1)
+    parts = list(parts_of(config, n).values())
+    return config, batch, draw(st.sampled_from(parts)) if parts else None
+
+
+@given(problems())
+def test_s31_labels_in_a_part_are_equal(problem):
+    config, batch, part = problem
+    if part is None:
+        return
+    ours, theirs = (side.labels_in(part, config, batch) for side in (fast, ref))
+    assert ours.n_rows == len(theirs) and ours.indices.dtype == np.int32
+    for i, ids in enumerate(theirs):
+        assert ours.row(i)[0].tolist() == ids.tolist()
+
+
+@given(problems(), generators())
+def test_s31_active_sets_in_a_part_are_equal(problem, rng):
+    config, batch, part = problem
+    if part is None or not len(batch.samples):
+        return
+    n, n_addresses, word = part.last - part.first, 2**part.lsh.address_bits, part.word
+    of_neurons = rng.integers(0, n_addresses, (part.lsh.L, n))
+    of_samples = rng.integers(0, n_addresses, (len(batch.samples), part.lsh.L))
+    if n:
+        shared = rng.random(of_samples.shape) < 0.7  # else hardly a bucket that is asked for holds a neuron
+        of_samples[shared] = of_neurons.T[rng.integers(0, n, len(batch.samples))][shared]
+    tables = (side(of_neurons, part.lsh, config.seed, word, 0)
+              for side in (hash_tables.tables_from_addresses, tables_from_addresses))  # fmt: skip
+    scratch = Scratch()
+    shares = rng.random(batch.data.labels.n_columns) if part.layer == 2 and rng.random() < 0.5 else None
+    own = None if shares is None else shares[part.first : part.last]
+    ours = fast.choose_in_part(part, next(tables), of_samples, config, batch, scratch, own)
+    theirs, probabilities = ref.choose_in_part(part, next(tables), of_samples, config, batch, shares)
+    assert (ours.inclusion is None) == (probabilities is None) == (shares is None)
+    if shares is not None:
+        own_labels = fast.labels_in(part, config, batch)
+        check_inclusion(Report(), ours._replace(ids=ours.ids - part.first), probabilities, own_labels)
+    for mine, other in zip(one_by_one(ours, len(theirs)), theirs, strict=True):
+        assert mine.dtype == other.dtype and mine.tolist() == other.tolist()
+
+
+@given(problems())
+def test_s31_the_labels_of_all_parts_are_those_of_the_samples(problem):
+    config, batch, _ = problem
+    n = batch.data.labels.n_columns
+    parts = [part for part in parts_of(config.replace(lsh={"min_active": 0}), n).values() if part.layer == 2]
+    assert [part.first for part in parts] == [0, *(part.last for part in parts[:-1])] and parts[-1].last == n
+    found = [fast.labels_in(part, config, batch) for part in parts]
+    for i in range(len(batch.samples)):
+        ids = np.concatenate([rows.row(i)[0] + part.first for rows, part in zip(found, parts, strict=True)])
+        assert ids.tolist() == batch.data.labels.row(i)[0].tolist()
