@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +24,11 @@ SCIPY_NAMES = ("format", "shape", "data", "indices", "indptr", "row", "col")
 NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices", "Y_shape")
 
 
-def read_dataset(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
+def read_dataset(
+    path: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    share: Callable[[int], range] | None = None,
+) -> Dataset:
     """Read a data set.
 
     Parameters
@@ -34,6 +38,8 @@ def read_dataset(path: str | os.PathLike[str], labels: str | os.PathLike[str] | 
         text; every other file is XMC text. Text may be packed by gzip. ``-`` is standard input.
     labels : path, optional
         SciPy's ``.npz`` of an indicator with a row a sample and a column a label, to go with one of features.
+    share : callable, optional
+        Which samples to keep, of so many; by default all. Of XMC text no others are ever held.
 
     Raises
     ------
@@ -44,9 +50,13 @@ def read_dataset(path: str | os.PathLike[str], labels: str | os.PathLike[str] | 
     if kind != ".npz" and labels is not None:
         raise DataError("labels of their own go with a .npz of features alone; here they are in the file itself", path)
     if kind == ".npz":
-        return read_npz(path, labels)
-    with open_text(path) as file:
-        return _read_svmlight(path, file) if kind in SVMLIGHT else _read_blocks(path, file, BLOCK_BYTES)
+        data = read_npz(path, labels)
+    else:
+        with open_text(path) as file:
+            if kind not in SVMLIGHT:
+                return _read_blocks(path, file, BLOCK_BYTES, share)
+            data = _read_svmlight(path, file)
+    return data if share is None else data.take(np.array(share(data.n_samples), dtype=np.int64))
 
 
 def _kind(path: str | os.PathLike[str]) -> str:
@@ -86,19 +96,25 @@ def read_xmc(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Da
         raise DataError(f"the file cannot be read: {error.strerror}", path) from error
 
 
-def _read_blocks(path: str | os.PathLike[str], file: BinaryIO, block_bytes: int) -> Dataset:
-    lines_before = 0
+def _read_blocks(
+    path: str | os.PathLike[str], file: BinaryIO, block_bytes: int, share: Callable[[int], range] | None = None
+) -> Dataset:
+    lines_before = n_read = 0
     try:
         n_samples, n_features, n_labels = parse_header(_whole_lines(file.readline())[:-1])
         features, labels = _GrowingRows(n_features, has_values=True), _GrowingRows(n_labels, has_values=False)
-        lines_before = 1
+        lines_before, kept = 1, range(n_samples) if share is None else share(n_samples)
         while block := _whole_lines(file.read(block_bytes) + file.readline()):
             n_lines = block.count(b"\n")
-            missing = n_samples - labels.n_rows
+            missing = n_samples - n_read
             extra = block.split(b"\n", missing)[-1] if n_lines > missing else b""
             samples = block[: len(block) - len(extra)]
             if samples:
                 parsed = parse_block(samples, n_features, n_labels)
+                rows = np.arange(n_read, n_read + parsed.n_samples)
+                n_read += parsed.n_samples
+                if share is not None:
+                    parsed = parsed.take(np.flatnonzero((rows >= kept.start) & (rows < kept.stop)))
                 features.extend(parsed.features)
                 labels.extend(parsed.labels)
             if extra.strip(b"\n"):
@@ -106,8 +122,8 @@ def _read_blocks(path: str | os.PathLike[str], file: BinaryIO, block_bytes: int)
                 message = f"the header says {n_samples} samples, but here is one more; correct the header"
                 raise DataError(message, line=line)
             lines_before += n_lines
-        if labels.n_rows < n_samples:
-            found = f"the file ends here with {labels.n_rows} samples, but the header says {n_samples}"
+        if n_read < n_samples:
+            found = f"the file ends here with {n_read} samples, but the header says {n_samples}"
             raise DataError(f"{found}; correct the header or complete the file", line=0)
     except DataError as error:
         raise DataError(error.message, path, lines_before + (error.line or 0), error.column) from None

@@ -54,10 +54,10 @@ class Session:
         self.console.close()
 
 
-def read_samples(path: str | Path, labels: str | None = None) -> Dataset:
-    """Read a data set that must not be empty, with labels of their own if need be. Raises DataError."""
-    data = read_dataset(path, labels)
-    if data.n_samples == 0:
+def read_samples(path: str | Path, labels: str | None = None, share: Callable[[int], range] | None = None) -> Dataset:
+    """Read a data set that must not be empty, as `read_dataset` does; a share of one may be. Raises DataError."""
+    data = read_dataset(path, labels, share)
+    if data.n_samples == 0 and share is None:
         raise _error("there are no samples", path)
     return data
 

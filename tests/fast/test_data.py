@@ -186,3 +186,15 @@ def test_the_arrays_stand_in_the_file_uncompressed(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.npz") as archive:
         assert sorted(archive.namelist()) == sorted(f"{key}.npy" for key in NPZ_KEYS)
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+
+
+@pytest.mark.parametrize("write", [write_xmc, write_npz])
+@pytest.mark.parametrize("share", [range(0, 0), range(0, 7), range(5, 31), range(30, 40), range(40, 40)])
+def test_a_share_of_a_file_is_these_samples(tmp_path, monkeypatch, write, share):
+    monkeypatch.setattr("slide_fast.data.BLOCK_BYTES", 100)
+    path = tmp_path / ("data.npz" if write is write_npz else "data.txt")
+    write(path, some_data(40))
+    asked = []
+    found = read_dataset(path, share=lambda n_samples: asked.append(n_samples) or share)
+    assert asked == [40]
+    assert_equal(found, some_data(40).take(np.array(share, dtype=np.int64)))

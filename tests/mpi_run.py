@@ -1,0 +1,32 @@
+"""Programs under mpiexec, where there is one: in the environment of this Python, or elsewhere on the path."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import slide_fast
+
+TESTS = Path(__file__).parent
+PLACES = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+MPIEXEC = shutil.which("mpiexec", path=PLACES) if importlib.util.find_spec("mpi4py") else None
+SECONDS = 240
+
+needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs MPI: pip install mpi4py mpich")
+
+
+def environment():
+    """That of a child with the packages of this process, which may be copies."""
+    homes = [TESTS, Path(slide_fast.__file__).parents[1], TESTS.parent]
+    return os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, homes), os.environ.get("PYTHONPATH", "")])}
+
+
+def python(*arguments, ranks=None):
+    """Run Python with these arguments, on so many ranks under mpiexec; what it said and its exit code."""
+    command = [sys.executable, *map(str, arguments)]
+    before = [] if ranks is None else [MPIEXEC, "-n", str(ranks)]
+    return subprocess.run([*before, *command], env=environment(), capture_output=True, text=True, timeout=SECONDS)
