@@ -23,10 +23,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 PEERS = ("torch", "omikuji", "scikit-learn")
 
 
-def require_agreement() -> None:
+def require_agreement(tests: str = "tests/agreement") -> None:
     """End the program unless reference and fast path agree: else there is nothing to measure."""
-    tests = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "tests/agreement"]
-    done = subprocess.run(tests, cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", tests]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.exit(
             f"the agreement tests fail, so there is nothing to measure:\n{done.stdout[-2000:]}{done.stderr[-500:]}"

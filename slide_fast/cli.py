@@ -86,7 +86,8 @@ def _run(options: argparse.Namespace) -> int:
     from .run_folder import json_line  # NumPy and all that; --help does without
     from .session import Session
 
-    module = importlib.import_module(f".{MODULES.get(options.command, 'commands')}", __package__)
+    name = "sharded_command" if getattr(options, "mpi", False) else MODULES.get(options.command, "commands")
+    module = importlib.import_module(f".{name}", __package__)
     command = getattr(module, options.command)
     with Session(options.json) as session:
         figures = command(options, session)
@@ -249,6 +250,9 @@ def _add_train(add) -> None:
     train.add_argument("--keep", type=_whole(1), default=2, metavar="N", help="checkpoints to keep (default: 2)")
     train.add_argument("--resume", action="store_true",
                        help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
+    train.add_argument("--mpi", action="store_true",
+                       help="under mpiexec: split the labels over the ranks, one worker each; set shards to a multiple "
+                       "of their number; needs the extra slide-numpy[mpi]")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
     train.add_argument("--auto", action="store_true",

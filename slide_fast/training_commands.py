@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,24 +51,32 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     settings = settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read
     with folder:
-        files = [(options.train, options.labels), (options.test, options.test_labels)]
-        data = [read_samples(*pair) for pair in files if pair[0] is not None]
-        sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
-        if not data[0].labels.nnz:
-            raise DataError("no sample has a label", options.train)
-        if options.test is not None:
-            data[1] = fitting(data[1], options.test, sizes, "the training data", session.console)
-        names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
-        config = config_of(settings, sizes["labels"])
+        data, names = read_files(options, session)
+        config = config_of(settings, data[0].labels.n_columns)
         if options.auto:
             config = tuned(config, data[0], given=_names(settings))
-        figures = _train(
+        figures = run(
             session, folder, options, config, data, names,
             eval_every=options.eval_every, eval_samples=options.eval_samples,
             patience=options.patience or math.inf, checkpoints=checkpoints, state=state,
         )[1]  # fmt: skip
-    session.console.result(_report(figures))
+    session.console.result(report(figures))
     return figures
+
+
+def read_files(
+    options: Namespace, session: Session, share: Callable[[int], range] | None = None
+) -> tuple[list[Dataset], list[str] | None]:
+    """Training and test data, or a share of each, and names of labels; what there is, checked against each other."""
+    files = [(options.train, options.labels), (options.test, options.test_labels)]
+    data = [read_samples(*pair, share) for pair in files if pair[0] is not None]
+    sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
+    if not data[0].labels.nnz and share is None:
+        raise DataError("no sample has a label", options.train)
+    if options.test is not None:
+        data[1] = fitting(data[1], options.test, sizes, "the training data", session.console)
+    names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
+    return data, names
 
 
 def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -103,12 +112,12 @@ def demo(options: Namespace, session: Session) -> dict[str, Any]:
         if options.workers is None:
             options.workers = max(2, available_cpus())
         config = Config(epochs=DEMO_EPOCHS, seed=options.seed)
-        model, figures = _train(
+        model, figures = run(
             session, folder, options, config, data, names,
             eval_every=DEMO_EVAL_EVERY, eval_samples=DEMO_EVAL_SAMPLES, yardsticks=yardsticks,
         )  # fmt: skip
     console.result("Names hidden in held-out files, the best guesses, and the truth where it is not the first:\n")
-    console.result(f"{examples.show(model)}\n\n{_report(figures, yardsticks)}\n")
+    console.result(f"{examples.show(model)}\n\n{report(figures, yardsticks)}\n")
     console.result(f"Try next:  slide info {options.out}\n           slide train --help")
     return figures | {"yardsticks": yardsticks, "counts": counts}
 
@@ -132,7 +141,7 @@ class _Examples:
         return "\n".join(lines)
 
 
-def _train(
+def run(
     session: Session,
     folder: RunFolder,
     options: Namespace,
@@ -146,12 +155,15 @@ def _train(
     patience: float = math.inf,
     checkpoints: Checkpoints | None = None,
     state: State | None = None,
+    fit_with: Callable[..., Model] | None = None,
+    counts: dict[str, int] | None = None,
 ) -> tuple[Model, dict[str, Any]]:
     """Train on ``data[0]`` and test on ``data[1]``, if there is one; on the screen and into the folder.
 
-    `data` is emptied, so that `fit` holds the only references. Returns the model and the figures for ``--json``.
+    `data` is emptied, so that `fit` holds the only references. `fit_with` may take its place, and `counts` that of the
+    sizes of `data`. Returns the model and the figures for ``--json``.
     """
-    console, counts, has_test = session.console, _counts(data), len(data) > 1
+    console, counts, has_test = session.console, counts or counts_of(data), len(data) > 1
     console.line(_outlook(config, counts))
     display = TrainingDisplay(console, config, options.max_seconds, counts["n_labels"])
     last: dict[str, dict[str, Any]] = {}
@@ -168,7 +180,7 @@ def _train(
         display(event)
 
     try:
-        model = fit(
+        model = (fit_with or fit)(
             config, data.pop(0), test=data.pop(0) if has_test else None, n_workers=options.workers,
             eval_every=eval_every, eval_samples=eval_samples, max_seconds=options.max_seconds, callback=callback,
             label_names=label_names, patience=patience, checkpoints=checkpoints, state=state,
@@ -187,7 +199,7 @@ def _train(
     return model, figures | counts | session.totals()
 
 
-def _counts(data: list[Dataset]) -> dict[str, int]:
+def counts_of(data: list[Dataset]) -> dict[str, int]:
     """Sizes of the training data and of the test data, if there are any."""
     counts = {"n_features": data[0].features.n_columns, "n_labels": data[0].labels.n_columns}
     for name, part in zip(("train", "test"), data, strict=False):
@@ -234,7 +246,7 @@ def _figures(last: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _report(figures: dict[str, Any], yardsticks: dict[str, float] | None = None) -> str:
+def report(figures: dict[str, Any], yardsticks: dict[str, float] | None = None) -> str:
     """A finished run in words."""
     parts = [score_table(figures, _named(yardsticks or {})), ""] if figures["precision_at_1"] is not None else []
     epochs, workers = (f"{figures[key]:.3g} {key[:-1] if figures[key] == 1 else key}" for key in ("epochs", "workers"))

@@ -1,0 +1,115 @@
+"""``slide train --mpi``: the command as every rank that ``mpiexec`` started carries it out."""
+
+from __future__ import annotations
+
+import signal
+from argparse import Namespace
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.model_folder import Model
+from slide_ref.common.sparse_rows import Dataset
+
+from . import training_commands
+from .checkpoints import Checkpoints, State
+from .communicator import Communicator, mpi_ranks
+from .console import aligned, size
+from .machine import MemoryMeter
+from .run_folder import CHECKPOINTS, RunFolder
+from .session import Session
+from .settings import config_of
+from .sharded import Conductor, conduct, follow, prepare, together
+from .shares import share_of
+
+FAILURE, BAD_USE = 1, 2
+
+
+def train(options: Namespace, session: Session) -> dict[str, Any]:
+    """As `training_commands.train`; rank 0 alone speaks and returns, the others leave with an exit code."""
+    ranks = mpi_ranks()
+    if ranks.rank:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 says when to stop
+    try:
+        figures = _train(options, session, ranks)
+    except (SlideError, OSError, MemoryError) as error:  # all ranks have it
+        if ranks.rank:
+            raise SystemExit(BAD_USE if isinstance(error, ConfigError) else FAILURE) from None
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        ranks.give_up(error)
+    if ranks.rank:
+        raise SystemExit(0)
+    return figures
+
+
+def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
+    if options.print_config:
+        return training_commands.train(options, session) if ranks.rank == 0 else {}
+    with ExitStack() as stack:
+        meter = stack.enter_context(MemoryMeter())
+        checkpoints = Checkpoints(Path(options.out) / CHECKPOINTS, options.checkpoint_every, options.keep)
+        with together(ranks):
+            folder = RunFolder(options.out)
+            state, config, data, names = _read(options, session, checkpoints, ranks)
+            if ranks.rank == 0:
+                stack.enter_context(folder)
+        own, facts = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state)
+        counts = _counts(data, ranks)
+        own.meter, places = meter, ranks.names()
+        if ranks.rank:
+            del data, state
+            follow(own)
+            return {}
+        session.console.line(aligned([("ranks" if not i else "", f"{i}: {text}") for i, text in enumerate(places)]))
+        with Conductor(own) as conductor:
+
+            def fit(
+                config: Config, train: Dataset, *, test: object, n_workers: object, patience: object, **rest: Any
+            ) -> Model:
+                return conduct(conductor, facts, **rest)
+
+            figures = training_commands.run(
+                session, folder, options, config, data, names, eval_every=options.eval_every,
+                eval_samples=options.eval_samples, checkpoints=checkpoints, state=state, fit_with=fit, counts=counts,
+            )[1]  # fmt: skip
+            peaks = conductor.run(("peaks",))
+    steps = max(own.n_steps, 1)
+    figures |= {
+        "ranks": ranks.size,
+        "rank_peak_memory_bytes": peaks,
+        "peak_memory_bytes": sum(peaks),
+        "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items() if n},
+        "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items() if n},
+    }
+    session.console.result(training_commands.report(figures))
+    session.console.result(aligned([("of ranks", ", ".join(map(size, peaks)))]))
+    return figures
+
+
+def _read(
+    options: Namespace, session: Session, checkpoints: Checkpoints, ranks: Communicator
+) -> tuple[State | None, Config, list[Dataset], list[str] | None]:
+    """The state to resume, settings, this rank's samples, and names of labels."""
+    if options.workers not in (None, 1) or options.patience:
+        wrong = "--patience" if options.patience else "--workers"
+        raise ConfigError(f"train --mpi has one worker a rank and trains to the end; leave out {wrong}")
+    state = checkpoints.last(mmap=True) if options.resume else None
+    settings = training_commands.settings_of(options, {} if state is None else state.config.to_dict())
+    config_of(settings)  # says what is wrong before data are read
+    data, names = training_commands.read_files(options, session, lambda n_samples: share_of(n_samples, ranks))
+    return state, config_of(settings, data[0].labels.n_columns), data, names
+
+
+def _counts(data: list[Dataset], ranks: Communicator) -> dict[str, int]:
+    """Sizes of the data, over all ranks."""
+    own = training_commands.counts_of(data)
+    numbers = ranks.allreduce(np.array([n for key, n in own.items() if key.endswith(("samples", "unlabelled"))]))
+    names = (key for key in own if key.endswith(("samples", "unlabelled")))
+    return own | dict(zip(names, numbers.tolist(), strict=True))

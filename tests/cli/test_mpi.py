@@ -1,0 +1,127 @@
+"""``slide train --mpi``: as users start it, what it says when something is amiss, and what a death leaves behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import mpi_run
+import numpy as np
+import pytest
+
+from slide_fast.checkpoints import Checkpoints
+from slide_fast.cli import main
+from slide_ref.common.model_folder import load_model
+
+SETTINGS = "--hidden 16 --micro-batch 64 --set lsh.min_active=20 --set lsh.K=4 --set rebuild_gap=3 --set shards=6"
+HIDE_MPI = "import sys; sys.modules['mpi4py'] = None; from slide_fast.cli import main; sys.exit(main(sys.argv[1:]))"
+LOOK = """
+import pkgutil, sys
+import slide_fast, slide_ref
+for package in (slide_fast, slide_ref):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            __import__(module.name)
+sys.exit("mpi4py" in sys.modules)
+"""
+
+
+def slide_on(ranks, data, out, *more):
+    files = ("train", data / "train.txt", "--test", data / "test.txt", "--out", out)
+    return mpi_run.python("-m", "slide_fast", *files, "--mpi", *SETTINGS.split(), *more, ranks=ranks)
+
+
+def test_without_the_extra_the_command_says_what_to_install(data, tmp_path):
+    arguments = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi"]
+    done = mpi_run.python("-c", HIDE_MPI, *arguments)
+    wanted = 'several ranks need mpi4py and an MPI library; install both with: pip install "slide-numpy[mpi]"'
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"slide: error: {wanted}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_module_imports_mpi_before_it_is_asked_for():
+    assert mpi_run.python("-c", LOOK).returncode == 0
+
+
+@mpi_run.needs_mpi
+def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
+    done = slide_on(2, data, tmp_path / "run", "--epochs", 2, "--json", "--checkpoint-every", 1)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["ranks"] == figures["workers"] == len(figures["rank_peak_memory_bytes"]) == 2
+    assert figures["n_train_samples"] == 300 and figures["epochs"] == 2
+    assert figures["messages_per_step"]["allreduce"] == 3
+    assert done.stderr.count("epoch     loss") == 1  # one table, that of rank 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), str(data / "test.txt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision_at_1"] == figures["precision_at_1"]
+    arguments = ["train", data / "train.txt", "--out", tmp_path / "alone", "--workers", 1, "--epochs", 2]
+    assert main([*map(str, arguments), *SETTINGS.split()]) == 0
+    ours, alone = (load_model(tmp_path / name / "model") for name in ("run", "alone"))
+    assert ours.facts == alone.facts
+    for name, array in alone.arrays.items():
+        assert np.allclose(array, ours.arrays[name], rtol=0, atol=1e-3)
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--set", "shards=5"], 2, "shards is 5, and 2 ranks cannot have equally many"),
+        (["--workers", "2"], 2, "train --mpi has one worker a rank and trains to the end; leave out --workers"),
+        (["--patience", "2"], 2, "leave out --patience"),
+        (["--label-names", "none.txt"], 1, "none.txt: cannot be read"),
+        (["--learning-rate", "1e30"], 1, "training diverged: at step"),
+        (["--resume"], 1, "no checkpoint to resume from"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_once(data, tmp_path, more, code, message):
+    done = slide_on(2, data, tmp_path / "run", *more)
+    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    assert done.returncode == code and len(errors) == 1 and message in errors[0], done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@mpi_run.needs_mpi
+def test_a_rank_that_is_killed_ends_the_run_and_fewer_resume_it(data, tmp_path):
+    files = ["train", data / "train.txt", "--test", data / "test.txt", "--out", tmp_path / "run", "--mpi"]
+    command = [mpi_run.MPIEXEC, "-n", 3, sys.executable, "-m", "slide_fast", *files, *SETTINGS.split()]
+    log, checkpoints = tmp_path / "log", Checkpoints(tmp_path / "run" / "checkpoints")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*map(str, command), "--epochs", "100000", "--checkpoint-every", "1"],
+            stdout=file, stderr=subprocess.STDOUT, env=mpi_run.environment(),
+        )  # fmt: skip
+        while not checkpoints.saved() and process.poll() is None:
+            time.sleep(0.05)
+        victim = re.search(r"2: process (\d+) on", log.read_text())
+        os.kill(int(victim[1]), signal.SIGKILL)
+        assert process.wait(60) != 0
+    assert victim[1] in log.read_text()[victim.end() :]  # whom mpiexec names stands beside a rank in the beginning
+    epochs = checkpoints.last().progress.step // 5 + 1
+    done = slide_on(1, data, tmp_path / "run", "--resume", "--epochs", epochs)
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "run" / "model").facts["epochs"] == epochs
+
+
+@mpi_run.needs_mpi
+def test_a_rank_that_fails_alone_says_so_and_ends_the_others(data, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from slide_fast import cli, sharded\n"
+        "step = sharded.RankState.train_step\n"
+        "def failing(self, batch):\n"
+        "    if self.ranks.rank == 1 and batch.step == 3:\n"
+        "        raise MemoryError('no room')\n"
+        "    return step(self, batch)\n"
+        "sharded.RankState.train_step = failing\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    files = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", *SETTINGS.split()]
+    done = mpi_run.python(program, *files, ranks=2)
+    assert done.returncode != 0
+    assert re.search(r"slide: error: rank 1, process \d+ on \S+, ends the run: MemoryError: no room\n", done.stderr)
