@@ -405,6 +405,7 @@ def fit_sharded(
     """
     own, facts = prepare(config, train, test, ranks, state)
     if ranks.rank:
+        del facts
         return follow(own)
     with Conductor(own) as conductor:
         return finish(conduct(conductor, facts, state=state, **options))

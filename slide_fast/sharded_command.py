@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from argparse import Namespace
 from contextlib import ExitStack
@@ -32,8 +33,15 @@ FAILURE, BAD_USE = 1, 2
 def train(options: Namespace, session: Session) -> dict[str, Any]:
     """As `training_commands.train`; rank 0 alone speaks and returns, the others leave with an exit code."""
     ranks = mpi_ranks()
-    if ranks.rank:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 says when to stop
+    with ExitStack() as stack:
+        if ranks.rank:
+            session.console.stream = stack.enter_context(open(os.devnull, "w"))
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 says when to stop
+        return _train_or_leave(options, session, ranks)
+
+
+def _train_or_leave(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
+    """Train on all ranks; those other than 0 raise SystemExit."""
     try:
         figures = _train(options, session, ranks)
     except (SlideError, OSError, MemoryError) as error:  # all ranks have it
@@ -64,7 +72,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         counts = _counts(data, ranks)
         own.meter, places = meter, ranks.names()
         if ranks.rank:
-            del data, state
+            del data, state, facts
             follow(own)
             return {}
         session.console.line(aligned([("ranks" if not i else "", f"{i}: {text}") for i, text in enumerate(places)]))

@@ -22,6 +22,7 @@ from slide_fast.shares import SharedSamples, merge_best, share_of
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, DivergedError
 from slide_ref.common.model_folder import load_model, save_model
+from slide_ref.common.parameters import ARRAYS_OF_A_LAYER
 from slide_ref.prediction import predict_topk
 
 
@@ -155,6 +156,22 @@ def test_bytes_of_a_step_are_those_of_the_model(size):
     assert gathered == 4 * (2 * 16 + 2 * samples.features.nnz + samples.labels.nnz)
     for _, n_bytes, _, _ in results:
         assert n_bytes["allreduce"] == 4 * b * (8 + 1) + 8 * (b + 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_each_rank_holds_its_share_of_the_output_layer(size):
+    train, config = random_dataset(3), Config.from_dict(USUAL | {"lsh": LSH})
+    hidden = {f"{kind}0" for kind in ARRAYS_OF_A_LAYER}
+
+    def work(ranks):
+        own, _ = prepare(config, *shares(ranks, train), None, ranks, None)
+        split = {name: array.nbytes for name, array in own.arrays.items() if name not in hidden | {"train_order"}}
+        return sum(split.values()), own.train_samples.own.n_samples
+
+    results = on_ranks(size, work)
+    whole, _ = on_ranks(1, work)[0]
+    assert {n_bytes * size for n_bytes, _ in results} == {whole}
+    assert sum(n_samples for _, n_samples in results) == 40 and max(results)[1] <= 14 * 3 / size
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 1), (2, 3), (1, 6), (6, 2)])
