@@ -47,7 +47,8 @@ ip link add slide0 type veth peer name slide1
 unshare -n sleep 3600 &
 other=$!
 trap 'kill $other' EXIT
-until ip link set slide1 netns $other 2> /dev/null; do sleep 0.1; done
+while [ "$(readlink /proc/$other/ns/net)" = "$(readlink /proc/$$/ns/net)" ]; do sleep 0.1; done
+ip link set slide1 netns $other
 ip addr add 10.9.0.1/24 dev slide0
 ip link set slide0 up
 nsenter -t $other -n bash -c 'ip addr add 10.9.0.2/24 dev slide1; ip link set slide1 up; ip link set lo up'
