@@ -105,9 +105,10 @@ def _read(
     options: Namespace, session: Session, checkpoints: Checkpoints, ranks: Communicator
 ) -> tuple[State | None, Config, list[Dataset], list[str] | None]:
     """The state to resume, settings, this rank's samples, and names of labels."""
-    if options.workers not in (None, 1) or options.patience:
-        wrong = "--patience" if options.patience else "--workers"
-        raise ConfigError(f"train --mpi has one worker a rank and trains to the end; leave out {wrong}")
+    for name, is_given in (("workers", options.workers not in (None, 1)), ("patience", options.patience),
+                           ("auto", options.auto)):  # fmt: skip
+        if is_given:
+            raise ConfigError(f"train --mpi has one worker a rank and knows no --{name}; leave it out")
     state = checkpoints.last(mmap=True) if options.resume else None
     settings = training_commands.settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read

@@ -71,8 +71,9 @@ def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
     ("more", "code", "message"),
     [
         (["--set", "shards=5"], 2, "shards is 5, and 2 ranks cannot have equally many"),
-        (["--workers", "2"], 2, "train --mpi has one worker a rank and trains to the end; leave out --workers"),
-        (["--patience", "2"], 2, "leave out --patience"),
+        (["--workers", "2"], 2, "train --mpi has one worker a rank and knows no --workers; leave it out"),
+        (["--patience", "2"], 2, "knows no --patience"),
+        (["--auto"], 2, "knows no --auto"),
         (["--label-names", "none.txt"], 1, "none.txt: cannot be read"),
         (["--learning-rate", "1e30"], 1, "training diverged: at step"),
         (["--resume"], 1, "no checkpoint to resume from"),
