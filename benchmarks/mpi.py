@@ -1,7 +1,7 @@
 """The label-sharded network on one rank and on two: memory, bytes and messages a step, samples a second.
 
     python benchmarks/mpi.py                     Amazon-670K shape, as plain local processes
-    python benchmarks/mpi.py --namespaces        two ranks in network namespaces of their own (needs root)
+    python benchmarks/mpi.py --namespaces        two more in network namespaces of their own (needs root)
 
 Namespaces are joined by a virtual cable, and the bytes on the wire are those that the kernel counts at rank 0's end.
 """
@@ -117,9 +117,8 @@ def model(mine: Dataset, config: Config, n_ranks: int) -> dict[str, float]:
     return {"allreduce": 4 * b * (hidden + 1) + 8 * (b + 1), "allgather": 4 * b * (2 + 2 * nnz + labels) / n_ranks}
 
 
-def launch(n_ranks: int, options: argparse.Namespace, config: Config) -> list[dict[str, Any]]:
+def launch(n_ranks: int, options: argparse.Namespace, config: Config, in_spaces: bool = False) -> list[dict[str, Any]]:
     """Run `rank` on so many ranks; what each found."""
-    in_spaces = options.namespaces and n_ranks > 1
     program = [sys.executable, str(Path(__file__).resolve()), "--data", options.data, "--steps", str(options.steps),
                "--as-rank", json.dumps(config.to_dict())]  # fmt: skip
     command = [MPIEXEC, "-n", str(n_ranks)]
@@ -152,7 +151,9 @@ def main() -> None:
         sys.exit('there is no mpiexec; install one with: pip install "slide-numpy[mpi]"')
     require_agreement("tests/agreement/test_sharded.py")
     config = Config(shards=options.shards)
-    results = {n: launch(n, options, config) for n in options.ranks}
+    results = {str(n): launch(n, options, config) for n in options.ranks}
+    if options.namespaces:
+        results["2, namespaces"] = launch(2, options, config, in_spaces=True)
     labels_only = launch(1, options, config.replace(lsh={"L": 0, "min_active": 0}))[0]
     head = ["ranks", "samples/s", "rebuild s", "MiB a rank", "at the peak", "kB a step", "by the model", "on the wire"]
     rows = [head]
@@ -161,14 +162,15 @@ def main() -> None:
         cells = [f"{max(one[key] for one in found) / 2**20:,.0f}" for key in ("memory_bytes", "peak_memory_bytes")]
         sent = [sum(first[key].get(kind, 0) for kind in ("allreduce", "allgather")) / 1000
                 for key in ("bytes_per_step", "model_bytes_per_step")]  # fmt: skip
-        rows.append([str(n), f"{first['samples_per_second']:,.0f}", f"{first['rebuild_seconds']:.2f}", *cells,
+        rows.append([n, f"{first['samples_per_second']:,.0f}", f"{first['rebuild_seconds']:.2f}", *cells,
                      *(f"{x:,.1f}" for x in sent), "" if wire is None else f"{wire['tx'] / 1000:,.1f}"])  # fmt: skip
     table(rows)
-    print(f"a step of one rank: {1000 * results[1][0]['step_seconds']:.0f} ms, "
+    alone = results["1"][0]
+    print(f"a step of one rank: {1000 * alone['step_seconds']:.0f} ms, "
           f"{1000 * labels_only['step_seconds']:.0f} ms with no neurons active but the labels")  # fmt: skip
-    on_paper = paper(results[1][0], labels_only["step_seconds"], options.labels)
+    on_paper = paper(alone, labels_only["step_seconds"], options.labels)
     write_result("mpi", {"shards": options.shards, "steps": options.steps, "namespaces": options.namespaces,
-                         "ranks": {str(n): found for n, found in results.items()},
+                         "ranks": results,
                          "labels_only": labels_only, "on_paper": on_paper})  # fmt: skip
 
 
