@@ -101,8 +101,9 @@ def rank(data: str, config: Config, n_steps: int, interface: str) -> dict[str, A
 
 def bytes_at(interface: str) -> dict[str, int]:
     """Bytes that the kernel has seen at a network interface."""
-    counters = Path("/sys/class/net", interface, "statistics")
-    return {way: int((counters / f"{way}_bytes").read_text()) for way in ("rx", "tx")} if interface else {}
+    lines = Path("/proc/self/net/dev").read_text().splitlines()  # of the namespace that this process is in
+    counters = {name.strip(): words.split() for name, _, words in (line.partition(":") for line in lines)}
+    return {"rx": int(counters[interface][0]), "tx": int(counters[interface][8])} if interface else {}
 
 
 def touched(mine: Dataset, config: Config) -> int:

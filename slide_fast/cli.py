@@ -18,6 +18,8 @@ from typing import NoReturn
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 
+from . import supervisor
+
 FAILURE, BAD_USE = 1, 2
 MODULES = {"demo": "training_commands", "train": "training_commands", "verify": "verify_command",
            "bench": "bench"}  # fmt: skip
@@ -58,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"train --auto does not go with {other}: it looks at the data of a new run")
     if getattr(options, "patience", None) and options.test is None:
         parser.error("train --patience needs --test: without test samples nobody sees what is better")
+    if getattr(options, "mpi", False) and supervisor.is_wanted():
+        return supervisor.supervise(argv)
     options.command_line = shlex.join(["slide", *argv])
     for stream in (sys.stdout, sys.stderr):  # names of labels and files may hold anything
         if hasattr(stream, "reconfigure"):

@@ -107,7 +107,7 @@ def _end(workers: list[_Worker]) -> None:
         workers.pop().reap(max(0.0, deadline - time.monotonic()))
 
 
-def _obituary(code: int) -> str:
+def obituary(code: int) -> str:
     """How a process ended and what to try, from its exit code."""
     if code >= 0:
         return f"it ended by itself with exit code {code}; its last words are on standard error"
@@ -277,7 +277,7 @@ class Pool:
         """Remove a worker that died or is silent for too long, and keep its task for another."""
         self._orphaned.append(worker.task)
         self.restarts += 1
-        cause = _obituary(self._remove(worker, patience=0.0 if silent else STOP_SECONDS))
+        cause = obituary(self._remove(worker, patience=0.0 if silent else STOP_SECONDS))
         if silent:
             cause = (
                 f"no answer for {self._worker_timeout:g} s, so it was killed; something stopped it, or the machine is "

@@ -26,12 +26,14 @@ from .session import Session
 from .settings import config_of
 from .sharded import Conductor, conduct, follow, prepare, together
 from .shares import share_of
+from .supervisor import end_with_supervisor
 
 FAILURE, BAD_USE = 1, 2
 
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
     """As `training_commands.train`; rank 0 alone speaks and returns, the others leave with an exit code."""
+    end_with_supervisor()
     ranks = mpi_ranks()
     with ExitStack() as stack:
         if ranks.rank:

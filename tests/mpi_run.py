@@ -19,14 +19,17 @@ SECONDS = 240
 needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs MPI: pip install mpi4py mpich")
 
 
-def environment():
-    """That of a child with the packages of this process, which may be copies."""
-    homes = [TESTS, Path(slide_fast.__file__).parents[1], TESTS.parent]
+def environment(*first):
+    """That of a child with the packages of this process, which may be copies; folders to look into before them."""
+    homes = [*first, TESTS, Path(slide_fast.__file__).parents[1], TESTS.parent]
     return os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, homes), os.environ.get("PYTHONPATH", "")])}
 
 
-def python(*arguments, ranks=None):
+def python(*arguments, ranks=None, first=None):
     """Run Python with these arguments, on so many ranks under mpiexec; what it said and its exit code."""
+    places = [] if first is None else [first]
     command = [sys.executable, *map(str, arguments)]
     before = [] if ranks is None else [MPIEXEC, "-n", str(ranks)]
-    return subprocess.run([*before, *command], env=environment(), capture_output=True, text=True, timeout=SECONDS)
+    return subprocess.run(
+        [*before, *command], env=environment(*places), capture_output=True, text=True, timeout=SECONDS
+    )

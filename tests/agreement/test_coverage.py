@@ -54,8 +54,8 @@ SAME_NAME = {
     "schedule.rebuild_steps": "test_s14_rebuilds_come_after_the_same_steps",
     "schedule.sample_order": "test_s13_sample_orders_are_equal",
     "schedule.steps_per_epoch": "test_s13_numbers_of_steps_are_equal",
-    "sharding.choose_in_part": "test_s30_active_sets_in_a_part_are_equal",
-    "sharding.labels_in": "test_s30_labels_in_a_part_are_equal",
+    "sharding.choose_in_part": "test_s31_active_sets_in_a_part_are_equal",
+    "sharding.labels_in": "test_s31_labels_in_a_part_are_equal",
     "training.fit": "test_whole_runs_take_the_same_steps_and_have_the_same_losses",
 }
 # entry point of the reference: (its counterpart, why it has another name, the test)
@@ -138,7 +138,7 @@ OTHER_NAME = {
     "training.rebuild": (
         "tasks.WorkerState.sort_table",
         "tasks, in parallel",
-        "test_s14_s30_tasks_of_a_rebuild_make_the_tables_of_the_reference",
+        "test_s14_s31_tasks_of_a_rebuild_make_the_tables_of_the_reference",
     ),
     "training.new_network": (
         "run.Run.allocate",

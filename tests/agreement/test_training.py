@@ -107,7 +107,7 @@ def test_s25_lockstep_with_sampled_hidden_layers(depth, lsh, scope):
 @pytest.mark.parametrize("shards", [2, 5, 60])
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("lsh", LSH)
-def test_s30_lockstep_with_shards(lsh, scope, shards):
+def test_s31_lockstep_with_shards(lsh, scope, shards):
     depth = DEPTHS["two, the second sampled"]
     report = train_in_lockstep(settings_of(lsh, scope=scope, shards=shards, **depth), random_dataset(0), n_steps=9)
     assert report.compared["active sets"] > 0
@@ -264,7 +264,7 @@ def shape_of(train):
 @pytest.mark.parametrize("lsh", LSH)
 @pytest.mark.parametrize("shards", [1, 7])
 @pytest.mark.parametrize("depth", ["one hidden layer", "three, two sampled"])
-def test_s14_s30_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh, shards):
+def test_s14_s31_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh, shards):
     config, train = settings_of(lsh, shards=shards, **DEPTHS[depth]), random_dataset(3)
     worker, network = new_worker(config, train), ref.new_network(config, *shape_of(train))
     for number in (0, 1, 2):

@@ -17,7 +17,6 @@ from slide_fast.cli import main
 from slide_ref.common.model_folder import load_model
 
 SETTINGS = "--hidden 16 --micro-batch 64 --set lsh.min_active=20 --set lsh.K=4 --set rebuild_gap=3 --set shards=6"
-HIDE_MPI = "import sys; sys.modules['mpi4py'] = None; from slide_fast.cli import main; sys.exit(main(sys.argv[1:]))"
 LOOK = """
 import pkgutil, sys
 import slide_fast, slide_ref
@@ -35,8 +34,9 @@ def slide_on(ranks, data, out, *more):
 
 
 def test_without_the_extra_the_command_says_what_to_install(data, tmp_path):
-    arguments = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi"]
-    done = mpi_run.python("-c", HIDE_MPI, *arguments)
+    (tmp_path / "mpi4py.py").write_text("raise ImportError\n")
+    done = mpi_run.python("-m", "slide_fast", "train", data / "train.txt", "--out", tmp_path / "run", "--mpi",
+                          first=tmp_path)  # fmt: skip
     wanted = 'several ranks need mpi4py and an MPI library; install both with: pip install "slide-numpy[mpi]"'
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"slide: error: {wanted}\n")
     assert not (tmp_path / "run").exists()
@@ -101,7 +101,9 @@ def test_a_rank_that_is_killed_ends_the_run_and_fewer_resume_it(data, tmp_path):
         victim = re.search(r"2: process (\d+) on", log.read_text())
         os.kill(int(victim[1]), signal.SIGKILL)
         assert process.wait(60) != 0
-    assert victim[1] in log.read_text()[victim.end() :]  # whom mpiexec names stands beside a rank in the beginning
+    told = [line for line in log.read_text().splitlines() if line.startswith("slide: error")]
+    assert len(told) == 1 and re.match(rf"slide: error: rank 2, process {victim[1]} on \S+, died", told[0])
+    assert "SIGKILL: someone killed it, most likely the system for lack of memory" in told[0]
     epochs = checkpoints.last().progress.step // 5 + 1
     done = slide_on(1, data, tmp_path / "run", "--resume", "--epochs", epochs)
     assert done.returncode == 0, done.stderr
@@ -112,7 +114,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_fewer_resume_it(data, tmp_path):
 def test_a_rank_that_fails_alone_says_so_and_ends_the_others(data, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys\n"
+        "import os, sys\n"
         "from slide_fast import cli, sharded\n"
         "step = sharded.RankState.train_step\n"
         "def failing(self, batch):\n"
@@ -120,6 +122,7 @@ def test_a_rank_that_fails_alone_says_so_and_ends_the_others(data, tmp_path):
         "        raise MemoryError('no room')\n"
         "    return step(self, batch)\n"
         "sharded.RankState.train_step = failing\n"
+        "os.environ['SLIDE_SUPERVISOR'] = str(os.open('/dev/zero', os.O_WRONLY))\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
     files = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", *SETTINGS.split()]
