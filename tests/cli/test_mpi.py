@@ -122,7 +122,7 @@ def test_a_rank_that_fails_alone_says_so_and_ends_the_others(data, tmp_path):
         "        raise MemoryError('no room')\n"
         "    return step(self, batch)\n"
         "sharded.RankState.train_step = failing\n"
-        "os.environ['SLIDE_SUPERVISOR'] = str(os.open('/dev/zero', os.O_WRONLY))\n"
+        "os.environ['SLIDE_SUPERVISOR'] = str(os.pipe()[0])\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
     files = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", *SETTINGS.split()]
