@@ -28,7 +28,8 @@ TASKS = {
     "sample, nothing found in some shards": {"lsh": LSH | {"min_active": 0, "budget": 6}, "scope": "sample"},
     "dense": {"lsh": {"min_active": 100}},
     "two hidden layers, one with tables": {
-        "lsh": LSH | {"policy": "reservoir", "strategy": "topk", "family": "dwta"}, "hidden": [8, 12],
+        "lsh": LSH | {"policy": "reservoir", "strategy": "topk", "family": "dwta", "base": 2},
+        "hidden": [8, 12],
         "hidden_lsh": {1: {"K": 3, "L": 2, "bucket_size": 3, "budget": 4}},
     },
     "SGD, logits as they are": {"lsh": LSH, "optimizer": "sgd", "momentum": 0.9, "correction": False},
