@@ -7,6 +7,7 @@ for its labels; in between the ranks tell each other what the softmax and the hi
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -306,6 +307,11 @@ def facts_of_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Comm
     return Facts(train.n_samples, train.n_features, train.n_labels, counts, test_labels, lambda: total)
 
 
+def without_arrays(state: State | None) -> State | None:
+    """What rank 0 must know of a state once every rank has its rows, so that nobody holds on to the rest."""
+    return None if state is None else dataclasses.replace(state, arrays={})
+
+
 def assembled(model: Model) -> Model:
     """A model with its arrays whole, in the memory of this process."""
     arrays = {name: np.concatenate(list(array.blocks())) for name, array in model.arrays.items()}
@@ -408,4 +414,4 @@ def fit_sharded(
         del facts
         return follow(own)
     with Conductor(own) as conductor:
-        return finish(conduct(conductor, facts, state=state, **options))
+        return finish(conduct(conductor, facts, state=without_arrays(state), **options))

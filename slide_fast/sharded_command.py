@@ -24,7 +24,7 @@ from .machine import MemoryMeter
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
 from .settings import config_of
-from .sharded import Conductor, conduct, follow, prepare, together
+from .sharded import Conductor, conduct, follow, prepare, together, without_arrays
 from .shares import share_of
 from .supervisor import end_with_supervisor
 
@@ -72,9 +72,9 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
                 stack.enter_context(folder)
         own, facts = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state)
         counts = _counts(data, ranks)
-        own.meter, places = meter, ranks.names()
+        own.meter, places, state = meter, ranks.names(), without_arrays(state)
         if ranks.rank:
-            del data, state, facts
+            del data, facts
             follow(own)
             return {}
         session.console.line(aligned([("ranks" if not i else "", f"{i}: {text}") for i, text in enumerate(places)]))
