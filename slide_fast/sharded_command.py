@@ -21,10 +21,11 @@ from .checkpoints import Checkpoints, State
 from .communicator import Communicator, mpi_ranks
 from .console import aligned, size
 from .machine import MemoryMeter
+from .rank_state import together
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
 from .settings import config_of
-from .sharded import Conductor, conduct, follow, prepare, together, without_arrays
+from .sharded import Conductor, conduct, follow, prepare, without_arrays
 from .shares import share_of
 from .supervisor import end_with_supervisor
 
