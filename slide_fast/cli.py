@@ -128,7 +128,13 @@ def _terminable() -> Iterator[threading.Event]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that answers bad use with one line."""
+    """A parser that answers bad use with one line, which names the command's own help."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_USE, f"slide: error: {message}; see {self.prog} --help\n")

@@ -112,6 +112,12 @@ def test_bad_use_is_one_line(capsys, command):
     assert caught.value.code == 2 and error.startswith("slide: error: ") and len(error.splitlines()) == 1
 
 
+def test_an_unknown_option_leads_to_the_help_of_the_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "run", "new.txt", "--top", "3"])
+    assert capsys.readouterr().err == "slide: error: unrecognized arguments: --top 3; see slide predict --help\n"
+
+
 @pytest.mark.parametrize(
     ("failure", "wanted"),
     [
