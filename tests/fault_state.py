@@ -13,8 +13,13 @@ CALLS_INTO_UPDATE = 7
 
 
 def layout(n_samples):
-    """Arrays besides those of the run: how often each sample was trained, and deaths that are still to come."""
-    return {"trained": ((n_samples,), np.int64), "deaths": ((len(PLACES),), np.int64)}
+    """Arrays besides those of the run.
+
+    How often each sample was trained, predictions made, deaths that are still to come in each of `PLACES`, and ids of
+    processes that are to stop there.
+    """
+    counts = {"trained": ((n_samples,), np.int64), "answered": ((1,), np.int64)}
+    return counts | {name: ((len(PLACES),), np.int64) for name in ("deaths", "stops")}
 
 
 def die():
@@ -36,7 +41,12 @@ class State(tasks.WorkerState):
         deaths[PLACES.index(place)] -= 1
         return True
 
+    def stop_if_asked(self, place):
+        if self.arrays["stops"][PLACES.index(place)] == os.getpid():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
     def train_step(self, batch):
+        self.stop_if_asked("update")
         if self.is_due("update"):
             plain, tasks.update = tasks.update, half_an_update(tasks.update)
             try:
@@ -59,9 +69,12 @@ class State(tasks.WorkerState):
         super().sort_table(l, table, rebuild)
 
     def predict(self, *arguments):
+        self.stop_if_asked("predict")
         if self.is_due("predict"):
             die()
-        return super().predict(*arguments)
+        ids = super().predict(*arguments)
+        self.arrays["answered"] += 1
+        return ids
 
 
 def half_an_update(update):

@@ -8,6 +8,7 @@ Each interpreter is tried with the newest NumPy, and the one that runs this with
 import argparse
 import datetime
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NEEDED = ["threadpoolctl", "tqdm", "pytest", "hypothesis"]
-EXTRAS = ["scipy", "scikit-learn", "matplotlib"]
+EXTRAS = ["scipy", "scikit-learn", "pandas", "matplotlib"]
 
 
 def attempt(python, numpy, folder, arguments):
@@ -28,7 +29,7 @@ def attempt(python, numpy, folder, arguments):
     versions = "import sys, numpy; print(sys.version.split()[0], numpy.__version__)"
     found = subprocess.run([own, "-c", versions], capture_output=True, text=True, check=True).stdout.split()
     command = [own, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     print(done.stdout[-3000:], flush=True)
     counts = re.sub(r" in [\d.]+s.*", "", done.stdout.strip().splitlines()[-1]).strip("= ")
     return {"python": found[0], "numpy": found[1], "passed": done.returncode == 0, "tests": counts}

@@ -19,7 +19,7 @@ import pytest
 
 from slide_fast import run
 from slide_fast.data import write_xmc
-from slide_fast.pool import NOTHING, Pool
+from slide_fast.pool import Pool
 from slide_fast.shared_arrays import SharedArrays
 from slide_fast.training import fit
 from slide_ref.common.config import Config
@@ -55,7 +55,8 @@ class Watched:
     """Runs `fit` with workers that count what they train on; `deaths` are set before they start."""
 
     def __init__(self, block, patch):
-        self.trained, self.deaths, self.pool = block["trained"], block["deaths"], None
+        self.trained, self.answered, self.deaths, self.stops = block.arrays.values()
+        self.pool = None
 
         def make_pool(factory, setup, shared, *rest):
             self.pool = Pool("fault_state:State", setup, [*shared, block], *rest)
@@ -167,34 +168,33 @@ def test_deaths_beyond_max_restarts_end_the_run_with_advice(watched):
     assert watched.pool.restarts in (3, 4) and watched.pool.pids == []
 
 
-@pytest.mark.parametrize("place", ["progress", "evaluating"])
+@pytest.mark.parametrize("place", ["update", "predict"])
 def test_a_stopped_worker_is_replaced_and_the_rest_go_on(watched, place):
-    """Stopped while the other has a task, whose event is waited for; then, whatever the clock says, its time is up."""
-    stopped, seen_since, ended = [], [], threading.Event()
+    """It stops in the first task of a kind. The rest work on; then its time is up, whatever the clock says."""
+    done = watched.trained if place == "update" else watched.answered
+    stopped, went_on, ended = [], threading.Event(), threading.Event()
 
     def callback(event):
-        if stopped and is_alive(stopped[0]):
-            seen_since.append(event["kind"])
-        elif event["kind"] == place and not stopped and len(watched.pool._busy()) == 1:
-            free = next(worker for worker in watched.pool._workers if worker.task is NOTHING)
-            stopped.append(free.process.pid)
-            os.kill(stopped[0], signal.SIGSTOP)
+        if event["kind"] == "start":
+            stopped.append(watched.pool.pids[0])
+            watched.stops[fault_state.PLACES.index(place)] = stopped[0]
 
     def let_time_pass():
-        while not ended.wait(0.02):
-            for worker in watched.pool._workers if place in seen_since else ():
-                if worker.process.pid == stopped[0]:
-                    worker.waited = math.inf
+        while not ended.wait(0.01):
+            busy = watched.pool._busy() if stopped else []
+            if done.any() and [worker.process.pid for worker in busy] == stopped:
+                went_on.set()
+                busy[0].waited = math.inf
 
     clock = threading.Thread(target=let_time_pass)
     clock.start()
     try:
-        watched.fit(config(epochs=4), callback)  # there is work for it after any of these events
+        watched.fit(config(epochs=2), callback)
     finally:
         ended.set()
         clock.join()
-    watched.assert_nothing_is_lost(epochs=4)
-    assert watched.pool.restarts == 1 and not is_alive(stopped[0]) and place in seen_since
+    watched.assert_nothing_is_lost(epochs=2)
+    assert watched.pool.restarts == 1 and not is_alive(stopped[0]) and went_on.is_set()
 
 
 def start_training(folder, *more):
