@@ -243,7 +243,7 @@ def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
     shapes = [np.array(rows.shape, dtype=np.int64) for rows in dataset]
     arrays = (features.indptr, features.indices, values, shapes[0], labels.indptr, labels.indices, shapes[1])
     with _replacing(path) as file:
-        np.savez(file, allow_pickle=False, **dict(zip(NPZ_KEYS, arrays, strict=True)))
+        np.savez(file, **dict(zip(NPZ_KEYS, arrays, strict=True)))  # NumPy 2.0 takes allow_pickle for an array's name
 
 
 def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
