@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -242,8 +242,9 @@ def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
     values = features.data if features.data is not None else np.ones(features.nnz, dtype=np.float32)
     shapes = [np.array(rows.shape, dtype=np.int64) for rows in dataset]
     arrays = (features.indptr, features.indices, values, shapes[0], labels.indptr, labels.indices, shapes[1])
+    named: dict[str, Any] = dict(zip(NPZ_KEYS, arrays, strict=True))
     with _replacing(path) as file:
-        np.savez(file, **dict(zip(NPZ_KEYS, arrays, strict=True)))  # NumPy 2.0 takes allow_pickle for an array's name
+        np.savez(file, **named)  # NumPy 2.0 takes allow_pickle for an array's name
 
 
 def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
