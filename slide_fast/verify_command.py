@@ -38,7 +38,7 @@ SYNTHETIC_MIN_ACTIVE = 100
 STAGES = {
     "codes": ("hash constants", "addresses of neurons", "addresses of samples"),
     "buckets": ("bucket sizes", "buckets"),
-    "active sets": ("active sets", "inactive neurons"),
+    "active sets": ("active sets", "inactive neurons", "probabilities of being active"),
     "activations": ("activations",),
     "loss": ("loss",),
     "gradients": ("touched rows", "gradients", "bias gradients"),
