@@ -84,9 +84,8 @@ def save_arrays(
     for name, array in arrays.items():
         if not _NAME.fullmatch(name) or array.dtype.name not in _DTYPES:
             raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
-    taken = {"format_version", "arrays"}
-    if taken & description.keys():
-        raise ModelError(f"a description cannot hold the keys {' and '.join(sorted(taken))}")
+    if {"format_version", "arrays"} & description.keys():
+        raise ModelError("a description cannot hold the keys format_version and arrays")
     try:
         _check_replaceable(folder)
         with replacing(folder) as new:
