@@ -220,6 +220,23 @@ def test_what_cannot_be_trained_is_an_error_on_every_rank():
         run(3, config.replace(learning_rate=1e30, optimizer="sgd"), train)
 
 
+def test_s29_weights_that_are_not_finite_on_one_rank_end_the_run_on_all():
+    config, train = Config.from_dict(USUAL | {"lsh": LSH}), random_dataset(0)
+
+    def work(ranks):
+        own, _ = prepare(config, *shares(ranks, train), None, ranks, None)
+        own.check(3)
+        if ranks.rank == 1:
+            own.parameters["W1"][0, 0] = np.nan
+        try:
+            own.check(3)
+        except DivergedError as error:
+            return str(error)
+
+    first, second = on_ranks(2, work)
+    assert first == second and "step 3" in first
+
+
 def test_predictions_of_ranks_are_those_of_the_model():
     config, train, test = Config.from_dict(USUAL | {"lsh": LSH}), random_dataset(0), random_dataset(1)
     model, events = run(2, config, train, test)

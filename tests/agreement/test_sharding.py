@@ -1,9 +1,10 @@
 """Parts of a network: label ranges, labels and active sets in each."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import SEEDS, datasets, dyadic_arrays, generators, lsh_configs
+from problems import SEEDS, datasets, dyadic_arrays, generators, lsh_configs, random_dataset
 
 import slide_fast.sharding as fast
 import slide_ref.sharding as ref
@@ -67,6 +68,25 @@ def test_s31_active_sets_in_a_part_are_equal(problem, rng):
         check_inclusion(Report(), ours._replace(ids=ours.ids - part.first), probabilities, own_labels)
     for mine, other in zip(one_by_one(ours, len(theirs)), theirs, strict=True):
         assert mine.dtype == other.dtype and mine.tolist() == other.tolist()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_s31_shards_are_padded_with_keys_of_their_own(scope):
+    train = random_dataset(0, min_features=1)
+    config = Config(hidden=(4,), micro_batch=5, scope=scope, shards=3).replace(lsh={"L": 0, "min_active": 24})
+    batch = micro_batch(config, train, sample_order(config.seed, 1, train.n_samples), 1, 1)
+    nothing, places = np.empty((len(batch.samples), 0), dtype=np.int64), []
+    for part in parts_of(config, train.labels.n_columns).values():
+        of_neurons = np.empty((0, part.last - part.first), dtype=np.int64)
+        tables = (side(of_neurons, part.lsh, config.seed, part.word, 0)
+                  for side in (hash_tables.tables_from_addresses, tables_from_addresses))  # fmt: skip
+        ours = one_by_one(
+            fast.choose_in_part(part, next(tables), nothing, config, batch, Scratch()), len(batch.samples)
+        )
+        theirs, _ = ref.choose_in_part(part, next(tables), nothing, config, batch, None)
+        assert [ids.tolist() for ids in ours] == [ids.tolist() for ids in theirs]
+        places.append((ours[0] - part.first).tolist())
+    assert places[0] != places[1] != places[2]
 
 
 @given(problems())
