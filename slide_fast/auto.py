@@ -15,7 +15,7 @@ from .hashing import addresses_of, hash_constants
 from .prediction import hidden_outputs
 from .scratch import Scratch
 
-NAMES = ("micro_batch", "lsh.K", "lsh.L", "lsh.bucket_size", "lsh.budget")
+NAMES = ("micro_batch", "lsh.K", "lsh.bucket_size")
 STEPS_PER_EPOCH = 32  # with fewer, micro-batches are made smaller
 SMALLEST_BATCH = 64
 BUDGETS_FOUND = 4  # a sample's buckets hold this many times its budget: they thin out as the network learns
@@ -38,15 +38,10 @@ def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config
     given : collection of str
         Names that the user has set, such as ``"lsh.K"``.
     """
-    settings, lsh = {}, {}
     if "micro_batch" not in given:
         wanted = train.n_samples // STEPS_PER_EPOCH
         size = 1 << max(wanted, 1).bit_length() - 1
-        settings["micro_batch"] = min(max(size, SMALLEST_BATCH), Config().micro_batch)
-    for key in ("L", "budget"):
-        if f"lsh.{key}" not in given:
-            lsh[key] = getattr(Config().lsh, key)
-    config = config.replace(**settings, lsh=lsh)
+        config = config.replace(micro_batch=min(max(size, SMALLEST_BATCH), Config().micro_batch))
     n_labels = train.labels.n_columns
     is_dense = config.lsh.min_active >= n_labels
     if is_dense or not config.lsh.L or config.lsh.family != "simhash" or config.lsh.strategy == "threshold":

@@ -266,7 +266,7 @@ def _add_train(add) -> None:
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
-                       help="choose micro-batch, K, L, bucket size and budget for the data, "
+                       help="choose micro-batch, K and bucket size for the data, "
                        "where they are not given")  # fmt: skip
     train.add_argument("--print-config", action="store_true",
                        help="write all settings of such a run as TOML, for --config, and end")  # fmt: skip

@@ -29,7 +29,7 @@ def adam_rows(
 ) -> None:
     """Adam's update of some rows of an array, in place. Implements S12.
 
-    The rows are read again just before they are written: what other workers did to them since the forward pass
+    The operations are the reference's, in their order, so the result is the same to the bit. The rows are read again just before they are written: what other workers did to them since the forward pass
     is kept, and the time in which an update can be lost is short.
 
     Parameters
@@ -50,9 +50,8 @@ def adam_rows(
     number = w.dtype.type
     decay1, decay2 = number(config.beta1), number(config.beta2)
     fresh1, fresh2 = number(1 - config.beta1), number(1 - config.beta2)
-    rate = number(rate / (1 - config.beta1**step))
-    correction2 = number(1 / (1 - config.beta2**step))
-    limit = number(config.adam_limit * math.sqrt(1 - config.beta2**step))
+    correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
+    limit = number(config.adam_limit * math.sqrt(correction2) / correction1)
     for block in _blocks(g):
         rows = block if ids is None else ids[block]
         gb = g[block]
@@ -61,8 +60,8 @@ def adam_rows(
             for array, name in ((m, "adam_m"), (v, "adam_v"))
         )
         squares = scratch.empty("adam_t", gb.shape, w.dtype)
-        np.multiply(gb, gb, out=squares)
-        squares *= fresh2
+        np.multiply(gb, fresh2, out=squares)
+        squares *= gb
         vb *= decay2
         vb += squares
         gb *= fresh1
@@ -70,12 +69,13 @@ def adam_rows(
         mb += gb
         if ids is not None:
             m[rows], v[rows] = mb, vb
-        np.multiply(vb, correction2, out=squares)
+        np.divide(vb, number(correction2), out=squares)
         np.sqrt(squares, out=squares)
         squares += number(config.epsilon)
-        np.divide(mb, squares, out=squares)
+        np.divide(mb, number(correction1), out=gb)
+        np.divide(gb, squares, out=squares)
         np.clip(squares, -limit, limit, out=squares)  # moments that two workers wrote at once may not fit together
-        squares *= rate
+        squares *= number(rate)
         w[rows] -= squares
 
 

@@ -24,8 +24,9 @@ DIGITS = range(8, 17)
 MOST_TABLES = 100
 LABELS_COUNTED = 16384  # of a table, to tell how full its buckets are
 SMALLEST_HEAD = 1024
-ENTRY_COST = 40  # of a neuron in a bucket: time to read, sort, gather and multiply it, over that of one of the head
-PROJECTION_COST = 2  # of a digit of a code, likewise
+# Reckoned, not fitted: what a label of the head costs is 1.
+ENTRY_COST = 40  # of a neuron in a bucket, which is read, sorted, gathered and multiplied
+PROJECTION_COST = 2  # of a digit of a code
 
 
 class Choice(NamedTuple):

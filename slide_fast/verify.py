@@ -309,7 +309,7 @@ class Lockstep:
             for name in vars(sides[0]):
                 this, other, exact_one, old = (getattr(side, name) for side in sides)
                 if this is not None or other is not None:
-                    size = np.abs(old) + np.abs(exact_one - old)  # the terms of an update
+                    size = np.maximum(np.abs(exact_one), np.abs(old))
                     check_floats(self.report, f"{name} of layer {l}", this, other, exact_one, size)
 
 

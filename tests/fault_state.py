@@ -1,5 +1,6 @@
 """What the workers of test_faults.py run: the usual work, with a count of the samples and deaths in chosen places."""
 
+import fcntl
 import os
 import signal
 import sys
@@ -35,11 +36,12 @@ class State(tasks.WorkerState):
             die()
 
     def is_due(self, place):
-        deaths = self.arrays["deaths"]
-        if deaths[PLACES.index(place)] <= 0:
-            return False
-        deaths[PLACES.index(place)] -= 1
-        return True
+        deaths, i = self.arrays["deaths"], PLACES.index(place)
+        with open(__file__) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed: no two workers take the same death
+            is_due = deaths[i] > 0
+            deaths[i] -= is_due
+        return is_due
 
     def stop_if_asked(self, place):
         if self.arrays["stops"][PLACES.index(place)] == os.getpid():

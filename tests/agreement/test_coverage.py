@@ -35,7 +35,7 @@ SAME_NAME = {
     "network.forward": "test_activations_of_dyadic_networks_are_equal",
     "network.shares": "test_s10_shares_are_equal",
     "network.softmax_loss": "test_s10_s11_s25_losses_and_gradients_agree",
-    "optimizers.update": "test_s12_s26_updates_agree",
+    "optimizers.update": "test_s12_s26_updates_are_equal",
     "prediction.Index": "test_s28_candidates_are_equal",
     "prediction.build_index": "test_s28_candidates_are_equal",
     "prediction.candidates": "test_s28_candidates_are_equal",
@@ -93,7 +93,7 @@ OTHER_NAME = {
     "optimizers.adam_row": (
         "optimizers.adam_rows",
         "many rows at once",
-        "test_s12_rows_in_blocks_agree",
+        "test_s12_rows_in_blocks_are_equal",
     ),
     "optimizers.sgd_row": (
         "optimizers.sgd_rows",
