@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.metrics import RANKS
 
 BAR = "{percentage:3.0f}% {bar:10} {desc}"

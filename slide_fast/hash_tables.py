@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, permutation
 
 from .hashing import addresses_of

@@ -29,8 +29,9 @@ def adam_rows(
 ) -> None:
     """Adam's update of some rows of an array, in place. Implements S12.
 
-    The operations are the reference's, in their order, so the result is the same to the bit. The rows are read again just before they are written: what other workers did to them since the forward pass
-    is kept, and the time in which an update can be lost is short.
+    The operations are the reference's, in their order, so the result is the same to the bit. The rows are read again
+    just before they are written: what other workers did to them since the forward pass is kept, and the time in which
+    an update can be lost is short.
 
     Parameters
     ----------

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 

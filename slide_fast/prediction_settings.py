@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.model_folder import Model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows

@@ -22,12 +22,13 @@ from slide_ref.common.sharding import label_edges
 from .checkpoints import State
 from .communicator import Communicator
 from .machine import MemoryMeter
+from .micro_batches import MicroBatch, samples_of
 from .network import LayerPass, RowGradient, backward
 from .prediction import topk_rows
 from .schedule import learning_rate, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
 from .shares import SharedSamples, merge_best
-from .tasks import TOP, MicroBatch, RangeReport, Setup, WorkerState, samples_of, table_arrays
+from .tasks import TOP, RangeReport, Setup, WorkerState, table_arrays
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slide_ref.common.checkpoint import Blocks
+from slide_ref.common.array_files import Blocks
 from slide_ref.common.config import Config
 from slide_ref.common.divergence import check_weights
 from slide_ref.common.metrics import evaluate

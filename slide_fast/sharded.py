@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from slide_ref.common.checkpoint import Blocks
+from slide_ref.common.array_files import Blocks
 from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError, DivergedError
 from slide_ref.common.model_folder import Model

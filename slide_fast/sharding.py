@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.sharding import Part
 from slide_ref.common.sparse_rows import SparseRows
 
+from .correction import inclusion
 from .hash_tables import HashTables
-from .sampling import Active, active_sets, inclusion, retrieve
+from .micro_batches import MicroBatch
+from .sampling import Active, active_sets, retrieve
 from .scratch import Scratch
-
-if TYPE_CHECKING:
-    from .tasks import MicroBatch
 
 
 def ids_between(rows: SparseRows, first: int, last: int) -> SparseRows:
@@ -56,7 +53,7 @@ def choose_in_part(
     batch : MicroBatch
     scratch : Scratch
     shares : ndarray of float64, shape (n,), optional
-        Of the part's labels, from `slide_fast.sampling.label_shares`; None: logits are not corrected.
+        Of the part's labels, from `slide_fast.correction.label_shares`; None: logits are not corrected.
 
     Returns
     -------

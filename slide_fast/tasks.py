@@ -18,13 +18,14 @@ from slide_ref.common.parameters import layers_of
 from slide_ref.common.sharding import Part, label_edges, parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
+from .correction import label_shares
 from .hash_tables import HashTables, array_shapes, hash_rows, insertion_order, priority_order, sort_table
 from .hashing import addresses_of, hash_constants
+from .micro_batches import MicroBatch, micro_batch
 from .network import LayerPass, RowGradient, backward, forward
 from .optimizers import update
 from .prediction import topk_rows
-from .sampling import Active, label_shares
-from .schedule import learning_rate, steps_per_epoch
+from .sampling import Active
 from .scratch import Scratch
 from .sharding import choose_in_part, unite
 
@@ -43,18 +44,6 @@ class Setup(NamedTuple):
     n_labels: int
     steps_before: int = 0
     shards: range | None = None
-
-
-class MicroBatch(NamedTuple):
-    """The labelled samples of one step, as in the reference."""
-
-    data: Dataset
-    samples: np.ndarray
-    epoch: int
-    step: int
-    rate: float
-    n_unlabelled: int
-    weights: np.ndarray | None = None
 
 
 class RangeReport(NamedTuple):
@@ -103,24 +92,6 @@ def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n
         indptr, indices, data = (arrays.get(f"{prefix}_{part}_{name}") for name in ("indptr", "indices", "data"))
         parts.append(SparseRows(indptr, indices, data, n_columns))
     return Dataset(*parts)
-
-
-def samples_of(config: Config, n_samples: int, order: np.ndarray, step: int) -> np.ndarray:
-    """The samples of a step, by its place in the epoch's order (S13)."""
-    place = (step - 1) % steps_per_epoch(n_samples, config.micro_batch)
-    return order[place * config.micro_batch : (place + 1) * config.micro_batch].astype(np.int64)
-
-
-def micro_batch(
-    config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int, weights: np.ndarray | None = None
-) -> MicroBatch:
-    """The samples of a step: its place in the epoch's order, rows without labels or weight left out (S10, S13)."""
-    samples = samples_of(config, train.n_samples, order, step)
-    labelled = samples[train.labels.indptr[samples + 1] > train.labels.indptr[samples]]
-    labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-    rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
-    own = None if weights is None else weights[labelled]
-    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)
 
 
 class WorkerState:

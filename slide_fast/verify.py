@@ -11,12 +11,13 @@ import dataclasses
 import numpy as np
 
 import slide_ref as ref
+import slide_ref.correction
 import slide_ref.hash_tables
 import slide_ref.hashing
+import slide_ref.micro_batches
 import slide_ref.network
 import slide_ref.optimizers
 import slide_ref.prediction
-import slide_ref.sampling
 import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
@@ -153,7 +154,7 @@ def check_gradients(
 def new_lockstep(config: Config, train: Dataset) -> Lockstep:
     """A new network of the reference, to be trained in lockstep on some samples."""
     network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
-    network.shares = ref.sampling.label_shares(train.labels) if config.correction else None
+    network.shares = ref.correction.label_shares(train.labels) if config.correction else None
     return Lockstep(network)
 
 
@@ -192,7 +193,7 @@ class Lockstep:
             self.tables[word] = hash_tables.tables_from_addresses(theirs.T, lsh, seed, word, number)
             check_buckets(self.report, self.tables[word], self.reference.tables[word])
 
-    def step(self, batch: ref.training.MicroBatch) -> None:
+    def step(self, batch: ref.micro_batches.MicroBatch) -> None:
         """One step of the reference, every stage compared."""
         if not len(batch.samples):
             return
@@ -214,7 +215,7 @@ class Lockstep:
         self._check_update(gradients, batch)
 
     def active_sets(
-        self, l: int, inputs: list[ref.network.Activation], batch: ref.training.MicroBatch
+        self, l: int, inputs: list[ref.network.Activation], batch: ref.micro_batches.MicroBatch
     ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
         """From the same activations both sides must choose the same neurons.
 
@@ -239,7 +240,7 @@ class Lockstep:
             check_inclusion(self.report, fast, probabilities, batch.data.labels)
         return fast, chosen, probabilities
 
-    def _active_in_part(self, part: Part, vectors: np.ndarray, batch: ref.training.MicroBatch) -> Active:
+    def _active_in_part(self, part: Part, vectors: np.ndarray, batch: ref.micro_batches.MicroBatch) -> Active:
         """What the fast path chooses in a layer or shard where the addresses are those of the reference."""
         word, lsh, seed = part.word, part.lsh, self.config.seed
         constants = self.reference.constants[word]
@@ -288,7 +289,7 @@ class Lockstep:
         sides = (layers, features), (weights_in_float64(layers), features), without_signs(layers, features)
         return [ref.network.forward(*side, choose) for side in sides]
 
-    def _check_update(self, gradients: list[ref.network.RowGradient], batch: ref.training.MicroBatch) -> None:
+    def _check_update(self, gradients: list[ref.network.RowGradient], batch: ref.micro_batches.MicroBatch) -> None:
         """Apply the reference's gradients on both sides; the reference's layers take the step for good.
 
         Touched rows are compared, and of the others those beside them.

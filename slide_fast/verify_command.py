@@ -19,10 +19,10 @@ from slide_ref.common.sparse_rows import Dataset
 from .console import aligned, network_in_words
 from .data import read_dataset
 from .generate import generate
+from .micro_batches import micro_batch
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .session import Session, read_samples
 from .settings import assign, config_of
-from .tasks import micro_batch
 from .training_commands import settings_of
 from .verify import Disagreement, Lockstep, Report, new_lockstep
 

@@ -10,8 +10,8 @@ from bisect import insort
 
 import numpy as np
 
-from .common.config import LshConfig
 from .common.hash_constants import HashConstants
+from .common.lsh_config import LshConfig
 from .common.rng import Purpose, mix, permutation
 from .hashing import addresses_of
 

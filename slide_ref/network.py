@@ -138,7 +138,7 @@ def backward(
     weights : ndarray of float64, shape (n_samples,), optional
         Above 0.
     inclusion : list of ndarrays of float64, optional
-        Of the logits, from `slide_ref.sampling.inclusion`; None: they are not corrected.
+        Of the logits, from `slide_ref.correction.inclusion`; None: they are not corrected.
 
     Returns
     -------

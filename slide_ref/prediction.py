@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .common.config import Config, LshConfig
+from .common.config import Config
 from .common.hash_constants import HashConstants
+from .common.lsh_config import LshConfig
 from .common.parameters import Layer
 from .common.sparse_rows import SparseRows
 from .hash_tables import HashTables, build_tables

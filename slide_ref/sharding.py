@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from .common.config import Config
 from .common.sharding import Part
+from .correction import inclusion
 from .hash_tables import HashTables
-from .sampling import active_sets, inclusion, retrieve
-
-if TYPE_CHECKING:
-    from .training import MicroBatch
+from .micro_batches import MicroBatch
+from .sampling import active_sets, retrieve
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]:
@@ -43,14 +40,14 @@ def choose_in_part(
     config : Config
     batch : MicroBatch
     shares : ndarray of float64, shape (n_labels,), optional
-        From `slide_ref.sampling.label_shares`; None: logits are not corrected. Those of hidden layers never are.
+        From `slide_ref.correction.label_shares`; None: logits are not corrected. Those of hidden layers never are.
 
     Returns
     -------
     sets : list of ndarrays of int64
         Ids within the layer, one active set a sample, ascending and without duplicates.
     probabilities : list of ndarrays of float64, or None
-        From `slide_ref.sampling.inclusion`, where logits are to be corrected.
+        From `slide_ref.correction.inclusion`, where logits are to be corrected.
     """
     n, lsh, seed, word = part.last - part.first, part.lsh, config.seed, part.word
     retrieved = [

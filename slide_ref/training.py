@@ -13,41 +13,14 @@ from .common.hash_constants import HashConstants
 from .common.parameters import Layer, array_shapes, initialise, layers_of
 from .common.sharding import Part, parts_of
 from .common.sparse_rows import Dataset
+from .correction import label_shares
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
+from .micro_batches import MicroBatch, micro_batch
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
-from .sampling import label_shares
-from .schedule import learning_rate, rebuild_steps, sample_order, steps_per_epoch
+from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .sharding import choose_in_part
-
-
-class MicroBatch(NamedTuple):
-    """The labelled samples of one step.
-
-    Attributes
-    ----------
-    data : Dataset
-        Rows without labels or weight are left out (S10).
-    samples : ndarray of int64
-        Index of each row in the training set.
-    epoch, step : int
-        Epoch from 0, step over the whole run from 1 (S13).
-    rate : float
-        Learning rate of the step (S27).
-    n_unlabelled : int
-        Rows left out.
-    weights : ndarray of float64, or None
-        Of the rows; None: all the same.
-    """
-
-    data: Dataset
-    samples: np.ndarray
-    epoch: int
-    step: int
-    rate: float
-    n_unlabelled: int
-    weights: np.ndarray | None = None
 
 
 class StepReport(NamedTuple):
@@ -114,19 +87,6 @@ def rebuild(network: Network, number: int) -> None:
     for word, part in network.parts.items():
         W, constants = network.layers[part.layer].W[part.first : part.last], network.constants[word]
         network.tables[word] = build_tables(W, constants, part.lsh, network.config.seed, word, number)
-
-
-def micro_batch(
-    config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int, weights: np.ndarray | None = None
-) -> MicroBatch:
-    """The samples of a step: its place in the epoch's order, rows without labels or weight left out (S10, S13)."""
-    place = (step - 1) % steps_per_epoch(train.n_samples, config.micro_batch)
-    samples = order[place * config.micro_batch : (place + 1) * config.micro_batch]
-    labelled = samples[np.diff(train.labels.indptr)[samples] > 0]
-    labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-    rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
-    own = None if weights is None else weights[labelled]
-    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)
 
 
 def choose_active(

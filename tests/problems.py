@@ -7,7 +7,11 @@ any order. `real_arrays` are for results that are compared as floats are.
 import numpy as np
 from hypothesis import strategies as st
 
-from slide_ref.common.config import FAMILIES, POLICIES, STRATEGIES, Config, LshConfig
+import slide_ref.sampling
+from slide_fast.hash_tables import build_tables
+from slide_fast.hashing import addresses_of, hash_constants
+from slide_ref.common.config import Config
+from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES, LshConfig
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
@@ -155,3 +159,29 @@ def random_dataset(seed, n_samples=40, n_features=30, n_labels=60, min_features=
     )
     values = rng.standard_normal(features.nnz, dtype=np.float32)
     return Dataset(SparseRows(features.indptr, features.indices, values, n_features), labels)
+
+
+SIZES = st.one_of(st.sampled_from([1, 2]), st.integers(1, 40))
+EPOCHS = st.integers(0, 3)
+STEPS = st.integers(1, 1000)
+
+
+@st.composite
+def queries(draw):
+    """Tables of dyadic weights, and vectors that look into them."""
+    n, seed = draw(SIZES), draw(SEEDS)
+    lsh = draw(lsh_configs(n, bits=4))
+    constants = hash_constants(lsh, seed, 1, 4)
+    tables = build_tables(draw(dyadic_arrays(n, 4)), constants, lsh, seed, 1, 0)
+    vectors = draw(dyadic_arrays(draw(st.integers(1, 5)), 4))
+    addresses = addresses_of(vectors, constants, lsh, seed, 1)
+    samples = draw(st.lists(st.integers(0, 10**6), min_size=len(vectors), max_size=len(vectors), unique=True))
+    return lsh, tables, addresses, seed, draw(EPOCHS), np.array(samples)
+
+
+def found_by_the_reference(lsh, tables, addresses, seed, epoch, samples):
+    """What the reference retrieves for each sample of such a problem."""
+    return [
+        slide_ref.sampling.retrieve(tables.query(own), lsh, seed, 1, epoch, int(i))
+        for own, i in zip(addresses, samples, strict=True)
+    ]

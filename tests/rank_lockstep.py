@@ -16,7 +16,7 @@ from slide_fast.sharded import prepare
 from slide_fast.shares import share_of
 from slide_fast.tasks import TOP
 from slide_ref.common.config import Config
-from slide_ref.sampling import label_shares
+from slide_ref.correction import label_shares
 from slide_ref.schedule import sample_order, steps_per_epoch
 
 N_STEPS = 9

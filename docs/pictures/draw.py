@@ -8,7 +8,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from slide_ref.common.config import LshConfig
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.hash_tables import tables_from_addresses
 
 HERE = Path(__file__).parent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import CONSTANTS, HashConstants
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, mix
 
 from .doph import doph_codes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from slide_ref.common.config import LshConfig
+from slide_ref.common.lsh_config import LshConfig
 
 
 def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from slide_ref.common.config import LshConfig
+from slide_ref.common.lsh_config import LshConfig
 
 VALUES_AT_ONCE = 1 << 15  # their temporaries stay in cache
 

@@ -9,40 +9,22 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from .array_files import DTYPES, SAVE_AGAIN, Blocks, bytes_of, read_array, write_array
 from .errors import ModelError
 from .replacing import replacing, standing, synced_file
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _ENTRY_KEYS = ("shape", "dtype", "crc32")
 _GIVE_MODEL = "give the model folder that training wrote"
-_SAVE_AGAIN = "save the model again, or copy the whole folder again"
-
-
-class Blocks(NamedTuple):
-    """An array to be written that is nowhere whole: it comes in blocks of rows, in their order.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : dtype
-    blocks : callable
-        Returns the blocks.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    blocks: Callable[[], Iterable[np.ndarray]]
 
 
 def is_count(value: Any) -> TypeGuard[int]:
@@ -82,14 +64,14 @@ def save_arrays(
     """
     folder = Path(folder)
     for name, array in arrays.items():
-        if not _NAME.fullmatch(name) or array.dtype.name not in _DTYPES:
+        if not _NAME.fullmatch(name) or array.dtype.name not in DTYPES:
             raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
     if {"format_version", "arrays"} & description.keys():
         raise ModelError("a description cannot hold the keys format_version and arrays")
     try:
         _check_replaceable(folder)
         with replacing(folder) as new:
-            entries = {name: _write_array(new / f"{name}.npy", array) for name, array in arrays.items()}
+            entries = {name: write_array(new / f"{name}.npy", array) for name, array in arrays.items()}
             content = {**description, "format_version": FORMAT_VERSION, "arrays": entries}
             texts = {"config.json": json.dumps(content, indent=1, sort_keys=True) + "\n", **(texts or {})}
             for name, text in texts.items():
@@ -147,30 +129,13 @@ def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarra
         path = folder / f"{name}.npy"
         try:
             with path.open("rb") as file:
-                array = _read_array(file, path, tuple(entry["shape"]), entry["dtype"], mmap)
+                array = read_array(file, path, tuple(entry["shape"]), entry["dtype"], mmap)
         except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {_SAVE_AGAIN}") from error
-        if zlib.crc32(_bytes(array)) != entry["crc32"]:
-            raise ModelError(f"{path}: not what was saved, by its checksum in config.json; {_SAVE_AGAIN}")
+            raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
+        if zlib.crc32(bytes_of(array)) != entry["crc32"]:
+            raise ModelError(f"{path}: not what was saved, by its checksum in config.json; {SAVE_AGAIN}")
         arrays[name] = array
     return description, arrays
-
-
-def _write_array(path: Path, array: np.ndarray | Blocks) -> dict[str, Any]:
-    """Write an array, little-endian and in C order; what config.json says about it."""
-    dtype, checksum = array.dtype.newbyteorder("<"), 0
-    with synced_file(path) as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(array.shape)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in array.blocks() if isinstance(array, Blocks) else [array]:
-            content = _bytes(np.asarray(block, dtype, order="C"))
-            file.write(content)
-            checksum = zlib.crc32(content, checksum)
-    return {"shape": list(array.shape), "dtype": array.dtype.name, "crc32": checksum}
-
-
-def _bytes(array: np.ndarray) -> memoryview | bytes:
-    return array.data if array.size else b""
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -189,7 +154,7 @@ def _read_config_json(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {_GIVE_MODEL}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not valid JSON ({error}); {_SAVE_AGAIN}") from error
+        raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
     version = content.pop("format_version", None) if isinstance(content, dict) else None
     if not is_count(version) or version < 1:
         raise ModelError(f"{path}: no format_version; {_GIVE_MODEL}")
@@ -201,29 +166,10 @@ def _read_config_json(folder: Path) -> dict[str, Any]:
 
 def _check_entries(entries: Any, path: Path) -> None:
     if not isinstance(entries, dict):
-        raise ModelError(f"{path}: no table of arrays; {_SAVE_AGAIN}")
+        raise ModelError(f"{path}: no table of arrays; {SAVE_AGAIN}")
     for name, entry in entries.items():
         if not _NAME.fullmatch(name):
-            raise ModelError(f"{path}: {name!r} is no name of an array; {_SAVE_AGAIN}")
+            raise ModelError(f"{path}: {name!r} is no name of an array; {SAVE_AGAIN}")
         shape, dtype, checksum = (entry.get(key) if isinstance(entry, dict) else None for key in _ENTRY_KEYS)
-        if not _is_shape(shape) or dtype not in _DTYPES or not is_count(checksum):
-            raise ModelError(f"{path}: array {name} needs a shape, a dtype and a checksum; {_SAVE_AGAIN}")
-
-
-def _read_array(file: BinaryIO, path: Path, shape: tuple[int, ...], dtype: str, mmap: bool) -> np.ndarray:
-    wanted = np.dtype(dtype).newbyteorder("<")
-    try:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("unknown version")
-        found_shape, fortran_order, found = np.lib.format.read_array_header_1_0(file)
-    except Exception as error:  # whatever the parser of a damaged header may meet
-        raise ModelError(f"{path}: not a plain .npy file; {_SAVE_AGAIN}") from error
-    if found_shape != shape or found != wanted or fortran_order:
-        held = f"{found} of shape {found_shape}" + (" in Fortran order" if fortran_order else "")
-        raise ModelError(f"{path}: holds {held}, but config.json says {dtype} of shape {shape}; {_SAVE_AGAIN}")
-    stored, expected = os.fstat(file.fileno()).st_size - file.tell(), math.prod(shape) * wanted.itemsize
-    if stored != expected:
-        raise ModelError(f"{path}: holds {stored} bytes of data instead of {expected}; {_SAVE_AGAIN}")
-    if mmap and stored:
-        return np.asarray(np.memmap(file, dtype=wanted, mode="r", offset=file.tell(), shape=shape))
-    return np.fromfile(file, dtype=wanted).reshape(shape)
+        if not _is_shape(shape) or dtype not in DTYPES or not is_count(checksum):
+            raise ModelError(f"{path}: array {name} needs a shape, a dtype and a checksum; {SAVE_AGAIN}")

@@ -8,110 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
+from .lsh_config import LshConfig, check_types, require
 
-FAMILIES = ("simhash", "wta", "dwta", "doph")
-POLICIES = ("fifo", "reservoir")
-STRATEGIES = ("vanilla", "topk", "threshold")
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
 DECAYS = ("constant", "linear", "cosine")
-
-
-def _require(condition: bool, key: str, value: Any, wanted: str) -> None:
-    if not condition:
-        raise ConfigError(f"{key} is {value!r}; it must be {wanted}")
-
-
-def _check_types(config: Any, prefix: str) -> None:
-    for f in dataclasses.fields(config):
-        value, wanted = getattr(config, f.name), f.type
-        if wanted == "int":
-            _require(isinstance(value, int) and not isinstance(value, bool), prefix + f.name, value, "a whole number")
-        elif wanted == "bool":
-            _require(isinstance(value, bool), prefix + f.name, value, "true or false")
-        elif wanted == "float":
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            _require(number and abs(value) <= 1e300, prefix + f.name, value, "a finite number")
-
-
-@dataclass(frozen=True)
-class LshConfig:
-    """Hash tables over the neurons of one layer, and how active neurons are drawn from them.
-
-    Attributes
-    ----------
-    family : str
-        Hash family (paper, section 3.1 and appendix A). One of `FAMILIES`.
-    K : int
-        Digits in a code; a code has at most 64 bits.
-    base : int
-        Range of a digit: with WTA and DWTA the coordinates in a bin. SimHash does not use it, its digits are bits.
-    top : int
-        How many of the largest values DOPH hashes.
-    L : int
-        Tables. 0 retrieves nothing: the active set is then labels and uniform padding (sampled softmax).
-    bucket_size : int
-        Most neurons a bucket holds.
-    bucket_bits : int
-        Codes of more bits are folded to this many; 0 means min(16, bits of a code).
-    policy : str
-        Which neurons a full bucket keeps. One of `POLICIES`.
-    strategy : str
-        How ids are chosen from the L buckets (paper, section 4.1). One of `STRATEGIES`.
-    budget : int
-        β, the most neurons retrieved for a sample, labels not counted; 0 means all that is found. The strategy
-        ``"threshold"`` has no budget.
-    threshold : int
-        m, the least number of buckets a neuron must be found in; only the strategy ``"threshold"`` looks at it.
-    min_active : int
-        Active sets are padded with uniform draws to this size; at least the number of neurons makes the layer dense.
-    """
-
-    family: str = "simhash"
-    K: int = 14
-    base: int = 8
-    top: int = 32
-    L: int = 10
-    bucket_size: int = 128
-    bucket_bits: int = 0
-    policy: str = "fifo"
-    strategy: str = "vanilla"
-    budget: int = 8
-    threshold: int = 2
-    min_active: int = 2000
-
-    def __post_init__(self) -> None:
-        _check_types(self, "lsh.")
-        for key, names in (("family", FAMILIES), ("policy", POLICIES), ("strategy", STRATEGIES)):
-            _require(getattr(self, key) in names, f"lsh.{key}", getattr(self, key), "one of " + ", ".join(names))
-        _require(2 <= self.base <= 256, "lsh.base", self.base, "from 2 to 256")
-        _require(self.top >= 1, "lsh.top", self.top, "1 or more")
-        digits = "" if self.family == "simhash" else f" of {self.digit_bits}-bit digits"
-        fitting = 64 // self.digit_bits
-        _require(1 <= self.K <= fitting, "lsh.K", self.K, f"from 1 to {fitting}, so that a code{digits} fits 64 bits")
-        _require(self.L >= 0, "lsh.L", self.L, "0 or more")
-        _require(self.bucket_size >= 1, "lsh.bucket_size", self.bucket_size, "1 or more")
-        _require(0 <= self.bucket_bits <= 24, "lsh.bucket_bits", self.bucket_bits, "from 1 to 24, or 0 for the default")
-        _require(self.budget >= 0, "lsh.budget", self.budget, "1 or more, or 0 for no limit")
-        _require(self.threshold >= 1, "lsh.threshold", self.threshold, "1 or more")
-        if self.strategy == "threshold" and self.L:
-            _require(self.threshold <= self.L, "lsh.threshold", self.threshold, f"at most lsh.L, which is {self.L}")
-        _require(self.min_active >= 0, "lsh.min_active", self.min_active, "0 or more")
-
-    @property
-    def digit_bits(self) -> int:
-        """Bits of a digit: 1 in SimHash, else ceil(log2 base) (S4)."""
-        return 1 if self.family == "simhash" else (self.base - 1).bit_length()
-
-    @property
-    def code_bits(self) -> int:
-        """Bits of a code (S4)."""
-        return self.K * self.digit_bits
-
-    @property
-    def address_bits(self) -> int:
-        """Bits of a bucket's address: a table has 2**address_bits buckets (S4)."""
-        return min(self.bucket_bits or 16, self.code_bits)
 
 
 @dataclass(frozen=True)
@@ -180,26 +81,26 @@ class Config:
     hidden_lsh: tuple[tuple[int, LshConfig], ...] = ()
 
     def __post_init__(self) -> None:
-        _check_types(self, "")
-        _require(isinstance(self.lsh, LshConfig), "lsh", self.lsh, "an LshConfig")
-        _require(isinstance(self.hidden, (list, tuple)), "hidden", self.hidden, "a list of layer sizes")
+        check_types(self, "")
+        require(isinstance(self.lsh, LshConfig), "lsh", self.lsh, "an LshConfig")
+        require(isinstance(self.hidden, (list, tuple)), "hidden", self.hidden, "a list of layer sizes")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in self.hidden)
-        _require(len(self.hidden) >= 1 and whole, "hidden", self.hidden, "one or more layer sizes of at least 1")
-        _require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
-        _require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
-        _require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
+        require(len(self.hidden) >= 1 and whole, "hidden", self.hidden, "one or more layer sizes of at least 1")
+        require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
+        require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
+        require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
         for key in ("micro_batch", "epochs", "rebuild_gap", "shards"):
-            _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+            require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         for key in ("learning_rate", "epsilon"):
-            _require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
+            require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
         for key in ("beta1", "beta2", "momentum"):
-            _require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
+            require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         unused = self.optimizer != "sgd" and self.momentum != 0
-        _require(not unused, "momentum", self.momentum, "0 unless the optimizer is sgd")
-        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        _require(self.rebuild_growth >= 0, "rebuild_growth", self.rebuild_growth, "0 or more")
-        _require(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2**63 - 1")
+        require(not unused, "momentum", self.momentum, "0 unless the optimizer is sgd")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        require(self.rebuild_growth >= 0, "rebuild_growth", self.rebuild_growth, "0 or more")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2**63 - 1")
         self._check_hidden_lsh()
 
     def _check_hidden_lsh(self) -> None:
@@ -213,7 +114,7 @@ class Config:
                 last = len(self.hidden) - 1
                 known = f"hidden layers that can be hashed are 1 to {last}" if last else "there is one hidden layer"
                 raise ConfigError(f"hidden_lsh.{layer}: {known}; layer 0 is dense, the output's settings are lsh")
-            _require(isinstance(lsh, LshConfig), f"hidden_lsh.{layer}", lsh, "an LshConfig")
+            require(isinstance(lsh, LshConfig), f"hidden_lsh.{layer}", lsh, "an LshConfig")
         object.__setattr__(self, "hidden_lsh", tuple(sorted(tables.items())))
 
     def sampled_layers(self, n_labels: int) -> dict[int, LshConfig]:
@@ -249,7 +150,7 @@ class Config:
         settings = dict(settings)
         lsh = _lsh_config(settings.pop("lsh", {}), "lsh")
         tables = settings.pop("hidden_lsh", {})
-        _require(isinstance(tables, dict), "hidden_lsh", tables, "tables of settings by layer, such as hidden_lsh.1.K")
+        require(isinstance(tables, dict), "hidden_lsh", tables, "tables of settings by layer, such as hidden_lsh.1.K")
         _check_keys(settings, cls, "")
         hidden_lsh = {}
         for key, table in tables.items():
@@ -277,7 +178,7 @@ def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
 
 def _lsh_config(table: Any, name: str, **defaults: Any) -> LshConfig:
     """The tables of a layer from plain values; errors call them by `name`."""
-    _require(isinstance(table, dict), name, table, "a table of settings")
+    require(isinstance(table, dict), name, table, "a table of settings")
     _check_keys(table, LshConfig, f"{name}.")
     try:
         return LshConfig(**defaults | table)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .config import LshConfig
+from .lsh_config import LshConfig
 from .rng import Purpose, draw, mix, permutation
 
 TRIES = 100

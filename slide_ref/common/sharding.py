@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from .config import Config, LshConfig
+from .config import Config
 from .errors import ConfigError
+from .lsh_config import LshConfig
 
 
 class Part(NamedTuple):

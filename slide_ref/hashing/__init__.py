@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..common.config import LshConfig
 from ..common.hash_constants import CONSTANTS, HashConstants
+from ..common.lsh_config import LshConfig
 from ..common.rng import Purpose, mix
 from .doph import doph_codes
 from .dwta import dwta_codes

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..common.config import LshConfig
 from ..common.hash_constants import DophConstants
+from ..common.lsh_config import LshConfig
 from .dwta import EMPTY, densify
 from .wta import pack
 

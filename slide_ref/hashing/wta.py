@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..common.config import LshConfig
+from ..common.lsh_config import LshConfig
 
 
 def pack(digits: Sequence[int], lsh: LshConfig) -> np.ndarray:

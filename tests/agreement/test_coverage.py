@@ -14,6 +14,8 @@ import slide_ref
 TESTS = Path(__file__).parent
 FAST, REF = (Path(package.__file__).parent for package in (slide_fast, slide_ref))
 SAME_NAME = {
+    "correction.inclusion": "test_s30_probabilities_are_equal",
+    "correction.label_shares": "test_s30_shares_of_labels_are_equal",
     "data.read_xmc": "test_s17_any_text_gives_the_same_arrays_or_the_same_error",
     "hash_tables.HashTables": "test_s7_s22_buckets_are_equal",
     "hash_tables.HashTables.occupancy": "test_s6_tables_built_from_dyadic_weights_are_equal",
@@ -30,6 +32,8 @@ SAME_NAME = {
     "hashing.simhash.simhash_codes": "test_s5_codes_of_dyadic_vectors_are_equal",
     "hashing.wta.pack": "test_s4_packed_digits_are_equal",
     "hashing.wta.wta_codes": "test_s19_codes_are_equal",
+    "micro_batches.MicroBatch": "test_s13_s27_micro_batches_are_equal",
+    "micro_batches.micro_batch": "test_s13_s27_micro_batches_are_equal",
     "network.RowGradient": "test_s10_s11_s25_losses_and_gradients_agree",
     "network.backward": "test_s10_s11_s25_losses_and_gradients_agree",
     "network.forward": "test_activations_of_dyadic_networks_are_equal",
@@ -44,8 +48,6 @@ SAME_NAME = {
     "prediction.predict_topk_lsh": "test_s28_answers_of_dyadic_networks_are_equal",
     "sampling.active_sets": "test_s9_active_sets_are_equal",
     "sampling.hard_threshold": "test_s24_hard_threshold_finds_the_same_neurons",
-    "sampling.inclusion": "test_s30_probabilities_are_equal",
-    "sampling.label_shares": "test_s30_shares_of_labels_are_equal",
     "sampling.pad": "test_s9_padded_sets_are_equal",
     "sampling.retrieve": "test_s8_s23_s24_the_strategy_of_the_settings_is_used",
     "sampling.top_k": "test_s23_top_k_finds_the_same_neurons",
@@ -104,16 +106,6 @@ OTHER_NAME = {
         "checkpoints.State",
         "plain arrays",
         "test_s13_further_training_takes_the_same_steps_and_has_the_same_losses",
-    ),
-    "training.MicroBatch": (
-        "tasks.MicroBatch",
-        "workers do not import training",
-        "test_s13_s27_micro_batches_are_equal",
-    ),
-    "training.micro_batch": (
-        "tasks.micro_batch",
-        "workers do not import training",
-        "test_s13_s27_micro_batches_are_equal",
     ),
     "training.Network": (
         "tasks.WorkerState",

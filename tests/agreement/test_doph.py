@@ -7,8 +7,8 @@ from problems import assert_same, hash_problems, real_arrays, sparse_arrays
 
 import slide_fast.hashing.doph as fast
 import slide_ref.hashing.doph as ref
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import DophConstants, doph_constants
+from slide_ref.common.lsh_config import LshConfig
 
 
 @given(hash_problems("doph"))

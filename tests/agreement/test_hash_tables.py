@@ -10,7 +10,7 @@ import slide_fast.hash_tables as fast
 import slide_ref.hash_tables as ref
 from slide_fast.hashing import addresses_of, hash_constants
 from slide_fast.verify import Report, check_buckets
-from slide_ref.common.config import POLICIES, LshConfig
+from slide_ref.common.lsh_config import POLICIES, LshConfig
 
 SIZES = st.one_of(st.sampled_from([1, 2]), st.integers(1, 60))
 REBUILDS = st.integers(0, 3)

@@ -11,7 +11,7 @@ import slide_fast.optimizers as fast
 import slide_ref.network
 import slide_ref.optimizers as ref
 from slide_fast.scratch import Scratch
-from slide_fast.verify import Report, as_dtype, check_floats
+from slide_fast.verify import as_dtype
 from slide_ref.common.config import Config
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left

@@ -4,41 +4,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import SEEDS, dyadic_arrays, label_rows, lsh_configs
+from problems import (
+    SEEDS,
+    SIZES,
+    STEPS,
+    found_by_the_reference,
+    label_rows,
+    queries,
+)
 
 import slide_fast.sampling as fast
 import slide_fast.verify as verify
 import slide_ref.sampling as ref
-from slide_fast.hash_tables import build_tables, tables_from_addresses
-from slide_fast.hashing import addresses_of, hash_constants
+from slide_fast.hash_tables import tables_from_addresses
 from slide_fast.scratch import Scratch
-from slide_ref.common.config import POLICIES, LshConfig
+from slide_ref.common.lsh_config import POLICIES, LshConfig
 from slide_ref.common.rng import Purpose
 from slide_ref.common.sparse_rows import rows_from_lists
 
-SIZES = st.one_of(st.sampled_from([1, 2]), st.integers(1, 40))
-EPOCHS = st.integers(0, 3)
-STEPS = st.integers(1, 1000)
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
-
-
-@st.composite
-def queries(draw):
-    """Tables of dyadic weights, and vectors that look into them."""
-    n, seed = draw(SIZES), draw(SEEDS)
-    lsh = draw(lsh_configs(n, bits=4))
-    constants = hash_constants(lsh, seed, 1, 4)
-    tables = build_tables(draw(dyadic_arrays(n, 4)), constants, lsh, seed, 1, 0)
-    vectors = draw(dyadic_arrays(draw(st.integers(1, 5)), 4))
-    addresses = addresses_of(vectors, constants, lsh, seed, 1)
-    samples = draw(st.lists(st.integers(0, 10**6), min_size=len(vectors), max_size=len(vectors), unique=True))
-    return lsh, tables, addresses, seed, draw(EPOCHS), np.array(samples)
-
-
-def found_by_the_reference(lsh, tables, addresses, seed, epoch, samples):
-    return [
-        ref.retrieve(tables.query(own), lsh, seed, 1, epoch, int(i)) for own, i in zip(addresses, samples, strict=True)
-    ]
 
 
 def rows(retrieved, n_rows):
@@ -159,34 +143,6 @@ def assert_equal_sets(ours, retrieved, labels, lsh, scope, n, seed, epoch, sampl
     assert ours.ids.dtype == np.int64 and (ours.mask is None) == (scope == "batch")
     assert [ids.tolist() for ids in found] == [ids.tolist() for ids in expected]
     assert np.array_equal(ours.ids, np.unique(np.concatenate(expected)))
-
-
-@given(queries(), st.data(), st.sampled_from(["batch", "sample"]), STEPS)
-def test_s30_probabilities_are_equal(problem, data, scope, step):
-    lsh, tables, addresses, seed, epoch, samples = problem
-    n = tables.ids.shape[1]
-    labels = data.draw(label_rows(len(samples), n, min_size=1))
-    shares = data.draw(st.lists(st.integers(0, 8), min_size=n, max_size=n))
-    shares = np.maximum(np.array(shares) / 8, fast.label_shares(labels) / 16)  # these are some rows of many
-    assert_equal_probabilities(problem, labels, shares, scope, step)
-
-
-def assert_equal_probabilities(problem, labels, shares, scope, step):
-    lsh, tables, addresses, seed, epoch, samples = problem
-    found = fast.retrieve(tables, addresses, lsh, seed, 1, epoch, samples)
-    own = fast.active_sets(SCRATCH, found, labels, lsh, scope, len(shares), seed, 1, epoch, samples, step)
-    ours = own._replace(inclusion=fast.inclusion(SCRATCH, own, found, labels, shares))
-    retrieved, sets = found_by_the_reference(*problem), verify.one_by_one(own, len(samples))
-    theirs = ref.inclusion(sets, retrieved, [labels.row(i)[0] for i in range(labels.n_rows)], scope, shares)
-    verify.check_inclusion(verify.Report(), ours, theirs, labels)
-    assert ours.inclusion.dtype == np.float64
-    assert not SCRATCH.clean("marked", len(shares), np.bool_).any()
-
-
-@given(label_rows(6, 9))
-def test_s30_shares_of_labels_are_equal(labels):
-    ours, theirs = (side.label_shares(labels) for side in (fast, ref))
-    assert ours.dtype == theirs.dtype == np.float64 and np.array_equal(ours, theirs)
 
 
 def test_s9_scratch_of_a_larger_layer_leaves_no_trace():

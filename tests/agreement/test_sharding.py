@@ -9,8 +9,8 @@ from problems import SEEDS, datasets, dyadic_arrays, generators, lsh_configs, ra
 import slide_fast.sharding as fast
 import slide_ref.sharding as ref
 from slide_fast import hash_tables
+from slide_fast.micro_batches import micro_batch
 from slide_fast.scratch import Scratch
-from slide_fast.tasks import micro_batch
 from slide_fast.verify import Report, check_inclusion, one_by_one
 from slide_ref.common.config import SCOPES, Config
 from slide_ref.common.sharding import parts_of

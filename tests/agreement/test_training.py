@@ -15,11 +15,12 @@ import slide_ref.prediction
 import slide_ref.training as ref
 from slide_fast.checkpoints import Before, State
 from slide_fast.tasks import Setup, WorkerState, dataset_arrays, table_arrays
-from slide_ref.common.config import FAMILIES, OPTIMIZERS, POLICIES, SCOPES, STRATEGIES, Config
+from slide_ref.common.config import OPTIMIZERS, SCOPES, Config
+from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset, rows_from_lists
-from slide_ref.sampling import label_shares
+from slide_ref.correction import label_shares
 from slide_ref.schedule import sample_order, steps_per_epoch
 
 LSH = {

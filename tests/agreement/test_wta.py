@@ -8,8 +8,8 @@ from problems import assert_same, generators, hash_problems
 
 import slide_fast.hashing.wta as fast
 import slide_ref.hashing.wta as ref
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import wta_constants
+from slide_ref.common.lsh_config import LshConfig
 
 
 @given(hash_problems("wta"))

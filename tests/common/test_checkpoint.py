@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from slide_ref.common import checkpoint
+from slide_ref.common import array_files
 from slide_ref.common.checkpoint import load_arrays, save_arrays
 from slide_ref.common.errors import ModelError
 
@@ -314,4 +314,4 @@ def test_a_damaged_header_is_refused_or_harmless(folder, place, byte):
 
 
 def test_every_dtype_that_can_be_written_is_known_to_numpy():
-    assert all(np.dtype(name).name == name for name in checkpoint._DTYPES)
+    assert all(np.dtype(name).name == name for name in array_files.DTYPES)

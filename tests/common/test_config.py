@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slide_ref.common.config import SCOPES, Config, LshConfig
+from slide_ref.common.config import SCOPES, Config
 from slide_ref.common.errors import ConfigError
+from slide_ref.common.lsh_config import LshConfig
 
 SETTINGS = st.fixed_dictionaries(
     {},

@@ -8,7 +8,8 @@ import pytest
 
 from slide_fast import console as module
 from slide_fast.console import Console, TrainingDisplay, duration, network_in_words, score_table, size
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
+from slide_ref.common.lsh_config import LshConfig
 
 START = {"kind": "start", "n_samples": 100, "n_workers": 2}
 PROGRESS = {"kind": "progress", "seconds": 1.0, "step": 1, "samples": 50, "n_new": 50, "loss": 2.0,

@@ -7,7 +7,7 @@ import pytest
 
 from slide_fast.hash_tables import array_shapes, hash_rows
 from slide_fast.hashing import hash_constants
-from slide_ref.common.config import LshConfig
+from slide_ref.common.lsh_config import LshConfig
 
 MOST = 64 * 2**20
 

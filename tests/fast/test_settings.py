@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slide_fast.settings import assign, config_of, parse_value, read_settings, to_toml
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.lsh_config import LshConfig
 
 
 @given(

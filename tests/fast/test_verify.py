@@ -15,8 +15,9 @@ from slide_fast.verify import (
     check_equal,
     check_floats,
 )
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import dwta_constants
+from slide_ref.common.lsh_config import LshConfig
 
 CONFIG = Config(hidden=(4,), micro_batch=20).replace(lsh={"K": 4, "L": 3, "budget": 5, "min_active": 10})
 

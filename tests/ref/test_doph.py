@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from bounds import hoeffding
 
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import TRIES, DophConstants, doph_constants
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, mix
 from slide_ref.hashing.doph import doph_codes, top_coordinates
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from bounds import hoeffding
 
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import TRIES, DwtaConstants, dwta_constants, wta_constants
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, mix, permutation
 from slide_ref.hashing.dwta import EMPTY, densify, dwta_codes
 from slide_ref.hashing.wta import wta_codes

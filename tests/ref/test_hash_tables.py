@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slide_ref.common.config import LshConfig
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, mix, permutation
 from slide_ref.hash_tables import HashTables, build_tables, tables_from_addresses
 from slide_ref.hashing import addresses_of, hash_constants

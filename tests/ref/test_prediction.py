@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.hash_tables import HashTables

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from slide_ref.common.config import Config, LshConfig
+from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, draw, mix
 from slide_ref.common.sharding import label_edges, parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from bounds import hoeffding
 
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import simhash_constants
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, mix
 from slide_ref.hashing import addresses_of, fold, hash_constants
 from slide_ref.hashing.simhash import simhash_codes

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from bounds import hoeffding
 
-from slide_ref.common.config import LshConfig
 from slide_ref.common.hash_constants import wta_constants
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.hashing import addresses_of, fold
 from slide_ref.hashing.wta import pack, wta_codes

@@ -1,0 +1,55 @@
+"""How probable it was that a neuron became active, which corrects the logits of a sampled output layer (S30)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slide_ref.common.sparse_rows import SparseRows
+
+from .sampling import Active, Retrieved
+from .scratch import Scratch, positions
+
+
+def label_shares(labels: SparseRows) -> np.ndarray:
+    """The share of the labelled rows that carry each label, float64, shape (n_labels,). Implements S30."""
+    n_labelled = int(np.count_nonzero(np.diff(labels.indptr)))
+    return np.bincount(labels.indices, minlength=labels.n_columns) / max(n_labelled, 1)
+
+
+def inclusion(
+    scratch: Scratch, active: Active, retrieved: Retrieved, labels: SparseRows, shares: np.ndarray
+) -> np.ndarray:
+    """How probable it was that each neuron became active, for samples of which it is not a label. Implements S30.
+
+    Parameters
+    ----------
+    scratch : Scratch
+    active : Active
+        From `active_sets`.
+    retrieved : Retrieved
+    labels : SparseRows, shape (n_samples, n)
+    shares : ndarray of float64, shape (n,)
+        From `label_shares`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_union,) without a mask, else (n_samples, n_union)
+        1 for what was retrieved.
+    """
+    ids, n = active.ids, len(shares)
+    if active.mask is not None:
+        held = np.zeros(active.mask.shape, dtype=bool)
+        for part in (retrieved, Retrieved(labels.indptr, labels.indices)):
+            held[np.repeat(np.arange(len(held)), np.diff(part.indptr)), positions(scratch, ids, part.ids, n)] = True
+        n_held = held.sum(axis=1)
+        drawn = (active.mask.sum(axis=1) - n_held) / np.maximum(n - n_held, 1)
+        return np.where(held | ~active.mask, 1.0, 1 - (1 - drawn)[:, None])
+    marked = scratch.clean("marked", n, np.bool_)
+    marked[retrieved.ids] = True
+    found = marked[ids]
+    marked[labels.indices] = True
+    n_held = np.count_nonzero(marked[ids])
+    marked[ids] = False
+    drawn = (len(ids) - n_held) / max(n - n_held, 1)
+    absent = (1 - drawn) * (1 - shares[ids]) ** (labels.n_rows - 1)
+    return np.where(found | (absent == 1), 1.0, 1 - absent)  # absent for certain, but there: a label of its only sample

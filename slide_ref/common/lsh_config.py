@@ -1,0 +1,112 @@
+"""Settings of the tables of one layer, checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ConfigError
+
+FAMILIES = ("simhash", "wta", "dwta", "doph")
+POLICIES = ("fifo", "reservoir")
+STRATEGIES = ("vanilla", "topk", "threshold")
+
+
+def require(condition: bool, key: str, value: Any, wanted: str) -> None:
+    """Raise ConfigError, in one line, unless a setting fits."""
+    if not condition:
+        raise ConfigError(f"{key} is {value!r}; it must be {wanted}")
+
+
+def check_types(config: Any, prefix: str) -> None:
+    """Raise ConfigError where a field of a dataclass has not the type that it names."""
+    for f in dataclasses.fields(config):
+        value, wanted = getattr(config, f.name), f.type
+        if wanted == "int":
+            require(isinstance(value, int) and not isinstance(value, bool), prefix + f.name, value, "a whole number")
+        elif wanted == "bool":
+            require(isinstance(value, bool), prefix + f.name, value, "true or false")
+        elif wanted == "float":
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            require(number and abs(value) <= 1e300, prefix + f.name, value, "a finite number")
+
+
+@dataclass(frozen=True)
+class LshConfig:
+    """Hash tables over the neurons of one layer, and how active neurons are drawn from them.
+
+    Attributes
+    ----------
+    family : str
+        Hash family (paper, section 3.1 and appendix A). One of `FAMILIES`.
+    K : int
+        Digits in a code; a code has at most 64 bits.
+    base : int
+        Range of a digit: with WTA and DWTA the coordinates in a bin. SimHash does not use it, its digits are bits.
+    top : int
+        How many of the largest values DOPH hashes.
+    L : int
+        Tables. 0 retrieves nothing: the active set is then labels and uniform padding (sampled softmax).
+    bucket_size : int
+        Most neurons a bucket holds.
+    bucket_bits : int
+        Codes of more bits are folded to this many; 0 means min(16, bits of a code).
+    policy : str
+        Which neurons a full bucket keeps. One of `POLICIES`.
+    strategy : str
+        How ids are chosen from the L buckets (paper, section 4.1). One of `STRATEGIES`.
+    budget : int
+        β, the most neurons retrieved for a sample, labels not counted; 0 means all that is found. The strategy
+        ``"threshold"`` has no budget.
+    threshold : int
+        m, the least number of buckets a neuron must be found in; only the strategy ``"threshold"`` looks at it.
+    min_active : int
+        Active sets are padded with uniform draws to this size; at least the number of neurons makes the layer dense.
+    """
+
+    family: str = "simhash"
+    K: int = 14
+    base: int = 8
+    top: int = 32
+    L: int = 10
+    bucket_size: int = 128
+    bucket_bits: int = 0
+    policy: str = "fifo"
+    strategy: str = "vanilla"
+    budget: int = 8
+    threshold: int = 2
+    min_active: int = 2000
+
+    def __post_init__(self) -> None:
+        check_types(self, "lsh.")
+        for key, names in (("family", FAMILIES), ("policy", POLICIES), ("strategy", STRATEGIES)):
+            require(getattr(self, key) in names, f"lsh.{key}", getattr(self, key), "one of " + ", ".join(names))
+        require(2 <= self.base <= 256, "lsh.base", self.base, "from 2 to 256")
+        require(self.top >= 1, "lsh.top", self.top, "1 or more")
+        digits = "" if self.family == "simhash" else f" of {self.digit_bits}-bit digits"
+        fitting = 64 // self.digit_bits
+        require(1 <= self.K <= fitting, "lsh.K", self.K, f"from 1 to {fitting}, so that a code{digits} fits 64 bits")
+        require(self.L >= 0, "lsh.L", self.L, "0 or more")
+        require(self.bucket_size >= 1, "lsh.bucket_size", self.bucket_size, "1 or more")
+        require(0 <= self.bucket_bits <= 24, "lsh.bucket_bits", self.bucket_bits, "from 1 to 24, or 0 for the default")
+        require(self.budget >= 0, "lsh.budget", self.budget, "1 or more, or 0 for no limit")
+        require(self.threshold >= 1, "lsh.threshold", self.threshold, "1 or more")
+        if self.strategy == "threshold" and self.L:
+            require(self.threshold <= self.L, "lsh.threshold", self.threshold, f"at most lsh.L, which is {self.L}")
+        require(self.min_active >= 0, "lsh.min_active", self.min_active, "0 or more")
+
+    @property
+    def digit_bits(self) -> int:
+        """Bits of a digit: 1 in SimHash, else ceil(log2 base) (S4)."""
+        return 1 if self.family == "simhash" else (self.base - 1).bit_length()
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of a code (S4)."""
+        return self.K * self.digit_bits
+
+    @property
+    def address_bits(self) -> int:
+        """Bits of a bucket's address: a table has 2**address_bits buckets (S4)."""
+        return min(self.bucket_bits or 16, self.code_bits)
