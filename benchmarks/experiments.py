@@ -12,10 +12,8 @@ epochs and over seconds of training, rebuilds included, evaluations not.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ours
@@ -25,7 +23,6 @@ from harness import child, figure, read_result, require_agreement, table, write_
 
 SETS = ("acl_authors", "stdlib", "diginetica", "tate_subjects", "delicious")
 QUICK_SETS = ("tate_subjects", "delicious")
-SMALL = ("tate_subjects", "delicious", "bibtex")  # few enough labels to train densely over several seeds
 MATCHED = "matched"  # as min_active: as many as the setting before it had active
 AUTO = "auto"  # as a setting: `slide_fast.auto` chooses
 DENSE = {"lsh": {"L": 0, "min_active": ours.ALL}}
@@ -42,7 +39,7 @@ class Experiment(NamedTuple):
         Changes to the defaults by the name of a setting; the first is what the others are compared with.
     data : tuple of str
     seeds : int
-    per_run : dict
+    workers : dict
         Number of workers by setting, where it is not the option's.
     """
 
@@ -243,13 +240,6 @@ def answer(name: str, options: argparse.Namespace) -> None:
         for axis, words in (("epoch", "epochs"), ("seconds", "seconds of training")):
             axes = {"xlabel": words, "ylabel": "P@1, per cent", "title": f"{experiment.question} ({one})"}
             figure(partial(draw, outcomes, axis), f"experiment_{name}_{tasks.name_of(one)}_{axis}", **axes)
-
-
-def available(data: str) -> bool:
-    """Whether a data set can be had: those that are not generated lie in SLIDE_DATA."""
-    return data in (tasks.STDLIB, *tasks.SHAPES) or any(
-        (folder / "train.txt").exists() for folder in (Path(data), Path(os.environ.get("SLIDE_DATA", "."), data))
-    )
 
 
 def main() -> None:

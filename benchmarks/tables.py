@@ -40,7 +40,7 @@ def share_found(config: Config, layers: list[Layer], rows: SparseRows, n_threads
     index = build_index(config, layers, 0)
     best, _ = predict_topk(layers, rows, LARGEST, n_threads)
     inputs = hidden_outputs(layers, rows, Scratch())
-    found = found_in_tables(index, inputs, 0)
+    found = found_in_tables(index, inputs)
     shares = [np.isin(wanted, own).mean() for wanted, own in zip(best, found, strict=True)]
     n_found = float(np.mean([len(own) for own in found]))
     return {"share": float(np.mean(shares)), "found": n_found, "chance": n_found / len(layers[-1].b)}

@@ -18,7 +18,7 @@ from slide_ref.common.sparse_rows import SparseRows
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
 from .network import forward
-from .sampling import top_k
+from .sampling import hard_threshold
 from .scratch import Scratch
 
 MODES = ("exact", "lsh")
@@ -205,34 +205,32 @@ def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int =
     return Index(head, tail, weights, tables, constants, config.lsh, config.seed, layer)
 
 
-def found_in_tables(index: Index, inputs: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Neurons of the tail that stand in each sample's L buckets, or the `budget` that stand in most of them."""
+def found_in_tables(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
+    """Neurons of the tail that stand in each sample's L buckets, ascending."""
     addresses = addresses_of(inputs, index.constants, index.lsh, index.seed, index.layer)
-    found = top_k(index.tables, addresses, budget)
+    found = hard_threshold(index.tables, addresses, 1)
     return [index.tail[ids] for ids in np.split(found.ids, found.indptr[1:])[: len(inputs)]]
 
 
-def candidates(index: Index, inputs: np.ndarray, budget: int) -> list[np.ndarray]:
-    """The head, and what stands in each sample's L buckets or the `budget` that stand in most of them. Implements S28.
+def candidates(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
+    """The head, and what stands in each sample's L buckets. Implements S28.
 
     Parameters
     ----------
     index : Index
     inputs : ndarray of float, shape (n_samples, n_inputs)
         What enters the output layer.
-    budget : int
-        Of neurons in equally many buckets those of lower id are taken; 0 means no limit.
 
     Returns
     -------
     list of ndarrays of int64, one a sample
         Distinct ids, ascending.
     """
-    return [np.sort(np.concatenate([index.head, ids])) for ids in found_in_tables(index, inputs, budget)]
+    return [np.sort(np.concatenate([index.head, ids])) for ids in found_in_tables(index, inputs)]
 
 
 def lsh_rows(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int, scratch: Scratch
+    layers: list[Layer], features: SparseRows, k: int, index: Index, scratch: Scratch
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`predict_topk_lsh` for a few rows, by one thread.
 
@@ -242,7 +240,7 @@ def lsh_rows(
     ids, scores = _no_answers(len(inputs), k)
     head_scores, places = _unpack(_best_keys(index.weights, inputs, k, scratch))
     in_head = _keys(head_scores, index.head[places])
-    found = found_in_tables(index, inputs, budget)
+    found = found_in_tables(index, inputs)
     for i, own in enumerate(found):
         weights = scratch.empty("weights", (len(own), len(inputs[i])), output.W.dtype)
         logits = output.W.take(own, axis=0, out=weights, mode="clip") @ inputs[i] + output.b[own]
@@ -253,7 +251,7 @@ def lsh_rows(
 
 
 def predict_topk_lsh(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int = 0, n_threads: int = 1
+    layers: list[Layer], features: SparseRows, k: int, index: Index, n_threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k labels of largest logit among each row's candidates. Implements S28.
 
@@ -266,8 +264,6 @@ def predict_topk_lsh(
         1 or more.
     index : Index
         From `build_index`.
-    budget : int
-        As in `candidates`.
     n_threads : int
         Threads that share the rows; the answer does not depend on it.
 
@@ -281,5 +277,5 @@ def predict_topk_lsh(
         How many candidates each row has.
     """
     answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)
-    _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, budget, Scratch()), features, n_threads)
+    _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, Scratch()), features, n_threads)
     return answers

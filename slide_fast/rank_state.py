@@ -188,12 +188,8 @@ class RankState(WorkerState):
 
     def check(self, step: int) -> None:
         """Raise DivergedError on all ranks if a weight on any is not finite (S29)."""
-        error = None
-        try:
+        with together(self.ranks):
             check_weights(step, {name: array for name, array in self.parameters.items() if "_" not in name})
-        except DivergedError as found:
-            error = found
-        self.ranks.agree(error)
 
     def peaks(self) -> list[int]:
         """Bytes of memory that each rank took at its peak, where it was metered; rank 0 gets them."""

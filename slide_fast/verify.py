@@ -275,8 +275,8 @@ class Lockstep:
         wanted = ref.hashing.addresses_of(inputs, theirs.constants, lsh, seed, last)
         check_addresses(self.report, "addresses of samples", addresses, wanted, inputs, theirs.constants, lsh)
         rows = np.flatnonzero((own == wanted).all(axis=1))  # elsewhere rounding decides, in hidden layers or in codes
-        found = [ref.prediction.candidates(theirs, inputs[row], 0) for row in rows]
-        for mine, other in zip(prediction.candidates(ours, hidden[rows], 0), found, strict=True):
+        found = [ref.prediction.candidates(theirs, inputs[row]) for row in rows]
+        for mine, other in zip(prediction.candidates(ours, hidden[rows]), found, strict=True):
             check_equal(self.report, "candidates", mine, other)
         *answers, counts = prediction.predict_topk_lsh(layers, features.take(rows), k, ours)
         check_equal(self.report, "candidates", counts, np.array([len(ids) for ids in found], dtype=np.int64))

@@ -17,7 +17,6 @@ from .common.sparse_rows import SparseRows
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
 from .network import Activation, forward
-from .sampling import top_k
 
 
 class Index(NamedTuple):
@@ -74,16 +73,14 @@ def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int =
     return Index(head, tail, tables, constants, config.lsh, config.seed, layer)
 
 
-def candidates(index: Index, inputs: np.ndarray, budget: int) -> np.ndarray:
-    """The head, and what stands in a sample's L buckets or the `budget` that stand in most of them. Implements S28.
+def candidates(index: Index, inputs: np.ndarray) -> np.ndarray:
+    """The head, and what stands in a sample's L buckets. Implements S28.
 
     Parameters
     ----------
     index : Index
     inputs : ndarray of float, shape (n_inputs,)
         What enters the output layer.
-    budget : int
-        Of neurons in equally many buckets those of lower id are taken; 0 means no limit.
 
     Returns
     -------
@@ -91,7 +88,7 @@ def candidates(index: Index, inputs: np.ndarray, budget: int) -> np.ndarray:
         Distinct ids, ascending.
     """
     addresses = addresses_of(inputs[None], index.constants, index.lsh, index.seed, index.layer)[0]
-    return np.union1d(index.head, index.tail[top_k(index.tables.query(addresses), budget)])
+    return np.unique(np.concatenate([index.head, *(index.tail[found] for found in index.tables.query(addresses))]))
 
 
 def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +124,7 @@ def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.
 
 
 def predict_topk_lsh(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, budget: int = 0
+    layers: list[Layer], features: SparseRows, k: int, index: Index
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k labels of largest logit among each row's candidates. Implements S28.
 
@@ -139,8 +136,6 @@ def predict_topk_lsh(
         1 or more.
     index : Index
         From `build_index`.
-    budget : int
-        As in `candidates`.
 
     Returns
     -------
@@ -155,7 +150,7 @@ def predict_topk_lsh(
     def choose(l: int, inputs: list[Activation]) -> list[np.ndarray]:
         if l < index.layer:
             return [np.arange(len(layers[l].b))] * len(inputs)
-        return [candidates(index, sample.values, budget) for sample in inputs]
+        return [candidates(index, sample.values) for sample in inputs]
 
     trace = forward(layers, features, choose)
     n_candidates = np.array([len(logits.ids) for logits in trace[-1]], dtype=np.int64)

@@ -185,3 +185,9 @@ def found_by_the_reference(lsh, tables, addresses, seed, epoch, samples):
         slide_ref.sampling.retrieve(tables.query(own), lsh, seed, 1, epoch, int(i))
         for own, i in zip(addresses, samples, strict=True)
     ]
+
+
+def some_weights(n, seed=0):
+    """Weights of samples, a third of them 0."""
+    rng = np.random.default_rng(seed)
+    return rng.exponential(size=n) * (rng.random(n) > 1 / 3)

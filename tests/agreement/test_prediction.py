@@ -134,21 +134,20 @@ def test_s15_answers_depend_neither_on_the_batch_nor_on_threads(problem, n_threa
 
 @st.composite
 def lsh_problems(draw, values, hidden=((1,), (3,))):
-    """Parameters, features, k, settings, the number of a rebuild, a budget and the size of the head.
+    """Parameters, features, k, settings, the number of a rebuild and the size of the head.
 
     Tables are of all kinds, over any number of labels.
     """
     parameters, features, k = draw(problems(values, hidden))
     n_labels, sizes = len(parameters[-1].b), tuple(len(layer.b) for layer in parameters[:-1])
     config = Config(hidden=sizes, seed=draw(SEEDS), lsh=draw(lsh_configs(n_labels)))
-    budget, n_head = draw(st.sampled_from([0, 0, 1, 2, 5, n_labels])), draw(st.integers(0, n_labels))
-    return parameters, features, k, config, draw(st.integers(0, 3)), budget, n_head
+    return parameters, features, k, config, draw(st.integers(0, 3)), draw(st.integers(0, n_labels))
 
 
 def lsh_answers(side, problem):
-    parameters, features, k, config, rebuild, budget, n_head = problem
+    parameters, features, k, config, rebuild, n_head = problem
     index = side.build_index(config, parameters, rebuild, n_head)
-    return side.predict_topk_lsh(parameters, features, k, index, budget)
+    return side.predict_topk_lsh(parameters, features, k, index)
 
 
 @given(lsh_problems(dyadic_arrays))
@@ -160,44 +159,33 @@ def test_s28_answers_of_dyadic_networks_are_equal(problem):
 
 @given(lsh_problems(dyadic_arrays))
 def test_s28_candidates_are_equal(problem):
-    parameters, features, _, config, rebuild, budget, n_head = problem
+    parameters, features, _, config, rebuild, n_head = problem
     rows = np.random.default_rng(features.nnz).integers(-32, 33, (4, parameters[-1].W.shape[1])) / 16
     ours, theirs = (side.build_index(config, parameters, rebuild, n_head) for side in (fast, ref))
-    for row, found in zip(rows, fast.candidates(ours, rows.astype(np.float32), budget), strict=True):
-        assert found.tolist() == ref.candidates(theirs, row.astype(np.float32), budget).tolist()
-    assert fast.candidates(ours, rows[:0].astype(np.float32), budget) == []
+    for row, found in zip(rows, fast.candidates(ours, rows.astype(np.float32)), strict=True):
+        assert found.tolist() == ref.candidates(theirs, row.astype(np.float32)).tolist()
+    assert fast.candidates(ours, rows[:0].astype(np.float32)) == []
 
 
 @settings(max_examples=30)
 @given(lsh_problems(dyadic_arrays), st.integers(1, 3))
 def test_s28_answers_depend_neither_on_the_batch_nor_on_threads(problem, n_threads):
-    parameters, features, k, config, rebuild, budget, n_head = problem
+    parameters, features, k, config, rebuild, n_head = problem
     index = fast.build_index(config, parameters, rebuild, n_head)
-    together = fast.predict_topk_lsh(parameters, features, k, index, budget, n_threads)
+    together = fast.predict_topk_lsh(parameters, features, k, index, n_threads)
     for i in range(features.n_rows):
-        alone = fast.predict_topk_lsh(parameters, features.take(np.array([i])), k, index, budget)
+        alone = fast.predict_topk_lsh(parameters, features.take(np.array([i])), k, index)
         assert all(np.array_equal(mine[i], other[0]) for mine, other in zip(together, alone, strict=True))
 
 
 @given(lsh_problems(real_arrays))
 def test_s28_answers_of_real_networks_are_the_best_of_their_candidates(problem):
-    parameters, features, k, config, rebuild, budget, n_head = problem
+    parameters, features, k, config, rebuild, n_head = problem
     ids, scores, n_candidates = lsh_answers(fast, problem)
     inputs = fast.hidden_outputs(parameters, features, fast.Scratch())
-    found = fast.candidates(fast.build_index(config, parameters, rebuild, n_head), inputs, budget)
+    found = fast.candidates(fast.build_index(config, parameters, rebuild, n_head), inputs)
     assert n_candidates.tolist() == [len(own) for own in found]
     check_answers(Report(), "x", ids, scores, *logits_on_both_sides(parameters, features, found))
-
-
-def test_s28_a_budget_above_what_is_found_changes_nothing():
-    parameters, features = one_unit_network(np.arange(40) - 20), rows_of(1, 2)
-    config = Config(hidden=(1,)).replace(lsh={"K": 16, "L": 3})  # neurons of another sign are in other buckets
-    index = fast.build_index(config, parameters, 0)
-    unlimited = fast.predict_topk_lsh(parameters, features, 30, index)
-    assert unlimited[2].tolist() == [19, 19] and (unlimited[0] >= 0).sum(axis=1).tolist() == [19, 19]
-    for budget in (19, 20, 100):
-        limited = fast.predict_topk_lsh(parameters, features, 30, index, budget)
-        assert all(np.array_equal(one, other) for one, other in zip(limited, unlimited, strict=True))
 
 
 @given(problems(real_arrays))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import configs, datasets, random_dataset, real_arrays
+from problems import configs, datasets, random_dataset, real_arrays, some_weights
 
-import slide_fast.tasks
 import slide_fast.training as fast
 import slide_fast.verify as verify
 import slide_ref.prediction
@@ -51,12 +50,6 @@ RATES = {"learning_rate": 0.02, "warmup_steps": 3, "decay": "cosine"}
 def settings_of(lsh, **changes):
     usual = {"hidden": (8,), "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02}
     return Config.from_dict({**usual, "lsh": LSH[lsh], **changes})
-
-
-def some_weights(n, seed=0):
-    """Weights of samples, a third of them 0."""
-    rng = np.random.default_rng(seed)
-    return rng.exponential(size=n) * (rng.random(n) > 1 / 3)
 
 
 def train_in_lockstep(config, train, n_steps=None, weights=None):
@@ -179,24 +172,6 @@ def rebuild(worker, number):
 def parameters_of(layers):
     arrays = {f"{name}{l}": array for l, layer in enumerate(layers) for name, array in vars(layer).items()}
     return {name: array for name, array in arrays.items() if array is not None}
-
-
-@given(
-    datasets(), st.integers(1, 7), st.integers(1, 20), st.integers(0, 3), st.sampled_from(["constant", "linear"]),
-    st.booleans(),
-)  # fmt: skip
-def test_s13_s27_micro_batches_are_equal(train, micro_batch, step, epoch, decay, weighted):
-    weights = some_weights(train.n_samples) if weighted else None
-    config, order = Config(micro_batch=micro_batch, decay=decay), sample_order(0, epoch, train.n_samples)
-    ours, theirs = (side.micro_batch(config, train, order, epoch, step, weights) for side in (slide_fast.tasks, ref))
-    assert ours._fields == theirs._fields and ours[2:-1] == theirs[2:-1]
-    own = None if weights is None else weights[theirs.samples].tolist()
-    assert [side.weights if side.weights is None else side.weights.tolist() for side in (ours, theirs)] == [own, own]
-    assert weights is None or (ours.weights > 0).all()
-    assert ours.samples.dtype == theirs.samples.dtype and ours.samples.tolist() == theirs.samples.tolist()
-    for mine, other in zip(ours.data, theirs.data, strict=True):
-        assert np.array_equal(mine.indptr, other.indptr) and np.array_equal(mine.indices, other.indices)
-        assert mine.data is other.data is None or np.array_equal(mine.data, other.data)
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
