@@ -79,7 +79,15 @@ EXPERIMENTS = {
     ),
     "width": Experiment(
         "What does a wider hidden layer bring?",
-        {f"hidden {n}": {"hidden": [n], "epochs": 4} for n in (128, 512, 1024)},
+        {
+            **{f"hidden {n}": {"hidden": [n], "epochs": 4} for n in (128, 512, 1024)},
+            **{
+                f"hidden {n}, rate 5e-3, uniform": {
+                    "hidden": [n], "epochs": 4, "learning_rate": 5e-3, "lsh": {"L": 0, "min_active": 3000},
+                }
+                for n in (512, 1024)
+            },
+        },
         ("acl_authors",),
     ),
     "auto": Experiment(
