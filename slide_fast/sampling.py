@@ -224,9 +224,10 @@ def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) 
     """
     ends = np.cumsum(lengths)
     place = np.arange(ends[-1] if len(ends) else 0)
-    for bucket, key in zip(rotated, keys, strict=True):
-        start, end = ends[bucket] - lengths[bucket], ends[bucket]
-        place[start:end] = np.roll(place[start:end], int(draw(key, int(lengths[bucket]))))
+    sizes = lengths[rotated]
+    starts = ends[rotated] - sizes
+    entries, within = concatenate_slices(starts, sizes), concatenate_slices(np.zeros_like(sizes), sizes)
+    place[entries] = np.repeat(starts, sizes) + (within - np.repeat(draw(keys, sizes), sizes)) % np.repeat(sizes, sizes)
     return place
 
 

@@ -84,20 +84,20 @@ def mix(seed: int, purpose: Purpose, *indices: int | np.ndarray) -> np.ndarray:
     return np.asarray(state, dtype=np.uint64)
 
 
-def draw(keys: np.ndarray, n: int) -> np.ndarray:
+def draw(keys: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Scale keys to integers in [0, n): the upper 32 bits times n, shifted down by 32. Implements S3.
 
     Parameters
     ----------
     keys : ndarray of uint64
-    n : int
+    n : int, or ndarray of int of the shape of `keys`
         1 <= n < 2**32.
 
     Returns
     -------
     ndarray of int64, of the shape of `keys`.
     """
-    return (((np.asarray(keys) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)).astype(np.int64)
+    return (((np.asarray(keys) >> np.uint64(32)) * np.asarray(n, np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
 def permutation(seed: int, purpose: Purpose, *indices: int, n: int) -> np.ndarray:
