@@ -5,12 +5,14 @@
 
 The floor of a phase is what its products take at the sgemm rate measured at their very shapes, plus what its rows take
 at the measured bandwidth of gathering (and scattering) rows of that size, plus exponentials at the measured rate. Rows
-that a phase must read and write are counted once: weights for the products, weights and moments for the update.
+that a phase must read and write are counted once: weights for the products, weights and moments for the update. Where
+the first layer works off stored values pair by pair, its floor is that of a product with as many multiplications.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -33,6 +35,7 @@ PHASES = ("batch", "forward hidden", "retrieve", "gather", "output products", "s
           "update output rows", "update input rows", "rest")  # fmt: skip
 Shapes = list[tuple[int, int, int]]
 ROUNDS = 3
+COLD = 100  # sets of rows in turn: those of a step are not in the caches either
 
 
 class Clock:
@@ -86,13 +89,14 @@ class Instrumented:
     def __init__(self, state: work.WorkerState):
         self.state, self.clock = state, Clock()
         self.products: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-        clock, where = self.clock, {"in": "forward hidden"}
+        clock, where = self.clock, {"in": "forward hidden", "products of a backward pass": 3}
         n_output_layer = len(state.layers) - 1
 
         def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> str:
             name = where["in"]
             if where["in"] == "backward":
-                first = len(self.products["backward"]) % 3 < 2  # two of the output layer, then the first layer's
+                # two of the output layer, then the first layer's, if that has one
+                first = len(self.products["backward"]) % where["products of a backward pass"] < 2
                 self.products["backward"].append((0, 0, 0))
                 name = "output products" if first else "backward hidden"
             self.products[name].append((*a.shape, b.shape[1]))
@@ -104,6 +108,10 @@ class Instrumented:
                 return name if name != "backward" else "softmax"
 
             return named
+
+        def pair_by_pair(*_: Any) -> str:
+            where["products of a backward pass"] = 2
+            return "forward hidden"
 
         def updated(w: np.ndarray, *_: Any) -> str | None:
             return "update input rows" if w is state.layers[0].W else (
@@ -120,6 +128,8 @@ class Instrumented:
             (work, "forward"): clock.timed(work.forward, begin("forward hidden")),
             (work, "backward"): clock.timed(work.backward, begin("backward")),
             (work, "update"): clock.timed(work.update, lambda *_: "update output rows"),
+            (network, "sparse_product"): clock.timed(network.sparse_product, pair_by_pair),
+            (network, "sparse_gradient"): clock.timed(network.sparse_gradient, lambda *_: "backward hidden"),
             (network, "gather"): clock.timed(network.gather, lambda *_: "gather"),
             (network, "np"): _Numpy(clock.timed(np.matmul, product)),
             (optimizers, "adam_rows"): clock.timed(optimizers.adam_rows, updated),
@@ -176,12 +186,13 @@ class Rates:
 
     def __init__(self, W: np.ndarray, n_rows: int):
         generator = np.random.default_rng(0)
-        ids = np.sort(generator.choice(len(W), min(n_rows, len(W)), replace=False))
-        out = np.empty((len(ids), W.shape[1]), W.dtype)
-        self.gather = out.nbytes / best_time(lambda: W.take(ids, axis=0, out=out, mode="clip"))
+        n_rows = min(n_rows, len(W))
+        choices = itertools.cycle([np.sort(generator.choice(len(W), n_rows, replace=False)) for _ in range(COLD)])
+        out = np.empty((n_rows, W.shape[1]), W.dtype)
+        self.gather = out.nbytes / best_time(lambda: W.take(next(choices), axis=0, out=out, mode="clip"))
 
         def scatter() -> None:
-            W[ids] = out
+            W[next(choices)] = out
 
         self.scatter = out.nbytes / best_time(scatter)
         values = generator.standard_normal((256, 4096), dtype=np.float32)
@@ -200,6 +211,10 @@ def floors(step: dict[str, Any], rates: Rates) -> dict[str, float]:
     """Seconds of each phase of a step at the machine's rates."""
     row, moved = 4 * step["hidden"], 1 / rates.gather + 1 / rates.scatter
     floor = {name: sum(rates.product(shape) for shape in shapes) for name, shapes in step["products"].items()}
+    if "forward hidden" not in floor:  # pair by pair: as many multiplications at the rate of a product
+        n, features, pairs = step["samples"], step["features"], step["nonzeros"]
+        floor["forward hidden"] = rates.product((n, pairs // n, step["hidden"]))
+        floor["backward hidden"] = rates.product((features, max(1, pairs // features), step["hidden"]))
     floor["forward hidden"] += row * step["features"] / rates.gather
     floor["gather"] = row * step["active"] / rates.gather
     floor["softmax"] = step["samples"] * step["active"] / rates.exp
