@@ -61,12 +61,17 @@ def _places(layout: Layout) -> tuple[dict[str, slice], int]:
     return places, max(1, -(-end // PAGE)) * PAGE
 
 
+def _name() -> str:
+    """A name that nobody else has, and that tells whose it is."""
+    return f"slide-{os.getpid()}-{secrets.token_hex(8)}"
+
+
 def _unnamed_file(kind: str) -> int:
     if kind == "memfd":
         return os.memfd_create("slide")
     import _posixshmem  # what multiprocessing.shared_memory is made of; that class cannot give up the name
 
-    name = f"/slide-{secrets.token_hex(8)}"
+    name = f"/{_name()}"
     descriptor = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
     _posixshmem.shm_unlink(name)
     return descriptor
@@ -102,7 +107,7 @@ def _fill(descriptor: int, n_bytes: int) -> None:
 
 def _allocate(kind: str, n_bytes: int) -> tuple[int | str, mmap.mmap]:
     if kind == "tagged":
-        name = f"slide-{secrets.token_hex(8)}"
+        name = _name()
         return name, mmap.mmap(-1, n_bytes, tagname=name)
     descriptor = _unnamed_file(kind)
     try:

@@ -27,7 +27,7 @@ def holdings():
     gc.collect()
     maps = Path("/proc/self/maps").read_text()
     children = Path("/proc/self/task", str(os.getpid()), "children").read_text()
-    names = sorted(name for name in os.listdir("/dev/shm") if name.startswith("slide-"))
+    names = sorted(name for name in os.listdir("/dev/shm") if name.startswith(f"slide-{os.getpid()}-"))
     return (len(os.listdir("/proc/self/fd")), maps.count("memfd:slide") + maps.count("/dev/shm/slide-"),
             names, children, threading.active_count())  # fmt: skip
 

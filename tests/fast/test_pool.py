@@ -159,7 +159,7 @@ def impatient_with(pool, pid: int):
 
 
 def shared_names() -> list[str]:
-    return [name for name in os.listdir("/dev/shm") if name.startswith("slide-")]
+    return [name for name in os.listdir("/dev/shm") if name.startswith(f"slide-{os.getpid()}-")]
 
 
 def open_files() -> int:

@@ -27,7 +27,7 @@ def open_files() -> int:
 
 
 def shared_names() -> list[str]:
-    return [name for name in os.listdir("/dev/shm") if name.startswith("slide-")]
+    return [name for name in os.listdir("/dev/shm") if name.startswith(f"slide-{os.getpid()}-")]
 
 
 def mapped_blocks() -> int:
