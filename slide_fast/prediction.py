@@ -137,8 +137,13 @@ def _fill_by_threads(
         for array, values in zip(out, answer(features.take(rows)), strict=True):
             array[rows] = values
 
-    with threadpool_limits(1), ThreadPoolExecutor(n_threads) as threads:
-        list(threads.map(part, range(0, features.n_rows, ROWS_AT_ONCE)))
+    starts = range(0, features.n_rows, ROWS_AT_ONCE)
+    with threadpool_limits(1):
+        if n_threads == 1:  # by the caller: what a thread has freed, the C library may keep for the next one
+            list(map(part, starts))
+            return
+        with ThreadPoolExecutor(n_threads) as threads:
+            list(threads.map(part, starts))
 
 
 class Index(NamedTuple):
