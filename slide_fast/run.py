@@ -27,7 +27,7 @@ from .checkpoints import Before, Checkpoints, State, fingerprint
 from .hash_tables import HashTables
 from .memory import data_arrays, layouts
 from .pool import InProcess, Pool
-from .progress import Event, Progress, Totals
+from .progress import Event, Progress, Totals, evaluation_steps
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
 from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
@@ -35,14 +35,6 @@ from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
 ROWS_PER_HASH_TASK = 32768
-
-
-def evaluation_steps(gap: float) -> Iterator[int]:
-    """The steps that are nearest to gap, 2 gap, 3 gap, … for a gap of at least 1; without end."""
-    number = 1
-    while True:
-        yield round(number * gap)
-        number += 1
 
 
 class Facts(NamedTuple):
