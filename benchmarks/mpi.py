@@ -129,7 +129,7 @@ def model(mine: Dataset, config: Config, n_ranks: int) -> dict[str, float]:
 def launch(
     n_ranks: int, options: argparse.Namespace, config: Config, in_spaces: bool = False, n_workers: int = 1
 ) -> list[dict[str, Any]]:
-    """Run `rank` in the workers of so many ranks; what each rank found: memory of all its workers, else of the first."""
+    """Run `rank` in the workers of so many ranks; what the first of each found, with the memory of all."""
     program = [sys.executable, str(Path(__file__).resolve()), "--data", options.data, "--steps", str(options.steps),
                "--workers", str(n_workers), "--as-rank", json.dumps(config.to_dict())]  # fmt: skip
     command = [MPIEXEC, "-n", str(n_ranks * n_workers)]
