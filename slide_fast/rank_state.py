@@ -55,7 +55,7 @@ class RankState(WorkerState):
     label_counts : ndarray of int64, shape (n_labels,)
         Training samples that carry each label.
     place : Place
-        Among all processes; all make their part at the same time.
+        Among all processes; all make their part at the same time, and meet before they go on.
     state : State or None
         Where the run begins; its arrays are those of the whole network.
     """
@@ -97,7 +97,6 @@ class RankState(WorkerState):
         super().__init__(Setup(config, n_features, n_labels, steps_before, self.shards), self.block.arrays)
         if self.workers.rank == 0:
             self._fill(state)
-        self.workers.barrier()
 
     def _fill(self, state: State | None) -> None:
         """Begin as the state says, or anew."""
@@ -154,7 +153,7 @@ class RankState(WorkerState):
         for word, tables in self.tables.items():
             own = share_of(tables.ids.shape[1], workers)
             self.hash_neurons(word, own.start, own.stop)
-            if workers.rank == workers.size - 1:
+            if workers.rank == 0:
                 self.order_insertion(word, number)
         workers.barrier()
         for word, tables in self.tables.items():

@@ -56,8 +56,8 @@ def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Data
     workers = place.workers
     if workers.size == 1:
         return own, weights
-    counts = [own.n_samples, own.features.nnz, own.labels.nnz, own.features.n_columns, own.labels.n_columns]
-    found = np.concatenate(workers.allgather(np.array([counts])))
+    columns = _columns(own, weights)
+    found = np.concatenate(workers.allgather(np.array([[own.n_samples, own.features.nnz, own.labels.nnz, *columns]])))
     with together(place.everyone):
         _check_columns(found[:, 3:])
     n, n_features, n_labels = found[:, :3].sum(axis=0).tolist()
@@ -74,15 +74,22 @@ def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Data
     if weights is not None:
         arrays["weights"][mine] = weights
     workers.barrier()
-    features = SparseRows(arrays["features_indptr"], arrays["features_indices"], arrays["values"], counts[3])
-    labels = SparseRows(arrays["labels_indptr"], arrays["labels_indices"], None, counts[4])
+    features = SparseRows(arrays["features_indptr"], arrays["features_indices"], arrays["values"], columns[0])
+    labels = SparseRows(arrays["labels_indptr"], arrays["labels_indices"], None, columns[1])
     return Dataset(features, labels), arrays.get("weights")
 
 
+def _columns(own: Dataset, weights: np.ndarray | None) -> list[int]:
+    """What must be the same for all processes: numbers of features and labels, and whether samples have weights."""
+    return [own.features.n_columns, own.labels.n_columns, weights is not None]
+
+
 def _check_columns(found: np.ndarray) -> None:
-    """Raise DataError where processes, one a row, do not count the same features and labels."""
-    if (found != found[0]).any():
+    """Raise DataError where `_columns` of processes, one a row, differ."""
+    if (found[:, :2] != found[0, :2]).any():
         raise DataError("the ranks count different features or labels; give all of them the same files")
+    if (found != found[0]).any():
+        raise DataError("some ranks give weights of their samples and some do not; all must, or none")
 
 
 class SharedSamples:
@@ -108,10 +115,9 @@ class SharedSamples:
         self.own, self.weights, self._ranks = own, weights, ranks
         self.n_features, self.n_labels = own.features.n_columns, own.labels.n_columns
         n_labelled = int(np.count_nonzero(np.diff(own.labels.indptr)))
-        columns = np.array([[self.n_features, self.n_labels, own.n_samples, n_labelled]])
-        found = np.concatenate(ranks.allgather(columns))
-        _check_columns(found[:, :2])
-        self._ends, self.n_labelled = np.cumsum(found[:, 2]), int(found[:, 3].sum())
+        found = np.concatenate(ranks.allgather(np.array([[own.n_samples, n_labelled, *_columns(own, weights)]])))
+        _check_columns(found[:, 2:])
+        self._ends, self.n_labelled = np.cumsum(found[:, 0]), int(found[:, 1].sum())
         self.n_samples = int(self._ends[-1])
         self.first = int(self._ends[ranks.rank]) - own.n_samples
 

@@ -124,16 +124,20 @@ def test_samples_of_workers_come_in_the_order_asked_for(n_ranks, n_workers, has_
         assert found.features.data.tolist() == (expected.features.data.tolist() if has_values else [1] * found[0].nnz)
 
 
-def test_workers_that_count_other_labels_are_an_error_for_all():
+@pytest.mark.parametrize("size", [(2, 2), (4, 1)])
+def test_processes_that_count_other_labels_or_have_no_weights_are_an_error_for_all(size):
     train = random_dataset(0)
 
-    def work(everyone):
+    def work(everyone, n_labels, has_weights):
         features, labels = part_of(train, everyone)
-        more = SparseRows(labels.indptr, labels.indices, None, 60 + (everyone.rank == 3))
-        prepare(CONFIG, Dataset(features, more), None, everyone, None, 2)
+        own = Dataset(features, SparseRows(labels.indptr, labels.indices, None, n_labels))
+        weights = np.ones(own.n_samples) if has_weights else None
+        prepare(CONFIG.replace(shards=4), own, None, everyone, None, size[1], weights)
 
     with pytest.raises(DataError, match="the ranks count different features or labels"):
-        on_ranks(4, work)
+        on_ranks(4, lambda everyone: work(everyone, 60 + (everyone.rank == 3), True))
+    with pytest.raises(DataError, match="some ranks give weights of their samples and some do not"):
+        on_ranks(4, lambda everyone: work(everyone, 60, everyone.rank == 3))
 
 
 @pytest.mark.parametrize(("n_ranks", "n_workers"), SIZES)
@@ -305,6 +309,7 @@ def test_s29_a_team_that_diverges_alone_ends_the_others():
         assert caught.value.step == step
 
 
+@pytest.mark.slow
 def test_s18_s31_whole_runs_of_teams_stay_in_the_spread_of_seeds():
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)
