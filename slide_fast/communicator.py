@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ import numpy as np
 from slide_ref.common.errors import DivergedError, SlideError
 
 PIECE = 1 << 24  # bytes of an array on their way at once
+SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when the end comes
 
 
 def title_of(number: int, n_workers: int) -> str:
@@ -174,6 +176,7 @@ class MpiRanks(Communicator):
     def give_up(self, error: BaseException) -> NoReturn:
         what = f"{type(error).__name__}: {error}"
         print(f"slide: error: {self.title()}, {super().names()[0]}, ends the run: {what}", file=sys.stderr, flush=True)
+        time.sleep(SECONDS_TO_SPEAK)
         self._world.Abort(1)
         raise error
 

@@ -75,8 +75,8 @@ def test_two_ranks_of_two_workers_train_a_model_and_keep_the_best(data, tmp_path
     figures = json.loads(done.stdout)
     assert (figures["ranks"], figures["workers"], len(figures["rank_peak_memory_bytes"])) == (2, 4, 2)
     assert figures["n_train_samples"] == 300 and figures["n_test_samples"] == 80 and figures["epochs"] < 40
-    assert [line.split(":")[0].split(maxsplit=1)[-1] for line in done.stderr.splitlines() if ": process" in line] == [
-        "0, worker 0", "0, worker 1", "1, worker 0", "1, worker 1"]  # fmt: skip
+    named = re.findall(r"(\d), worker (\d): process", done.stderr)
+    assert named == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     scores = [event["precision_at_1"] for event in events if event["kind"] == "evaluation"]
     assert figures["precision_at_1"] == max(scores) == scores[-1]
