@@ -1,6 +1,7 @@
-"""The label-sharded network on one rank and on two: memory, bytes and messages a step, samples a second.
+"""The label-sharded network on one rank and on two, or with two workers: memory, bytes and messages, samples a second.
 
     python benchmarks/mpi.py                     Amazon-670K shape, as plain local processes
+    python benchmarks/mpi.py --sizes 2x2         two ranks of two workers each
     python benchmarks/mpi.py --namespaces        two more in network namespaces of their own (needs root)
 
 Namespaces are joined by a virtual cable, and the bytes on the wire are those that the kernel counts at rank 0's end.
@@ -34,7 +35,7 @@ from slide_ref.common.sparse_rows import Dataset
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 RATES = {1: 30e-6, 10: 30e-6, 100: 3e-6}  # Gbit/s, and seconds of a message: TCP, TCP, InfiniBand or the like
 MESSAGES, DISK = 5, 1e9  # collective calls a step; bytes a second of a disk
-WARM_UP = 5  # steps before those that are measured: the buffers grow
+WARM_UP = 5  # steps of each team before those that are measured: the buffers grow
 TCP = {
     "MPIR_CVAR_CH4_NETMOD": "ofi",
     "FI_PROVIDER": "tcp",
@@ -61,24 +62,29 @@ exec env FI_TCP_IFACE=slide0 "$@"
 """
 
 
-def rank(data: str, config: Config, n_steps: int, interface: str) -> dict[str, Any]:
-    """What one rank does and finds; run under mpiexec."""
-    ranks = mpi_ranks()
+def rank(data: str, config: Config, n_workers: int, n_steps: int, interface: str) -> dict[str, Any]:
+    """What one process does and finds, with so many workers a rank; run under mpiexec."""
+    everyone = mpi_ranks()
     with MemoryMeter() as meter, ONE_BLAS_THREAD:
         train, _ = tasks.load(data)
-        mine = train.take(np.array(share_of(train.n_samples, ranks)))
+        mine = train.take(np.array(share_of(train.n_samples, everyone)))
         del train
-        own, _ = prepare(config, mine, None, ranks, None)
+        own, _ = prepare(config, mine, None, everyone, None, n_workers)
+        mine, ranks = own.train_samples.own, own.ranks
         own.run(("order", 0))
         started = time.perf_counter()
         own.run(("rebuild", 0))
         rebuild_seconds = time.perf_counter() - started
-        own.run(("train", 0, 1, WARM_UP))
-        ranks.barrier()
+        own.run(("train", 0, 1, WARM_UP * n_workers))
+        everyone.barrier()
         before, traffic, started = bytes_at(interface), [dict(ranks.messages), dict(ranks.n_bytes)], time.perf_counter()
-        report = own.run(("train", 0, 1 + WARM_UP, n_steps))
-        ranks.barrier()
+        report = own.run(("train", 0, 1 + WARM_UP * n_workers, n_steps * n_workers))
+        everyone.barrier()
         seconds, after = time.perf_counter() - started, bytes_at(interface)
+        started = time.perf_counter()
+        if own.drifts:
+            own.run(("level",))
+        level_seconds = time.perf_counter() - started
         in_training = proportional_set_size()
     each = [{k: (n - old.get(k, 0)) / n_steps for k, n in now.items() if n > old.get(k, 0)}
             for now, old in zip((ranks.messages, ranks.n_bytes), traffic, strict=True)]  # fmt: skip
@@ -86,6 +92,8 @@ def rank(data: str, config: Config, n_steps: int, interface: str) -> dict[str, A
         "step_seconds": seconds / n_steps,
         "samples_per_second": report.n_samples / seconds,
         "rebuild_seconds": rebuild_seconds,
+        "level_seconds": level_seconds,
+        "level_bytes": ranks.n_bytes.get("take over", 0),
         "active_neurons": report.active / report.n_labelled,
         "arrays_bytes": sum(array.nbytes for array in own.arrays.values()),
         "data_bytes": sum(rows.nbytes for rows in mine),
@@ -118,11 +126,13 @@ def model(mine: Dataset, config: Config, n_ranks: int) -> dict[str, float]:
     return {"allreduce": 4 * b * (hidden + 1) + 8 * (b + 1), "allgather": 4 * b * (2 + 2 * nnz + labels) / n_ranks}
 
 
-def launch(n_ranks: int, options: argparse.Namespace, config: Config, in_spaces: bool = False) -> list[dict[str, Any]]:
-    """Run `rank` on so many ranks; what each found."""
+def launch(
+    n_ranks: int, options: argparse.Namespace, config: Config, in_spaces: bool = False, n_workers: int = 1
+) -> list[dict[str, Any]]:
+    """Run `rank` in the workers of so many ranks; what the first of each found, with the memory of all."""
     program = [sys.executable, str(Path(__file__).resolve()), "--data", options.data, "--steps", str(options.steps),
-               "--as-rank", json.dumps(config.to_dict())]  # fmt: skip
-    command = [MPIEXEC, "-n", str(n_ranks)]
+               "--workers", str(n_workers), "--as-rank", json.dumps(config.to_dict())]  # fmt: skip
+    command = [MPIEXEC, "-n", str(n_ranks * n_workers)]
     if in_spaces:
         command = ["unshare", "-n", "bash", "-c", CABLE, "cable", *command, "bash", "-c", PLACE, "place"]
     done = subprocess.run(
@@ -130,7 +140,10 @@ def launch(n_ranks: int, options: argparse.Namespace, config: Config, in_spaces:
         env=os.environ | {"PYTHONPATH": str(ROOT)} | (TCP if in_spaces else {}),
     )  # fmt: skip
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return [one["result"] for one in sorted(found, key=lambda one: one["rank"])]
+    results = [one["result"] for one in sorted(found, key=lambda one: one["rank"])]
+    of_ranks = [results[first : first + n_workers] for first in range(0, len(results), n_workers)]
+    memory = ("memory_bytes", "peak_memory_bytes")
+    return [workers[0] | {key: sum(worker[key] for worker in workers) for key in memory} for workers in of_ranks]
 
 
 def main() -> None:
@@ -138,26 +151,29 @@ def main() -> None:
     parser.add_argument("--data", default="amazon-670k")
     parser.add_argument("--steps", type=int, default=100, help="that are measured")
     parser.add_argument("--shards", type=int, default=2)
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--sizes", nargs="+", default=["1x1", "2x1", "1x2"], metavar="RxW", help="ranks and workers")
     parser.add_argument("--labels", type=int, default=670_091, help="of the data, for what is worked out on paper")
     parser.add_argument("--namespaces", action="store_true", help="two ranks in network namespaces of their own")
     parser.add_argument("--as-rank", metavar="SETTINGS", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.as_rank:
         interface = os.environ.get("FI_TCP_IFACE", "")
-        found = rank(options.data, Config.from_dict(json.loads(options.as_rank)), options.steps, interface)
+        config = Config.from_dict(json.loads(options.as_rank))
+        found = rank(options.data, config, options.workers, options.steps, interface)
         print(json.dumps({"rank": mpi_ranks().rank, "result": found}), flush=True)
         return
     if MPIEXEC is None:
         sys.exit('there is no mpiexec; install one with: pip install "slide-numpy[mpi]"')
     require_agreement("tests/agreement/test_sharded.py")
     config = Config(shards=options.shards)
-    results = {str(n): launch(n, options, config) for n in options.ranks}
+    sizes = {name: [int(number) for number in name.split("x")] for name in options.sizes}
+    results = {name: launch(n_ranks, options, config, n_workers=n) for name, (n_ranks, n) in sizes.items()}
     if options.namespaces:
-        results["2, namespaces"] = launch(2, options, config, in_spaces=True)
-    labels_only = launch(1, options, config.replace(lsh={"L": 0, "min_active": 0}))[0]
-    head = ["ranks", "samples/s", "rebuild s", "MiB a rank", "at the peak", "kB a step", "by the model", "on the wire"]
-    rows = [head]
+        results["2x1, namespaces"] = launch(2, options, config, in_spaces=True)
+    labels_only = {} if "1x1" not in results else launch(1, options, config.replace(lsh={"L": 0, "min_active": 0}))[0]
+    head = ["ranks x workers", "samples/s", "rebuild s", "MiB a rank", "at the peak", "kB a step", "by the model"]
+    rows = [[*head, "on the wire"]]
     for n, found in results.items():
         first, wire = found[0], found[0]["wire_bytes_per_step"]
         cells = [f"{max(one[key] for one in found) / 2**20:,.0f}" for key in ("memory_bytes", "peak_memory_bytes")]
@@ -166,7 +182,9 @@ def main() -> None:
         rows.append([n, f"{first['samples_per_second']:,.0f}", f"{first['rebuild_seconds']:.2f}", *cells,
                      *(f"{x:,.1f}" for x in sent), "" if wire is None else f"{wire['tx'] / 1000:,.1f}"])  # fmt: skip
     table(rows)
-    alone = results["1"][0]
+    if "1x1" not in results:
+        return
+    alone = results["1x1"][0]
     print(f"a step of one rank: {1000 * alone['step_seconds']:.0f} ms, "
           f"{1000 * labels_only['step_seconds']:.0f} ms with no neurons active but the labels")  # fmt: skip
     on_paper = paper(alone, labels_only["step_seconds"], options.labels)

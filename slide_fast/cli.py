@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     if getattr(options, "patience", None) and options.test is None:
         parser.error("train --patience needs --test: without test samples nobody sees what is better")
     if getattr(options, "mpi", False) and supervisor.is_wanted():
-        return supervisor.supervise(argv)
+        return supervisor.supervise(argv, options.workers or 1)
     options.command_line = shlex.join(["slide", *argv])
     for stream in (sys.stdout, sys.stderr):  # names of labels and files may hold anything
         if hasattr(stream, "reconfigure"):
@@ -236,7 +236,7 @@ def _add_train(add) -> None:
     train.add_argument("--out", metavar="RUN", help="run folder: a new one, or that of an earlier run")
     _add_labels(train, "--labels", "TRAIN")
     _add_labels(train, "--test-labels", "TEST")
-    _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs)")
+    _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs; with --mpi: 1 a rank)")
     hidden = ",".join(map(str, defaults.hidden))
     for name, kind, letters, what in (
         ("--epochs", _whole(1), "N", f"passes over the training samples (default: {defaults.epochs})"),
@@ -261,8 +261,8 @@ def _add_train(add) -> None:
     train.add_argument("--resume", action="store_true",
                        help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
-                       help="under mpiexec: split the labels over the ranks, one worker each; set shards to a multiple "
-                       "of their number; needs the extra slide-numpy[mpi]")  # fmt: skip
+                       help="under mpiexec: split the labels over ranks, of --workers processes each; set shards to a "
+                       "multiple of the number of ranks; needs the extra slide-numpy[mpi]")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
     train.add_argument("--auto", action="store_true",

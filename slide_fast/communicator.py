@@ -8,11 +8,23 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
 
 from slide_ref.common.errors import DivergedError, SlideError
+
+PIECE = 1 << 24  # bytes of an array on their way at once
+SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when the end comes
+
+
+def title_of(number: int, n_workers: int) -> str:
+    """What a process is called where `n_workers` of them, which follow each other, are a rank."""
+    rank, worker = divmod(number, n_workers)
+    return f"rank {rank}" if n_workers == 1 else f"rank {rank}, worker {worker}"
 
 
 class Communicator:
@@ -22,6 +34,8 @@ class Communicator:
     ----------
     rank, size : int
         The number of this process, from 0, and how many there are.
+    n_workers : int
+        How many of the processes, which follow each other, are called one rank where an error names them.
     messages, n_bytes : dict of str to int
         Calls so far, and bytes of what this rank gave to them, by the kind of call; broadcasts of tasks, which are a
         few numbers, are not counted.
@@ -29,6 +43,7 @@ class Communicator:
 
     rank = 0
     size = 1
+    n_workers = 1
 
     def __init__(self) -> None:
         self.messages: dict[str, int] = {}
@@ -56,9 +71,17 @@ class Communicator:
         self._count("gather", rows.nbytes)
         return [rows]
 
+    def take_over(self, rows: np.ndarray) -> None:
+        """Put rank 0's rows, of the same shape on all ranks, in the place of this rank's."""
+        self._count("take over", rows.nbytes)
+
     def broadcast(self, message: Any = None) -> Any:
         """What rank 0 says; it must survive pickling."""
         return message
+
+    def split(self, colour: int) -> Communicator:
+        """Those who say the same colour, by themselves and in the same order; all must ask."""
+        return Communicator()
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -67,6 +90,10 @@ class Communicator:
         """Raise an error on all ranks where one of them, or this one, has met with it."""
         if error is not None:
             raise error
+
+    def title(self, number: int | None = None) -> str:
+        """What process `number`, by default this one, is called."""
+        return title_of(self.rank if number is None else number, self.n_workers)
 
     def names(self) -> list[str]:
         """Where each rank runs: process id and machine."""
@@ -119,8 +146,18 @@ class MpiRanks(Communicator):
         exchange(rows.reshape(-1).view(np.uint8), [whole.reshape(-1).view(np.uint8), n_bytes])
         return np.split(whole, np.cumsum(counts)[:-1])
 
+    def take_over(self, rows: np.ndarray) -> None:
+        super().take_over(rows)
+        whole = rows.reshape(-1).view(np.uint8)
+        for start in range(0, len(whole), PIECE):
+            self._world.Bcast(whole[start : start + PIECE])
+
     def broadcast(self, message: Any = None) -> Any:
         return self._world.bcast(message)
+
+    def split(self, colour: int) -> Communicator:
+        part = self._world.Split(colour, self.rank)
+        return Communicator() if part.size == 1 else MpiRanks(part, self._operations)
 
     def barrier(self) -> None:
         self._world.Barrier()
@@ -131,18 +168,28 @@ class MpiRanks(Communicator):
             if found is not None and (rank == 0 or isinstance(found, DivergedError)):
                 raise found
             if found is not None:
-                raise SlideError(f"rank {rank}: {found}") from found
+                raise SlideError(f"{self.title(rank)}: {found}") from found
 
     def names(self) -> list[str]:
         return self._world.allgather(super().names()[0])
 
     def give_up(self, error: BaseException) -> NoReturn:
         what = f"{type(error).__name__}: {error}"
-        print(
-            f"slide: error: rank {self.rank}, {super().names()[0]}, ends the run: {what}", file=sys.stderr, flush=True
-        )
+        print(f"slide: error: {self.title()}, {super().names()[0]}, ends the run: {what}", file=sys.stderr, flush=True)
+        time.sleep(SECONDS_TO_SPEAK)
         self._world.Abort(1)
         raise error
+
+
+@contextmanager
+def together(ranks: Communicator) -> Iterator[None]:
+    """What every rank does for itself; where it fails on one of them, all raise that rank's error."""
+    error: Exception | None = None
+    try:
+        yield
+    except (SlideError, OSError, MemoryError) as found:
+        error = found
+    ranks.agree(error)
 
 
 def mpi_ranks() -> Communicator:

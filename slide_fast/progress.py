@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,14 @@ from .tasks import RangeReport
 
 Event = dict[str, Any]
 LOGGER = logging.getLogger("slide_fast")
+
+
+def evaluation_steps(gap: float) -> Iterator[int]:
+    """The steps that are nearest to gap, 2 gap, 3 gap, … for a gap of at least 1; without end."""
+    number = 1
+    while True:
+        yield round(number * gap)
+        number += 1
 
 
 @dataclass

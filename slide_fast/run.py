@@ -27,7 +27,7 @@ from .checkpoints import Before, Checkpoints, State, fingerprint
 from .hash_tables import HashTables
 from .memory import data_arrays, layouts
 from .pool import InProcess, Pool
-from .progress import Event, Progress, Totals
+from .progress import Event, Progress, Totals, evaluation_steps
 from .schedule import rebuild_steps, sample_order, steps_per_epoch
 from .shared_arrays import SharedArrays
 from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
@@ -35,15 +35,6 @@ from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
 ROWS_PER_HASH_TASK = 32768
-ROWS_PER_PREDICTION = 256
-
-
-def evaluation_steps(gap: float) -> Iterator[int]:
-    """The steps that are nearest to gap, 2 gap, 3 gap, … for a gap of at least 1; without end."""
-    number = 1
-    while True:
-        yield round(number * gap)
-        number += 1
 
 
 class Facts(NamedTuple):
@@ -88,6 +79,8 @@ class Run:
         Set to end early.
     """
 
+    rows_of_prediction = 256  # of a task
+
     def __init__(
         self,
         config: Config,
@@ -113,7 +106,7 @@ class Run:
             self.progress = copy.deepcopy(state.progress)
         self.best_arrays: dict[str, np.ndarray] = {}
         if checkpoints is not None and self.progress.best_step and math.isfinite(patience):
-            self.best_arrays = checkpoints.best_arrays()
+            self.load_best(checkpoints)
         self.parts = parts_of(config, self.n_labels)
         self.tables: dict[int, HashTables] = {}
 
@@ -196,8 +189,7 @@ class Run:
             progress = self.progress
             next_step = progress.step + 1
             while next_step <= last_step and before + time.perf_counter() - started < self.max_seconds:
-                share = (last_step - next_step + 1) // (2 * self.pool.n_workers)
-                n_steps = max(1, min(share, int(SECONDS_PER_RANGE / progress.step_seconds), STEPS_PER_RANGE))
+                n_steps = self.steps_of_range(last_step - next_step + 1)
                 first, next_step = next_step, next_step + n_steps
                 progress.step = next_step - 1  # before it is handed out: after Ctrl-C nobody comes back here
                 yield ("train", progress.epoch, first, n_steps)
@@ -205,6 +197,11 @@ class Run:
         for (_, _, _, n_steps), report in self.pool.run(ranges(), self.stop.is_set):
             self._account(report, n_steps, before + time.perf_counter() - started)
         self._spend(time.perf_counter() - started)
+
+    def steps_of_range(self, n_left: int) -> int:
+        """How many of the steps that are left before a barrier are handed out next."""
+        share = n_left // (2 * self.pool.n_workers)
+        return max(1, min(share, int(SECONDS_PER_RANGE / self.progress.step_seconds), STEPS_PER_RANGE))
 
     def _account(self, report: RangeReport, n_steps: int, seconds: float) -> None:
         progress = self.progress
@@ -308,8 +305,8 @@ class Run:
         if self.test_labels is None:
             return {}
         order = self.working.arrays["test_order"][:n_rows]
-        edges = range(0, len(order), ROWS_PER_PREDICTION)
-        tasks = [("predict", first, min(first + ROWS_PER_PREDICTION, len(order))) for first in edges]
+        edges = range(0, len(order), self.rows_of_prediction)
+        tasks = [("predict", first, min(first + self.rows_of_prediction, len(order))) for first in edges]
         parts = []
         for _, ids in self._in_order(tasks):
             parts.append(ids)
@@ -332,7 +329,7 @@ class Run:
         if scores["precision_at_1"] > progress.best_score:
             progress.best_score, progress.best_step, progress.n_worse = scores["precision_at_1"], progress.step, 0
             if keeps:
-                self.best_arrays = {name: array.copy() for name, array in self.parameters.arrays.items()}
+                self.keep_best()
             if saves:
                 self.checkpoints.save_best(self.model(None))
 
@@ -341,8 +338,20 @@ class Run:
         if math.isfinite(self.patience):
             if self.progress.n_worse < self.patience:
                 self.judge(self.evaluate(self.eval_samples))
-            for name, array in self.best_arrays.items():
-                self.parameters.arrays[name][:] = array
+            self.restore_best()
+
+    def keep_best(self) -> None:
+        """Remember the network as it is."""
+        self.best_arrays = {name: array.copy() for name, array in self.parameters.arrays.items()}
+
+    def load_best(self, checkpoints: Checkpoints) -> None:
+        """Remember the best network of a run that is resumed."""
+        self.best_arrays = checkpoints.best_arrays()
+
+    def restore_best(self) -> None:
+        """Go back to the network that was remembered, if one was."""
+        for name, array in self.best_arrays.items():
+            self.parameters.arrays[name][:] = array
 
     def state(self, is_over: bool = False) -> State:
         """The network in training: with tables and progress to resume the run, or without them once it is over."""

@@ -29,11 +29,14 @@ class Session:
     console : Console
     worker_pids : callable
         Returns the ids of the worker processes of the moment, whose memory counts too.
+    bytes_elsewhere : int
+        What processes that are not metered from here took at their peaks.
     """
 
     def __init__(self, json: bool):
         self.console = Console(results_to_stderr=json)
         self.worker_pids: Callable[[], Iterable[int]] = tuple
+        self.bytes_elsewhere = 0
         self._started = time.perf_counter()
         self._meter = MemoryMeter(lambda: self.worker_pids())
 
@@ -42,7 +45,7 @@ class Session:
         self._meter.stop()
         return {
             "seconds_total": time.perf_counter() - self._started,
-            "peak_memory_bytes": self._meter.peak_bytes,
+            "peak_memory_bytes": self._meter.peak_bytes + self.bytes_elsewhere,
         }
 
     def __enter__(self) -> Session:

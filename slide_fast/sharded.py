@@ -1,7 +1,7 @@
 """Training over several ranks: each holds a range of the labels and a share of the samples; the hidden layers all hold.
 
-Rank 0 conducts: it runs the very `Run` that trains on one machine, but every task it hands out is carried out by all
-ranks together (`slide_fast.rank_state`).
+The first process conducts: it runs the very `Run` that trains on one machine, but every task it hands out is carried
+out by all processes together (`slide_fast.rank_state`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -17,25 +18,27 @@ import numpy as np
 
 from slide_ref.common.array_files import Blocks
 from slide_ref.common.config import Config
-from slide_ref.common.errors import DataError, DivergedError
+from slide_ref.common.errors import DataError, DivergedError, ModelError
 from slide_ref.common.model_folder import Model
 from slide_ref.common.sparse_rows import Dataset
 
-from .checkpoints import Checkpoints, State, fingerprint
-from .communicator import Communicator
+from .checkpoints import BEST, Checkpoints, State, fingerprint
+from .communicator import Communicator, together
 from .interrupt import deferred_interrupt
 from .pool import ONE_BLAS_THREAD, InProcess
 from .progress import Event, log_event
-from .rank_state import RankState, shards_of, together
-from .run import Facts, Run
-from .shares import SharedSamples
+from .rank_state import RankState, shards_of
+from .run import STEPS_PER_RANGE, Facts, Run
+from .shares import SharedSamples, pooled
+from .teams import place_of
 from .training import TrainingInterrupted
 
+SECONDS_PER_ROUND = 0.5  # of teams, which all wait for the last: long against a step, short for who presses Ctrl-C
 BLOCK_BYTES = 1 << 24  # of an array, on its way to rank 0 and into a file
 
 
 class Conductor:
-    """What rank 0 holds instead of workers: each task is carried out by all ranks together.
+    """What the first process holds instead of workers: each task is carried out by all together.
 
     Parameters
     ----------
@@ -46,32 +49,32 @@ class Conductor:
         self.own = own
 
     def run(self, task: tuple) -> Any:
-        """Carry out a task on all ranks; rank 0's result."""
-        self.own.ranks.broadcast(task)
+        """Carry out a task in all processes; the result of this one."""
+        self.own.everyone.broadcast(task)
         return self.own.run(task)
 
     def __enter__(self) -> Conductor:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let the other ranks go on."""
-        self.own.ranks.broadcast(None)
+        """Let the others go on."""
+        self.own.everyone.broadcast(None)
 
 
 def follow(own: RankState) -> None:
-    """What ranks other than 0 do: carry out tasks until there are no more."""
-    while (task := own.ranks.broadcast()) is not None:
-        with ONE_BLAS_THREAD, suppress(DivergedError):
+    """What the other processes do: carry out tasks until there are no more."""
+    while (task := own.everyone.broadcast()) is not None:
+        with ONE_BLAS_THREAD, suppress(DivergedError, ModelError):
             own.run(task)
 
 
 class ShardedRun(Run):
-    """A training run over all ranks, as rank 0 sees it.
+    """A training run over all ranks, as the first process sees it.
 
     Parameters
     ----------
     conductor : Conductor
-    facts, eval_samples, max_seconds, checkpoints, state, callback, stop
+    facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop
         See `Run`.
     """
 
@@ -81,15 +84,42 @@ class ShardedRun(Run):
         facts: Facts,
         eval_samples: int,
         max_seconds: float,
+        patience: float,
         checkpoints: Checkpoints | None,
         state: State | None,
         callback: Callable[[Event], None],
         stop: threading.Event,
     ):
-        own = self.own = conductor.own
-        super().__init__(own.config, facts, eval_samples, max_seconds, math.inf, checkpoints, state, callback, stop)
         self.conductor, self.pool = conductor, InProcess(conductor)
+        own = self.own = conductor.own
+        self.n_teams = own.workers.size
+        self.rows_of_prediction = Run.rows_of_prediction * self.n_teams
+        super().__init__(own.config, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
         self.working, self.parts, self.tables = own.block, own.parts, own.tables
+
+    def steps_of_range(self, n_left: int) -> int:
+        """As in the class above; for each of several teams equally many, as far as they go."""
+        if self.n_teams == 1:
+            return super().steps_of_range(n_left)
+        n_steps = min(int(SECONDS_PER_ROUND / self.progress.step_seconds), STEPS_PER_RANGE * self.n_teams)
+        return min(n_left, max(1, n_steps // self.n_teams) * self.n_teams)
+
+    def train_to(self, last_step: int) -> None:
+        """As in the class above; where all meet, hidden layers that drifted apart are made alike (S31)."""
+        super().train_to(last_step)
+        if self.own.drifts:
+            started = time.perf_counter()
+            self.conductor.run(("level",))
+            self._spend(time.perf_counter() - started)
+
+    def keep_best(self) -> None:
+        self.conductor.run(("keep_best",))
+
+    def load_best(self, checkpoints: Checkpoints) -> None:
+        self.conductor.run(("load_best", checkpoints.folder / BEST))
+
+    def restore_best(self) -> None:
+        self.conductor.run(("take_best",))
 
     def build_tables(self, number: int) -> None:
         self.barrier([("rebuild", number)])
@@ -122,7 +152,7 @@ def facts_of_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Comm
     """The facts of data that the ranks hold in shares; all of them must ask."""
     counts = ranks.allreduce(np.bincount(train.own.labels.indices, minlength=train.n_labels))
     test_labels = None if test is None else test.all_labels()
-    number = np.array([fingerprint(train.own, None, train.first)], dtype=np.uint64)
+    number = np.array([fingerprint(train.own, train.weights, train.first)], dtype=np.uint64)
     total = int(ranks.allreduce(number)[0])  # modulo 2^64
     return Facts(train.n_samples, train.n_features, train.n_labels, counts, test_labels, lambda: total)
 
@@ -139,27 +169,36 @@ def assembled(model: Model) -> Model:
 
 
 def prepare(
-    config: Config, train: Dataset, test: Dataset | None, ranks: Communicator, state: State | None
+    config: Config,
+    train: Dataset,
+    test: Dataset | None,
+    everyone: Communicator,
+    state: State | None,
+    n_workers: int = 1,
+    weights: np.ndarray | None = None,
 ) -> tuple[RankState, Facts]:
-    """Check the settings against the ranks, and make this rank's part; all ranks call it with their shares.
+    """Check the settings against the processes, and make this one's part; all of them call it with their shares.
 
     Raises
     ------
     SlideError, MemoryError
-        On all ranks alike.
+        In all processes alike.
     """
-    with together(ranks):
-        shards_of(config, ranks)
-    samples = [None if part is None else SharedSamples(part, ranks) for part in (train, test)]
-    facts = facts_of_ranks(*samples, ranks)
-    with together(ranks):
+    with together(everyone):
+        place = place_of(everyone, n_workers)
+        shards_of(config, place.ranks)
+    shares = [None if part is None else pooled(part, own, place) for part, own in ((train, weights), (test, None))]
+    samples = [None if share is None else SharedSamples(share[0], place.ranks, share[1]) for share in shares]
+    del shares
+    facts = facts_of_ranks(*samples, place.ranks)
+    with together(everyone):
         if samples[1] is not None and not samples[1].n_samples:
             raise DataError("test data: there are no samples")
         if not facts.label_counts.any():
             raise DataError("training data: no sample has a label")
         if state is not None:
             state.check_fits(config, facts.n_features, facts.n_labels, f"{facts.fingerprint():016x}")
-        own = RankState(config, *samples, facts.label_counts, ranks, state)
+        own = RankState(config, *samples, facts.label_counts, place, state)
     return own, facts
 
 
@@ -170,22 +209,24 @@ def conduct(
     eval_every: float = 1.0,
     eval_samples: int = 10_000,
     max_seconds: float = math.inf,
+    patience: float = math.inf,
     checkpoints: Checkpoints | None = None,
     state: State | None = None,
     callback: Callable[[Event], None] = lambda event: None,
     label_names: list[str] | None = None,
 ) -> Model:
-    """Train on rank 0 while the others `follow`; options as those of `training.fit_with_state`.
+    """Train in the first process while the others `follow`; options as those of `training.fit_with_state`.
 
     Returns
     -------
     Model
-        Its arrays are `Blocks`: it can be saved, or assembled, as long as the other ranks follow.
+        Its arrays are `Blocks`: it can be saved, or assembled, as long as the others follow.
     """
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
-        run = ShardedRun(conductor, facts, eval_samples, max_seconds, checkpoints, state, log_event(callback), stop)
-        run.report("start", {"n_workers": conductor.own.ranks.size, "pids": tuple, "n_samples": run.n_train})
+        callback = log_event(callback)
+        run = ShardedRun(conductor, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
+        run.report("start", {"n_workers": conductor.own.everyone.size, "pids": tuple, "n_samples": run.n_train})
         run.carry_out(eval_every)
         if stop.is_set():
             raise TrainingInterrupted(run.model(label_names))
@@ -197,39 +238,47 @@ def fit_sharded(
     train: Dataset,
     *,
     ranks: Communicator,
+    n_workers: int = 1,
     test: Dataset | None = None,
+    weights: np.ndarray | None = None,
     state: State | None = None,
     finish: Callable[[Model], Any] = assembled,
     **options: Any,
 ) -> Any:
-    """Train a network over several ranks, each of which calls this with its share of the samples.
+    """Train a network over several ranks; every process calls this with its share of the samples.
 
     Parameters
     ----------
     config : Config
         The number of ranks divides `config.shards`.
     train, test : Dataset
-        This rank's samples; they follow those of the rank before. All ranks count the same features and labels.
+        This process's samples; they follow those of the process before. All count the same features and labels.
     ranks : Communicator
-        From `communicator.mpi_ranks`.
+        All processes, from `communicator.mpi_ranks`.
+    n_workers : int
+        Processes a rank, which follow each other and share its memory. With one worker a rank, steps are the same on
+        any number of ranks up to the rounding of sums; with more, teams of one worker of every rank update the network
+        without locks, and no two runs are the same.
+    weights : ndarray of float64, shape (n_samples,), optional
+        How much each of these training samples counts (S10); finite, at least 0. All processes give some, or none does.
     state : State, optional
-        A run to resume from a checkpoint, the same on all ranks, of whatever number of ranks.
+        A run to resume from a checkpoint, the same in all processes, of whatever number of ranks and workers.
     finish : callable
-        Called on rank 0 with the model, whose arrays are `Blocks` that can be saved; by default the model is put
-        together in the memory of rank 0.
+        Called in the first process with the model, whose arrays are `Blocks` that can be saved; by default the model is
+        put together in its memory.
     **options
-        Those of `conduct`; only rank 0 looks at them.
+        Those of `conduct`; only the first process looks at them.
 
     Returns
     -------
-    What `finish` returned on rank 0, None on the others.
+    What `finish` returned in the first process, None in the others.
 
     Raises
     ------
     SlideError
         As `training.fit_with_state`.
     """
-    own, facts = prepare(config, train, test, ranks, state)
+    own, facts = prepare(config, train, test, ranks, state, n_workers, weights)
     if ranks.rank:
         del facts
         return follow(own)

@@ -1,7 +1,8 @@
-"""``slide train --mpi``: the command as every rank that ``mpiexec`` started carries it out."""
+"""``slide train --mpi``: the command as every process that ``mpiexec`` started carries it out."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from argparse import Namespace
@@ -18,36 +19,36 @@ from slide_ref.common.sparse_rows import Dataset
 
 from . import training_commands
 from .checkpoints import Checkpoints, State
-from .communicator import Communicator, mpi_ranks
+from .communicator import Communicator, mpi_ranks, together
 from .console import aligned, size
 from .machine import MemoryMeter
-from .rank_state import together
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
 from .settings import config_of
 from .sharded import Conductor, conduct, follow, prepare, without_arrays
 from .shares import share_of
 from .supervisor import end_with_supervisor
+from .teams import check_number
 
 FAILURE, BAD_USE = 1, 2
 
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
-    """As `training_commands.train`; rank 0 alone speaks and returns, the others leave with an exit code."""
+    """As `training_commands.train`; the first process alone speaks and returns, the others leave with an exit code."""
     end_with_supervisor()
     ranks = mpi_ranks()
     with ExitStack() as stack:
         if ranks.rank:
             session.console.stream = stack.enter_context(open(os.devnull, "w"))
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 says when to stop
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first says when to stop
         return _train_or_leave(options, session, ranks)
 
 
 def _train_or_leave(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
-    """Train on all ranks; those other than 0 raise SystemExit."""
+    """Train in all processes; those other than the first raise SystemExit."""
     try:
         figures = _train(options, session, ranks)
-    except (SlideError, OSError, MemoryError) as error:  # all ranks have it
+    except (SlideError, OSError, MemoryError) as error:  # all have it
         if ranks.rank:
             raise SystemExit(BAD_USE if isinstance(error, ConfigError) else FAILURE) from None
         raise
@@ -71,31 +72,34 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             state, config, data, names = _read(options, session, checkpoints, ranks)
             if ranks.rank == 0:
                 stack.enter_context(folder)
-        own, facts = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state)
+        n_workers = options.workers or 1
+        own, facts = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
         counts = _counts(data, ranks)
         own.meter, places, state = meter, ranks.names(), without_arrays(state)
         if ranks.rank:
             del data, facts
             follow(own)
             return {}
-        session.console.line(aligned([("ranks" if not i else "", f"{i}: {text}") for i, text in enumerate(places)]))
+        places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
+        session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
         with Conductor(own) as conductor:
 
-            def fit(
-                config: Config, train: Dataset, *, test: object, n_workers: object, patience: object, **rest: Any
-            ) -> Model:
+            def fit(config: Config, train: Dataset, *, test: Dataset | None, n_workers: object, **rest: Any) -> Model:
+                del train, test  # each rank has its own
                 return conduct(conductor, facts, **rest)
 
             figures = training_commands.run(
-                session, folder, options, config, data, names, eval_every=options.eval_every,
-                eval_samples=options.eval_samples, checkpoints=checkpoints, state=state, fit_with=fit, counts=counts,
+                session, folder, options, config, data, names,
+                eval_every=options.eval_every, eval_samples=options.eval_samples, patience=options.patience or math.inf,
+                checkpoints=checkpoints, state=state, fit_with=fit, counts=counts,
             )[1]  # fmt: skip
             peaks = conductor.run(("peaks",))
+            session.bytes_elsewhere = sum(peaks) - meter.peak_bytes
     steps = max(own.n_steps, 1)
     figures |= {
-        "ranks": ranks.size,
+        "ranks": own.ranks.size,
         "rank_peak_memory_bytes": peaks,
-        "peak_memory_bytes": sum(peaks),
+        "peak_memory_bytes": session.totals()["peak_memory_bytes"],
         "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items() if n},
         "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items() if n},
     }
@@ -107,11 +111,10 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
 def _read(
     options: Namespace, session: Session, checkpoints: Checkpoints, ranks: Communicator
 ) -> tuple[State | None, Config, list[Dataset], list[str] | None]:
-    """The state to resume, settings, this rank's samples, and names of labels."""
-    for name, is_given in (("workers", options.workers not in (None, 1)), ("patience", options.patience),
-                           ("auto", options.auto)):  # fmt: skip
-        if is_given:
-            raise ConfigError(f"train --mpi has one worker a rank and knows no --{name}; leave it out")
+    """The state to resume, settings, this process's samples, and names of labels."""
+    if options.auto:
+        raise ConfigError("train --mpi knows no --auto; leave it out")
+    check_number(ranks.size, options.workers or 1)  # before data are read
     state = checkpoints.last(mmap=True) if options.resume else None
     settings = training_commands.settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read

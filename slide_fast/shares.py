@@ -1,4 +1,4 @@
-"""Samples that the ranks hold in shares, and answers that they put together."""
+"""Samples that ranks and their workers hold in shares, and answers that they put together."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ import numpy as np
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .communicator import Communicator
+from .communicator import Communicator, together
+from .teams import Place, shared_by_workers
 
 
 def share_of(n_samples: int, ranks: Communicator) -> range:
-    """Which samples this rank keeps of so many."""
+    """Which samples, or whatever else, this rank keeps of so many."""
     return range(ranks.rank * n_samples // ranks.size, (ranks.rank + 1) * n_samples // ranks.size)
 
 
-def _pack(data: Dataset) -> np.ndarray:
-    """Some samples as one array of 32-bit words."""
+def _values(features: SparseRows) -> np.ndarray:
+    return np.ones(features.nnz, dtype=np.float32) if features.data is None else features.data
+
+
+def _pack(data: Dataset, weights: np.ndarray | None) -> np.ndarray:
+    """Some samples, and their weights, as one array of 32-bit words."""
     features, labels = data
     lengths = [np.diff(rows.indptr).astype(np.int32) for rows in data]
-    values = np.ones(features.nnz, dtype=np.float32) if features.data is None else features.data
-    return np.concatenate([*lengths, features.indices, values.view(np.int32), labels.indices])
+    own = [] if weights is None else [weights.view(np.int32)]
+    return np.concatenate([*lengths, features.indices, _values(features).view(np.int32), labels.indices, *own])
 
 
-def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> Dataset:
-    """The inverse of `_pack` for `n` samples."""
+def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> tuple[Dataset, np.ndarray]:
+    """The inverse of `_pack` for `n` samples; no weights where there were none."""
     indptrs = np.zeros((2, n + 1), dtype=np.int64)
     np.cumsum(words[: 2 * n].reshape(2, n), axis=1, out=indptrs[:, 1:])
-    nnz = int(indptrs[0, -1])
-    ids, values, labels = np.split(words[2 * n :], [nnz, 2 * nnz])
+    nnz, n_ids = indptrs[:, -1].tolist()
+    ids, values, labels, weights = np.split(words[2 * n :], [nnz, 2 * nnz, 2 * nnz + n_ids])
     features = SparseRows(indptrs[0], ids, values.view(np.float32), n_features)
-    return Dataset(features, SparseRows(indptrs[1], labels, None, n_labels))
+    return Dataset(features, SparseRows(indptrs[1], labels, None, n_labels)), weights.copy().view(np.float64)
 
 
 def _stacked(parts: list[SparseRows]) -> SparseRows:
@@ -43,6 +48,50 @@ def _stacked(parts: list[SparseRows]) -> SparseRows:
     return SparseRows(indptr, np.concatenate([part.indices for part in parts]), data, parts[0].n_columns)
 
 
+def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Dataset, np.ndarray | None]:
+    """The samples of all workers of a rank and their weights, in their order, in memory that they share.
+
+    All processes must ask. Where a rank has one worker, its samples as they are.
+    """
+    workers = place.workers
+    if workers.size == 1:
+        return own, weights
+    columns = _columns(own, weights)
+    found = np.concatenate(workers.allgather(np.array([[own.n_samples, own.features.nnz, own.labels.nnz, *columns]])))
+    with together(place.everyone):
+        _check_columns(found[:, 3:])
+    n, n_features, n_labels = found[:, :3].sum(axis=0).tolist()
+    layout = {"values": ((n_features,), np.float32)} | ({} if weights is None else {"weights": ((n,), np.float64)})
+    for name, length in (("features", n_features), ("labels", n_labels)):
+        layout |= {f"{name}_indptr": ((n + 1,), np.int64), f"{name}_indices": ((length,), np.int32)}
+    arrays = shared_by_workers(layout, place).arrays
+    start, *firsts = found[: workers.rank, :3].sum(axis=0).tolist()
+    mine = slice(start, start + own.n_samples)
+    for name, rows, first in zip(Dataset._fields, own, firsts, strict=True):
+        arrays[f"{name}_indptr"][1:][mine] = rows.indptr[1:] + first
+        arrays[f"{name}_indices"][first : first + rows.nnz] = rows.indices
+    arrays["values"][firsts[0] : firsts[0] + own.features.nnz] = _values(own.features)
+    if weights is not None:
+        arrays["weights"][mine] = weights
+    workers.barrier()
+    features = SparseRows(arrays["features_indptr"], arrays["features_indices"], arrays["values"], columns[0])
+    labels = SparseRows(arrays["labels_indptr"], arrays["labels_indices"], None, columns[1])
+    return Dataset(features, labels), arrays.get("weights")
+
+
+def _columns(own: Dataset, weights: np.ndarray | None) -> list[int]:
+    """What must be the same for all processes: numbers of features and labels, and whether samples have weights."""
+    return [own.features.n_columns, own.labels.n_columns, weights is not None]
+
+
+def _check_columns(found: np.ndarray) -> None:
+    """Raise DataError where `_columns` of processes, one a row, differ."""
+    if (found[:, :2] != found[0, :2]).any():
+        raise DataError("the ranks count different features or labels; give all of them the same files")
+    if (found != found[0]).any():
+        raise DataError("some ranks give weights of their samples and some do not; all must, or none")
+
+
 class SharedSamples:
     """Samples of which every rank holds some; those of a rank follow those of the rank before.
 
@@ -51,6 +100,8 @@ class SharedSamples:
     own : Dataset
         Those of this rank.
     ranks : Communicator
+    weights : ndarray of float64, shape (n_samples,), optional
+        Of these samples (S10); all ranks give some, or none does.
 
     Attributes
     ----------
@@ -60,34 +111,33 @@ class SharedSamples:
         The number of this rank's first sample.
     """
 
-    def __init__(self, own: Dataset, ranks: Communicator):
-        self.own, self._ranks = own, ranks
+    def __init__(self, own: Dataset, ranks: Communicator, weights: np.ndarray | None = None):
+        self.own, self.weights, self._ranks = own, weights, ranks
         self.n_features, self.n_labels = own.features.n_columns, own.labels.n_columns
         n_labelled = int(np.count_nonzero(np.diff(own.labels.indptr)))
-        columns = np.array([[self.n_features, self.n_labels, own.n_samples, n_labelled]])
-        found = np.concatenate(ranks.allgather(columns))
-        if (found[:, :2] != found[0, :2]).any():
-            raise DataError("the ranks count different features or labels; give all of them the same files")
-        self._ends, self.n_labelled = np.cumsum(found[:, 2]), int(found[:, 3].sum())
+        found = np.concatenate(ranks.allgather(np.array([[own.n_samples, n_labelled, *_columns(own, weights)]])))
+        _check_columns(found[:, 2:])
+        self._ends, self.n_labelled = np.cumsum(found[:, 0]), int(found[:, 1].sum())
         self.n_samples = int(self._ends[-1])
         self.first = int(self._ends[ranks.rank]) - own.n_samples
 
-    def take(self, samples: np.ndarray) -> Dataset:
-        """The given samples, in the given order, on all ranks; all of them must ask for the same.
+    def take(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray | None]:
+        """The given samples and their weights, in the given order, on all ranks; all of them must ask for the same.
 
         Parameters
         ----------
         samples : ndarray of int64
         """
         owners = np.searchsorted(self._ends, samples, side="right")
-        own = self.own.take(samples[owners == self._ranks.rank] - self.first)
+        own = samples[owners == self._ranks.rank] - self.first
         counts = np.bincount(owners, minlength=self._ranks.size).tolist()
-        words = self._ranks.allgather(_pack(own))
-        parts = [_unpack(*part, self.n_features, self.n_labels) for part in zip(words, counts, strict=True)]
-        together = Dataset(*(_stacked(list(rows)) for rows in zip(*parts, strict=True)))
+        words = self._ranks.allgather(_pack(self.own.take(own), None if self.weights is None else self.weights[own]))
+        pairs = (_unpack(*part, self.n_features, self.n_labels) for part in zip(words, counts, strict=True))
+        parts, weights = zip(*pairs, strict=True)
+        gathered = Dataset(*(_stacked(list(rows)) for rows in zip(*parts, strict=True)))
         place = np.empty(len(samples), dtype=np.int64)
         place[np.argsort(owners, kind="stable")] = np.arange(len(samples))
-        return together.take(place)
+        return gathered.take(place), None if self.weights is None else np.concatenate(weights)[place]
 
     def all_labels(self) -> SparseRows:
         """The labels of all samples; rank 0 gets them, the others their own."""

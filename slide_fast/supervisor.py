@@ -1,7 +1,6 @@
-"""What ``mpiexec`` starts for a rank of ``slide train --mpi``: it waits for the process that works, and buries it.
+"""What ``mpiexec`` starts for a process of ``slide train --mpi``: it waits for the one that works, and buries it.
 
-When one rank dies, MPI ends the others, and which of them was the first is nowhere told. Few imports: there is one such
-process a rank.
+When one dies, MPI ends the others, and which of them was the first is nowhere told. Few imports: there is one for each.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import sys
 import threading
 
 PIPE = "SLIDE_SUPERVISOR"  # environment: a descriptor whose end tells that the supervisor is gone
-RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # environment: what launchers call the rank
+NUMBERS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # environment: the number of a process
 FAILURE = 1
 
 
@@ -24,10 +23,11 @@ def is_wanted() -> bool:
     return os.name == "posix" and PIPE not in os.environ
 
 
-def supervise(arguments: list[str]) -> int:
-    """Run the ``slide`` command in a process of its own; its exit code, or 1 and a line that names the rank if it died.
+def supervise(arguments: list[str], n_workers: int = 1) -> int:
+    """Run the ``slide`` command in a process of its own; its exit code, or 1 and a line that names it if it died.
 
-    Signals that ask for an end are passed on. The other process ends when this one does.
+    Of these, `n_workers` are one rank. Signals that ask for an end are passed on. The other process ends when this one
+    does.
     """
     theirs, ours = os.pipe()
     os.set_inheritable(theirs, True)
@@ -44,10 +44,12 @@ def supervise(arguments: list[str]) -> int:
     os.close(ours)
     if code >= 0:
         return code
+    from .communicator import title_of
     from .pool import obituary
 
-    rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
-    text = f"rank {rank}, process {process.pid} on {socket.gethostname()}, died and ends the run. {obituary(code)}"
+    number = next((int(os.environ[name]) for name in NUMBERS if name in os.environ), 0)
+    title = title_of(number, n_workers)
+    text = f"{title}, process {process.pid} on {socket.gethostname()}, died and ends the run. {obituary(code)}"
     print(f"slide: error: {text}", file=sys.stderr, flush=True)
     return FAILURE
 

@@ -145,7 +145,7 @@ class WorkerState:
         started = time.perf_counter()
         n_samples = n_labelled = 0
         loss = active = 0.0
-        for step in range(first_step, first_step + n_steps):
+        for step in self.steps(first_step, n_steps):
             batch = self.micro_batch(epoch, step)
             step_loss, step_active = self.train_step(batch._replace(step=step + self.steps_before))
             n_samples += len(batch.samples) + batch.n_unlabelled
@@ -153,6 +153,10 @@ class WorkerState:
             loss += step_loss * len(batch.samples)
             active += step_active * len(batch.samples)
         return RangeReport(n_samples, n_labelled, loss, active, time.perf_counter() - started)
+
+    def steps(self, first_step: int, n_steps: int) -> range:
+        """Which of `n_steps` steps from `first_step` on are this worker's."""
+        return range(first_step, first_step + n_steps)
 
     def micro_batch(self, epoch: int, step: int) -> MicroBatch:
         """The samples of a step of this run."""

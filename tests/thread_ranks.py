@@ -13,9 +13,11 @@ SECONDS_TO_WAIT = 60
 class ThreadRanks(Communicator):
     """One of several ranks; they meet at a barrier and read what each has laid on the table."""
 
-    def __init__(self, rank, size, table, meeting):
+    def __init__(self, rank, size, rooms, room="all"):
         super().__init__()
-        self.rank, self.size, self._table, self._meeting = rank, size, table, meeting
+        self.rank, self.size, self._rooms, self._n_splits = rank, size, rooms, 0
+        self._room = room
+        self._table, self._meeting = rooms.setdefault(room, ([None] * size, threading.Barrier(size)))
 
     def _exchange(self, own):
         self._table[self.rank] = copy.deepcopy(own)
@@ -41,6 +43,15 @@ class ThreadRanks(Communicator):
         found = self._exchange(rows)
         return found if self.rank == 0 else [rows]
 
+    def take_over(self, rows):
+        super().take_over(rows)
+        rows[...] = self._exchange(rows)[0]
+
+    def split(self, colour):
+        self._n_splits += 1
+        members = [rank for rank, other in enumerate(self._exchange(colour)) if other == colour]
+        return ThreadRanks(members.index(self.rank), len(members), self._rooms, (self._room, self._n_splits, colour))
+
     def broadcast(self, message=None):
         return self._exchange(message)[0]
 
@@ -56,21 +67,25 @@ class ThreadRanks(Communicator):
         return self._exchange(f"thread {self.rank}")
 
     def give_up(self, error):
-        self._meeting.abort()
+        abort(self._rooms)
         raise error
+
+
+def abort(rooms):
+    for _, meeting in list(rooms.values()):
+        meeting.abort()
 
 
 def on_ranks(size, function):
     """Call ``function(ranks)`` on so many ranks; what each returned. The first error that is no broken barrier."""
-    table, meeting = [None] * size, threading.Barrier(size)
-    results, errors = [None] * size, []
+    rooms, results, errors = {}, [None] * size, []
 
     def work(rank):
         try:
-            results[rank] = function(ThreadRanks(rank, size, table, meeting))
+            results[rank] = function(ThreadRanks(rank, size, rooms))
         except BaseException as error:
             errors.append(error)
-            meeting.abort()
+            abort(rooms)
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
     for thread in threads:

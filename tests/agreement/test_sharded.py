@@ -94,7 +94,7 @@ def test_samples_of_all_ranks_come_in_the_order_asked_for(data, size, draw):
     def work(ranks):
         samples = SharedSamples(data.take(np.arange(edges[ranks.rank], edges[ranks.rank + 1])), ranks)
         number = fingerprint(samples.own, None, samples.first)
-        return samples.take(wanted), samples.all_labels(), number
+        return samples.take(wanted)[0], samples.all_labels(), number
 
     results = on_ranks(size, work)
     expected = data.take(wanted)

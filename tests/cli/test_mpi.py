@@ -29,6 +29,7 @@ sys.exit("mpi4py" in sys.modules)
 
 
 def slide_on(ranks, data, out, *more):
+    """Run the command in so many processes."""
     files = ("train", data / "train.txt", "--test", data / "test.txt", "--out", out)
     return mpi_run.python("-m", "slide_fast", *files, "--mpi", *SETTINGS.split(), *more, ranks=ranks)
 
@@ -67,12 +68,61 @@ def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
 
 
 @mpi_run.needs_mpi
+def test_two_ranks_of_two_workers_train_a_model_and_keep_the_best(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    done = slide_on(4, data, run, "--workers", 2, "--epochs", 40, "--learning-rate", 0.3, "--patience", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["ranks"], figures["workers"], len(figures["rank_peak_memory_bytes"])) == (2, 4, 2)
+    assert figures["n_train_samples"] == 300 and figures["n_test_samples"] == 80 and figures["epochs"] < 40
+    named = re.findall(r"(\d), worker (\d): process", done.stderr)
+    assert named == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    scores = [event["precision_at_1"] for event in events if event["kind"] == "evaluation"]
+    assert figures["precision_at_1"] == max(scores) == scores[-1]
+    assert [event["samples"] for event in events if event["kind"] == "epoch"][0] == 300
+    capsys.readouterr()
+    assert main(["evaluate", str(run), str(data / "test.txt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision_at_1"] == figures["precision_at_1"]
+
+
+@mpi_run.needs_mpi
+def test_ctrl_c_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path):
+    files = [
+        "train",
+        data / "train.txt",
+        "--test",
+        data / "test.txt",
+        "--out",
+        tmp_path / "run",
+        "--mpi",
+        "--workers",
+        2,
+    ]
+    command = [mpi_run.MPIEXEC, "-n", 4, sys.executable, "-m", "slide_fast", *files, *SETTINGS.split()]
+    log, metrics = tmp_path / "log", tmp_path / "run" / "metrics.jsonl"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*map(str, command), "--epochs", "100000"], stdout=file, stderr=subprocess.STDOUT, env=mpi_run.environment()
+        )
+        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+            time.sleep(0.05)
+        victim = re.search(r"0, worker 0: process (\d+) on", log.read_text())
+        os.kill(int(victim[1]), signal.SIGINT)
+        assert process.wait(60) == 130, log.read_text()
+    assert "slide: interrupted after" in log.read_text() and "train with --resume to go on" in log.read_text()
+    epochs = Checkpoints(tmp_path / "run" / "checkpoints").last().progress.step // 5 + 1
+    done = slide_on(3, data, tmp_path / "run", "--resume", "--epochs", epochs)
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "run" / "model").facts["epochs"] == epochs
+
+
+@mpi_run.needs_mpi
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
         (["--set", "shards=5"], 2, "shards is 5, and 2 ranks cannot have equally many"),
-        (["--workers", "2"], 2, "train --mpi has one worker a rank and knows no --workers; leave it out"),
-        (["--patience", "2"], 2, "knows no --patience"),
+        (["--workers", "3"], 2, "2 processes cannot be ranks of 3 workers each; start a multiple of 3"),
         (["--auto"], 2, "knows no --auto"),
         (["--label-names", "none.txt"], 1, "none.txt: cannot be read"),
         (["--learning-rate", "1e30"], 1, "training diverged: at step"),
@@ -87,9 +137,11 @@ def test_what_cannot_be_trained_is_told_once(data, tmp_path, more, code, message
 
 
 @mpi_run.needs_mpi
-def test_a_rank_that_is_killed_ends_the_run_and_fewer_resume_it(data, tmp_path):
+@pytest.mark.parametrize(("n", "workers", "name"), [(3, 1, "2"), (4, 2, "1, worker 1")])
+def test_a_process_that_is_killed_ends_the_run_and_fewer_resume_it(n, workers, name, data, tmp_path):
     files = ["train", data / "train.txt", "--test", data / "test.txt", "--out", tmp_path / "run", "--mpi"]
-    command = [mpi_run.MPIEXEC, "-n", 3, sys.executable, "-m", "slide_fast", *files, *SETTINGS.split()]
+    files += ["--workers", workers]
+    command = [mpi_run.MPIEXEC, "-n", n, sys.executable, "-m", "slide_fast", *files, *SETTINGS.split()]
     log, checkpoints = tmp_path / "log", Checkpoints(tmp_path / "run" / "checkpoints")
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -98,11 +150,11 @@ def test_a_rank_that_is_killed_ends_the_run_and_fewer_resume_it(data, tmp_path):
         )  # fmt: skip
         while not checkpoints.saved() and process.poll() is None:
             time.sleep(0.05)
-        victim = re.search(r"2: process (\d+) on", log.read_text())
+        victim = re.search(rf"{name}: process (\d+) on", log.read_text())
         os.kill(int(victim[1]), signal.SIGKILL)
         assert process.wait(60) != 0
     told = [line for line in log.read_text().splitlines() if line.startswith("slide: error")]
-    assert len(told) == 1 and re.match(rf"slide: error: rank 2, process {victim[1]} on \S+, died", told[0])
+    assert len(told) == 1 and re.match(rf"slide: error: rank {name}, process {victim[1]} on \S+, died", told[0])
     assert "SIGKILL: someone killed it, most likely the system for lack of memory" in told[0]
     epochs = checkpoints.last().progress.step // 5 + 1
     done = slide_on(1, data, tmp_path / "run", "--resume", "--epochs", epochs)
@@ -111,21 +163,23 @@ def test_a_rank_that_is_killed_ends_the_run_and_fewer_resume_it(data, tmp_path):
 
 
 @mpi_run.needs_mpi
-def test_a_rank_that_fails_alone_says_so_and_ends_the_others(data, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_fails_alone_says_so_and_ends_the_others(workers, data, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import os, sys\n"
         "from slide_fast import cli, sharded\n"
         "step = sharded.RankState.train_step\n"
         "def failing(self, batch):\n"
-        "    if self.ranks.rank == 1 and batch.step == 3:\n"
+        "    if self.everyone.rank == self.everyone.size - 1 and batch.step > 2:\n"
         "        raise MemoryError('no room')\n"
         "    return step(self, batch)\n"
         "sharded.RankState.train_step = failing\n"
         "os.environ['SLIDE_SUPERVISOR'] = str(os.pipe()[0])\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
-    files = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", *SETTINGS.split()]
-    done = mpi_run.python(program, *files, ranks=2)
+    files = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", "--workers", workers, *SETTINGS.split()]
+    done = mpi_run.python(program, *files, ranks=2 * workers)
+    name = {1: "rank 1", 2: "rank 1, worker 1"}[workers]
     assert done.returncode != 0
-    assert re.search(r"slide: error: rank 1, process \d+ on \S+, ends the run: MemoryError: no room\n", done.stderr)
+    assert re.search(rf"slide: error: {name}, process \d+ on \S+, ends the run: MemoryError: no room\n", done.stderr)
