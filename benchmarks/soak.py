@@ -10,8 +10,9 @@ Ends with exit code 1 if anything grows, a sample is lost, or a model is worse t
 Memory is read twice: the pages that the process holds, after the C library has given back what it can, and the bytes
 that it has allocated and not freed. Both must stay within 2 %. The second tells a leak from free memory that stays in
 an arena: `malloc_trim` does not give back the free end of an arena that belongs to a thread, so pages can move in steps
-while nothing that is allocated does. All that a round allocates here is allocated by the main thread. The interpreter's own
-table of strings grows by half a megabyte once, after some thousands that came and went; it does so before the first round.
+while nothing that is allocated does. All that a round allocates here is allocated by the main thread. The
+interpreter's own table of strings grows by half a megabyte once, after some thousands that came and went; it is made
+to do so before the first round.
 """
 
 from __future__ import annotations
