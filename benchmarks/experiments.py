@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ EXPERIMENTS = {
             "defaults": {},
             "hashed alone": {"lsh": {"min_active": 0}},
             "as many, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
+            "labels of the micro-batch alone": {"lsh": {"L": 0, "min_active": 0}},
         },
     ),
     "correction": Experiment(
@@ -234,6 +236,7 @@ def answer(name: str, options: argparse.Namespace) -> None:
     data = options.data or [d for d in experiment.data if not options.quick or d in QUICK_SETS]
     seeds = options.seeds or list(range(1 if options.quick else experiment.seeds))
     print(f"\n{name}: {experiment.question}", flush=True)
+    started = time.perf_counter()
     kept = (read_result(f"experiment_{name}") or {}) if options.data else {}
     rows = [row for row in kept.get("rows", []) if row["data"] not in data]
     curves = {key: value for key, value in kept.get("curves", {}).items() if key not in data}
@@ -248,6 +251,7 @@ def answer(name: str, options: argparse.Namespace) -> None:
         for axis, words in (("epoch", "epochs"), ("seconds", "seconds of training")):
             axes = {"xlabel": words, "ylabel": "P@1, per cent", "title": f"{experiment.question} ({one})"}
             figure(partial(draw, outcomes, axis), f"experiment_{name}_{tasks.name_of(one)}_{axis}", **axes)
+    print(f"{name} took {(time.perf_counter() - started) / 60:.1f} minutes", flush=True)
 
 
 def main() -> None:

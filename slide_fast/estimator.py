@@ -48,7 +48,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     micro_batch : int
         Samples that a worker processes at once.
     learning_rate : float
-        The largest of the run.
+        The largest of the run; 0: by the number of steps, as in `Config`.
     settings : dict, optional
         Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
@@ -98,7 +98,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         hidden: Sequence[int] = (128,),
         epochs: int = 5,
         micro_batch: int = 256,
-        learning_rate: float = 1e-2,
+        learning_rate: float = 0.0,
         settings: dict[str, Any] | None = None,
         n_workers: int | None = None,
         random_state: Any = 0,

@@ -26,6 +26,11 @@ def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
     return (n_samples + micro_batch - 1) // micro_batch
 
 
+def largest_rate(config: Config, total_steps: int) -> float:
+    """The largest learning rate of a run: as set, or by the number of its steps. Implements S27."""
+    return config.learning_rate or 20 / min(max(total_steps, 2000), 5000)
+
+
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
     """The learning rate of a step: it rises linearly, then stays or falls towards 0. Implements S27.
 
@@ -41,12 +46,12 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     -------
     float
     """
-    warmup = config.warmup_steps
+    largest, warmup = largest_rate(config, total_steps), config.warmup_steps
     if step <= warmup:
-        return config.learning_rate * step / warmup
+        return largest * step / warmup
     left = max(0.0, 1 - (step - 1 - warmup) / max(1, total_steps - warmup))
     shapes = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}
-    return config.learning_rate * shapes[config.decay]
+    return largest * shapes[config.decay]
 
 
 def rebuild_steps(gap: int, growth: float) -> Iterator[int]:

@@ -26,6 +26,17 @@ def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
     return -(-n_samples // micro_batch)
 
 
+def largest_rate(config: Config, total_steps: int) -> float:
+    """The largest learning rate of a run: as set, or by the number of its steps. Implements S27."""
+    if config.learning_rate > 0:
+        return config.learning_rate
+    if total_steps <= 2000:
+        return 1e-2
+    if total_steps >= 5000:
+        return 4e-3
+    return 20 / total_steps
+
+
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
     """The learning rate of a step: it rises linearly, then stays or falls towards 0. Implements S27.
 
@@ -41,15 +52,16 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     -------
     float
     """
+    largest = largest_rate(config, total_steps)
     if step <= config.warmup_steps:
-        return config.learning_rate * step / config.warmup_steps
+        return largest * step / config.warmup_steps
     if config.decay == "constant":
-        return config.learning_rate
+        return largest
     done = (step - 1 - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
     left = max(1 - done, 0.0)
     if config.decay == "linear":
-        return config.learning_rate * left
-    return config.learning_rate * (1 - math.cos(math.pi * left)) / 2
+        return largest * left
+    return largest * (1 - math.cos(math.pi * left)) / 2
 
 
 def rebuild_steps(gap: int, growth: float) -> Iterator[int]:

@@ -35,7 +35,8 @@ class Config:
     optimizer : str
         One of `OPTIMIZERS`.
     learning_rate : float
-        The largest of the run; `warmup_steps` and `decay` say how it changes.
+        The largest of the run; `warmup_steps` and `decay` say how it changes. 0: by the number of steps, 1e-2 in short
+        runs and 4e-3 in long ones (S27).
     warmup_steps : int
         Steps over which the learning rate rises to its largest value.
     decay : str
@@ -66,7 +67,7 @@ class Config:
     epochs: int = 5
     correction: bool = True
     optimizer: str = "adam"
-    learning_rate: float = 1e-2
+    learning_rate: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -92,8 +93,8 @@ class Config:
         require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
         for key in ("micro_batch", "epochs", "rebuild_gap", "shards"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
-        for key in ("learning_rate", "epsilon"):
-            require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
+        require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        require(self.learning_rate >= 0, "learning_rate", self.learning_rate, "above 0, or 0 for the default")
         for key in ("beta1", "beta2", "momentum"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         unused = self.optimizer != "sgd" and self.momentum != 0

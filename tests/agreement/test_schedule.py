@@ -41,6 +41,13 @@ def test_s27_learning_rates_are_equal(decay, warmup, step, total):
     assert rate == ref.learning_rate(config, step, total) and 0 <= rate <= 0.3
 
 
+@given(st.one_of(st.integers(1900, 5100), st.integers(1, 10**7)), st.sampled_from([0.0, 0.3]))
+def test_s27_largest_rates_are_equal(total, learning_rate):
+    config = Config(learning_rate=learning_rate)
+    assert fast.largest_rate(config, total) == ref.largest_rate(config, total)
+    assert fast.learning_rate(config, 1, total) == ref.learning_rate(config, 1, total)
+
+
 @given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)))
 def test_s14_rebuilds_come_after_the_same_steps(gap, growth):
     ours, theirs = (list(itertools.islice(side.rebuild_steps(gap, growth), 300)) for side in (fast, ref))

@@ -16,6 +16,7 @@ from slide_fast.generate import SHAPES
 from slide_fast.plots import PlotError
 from slide_fast.prediction import predict_topk, predict_topk_lsh
 from slide_fast.prediction_settings import index_of
+from slide_fast.schedule import largest_rate
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import recall_at
 from slide_ref.common.model_folder import load_model
@@ -274,4 +275,6 @@ def test_defaults_in_the_help_are_those_of_the_settings(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert f"largest step size of the run (default: {Config().learning_rate})" in text
+    assert f"neurons of the hidden layers, such as 256,128 (default: {Config().hidden[0]})" in text
+    short, long = largest_rate(Config(), 2000), largest_rate(Config(), 5000)
+    assert f"(default: {short} up to 2,000 steps, {long} from 5,000 steps on)" in text

@@ -29,7 +29,7 @@ SETTINGS = st.fixed_dictionaries(
 
 def test_defaults_are_those_of_the_documentation():
     config = Config()
-    assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 1e-2)
+    assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 0)
     assert (config.decay, config.warmup_steps) == ("linear", 0)
     lsh = config.lsh
     assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 2000, 200)
@@ -77,7 +77,7 @@ def test_from_dict_leaves_its_argument_alone():
         ({"epochs": -1}, "epochs is -1"),
         ({"rebuild_gap": 0}, "rebuild_gap is 0"),
         ({"rebuild_growth": -0.1}, "rebuild_growth is -0.1"),
-        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"learning_rate": -1e-3}, "learning_rate is -0.001"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"learning_rate": float("inf")}, "learning_rate is inf"),
         ({"learning_rate": False}, "learning_rate is False"),

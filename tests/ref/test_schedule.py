@@ -8,7 +8,7 @@ import pytest
 
 from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, mix
-from slide_ref.schedule import learning_rate, rebuild_steps, sample_order, steps_per_epoch
+from slide_ref.schedule import largest_rate, learning_rate, rebuild_steps, sample_order, steps_per_epoch
 
 
 def first(n, gap, growth):
@@ -50,6 +50,12 @@ def test_s14_rebuilds_never_come_twice_after_the_same_step_and_do_not_overflow()
 def rates(total, **settings):
     config = Config(learning_rate=1.0, **settings)
     return [learning_rate(config, step, total) for step in range(1, total + 1)]
+
+
+def test_s27_the_default_rate_falls_with_the_number_of_steps():
+    steps = (1, 2000, 2500, 4000, 5000, 10**7)
+    assert [largest_rate(Config(), total) for total in steps] == [1e-2, 1e-2, 8e-3, 5e-3, 4e-3, 4e-3]
+    assert [largest_rate(Config(learning_rate=0.3), total) for total in (1, 10**7)] == [0.3, 0.3]
 
 
 def test_s27_without_decay_the_rate_stays():
