@@ -1,7 +1,7 @@
 """Experiments on how well the network learns: settings against each other on several data sets, over seeds.
 
     python benchmarks/experiments.py                     all, one after another
-    python benchmarks/experiments.py --quick             one seed, small data, two epochs: a few minutes
+    python benchmarks/experiments.py --quick             one seed, little data, two epochs: a few minutes
     python benchmarks/experiments.py negatives           one: a table, plots, results/experiment_negatives.json
     python benchmarks/experiments.py negatives --data tate_subjects --seeds 0 1 2
 
@@ -23,7 +23,7 @@ from curves import Point, time_to
 from harness import child, figure, read_result, require_agreement, table, write_result
 
 SETS = ("acl_authors", "stdlib", "diginetica", "tate_subjects", "delicious")
-QUICK_SETS = ("tate_subjects", "delicious")
+QUICK_SETS, QUICK_SAMPLES, QUICK_EPOCHS = ("tate_subjects", "delicious"), 10_000, 2
 MATCHED = "matched"  # as min_active: as many as the setting before it had active
 AUTO = "auto"  # as a setting: `slide_fast.auto` chooses
 DENSE = {"lsh": {"L": 0, "min_active": ours.ALL}}
@@ -42,6 +42,8 @@ class Experiment(NamedTuple):
     seeds : int
     workers : dict
         Number of workers by setting, where it is not the option's.
+    kept : tuple of str
+        Settings whose curves take long: those in benchmarks/results are used again.
     """
 
     question: str
@@ -49,6 +51,7 @@ class Experiment(NamedTuple):
     data: tuple[str, ...] = ("acl_authors", "stdlib", "tate_subjects")
     seeds: int = 1
     workers: dict[str, int] = {}
+    kept: tuple[str, ...] = ()
 
 
 EXPERIMENTS = {
@@ -112,7 +115,10 @@ EXPERIMENTS = {
         seeds=3,
     ),
     "dense_large": Experiment(
-        "Does it with many labels?", {"defaults": {}, "dense": DENSE}, ("acl_authors", "stdlib", "diginetica")
+        "Does it with many labels?",
+        {"defaults": {}, "dense": DENSE},
+        ("acl_authors", "stdlib", "diginetica"),
+        kept=("dense",),
     ),
     "batch_size": Experiment(
         "How does the size of the micro-batch matter?",
@@ -177,15 +183,20 @@ def settle(settings: dict[str, Any], active: float) -> dict[str, Any]:
     return settings | {"lsh": lsh | {"min_active": round(active)}}
 
 
-def run(experiment: Experiment, data: str, seeds: list[int], workers: int, epochs: int | None) -> list[Outcome]:
-    """All settings on one data set, in turn for each seed."""
-    outcomes = [Outcome(data, setting, [], []) for setting in experiment.settings]
+def run(
+    experiment: Experiment, data: str, seeds: list[int], kept: dict[str, Outcome], options: argparse.Namespace
+) -> list[Outcome]:
+    """All settings on one data set, in turn for each seed; those in `kept` are not run again."""
+    outcomes = [kept.get(setting, Outcome(data, setting, [], [])) for setting in experiment.settings]
+    epochs, n_samples = (QUICK_EPOCHS, QUICK_SAMPLES) if options.quick else (options.epochs, None)
     for seed in seeds:
         active = 0.0
         for outcome, (name, settings) in zip(outcomes, experiment.settings.items(), strict=True):
+            if name in kept:
+                continue
             settings = settle(settings, active) | ({} if epochs is None else {"epochs": epochs})
-            n_workers = experiment.workers.get(name, workers)
-            curve = child(ours.curve, data, None, n_workers, 1e9, seed, settings, 1.0)
+            n_workers = experiment.workers.get(name, options.workers)
+            curve = child(ours.curve, data, n_samples, n_workers, 1e9, seed, settings, 1.0)
             active = curve["active_neurons"]
             outcome.curves.append(curve["points"])
             outcome.active.append(active)
@@ -230,6 +241,15 @@ def draw(outcomes: list[Outcome], axis: str, plot: Any) -> None:
             plot.plot(x, y, color=f"C{number}", marker="o", markersize=3, label=label)
 
 
+def kept_outcomes(experiment: Experiment, data: str, seeds: list[int], before: dict[str, Any]) -> dict[str, Outcome]:
+    """What came of the settings that are not run again, from the results of an earlier run with the same seeds."""
+    if before.get("seeds") != seeds or data not in before["curves"]:
+        return {}
+    active = {row["setting"]: row["active_neurons"] for row in before["rows"] if row["data"] == data}
+    curves = before["curves"][data]
+    return {name: Outcome(data, name, curves[name], [active[name]]) for name in experiment.kept if name in curves}
+
+
 def answer(name: str, options: argparse.Namespace) -> None:
     """Run an experiment on its data sets; tables, plots and figures, written after each data set."""
     experiment = EXPERIMENTS[name]
@@ -237,11 +257,12 @@ def answer(name: str, options: argparse.Namespace) -> None:
     seeds = options.seeds or list(range(1 if options.quick else experiment.seeds))
     print(f"\n{name}: {experiment.question}", flush=True)
     started = time.perf_counter()
-    kept = (read_result(f"experiment_{name}") or {}) if options.data else {}
-    rows = [row for row in kept.get("rows", []) if row["data"] not in data]
-    curves = {key: value for key, value in kept.get("curves", {}).items() if key not in data}
+    before = read_result(f"experiment_{name}") or {}
+    rows = [row for row in before.get("rows", []) if options.data and row["data"] not in data]
+    curves = {key: value for key, value in before.get("curves", {}).items() if options.data and key not in data}
     for one in data:
-        outcomes = run(experiment, one, seeds, options.workers, 2 if options.quick else options.epochs)
+        kept = {} if options.refresh or options.quick else kept_outcomes(experiment, one, seeds, before)
+        outcomes = run(experiment, one, seeds, kept, options)
         rows += report(outcomes)
         curves[one] = {outcome.setting: outcome.curves for outcome in outcomes}
         if options.quick:
@@ -261,7 +282,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="default: the experiment's own")
     parser.add_argument("--epochs", type=int, help="default: that of the settings")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one seed, small data, two epochs; nothing is written")
+    parser.add_argument("--refresh", action="store_true", help="make the dense curves in benchmarks/results again")
+    parser.add_argument("--quick", action="store_true", help="one seed, little data, two epochs; nothing is written")
     options = parser.parse_args()
     for name in options.names:
         if name not in EXPERIMENTS:

@@ -52,6 +52,7 @@ SAME_NAME = {
     "sampling.retrieve": "test_s8_s23_s24_the_strategy_of_the_settings_is_used",
     "sampling.top_k": "test_s23_top_k_finds_the_same_neurons",
     "sampling.vanilla": "test_s8_vanilla_finds_the_same_neurons",
+    "schedule.largest_rate": "test_s27_largest_rates_are_equal",
     "schedule.learning_rate": "test_s27_learning_rates_are_equal",
     "schedule.rebuild_steps": "test_s14_rebuilds_come_after_the_same_steps",
     "schedule.sample_order": "test_s13_sample_orders_are_equal",
