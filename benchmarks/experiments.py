@@ -80,7 +80,11 @@ EXPERIMENTS = {
             "not corrected": {"correction": False},
             "not corrected, rate 5e-3": {"correction": False, "learning_rate": 5e-3},
         },
-        SETS,
+    ),
+    "rates": Experiment(
+        "Does the largest learning rate suit the length of a run?",
+        {"by the number of steps (defaults)": {}, "1e-2": {"learning_rate": 1e-2}, "4e-3": {"learning_rate": 4e-3}},
+        ("acl_authors", "diginetica", "tate_subjects"),
     ),
     "width": Experiment(
         "What does a wider hidden layer bring?",
