@@ -91,10 +91,10 @@ EXPERIMENTS = {
         {
             **{f"hidden {n}": {"hidden": [n], "epochs": 4} for n in (128, 512, 1024)},
             **{
-                f"hidden {n}, rate 5e-3, uniform": {
-                    "hidden": [n], "epochs": 4, "learning_rate": 5e-3, "lsh": {"L": 0, "min_active": 3000},
+                f"hidden {n}, rate {rate:g}, labels of the micro-batch alone": {
+                    "hidden": [n], "epochs": 6, "learning_rate": rate, "lsh": {"L": 0, "min_active": 0},
                 }
-                for n in (512, 1024)
+                for n, rate in ((512, 5e-3), (1024, 5e-3), (2048, 4e-3))
             },
         },
         ("acl_authors",),

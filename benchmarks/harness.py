@@ -25,7 +25,7 @@ PEERS = ("torch", "omikuji", "scikit-learn")
 
 def require_agreement(tests: str = "tests/agreement") -> None:
     """End the program unless reference and fast path agree: else there is nothing to measure."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "auto", "-m", "not slow", tests]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         sys.exit(
