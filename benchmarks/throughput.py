@@ -101,7 +101,7 @@ def draw(rows: list[dict[str, Any]], plot: Any) -> None:
     reach = [[rate["median"] - rate["min"] for rate in rates], [rate["max"] - rate["median"] for rate in rates]]
     bars = plot.barh([row["contender"] for row in rows], middle, xerr=reach, height=0.5, capsize=4)
     plot.bar_label(bars, [f"{value:,.0f}" for value in middle], padding=8)
-    plot.set_xlim(right=1.15 * max(middle))
+    plot.set_xlim(right=1.15 * max(rate["max"] for rate in rates))
     plot.invert_yaxis()
 
 
