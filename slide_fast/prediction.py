@@ -43,8 +43,8 @@ def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _largest(keys: np.ndarray, k: int) -> np.ndarray:
-    """The k largest keys of each row, in no order."""
-    return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:] if k < keys.shape[1] else keys
+    """The k largest keys of each row, in no order; a copy, so that the others can go."""
+    return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:].copy() if k < keys.shape[1] else keys
 
 
 def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
