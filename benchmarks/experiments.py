@@ -265,7 +265,8 @@ def answer(name: str, options: argparse.Namespace) -> None:
     rows = [row for row in before.get("rows", []) if options.data and row["data"] not in data]
     curves = {key: value for key, value in before.get("curves", {}).items() if options.data and key not in data}
     for one in data:
-        kept = {} if options.refresh or options.quick else kept_outcomes(experiment, one, seeds, before)
+        anew = options.refresh or options.quick or options.epochs is not None
+        kept = {} if anew else kept_outcomes(experiment, one, seeds, before)
         outcomes = run(experiment, one, seeds, kept, options)
         rows += report(outcomes)
         curves[one] = {outcome.setting: outcome.curves for outcome in outcomes}

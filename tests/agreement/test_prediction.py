@@ -205,3 +205,9 @@ def test_s28_a_head_of_all_labels_gives_the_exact_answers(problem):
     exact = fast.predict_topk(parameters, features, k)
     assert np.array_equal(ids, exact[0]) and np.array_equal(scores, exact[1])
     assert n_candidates.tolist() == [len(parameters[-1].b)] * features.n_rows
+
+
+def test_s15_the_best_of_a_block_of_labels_do_not_keep_the_block_alive():
+    keys = np.arange(60, dtype=np.uint64).reshape(3, 20)
+    best = fast._largest(keys, 2)
+    assert np.sort(best).tolist() == [[18, 19], [38, 39], [58, 59]] and best.base is None
