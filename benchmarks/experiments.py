@@ -6,15 +6,17 @@
     python benchmarks/experiments.py negatives --data tate_subjects --seeds 0 1 2
 
 Runs of one experiment take turns: each seed runs all settings before the next. What is compared is P@1 and P@5 over
-epochs and over seconds of training, rebuilds included, evaluations not.
+epochs and over seconds of training, rebuilds included, evaluations not. Experiments of one command share the runs that
+they have in common, so where seconds matter more than an hour, ask for one experiment.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import ours
@@ -73,23 +75,19 @@ EXPERIMENTS = {
             "labels of the micro-batch alone": {"lsh": {"L": 0, "min_active": 0}},
         },
     ),
-    "correction": Experiment(
-        "Does it pay to correct the logits?",
+    "recipe": Experiment(
+        "What does each part of the training bring?",
         {
-            "corrected (defaults)": {},
-            "not corrected": {"correction": False},
-            "not corrected, rate 5e-3": {"correction": False, "learning_rate": 5e-3},
+            "defaults": {},
+            "logits not corrected": {"correction": False},
+            "no decay of weights": {"weight_decay": 0.0},
         },
-    ),
-    "rates": Experiment(
-        "Does the largest learning rate suit the length of a run?",
-        {"by the number of steps (defaults)": {}, "1e-2": {"learning_rate": 1e-2}, "4e-3": {"learning_rate": 4e-3}},
-        ("acl_authors", "diginetica", "tate_subjects"),
+        ("acl_authors", "stdlib", "diginetica", "tate_subjects"),
     ),
     "width": Experiment(
         "What does a wider hidden layer bring?",
         {
-            **{f"hidden {n}": {"hidden": [n], "epochs": 4} for n in (128, 512, 1024)},
+            "defaults": {},
             **{
                 f"hidden {n}, rate {rate:g}, labels of the micro-batch alone": {
                     "hidden": [n], "epochs": 6, "learning_rate": rate, "lsh": {"L": 0, "min_active": 0},
@@ -187,6 +185,12 @@ def settle(settings: dict[str, Any], active: float) -> dict[str, Any]:
     return settings | {"lsh": lsh | {"min_active": round(active)}}
 
 
+@cache
+def curve_of(data: str, n_samples: int | None, n_workers: int, seed: int, settings: str) -> dict[str, Any]:
+    """What `ours.curve` tells of settings in JSON; those that several experiments of one command share run once."""
+    return child(ours.curve, data, n_samples, n_workers, 1e9, seed, json.loads(settings), 1.0)
+
+
 def run(
     experiment: Experiment, data: str, seeds: list[int], kept: dict[str, Outcome], options: argparse.Namespace
 ) -> list[Outcome]:
@@ -200,7 +204,7 @@ def run(
                 continue
             settings = settle(settings, active) | ({} if epochs is None else {"epochs": epochs})
             n_workers = experiment.workers.get(name, options.workers)
-            curve = child(ours.curve, data, n_samples, n_workers, 1e9, seed, settings, 1.0)
+            curve = curve_of(data, n_samples, n_workers, seed, json.dumps(settings, sort_keys=True))
             active = curve["active_neurons"]
             outcome.curves.append(curve["points"])
             outcome.active.append(active)

@@ -26,8 +26,9 @@ def adam_rows(
     rate: float,
     config: Config,
     scratch: Scratch,
+    weight_decay: float = 0.0,
 ) -> None:
-    """Adam's update of some rows of an array, in place. Implements S12.
+    """Adam's update of some rows of an array, in place, with the decay of weights apart from it. Implements S12.
 
     The operations are the reference's, in their order, so the result is the same to the bit. The rows are read again
     just before they are written: what other workers did to them since the forward pass is kept, and the time in which
@@ -47,6 +48,8 @@ def adam_rows(
         Learning rate of the step (S27).
     config : Config
     scratch : Scratch
+    weight_decay : float
+        What is taken off the weights, in units of the learning rate (Loshchilov and Hutter 2019, algorithm 2).
     """
     number = w.dtype.type
     decay1, decay2 = number(config.beta1), number(config.beta2)
@@ -77,7 +80,12 @@ def adam_rows(
         np.divide(gb, squares, out=squares)
         np.clip(squares, -limit, limit, out=squares)  # moments that two workers wrote at once may not fit together
         squares *= number(rate)
-        w[rows] -= squares
+        wb = w[block] if ids is None else gather(w, rows, scratch, "adam_w")
+        if weight_decay:
+            wb *= number(1 - rate * weight_decay)
+        wb -= squares
+        if ids is not None:
+            w[rows] = wb
 
 
 def sgd_rows(
@@ -147,7 +155,8 @@ def update(
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         bias_ids = None if l == 0 else gradient.ids
         if config.optimizer == "adam":
-            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, step, rate, config, scratch)
+            decay = config.weight_decay if l == 0 else 0.0
+            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, step, rate, config, scratch, decay)
             adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, step, rate, config, scratch)
         else:
             sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, rate, config, scratch)

@@ -12,9 +12,16 @@ from .network import RowGradient
 
 
 def adam_row(
-    w: np.ndarray, m: np.ndarray, v: np.ndarray, g: np.ndarray, step: int, rate: float, config: Config
+    w: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    g: np.ndarray,
+    step: int,
+    rate: float,
+    config: Config,
+    weight_decay: float = 0.0,
 ) -> None:
-    """Adam's update of one array, in place. Implements S12.
+    """Adam's update of one array, in place, with the decay of weights apart from it. Implements S12.
 
     The clip changes nothing where updates come one after another. Where several workers update the same row at the
     same time, a row can be left with the first moment of one update and the second moment of another.
@@ -31,6 +38,8 @@ def adam_row(
     rate : float
         Learning rate of the step (S27).
     config : Config
+    weight_decay : float
+        What is taken off the weights, in units of the learning rate (Loshchilov and Hutter 2019, algorithm 2).
     """
     number = w.dtype.type
     m[...] = number(config.beta1) * m + number(1 - config.beta1) * g
@@ -38,7 +47,7 @@ def adam_row(
     correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
     limit = number(config.adam_limit * math.sqrt(correction2) / correction1)
     ratio = (m / number(correction1)) / (np.sqrt(v / number(correction2)) + number(config.epsilon))
-    w -= number(rate) * np.clip(ratio, -limit, limit)
+    w[...] = number(1 - rate * weight_decay) * w - number(rate) * np.clip(ratio, -limit, limit)
 
 
 def sgd_row(w: np.ndarray, m: np.ndarray | None, g: np.ndarray, rate: float, config: Config) -> None:
@@ -79,17 +88,24 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: f
     """
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
+        weight_decay = config.weight_decay if l == 0 else 0.0
         for row, g in zip(gradient.ids, gradient.W, strict=True):
-            _update_row(weights, slice(row, row + 1), g[None], step, rate, config)
+            _update_row(weights, slice(row, row + 1), g[None], step, rate, config, weight_decay)
         for i, row in enumerate(range(len(layer.b)) if l == 0 else gradient.ids):
             _update_row(biases, slice(row, row + 1), gradient.b[i : i + 1], step, rate, config)
 
 
 def _update_row(
-    arrays: tuple[np.ndarray | None, ...], row: slice, g: np.ndarray, step: int, rate: float, config: Config
+    arrays: tuple[np.ndarray | None, ...],
+    row: slice,
+    g: np.ndarray,
+    step: int,
+    rate: float,
+    config: Config,
+    weight_decay: float = 0.0,
 ) -> None:
     w, m, v = (None if array is None else array[row] for array in arrays)
     if config.optimizer == "adam":
-        adam_row(w, m, v, g, step, rate, config)
+        adam_row(w, m, v, g, step, rate, config, weight_decay)
     else:
         sgd_row(w, m, g, rate, config)

@@ -120,6 +120,7 @@ def configs(draw, n_labels):
         hidden_lsh={l: draw(lsh_configs(n)) for l, n in enumerate(hidden) if l > 0 and draw(st.booleans())},
         optimizer=optimizer,
         momentum=draw(st.sampled_from([0.0, 0.9])) if optimizer == "sgd" else 0.0,
+        weight_decay=draw(st.sampled_from([0.25, 0.0, 2.0])),
         warmup_steps=draw(st.sampled_from([0, 0, 1, 3, 100])),
         decay=draw(st.sampled_from(["constant", "linear", "cosine"])),
         scope=draw(st.sampled_from(["batch", "sample"])),

@@ -43,6 +43,8 @@ class Config:
         How it falls from there to the end of the run. One of `DECAYS`.
     beta1, beta2, epsilon : float
         Adam's settings.
+    weight_decay : float
+        Of Adam: what the weights of a touched feature lose at each update, in units of the learning rate (S12).
     momentum : float
         Of SGD.
     rebuild_gap : int
@@ -71,6 +73,7 @@ class Config:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    weight_decay: float = 0.25
     momentum: float = 0.0
     warmup_steps: int = 0
     decay: str = "linear"
@@ -99,8 +102,8 @@ class Config:
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
         unused = self.optimizer != "sgd" and self.momentum != 0
         require(not unused, "momentum", self.momentum, "0 unless the optimizer is sgd")
-        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        require(self.rebuild_growth >= 0, "rebuild_growth", self.rebuild_growth, "0 or more")
+        for key in ("warmup_steps", "rebuild_growth", "weight_decay"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
         require(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2**63 - 1")
         self._check_hidden_lsh()
 

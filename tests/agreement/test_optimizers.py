@@ -22,6 +22,7 @@ CONFIGS = st.builds(
     beta1=st.sampled_from([0.9, 0.0, 0.5]),
     beta2=st.sampled_from([0.999, 0.5]),
     epsilon=st.sampled_from([1e-8, 1e-2, 3.0]),
+    weight_decay=st.sampled_from([0.0, 0.5, 3.0]),
 )
 SGD_CONFIGS = st.builds(
     Config,
@@ -88,7 +89,8 @@ def test_s12_s26_updates_are_equal(problem):
 @pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("shape", [(7, 3), (7,), (9, 1), (4, 50)])
 @pytest.mark.parametrize("elements", [1, 6, 9, 100])
-def test_s12_rows_in_blocks_are_equal(monkeypatch, shape, elements, dense):
+@pytest.mark.parametrize("weight_decay", [0.0, 0.7])
+def test_s12_rows_in_blocks_are_equal(monkeypatch, weight_decay, shape, elements, dense):
     monkeypatch.setattr(fast, "ELEMENTS_AT_ONCE", elements)
     rng, config = np.random.default_rng(0), Config()
     ids = None if dense else np.array([0, 2, shape[0] - 1])
@@ -98,10 +100,10 @@ def test_s12_rows_in_blocks_are_equal(monkeypatch, shape, elements, dense):
     rows = slice(None) if dense else ids
     theirs = [array.copy() for array in (w, m, v)]
     parts = [array[rows] for array in theirs]
-    ref.adam_row(*parts, g, 5, 0.01, config)
+    ref.adam_row(*parts, g, 5, 0.01, config, weight_decay)
     for array, part in zip(theirs, parts, strict=True):
         array[rows] = part
-    fast.adam_rows(w, m, v, ids, g.copy(), 5, 0.01, config, SCRATCH)
+    fast.adam_rows(w, m, v, ids, g.copy(), 5, 0.01, config, SCRATCH, weight_decay)
     for ours, other in zip((w, m, v), theirs, strict=True):
         assert np.array_equal(ours, other)
 

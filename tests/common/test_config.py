@@ -30,7 +30,7 @@ SETTINGS = st.fixed_dictionaries(
 def test_defaults_are_those_of_the_documentation():
     config = Config()
     assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 0)
-    assert (config.decay, config.warmup_steps) == ("linear", 0)
+    assert (config.decay, config.warmup_steps, config.weight_decay) == ("linear", 0, 0.25)
     lsh = config.lsh
     assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 2000, 200)
     assert lsh.budget == 8
@@ -98,6 +98,8 @@ def test_from_dict_leaves_its_argument_alone():
         ({"momentum": 0.9}, "momentum is 0.9; it must be 0 unless the optimizer is sgd"),
         ({"optimizer": "sgd", "momentum": 1.0}, "momentum is 1.0"),
         ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"weight_decay": -0.5}, "weight_decay is -0.5; it must be 0 or more"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"warmup_steps": 0.5}, "warmup_steps is 0.5"),
         ({"decay": "step"}, "decay is 'step'; it must be one of constant, linear, cosine"),
         ({"hidden_lsh": 3}, "hidden_lsh is 3"),

@@ -71,6 +71,25 @@ def test_s12_moments_that_do_not_fit_together_are_clipped():
     assert w == pytest.approx([-0.1 * limit, 0.1 * limit], rel=2e-3)
 
 
+def test_s12_weights_decay_apart_from_the_gradient_and_the_moments():
+    w, m, v = np.array([2.0, -4.0]), np.zeros(2), np.zeros(2)
+    adam_row(w, m, v, np.zeros(2), 1, 0.25, CONFIG, weight_decay=0.5)
+    assert w.tolist() == [1.75, -3.5] and not m.any() and not v.any()
+    adam_row(w, m, v, np.array([8.0, 8.0]), 1, 0.25, CONFIG, weight_decay=1.0)
+    assert w == pytest.approx([1.75 * 0.75 - 0.25, -3.5 * 0.75 - 0.25])
+
+
+def test_s12_only_weights_of_touched_features_decay():
+    layers = [new_layer(4, 2, 2), new_layer(5, 2, 5)]
+    for layer in layers:
+        for array in (layer.W_m, layer.b_m):
+            array[:] = 0.0
+    gradients = [RowGradient(np.array(ids), np.zeros((2, 2)), np.zeros(2)) for ids in ([0, 3], [1, 2])]
+    update(layers, gradients, 1, 0.25, Config(weight_decay=2.0))
+    assert layers[0].W[:, 0].tolist() == layers[0].W[:, 1].tolist() == [0.5, 1.0, 1.0, 0.5]
+    assert (layers[0].b == 1).all() and (layers[1].W == 1).all() and (layers[1].b == 1).all()
+
+
 def test_s12_arithmetic_is_that_of_the_dtype():
     w, m, v = (np.zeros(1, dtype=np.float32) for _ in range(3))
     adam_row(w, m, v, np.ones(1, dtype=np.float32), 3, 0.1, CONFIG)
