@@ -147,7 +147,7 @@ def torch_curve(
     Returns
     -------
     list of dict
-        Each with ``epoch``, ``seconds`` and ``cpu_seconds`` of training, ``precision_at_1``.
+        Each with ``epoch``, ``seconds`` and ``cpu_seconds`` of training, ``precision_at_1``, ``precision_at_5``.
     """
     train = labelled(train)
     per_epoch = -(-train.n_samples // BATCH)
@@ -161,8 +161,15 @@ def torch_curve(
             if step >= evaluate_at:
                 evaluate_at += gap * per_epoch
                 clocks += np.array([time.perf_counter(), time.process_time()]) - started
-                points.append({"epoch": step / per_epoch, "seconds": float(clocks[0]), "cpu_seconds": float(clocks[1]),
-                               "precision_at_1": precision_at(network.topk(test, 1), test.labels, 1)})  # fmt: skip
+                best = network.topk(test, 5)
+                points.append(
+                    {
+                        "epoch": step / per_epoch,
+                        "seconds": float(clocks[0]),
+                        "cpu_seconds": float(clocks[1]),
+                        **{f"precision_at_{k}": precision_at(best, test.labels, k) for k in (1, 5)},
+                    }
+                )
                 keep(points)
                 if ended(points, max_seconds):
                     break

@@ -23,6 +23,7 @@ from .machine import available_cpus, cpu_model
 from .plots import PlotError
 from .prediction import predict_topk
 from .run_folder import CHECKPOINTS, RunFolder
+from .schedule import largest_rate, steps_per_epoch
 from .session import Session, fitting, read_samples
 from .settings import ALL, assign, config_of, parse_value, read_settings, toml_of
 from .training import TrainingInterrupted, fit
@@ -216,7 +217,9 @@ def _outlook(config: Config, counts: dict[str, int]) -> str:
             unlabelled = counts[f"n_{name}_unlabelled"]
             left_out = f", {unlabelled:,} of them without labels" if unlabelled else ""
             lines.append((f"{name} data", f"{counts[f'n_{name}_samples']:,} samples{left_out}"))
-    return aligned([*lines, ("network", network_in_words(config, counts["n_features"], counts["n_labels"]))])
+    lines.append(("network", network_in_words(config, counts["n_features"], counts["n_labels"])))
+    steps = config.epochs * steps_per_epoch(counts["n_train_samples"], config.micro_batch)
+    return aligned([*lines, ("learning rate", f"{largest_rate(config, steps):.3g} at most, over {steps:,} steps")])
 
 
 def _plot(session: Session, folder: RunFolder, yardsticks: dict[str, float]) -> str | None:

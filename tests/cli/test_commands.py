@@ -200,6 +200,7 @@ def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, work
     figures = last_object(stdout)
     assert code == 0 and figures["steps"] == 20 and figures["rebuilds"] >= 4 and 0 < figures["loss"] < 10
     assert "150 → 8 → 20 → 60, simhash K=5 L=10, at least 9 active in a sample; layer 1: simhash K=4 L=10" in stderr
+    assert "learning rate" in stderr and "0.5 at most, over 20 steps" in stderr
     assert "\n[hidden_lsh.1]\n" in (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
     config = load_model(tmp_path / "run" / "model").config
     assert dict(config.hidden_lsh)[1].K == 4 and (config.optimizer, config.momentum) == ("sgd", 0.5)
