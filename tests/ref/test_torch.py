@@ -41,7 +41,9 @@ def step_of_torch(parameters, optimizer, data):
 
 
 @pytest.mark.parametrize("hidden", [(5,), (5, 4)])
-@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.0}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.9}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"weight_decay": 0.0}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.9}]
+)
 def test_s10_s12_s26_steps_of_a_dense_network_are_those_of_pytorch(hidden, settings):
     """All samples in one micro-batch, so that every feature that occurs is touched in every step."""
     data = samples()
