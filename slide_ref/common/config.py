@@ -44,7 +44,8 @@ class Config:
     beta1, beta2, epsilon : float
         Adam's settings.
     weight_decay : float
-        Of Adam: what the weights of a touched feature lose at each update, in units of the learning rate (S12).
+        Of Adam, not of SGD: what the weights of a touched feature lose at each update, in units of the learning rate
+        (S12).
     momentum : float
         Of SGD.
     rebuild_gap : int
