@@ -34,7 +34,7 @@ from slide_ref.common.sparse_rows import Dataset
 
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 RATES = {1: 30e-6, 10: 30e-6, 100: 3e-6}  # Gbit/s, and seconds of a message: TCP, TCP, InfiniBand or the like
-MESSAGES, DISK = 5, 1e9  # collective calls a step; bytes a second of a disk
+MESSAGES, DISK = 6, 1e9  # collective calls a step; bytes a second of a disk
 WARM_UP = 5  # steps of each team before those that are measured: the buffers grow
 TCP = {
     "MPIR_CVAR_CH4_NETMOD": "ofi",
@@ -123,7 +123,7 @@ def model(mine: Dataset, config: Config, n_ranks: int) -> dict[str, float]:
     """What a rank gives to others in a step, by docs/many-machines.md."""
     b, hidden = config.micro_batch, config.hidden[-1]
     nnz, labels = (rows.nnz / rows.n_rows for rows in mine)
-    return {"allreduce": 4 * b * (hidden + 1) + 8 * (b + 1), "allgather": 4 * b * (2 + 2 * nnz + labels) / n_ranks}
+    return {"allreduce": 4 * b * (hidden + 2) + 8 * (b + 1), "allgather": 4 * b * (2 + 2 * nnz + labels) / n_ranks}
 
 
 def launch(
@@ -209,9 +209,9 @@ def paper(one: dict[str, Any], hidden_seconds: float, n_labels: int) -> list[dic
             steps = [hidden_seconds + output_seconds / nodes + wire / (rate * 1.25e8) + rounds * latency
                      for rate, latency in RATES.items()]  # fmt: skip
             table_bytes = 10 * (4 + 2) + 4  # L tables: ids and addresses; the order of insertion
-            memory = labels / nodes * (12 * (hidden + 1) + table_bytes + 5) + 8 * labels + 12 * hidden * features
+            memory = labels / nodes * (8 * (hidden + 1) + table_bytes + 5) + 8 * labels + 8 * hidden * features
             rebuild = one["rebuild_seconds"] * labels / n_labels / nodes
-            saving = 12 * (hidden + 1) * labels / DISK
+            saving = 8 * (hidden + 1) * labels / DISK
             found.append({"labels": labels, "nodes": nodes, "bytes": memory, "wire_bytes": wire, "step_seconds": steps,
                           "rebuild_seconds": rebuild, "saving_seconds": saving})  # fmt: skip
             rows.append([f"{labels:,}", str(nodes), f"{memory / 2**30:.1f}", *(f"{1000 * s:.1f}" for s in steps),

@@ -1,7 +1,7 @@
 """What a user would pick instead: PyTorch with a dense and with a sampled softmax on the CPU, and omikuji.
 
-Networks, batches, loss and optimiser are those of our defaults: sparse input, 128 hidden neurons with ReLU, softmax
-with the target 1/|labels| on each true label, batches of 256, Adam.
+Networks and batches are those of our defaults: sparse input, 128 hidden neurons with ReLU, batches of 256. Loss and
+optimiser are what PyTorch brings: cross-entropy with the target 1/|labels| on each true label, and Adam.
 """
 
 from __future__ import annotations

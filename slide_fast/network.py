@@ -178,9 +178,10 @@ def softmax_loss(
     ranks: Communicator = ALONE,
     first_label: int = 0,
 ) -> float:
-    """Cross-entropy of the softmax over each sample's active set. Implements S10 and S30.
+    """Cross-entropy of each true label among the active neurons that are no true labels. Implements S10 and S30.
 
-    Where ranks hold a range of the labels each, they tell each other each sample's largest logit, then its sum.
+    Where ranks hold a range of the labels each, they tell each other of each sample the largest logit of a negative,
+    the sum over these, and how much its labels pull.
 
     Parameters
     ----------
@@ -210,21 +211,25 @@ def softmax_loss(
     own = ids_between(labels, first_label, first_label + n_labels)
     columns = own.indices if output.ids is None else positions(scratch, output.ids, own.indices, n_labels)
     row_of = np.repeat(np.arange(n), np.diff(own.indptr))
+    of_labels = logits[row_of, columns].astype(np.float64)  # not corrected: they are active for certain
     if output.inclusion is not None:
-        of_labels = logits[row_of, columns]
         logits -= np.log(output.inclusion).astype(logits.dtype)
-        logits[row_of, columns] = of_labels  # they are active for certain
-    logits -= ranks.allreduce(logits.max(axis=1, keepdims=True, initial=-np.inf), "max")
-    at_labels = logits[row_of, columns].astype(np.float64)
+    logits[row_of, columns] = -np.inf
+    largest = ranks.allreduce(logits.max(axis=1, initial=-np.inf), "max")
+    largest[np.isneginf(largest)] = 0  # nobody but true labels
+    logits -= largest[:, None]
     np.exp(logits, out=logits)
+    totals = ranks.allreduce(logits.sum(axis=1))
+    with np.errstate(divide="ignore"):
+        behind = np.log(totals.astype(np.float64))[row_of] + largest[row_of] - of_labels  # log-odds against each label
     share = shares(n, weights)
     targets = (share / np.diff(labels.indptr))[row_of]
-    sums = ranks.allreduce(np.append(logits.sum(axis=1), (at_labels * targets).sum()))  # float64
-    totals = sums[:-1].astype(logits.dtype)
-    loss = (np.log(totals, dtype=np.float64) * share).sum() - sums[-1]
-    logits *= (share.astype(logits.dtype) / totals)[:, None]
-    logits[row_of, columns] -= targets.astype(logits.dtype)
-    return float(loss)
+    pull = targets * np.exp(-np.logaddexp(0, -behind))
+    loss = (targets * np.logaddexp(0, behind)).sum()
+    sums = ranks.allreduce(np.append(np.bincount(row_of, pull, n), loss))
+    logits *= (sums[:-1] / np.maximum(totals, np.finfo(totals.dtype).tiny)).astype(logits.dtype)[:, None]
+    logits[row_of, columns] = -pull
+    return float(sums[-1])
 
 
 def backward(

@@ -18,7 +18,7 @@ ELEMENTS_AT_ONCE = 1 << 16
 
 def adam_rows(
     w: np.ndarray,
-    m: np.ndarray,
+    m: np.ndarray | None,
     v: np.ndarray,
     ids: np.ndarray | None,
     g: np.ndarray,
@@ -37,7 +37,7 @@ def adam_rows(
     Parameters
     ----------
     w, m, v : ndarray of float, shape (n, ...)
-        Parameters, first and second moments; changed.
+        Parameters, first and second moments; changed. `m` is None where beta1 is 0: the gradient takes its place.
     ids : ndarray of int64, shape (n_rows,), or None
         Distinct rows; None: all.
     g : ndarray, shape (n_rows, ...)
@@ -59,24 +59,25 @@ def adam_rows(
     for block in _blocks(g):
         rows = block if ids is None else ids[block]
         gb = g[block]
-        mb, vb = (
-            array[block] if ids is None else gather(array, rows, scratch, name)
-            for array, name in ((m, "adam_m"), (v, "adam_v"))
-        )
+        vb = v[block] if ids is None else gather(v, rows, scratch, "adam_v")
         squares = scratch.empty("adam_t", gb.shape, w.dtype)
         np.multiply(gb, fresh2, out=squares)
         squares *= gb
         vb *= decay2
         vb += squares
-        gb *= fresh1
-        mb *= decay1
-        mb += gb
         if ids is not None:
-            m[rows], v[rows] = mb, vb
+            v[rows] = vb
+        if m is not None:
+            mb = m[block] if ids is None else gather(m, rows, scratch, "adam_m")
+            gb *= fresh1
+            mb *= decay1
+            mb += gb
+            if ids is not None:
+                m[rows] = mb
+            np.divide(mb, number(correction1), out=gb)
         np.divide(vb, number(correction2), out=squares)
         np.sqrt(squares, out=squares)
         squares += number(config.epsilon)
-        np.divide(mb, number(correction1), out=gb)
         np.divide(gb, squares, out=squares)
         np.clip(squares, -limit, limit, out=squares)  # moments that two workers wrote at once may not fit together
         squares *= number(rate)

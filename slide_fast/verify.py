@@ -83,7 +83,6 @@ def gradient_sizes(
     for i, logits in enumerate(corrected(trace, inclusion)):
         own = labels.row(i)[0]
         size[i, np.searchsorted(rows[-1], logits.ids)] = np.abs(ref.network.softmax_loss(logits, own)[1])
-        size[i, np.searchsorted(rows[-1], own)] += 2 / len(own)  # |p - y| + 2 y is at least p + y
     size *= ref.network.shares(labels.n_rows, weights)[:, None]
     sizes = []
     for l in reversed(range(len(layers))):

@@ -95,27 +95,34 @@ def corrected(logits: Activation, inclusion: np.ndarray) -> Activation:
 
 
 def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Cross-entropy of the softmax over the active set. Implements S10.
+    """Cross-entropy of each true label among the active neurons that are no true labels. Implements S10.
 
     Parameters
     ----------
     logits : Activation
         Its ids contain all of `labels`.
     labels : ndarray of int, at least one
-        True labels; each has the target 1/len(labels).
+        True labels. They do not compete with each other (Gupta et al. 2024).
 
     Returns
     -------
     loss : float
+        Mean over the true labels.
     gradient : ndarray, of the shape of the logits
     """
-    shifted = logits.values - logits.values.max()
-    exponentials = np.exp(shifted)
-    total = exponentials.sum()
     at_labels = np.searchsorted(logits.ids, labels)
-    loss = float(np.log(total)) - float(np.mean(shifted[at_labels], dtype=np.float64))
-    gradient = exponentials / total
-    gradient[at_labels] -= gradient.dtype.type(1 / len(labels))
+    own, others = logits.values[at_labels], np.delete(logits.values, at_labels)
+    gradient = np.zeros_like(logits.values)
+    if len(others) == 0:
+        return 0.0, gradient
+    largest = others.max()
+    exponentials = np.exp(others - largest)
+    total = exponentials.sum()
+    behind = np.log(total) + (largest - own)  # the log-odds against each true label
+    loss = float(np.mean(np.logaddexp(0, behind), dtype=np.float64))
+    pull = np.exp(-np.logaddexp(0, -behind)) / gradient.dtype.type(len(labels))
+    gradient[at_labels] = -pull
+    gradient[np.isin(logits.ids, labels, invert=True)] = exponentials * (pull.sum() / total)
     return loss, gradient
 
 

@@ -13,7 +13,7 @@ from .network import RowGradient
 
 def adam_row(
     w: np.ndarray,
-    m: np.ndarray,
+    m: np.ndarray | None,
     v: np.ndarray,
     g: np.ndarray,
     step: int,
@@ -29,7 +29,7 @@ def adam_row(
     Parameters
     ----------
     w, m, v : ndarray of float, any shape
-        Parameters, first and second moments; changed.
+        Parameters, first and second moments; changed. `m` is None where beta1 is 0: the gradient takes its place.
     g : ndarray, of the same shape
         Gradient.
     step : int
@@ -42,11 +42,13 @@ def adam_row(
         What is taken off the weights, in units of the learning rate (Loshchilov and Hutter 2019, algorithm 2).
     """
     number = w.dtype.type
-    m[...] = number(config.beta1) * m + number(1 - config.beta1) * g
+    if m is not None:
+        m[...] = number(config.beta1) * m + number(1 - config.beta1) * g
     v[...] = number(config.beta2) * v + number(1 - config.beta2) * g * g
     correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
     limit = number(config.adam_limit * math.sqrt(correction2) / correction1)
-    ratio = (m / number(correction1)) / (np.sqrt(v / number(correction2)) + number(config.epsilon))
+    mean = g if m is None else m / number(correction1)
+    ratio = mean / (np.sqrt(v / number(correction2)) + number(config.epsilon))
     w[...] = number(1 - rate * weight_decay) * w - number(rate) * np.clip(ratio, -limit, limit)
 
 

@@ -19,6 +19,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SLIDE = f'set -euo pipefail\nslide() {{ "{sys.executable}" -m slide_fast "$@"; }}\n'
 ELSEWHERE = {  # no test asks the network: whoever adds one opens it once
     "https://arxiv.org/abs/1903.03129",
+    "https://arxiv.org/abs/2310.10636",
     "https://pypi.org/project/argcomplete/",
     "https://pypi.org/project/shtab/",
 }

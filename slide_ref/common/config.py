@@ -42,7 +42,7 @@ class Config:
     decay : str
         How it falls from there to the end of the run. One of `DECAYS`.
     beta1, beta2, epsilon : float
-        Adam's settings.
+        Adam's settings. With beta1 = 0 there are no first moments: less to hold, and rare rows take larger steps.
     weight_decay : float
         Of Adam, not of SGD: what the weights of a touched feature lose at each update, in units of the learning rate
         (S12).
@@ -71,7 +71,7 @@ class Config:
     correction: bool = True
     optimizer: str = "adam"
     learning_rate: float = 0.0
-    beta1: float = 0.9
+    beta1: float = 0.0
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.25

@@ -23,8 +23,9 @@ class Layer:
         (n_neurons, n_inputs), a row a neuron.
     b : ndarray, shape (n_neurons,)
     W_m, W_v, b_m, b_v : ndarray
-        The optimiser's first and second moments, of the shapes of `W` and `b`: Adam has both, SGD with momentum the
-        first, plain SGD none. None where there are none, and in a model that is not trained further.
+        The optimiser's first and second moments, of the shapes of `W` and `b`: Adam has the second, and with beta1 > 0
+        the first; SGD with momentum has the first, plain SGD none. None where there are none, and in a model that is
+        not trained further.
     """
 
     W: np.ndarray
@@ -45,7 +46,8 @@ def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tu
     dict of str to tuple of int
     """
     sizes = (*config.hidden, n_labels)
-    has = {"": True, "_m": config.optimizer == "adam" or config.momentum > 0, "_v": config.optimizer == "adam"}
+    is_adam = config.optimizer == "adam"
+    has = {"": True, "_m": (config.beta1 if is_adam else config.momentum) > 0, "_v": is_adam}
     shapes: dict[str, tuple[int, ...]] = {}
     for l, n_neurons in enumerate(sizes):
         weights = (n_features, n_neurons) if l == 0 else (n_neurons, sizes[l - 1])

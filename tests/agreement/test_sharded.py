@@ -151,11 +151,11 @@ def test_bytes_of_a_step_are_those_of_the_model(size):
 
     results = on_ranks(size, work)
     messages, _, b, samples = results[0]
-    assert messages == {"allgather": 1, "allreduce": 3}
+    assert messages == {"allgather": 1, "allreduce": 4}
     gathered = sum(n_bytes["allgather"] for _, n_bytes, _, _ in results)
     assert gathered == 4 * (2 * 16 + 2 * samples.features.nnz + samples.labels.nnz)
     for _, n_bytes, _, _ in results:
-        assert n_bytes["allreduce"] == 4 * b * (8 + 1) + 8 * (b + 1)
+        assert n_bytes["allreduce"] == 4 * b * (8 + 2) + 8 * (b + 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

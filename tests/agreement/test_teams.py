@@ -19,12 +19,11 @@ from slide_fast.shares import SharedSamples, pooled, share_of
 from slide_fast.teams import place_of, shared_by_workers
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, DivergedError, SlideError
-from slide_ref.common.parameters import ARRAYS_OF_A_LAYER
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 CONFIG = Config.from_dict(USUAL | {"lsh": LSH})
 SIZES = [(1, 2), (2, 2), (3, 2), (2, 3)]  # ranks, workers
-HIDDEN = [f"{kind}0" for kind in ARRAYS_OF_A_LAYER]
+HIDDEN = ("W0", "b0", "W_v0", "b_v0")
 
 
 def part_of(data, everyone):

@@ -107,6 +107,12 @@ def test_s31_lockstep_with_shards(lsh, scope, shards):
     assert report.compared["active sets"] > 0
 
 
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_s12_first_moments_are_there_where_beta1_is_above_0(beta1):
+    report = train_in_lockstep(settings_of("padded", beta1=beta1), random_dataset(0))
+    assert ("W_m of layer 1" in report.compared) == (beta1 > 0) and "W_v of layer 1" in report.compared
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
 def test_s26_s27_lockstep_of_sgd_with_schedules(decay, momentum):

@@ -54,7 +54,7 @@ def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
     figures = json.loads(done.stdout)
     assert figures["ranks"] == figures["workers"] == len(figures["rank_peak_memory_bytes"]) == 2
     assert figures["n_train_samples"] == 300 and figures["epochs"] == 2
-    assert figures["messages_per_step"]["allreduce"] == 3
+    assert figures["messages_per_step"]["allreduce"] == 4
     assert done.stderr.count("epoch     loss") == 1  # one table, that of rank 0
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "run"), str(data / "test.txt"), "--json"]) == 0

@@ -44,16 +44,27 @@ def test_s10_softmax_worked_by_hand():
     assert gradient == pytest.approx([1 / 8, 2 / 8 - 1, 5 / 8])
 
 
-def test_s10_several_labels_share_the_target():
+def test_s10_several_labels_do_not_compete():
     logits = Activation(np.array([2, 5, 7]), np.log([1.0, 2.0, 5.0]))
     loss, gradient = softmax_loss(logits, np.array([2, 7]))
-    assert loss == pytest.approx((math.log(8) + math.log(8 / 5)) / 2)
-    assert gradient == pytest.approx([1 / 8 - 1 / 2, 2 / 8, 5 / 8 - 1 / 2])
+    assert loss == pytest.approx((math.log(3 / 1) + math.log(7 / 5)) / 2)
+    assert gradient == pytest.approx([-2 / 3 / 2, (2 / 3 + 2 / 7) / 2, -2 / 7 / 2])
 
 
 def test_s10_large_logits_do_not_overflow():
     loss, gradient = softmax_loss(Activation(np.arange(2), np.array([1e4, -1e4], dtype=np.float32)), np.array([1]))
     assert loss == 2e4 and gradient.tolist() == [1.0, -1.0]
+
+
+def test_s10_labels_far_apart_do_not_overflow():
+    logits = Activation(np.arange(3), np.array([1e4, -1e4, -1e4], dtype=np.float32))
+    loss, gradient = softmax_loss(logits, np.array([0, 2]))
+    assert loss == pytest.approx(math.log(2) / 2) and gradient.tolist() == pytest.approx([0, 0.25, -0.25])
+
+
+def test_s10_true_labels_alone_have_no_loss():
+    loss, gradient = softmax_loss(Activation(np.array([3, 5]), np.array([0.7, -2])), np.array([3, 5]))
+    assert loss == 0 and gradient.tolist() == [0, 0]
 
 
 def test_s10_a_set_of_one_neuron_has_no_loss():
