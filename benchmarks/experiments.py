@@ -24,6 +24,8 @@ import tasks
 from curves import Point, time_to
 from harness import child, figure, read_result, require_agreement, table, write_result
 
+from slide_fast.settings import PRESETS
+
 SETS = ("acl_authors", "stdlib", "diginetica", "tate_subjects", "delicious")
 QUICK_SETS, QUICK_SAMPLES, QUICK_EPOCHS = ("tate_subjects", "delicious"), 10_000, 2
 MATCHED = "matched"  # as min_active: as many as the setting before it had active
@@ -81,6 +83,7 @@ EXPERIMENTS = {
             "defaults": {},
             "logits not corrected": {"correction": False},
             "no decay of weights": {"weight_decay": 0.0},
+            "first moments": {"beta1": 0.9},
         },
         ("acl_authors", "stdlib", "diginetica", "tate_subjects"),
     ),
@@ -88,14 +91,10 @@ EXPERIMENTS = {
         "What does a wider hidden layer bring?",
         {
             "defaults": {},
-            **{
-                f"hidden {n}, rate {rate:g}, labels of the micro-batch alone": {
-                    "hidden": [n], "epochs": 6, "learning_rate": rate, "lsh": {"L": 0, "min_active": 0},
-                }
-                for n, rate in ((512, 5e-3), (1024, 5e-3), (2048, 4e-3))
-            },
+            "--preset wide": PRESETS["wide"],
+            **{f"the same, {n} hidden": PRESETS["wide"] | {"hidden": [n]} for n in (512, 2048)},
         },
-        ("acl_authors",),
+        ("acl_authors", "tate_subjects"),
     ),
     "auto": Experiment(
         "Does --auto choose as well as a hand?",

@@ -219,8 +219,8 @@ def floors(step: dict[str, Any], rates: Rates) -> dict[str, float]:
     floor["gather"] = row * step["active"] / rates.gather
     floor["softmax"] = step["samples"] * step["active"] / rates.exp
     floor["retrieve"] = 4 * step["retrieved"] / rates.gather + step["hash_seconds"]
-    floor["update output rows"] = 3 * row * step["active"] * moved
-    floor["update input rows"] = 3 * row * step["features"] * moved
+    floor["update output rows"] = step["arrays"] * row * step["active"] * moved
+    floor["update input rows"] = step["arrays"] * row * step["features"] * moved
     floor["batch"] = 12 * step["nonzeros"] / rates.gather
     return floor
 
@@ -237,6 +237,7 @@ def sizes_of(state: work.WorkerState, products: dict[str, Shapes], n_steps: int,
     return {
         "samples": n,
         "hidden": hidden,
+        "arrays": sum(array is not None for array in vars(state.layers[-1]).values()) // 2,  # that an update goes over
         "labels": n_labels,
         "features": len(np.unique(batch.data.features.indices)),
         "nonzeros": batch.data.features.nnz,

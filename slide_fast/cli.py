@@ -19,6 +19,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 
 from . import supervisor
+from .settings import PRESETS
 
 FAILURE, BAD_USE = 1, 2
 MODULES = {"demo": "training_commands", "train": "training_commands", "verify": "verify_command",
@@ -279,10 +280,14 @@ def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
+    whole = command.add_mutually_exclusive_group()
+    whole.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
+    whole.add_argument("--preset", choices=sorted(PRESETS),
+                       help="settings that come with slide; wide: 1,024 hidden neurons, against the labels of the "
+                       "micro-batch alone, where there are few samples a label")  # fmt: skip
     command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
-                         "goes over --config and may be given more than once; "
+                         "goes over --config and --preset and may be given more than once; "
                          "slide train --print-config lists them all")  # fmt: skip
 
 

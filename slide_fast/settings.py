@@ -12,6 +12,9 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
 
 ALL = "all"
+PRESETS = {
+    "wide": {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}},
+}
 _PLACE = re.compile(r"(?P<message>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][\w-]*")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from argparse import Namespace
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from .prediction import predict_topk
 from .run_folder import CHECKPOINTS, RunFolder
 from .schedule import largest_rate, steps_per_epoch
 from .session import Session, fitting, read_samples
-from .settings import ALL, assign, config_of, parse_value, read_settings, toml_of
+from .settings import ALL, PRESETS, assign, config_of, parse_value, read_settings, toml_of
 from .training import TrainingInterrupted, fit
 
 SETTINGS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")
@@ -81,8 +82,12 @@ def read_files(
 
 
 def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Settings given or from the file, over them those from options of their own, over them those from --set."""
-    settings = (settings or {}) if options.config is None else read_settings(options.config)
+    """Settings given, of a preset or from a file, over them those of options of their own, over them those of --set."""
+    if options.config is not None:
+        settings = read_settings(options.config)
+    elif options.preset is not None:
+        settings = copy.deepcopy(PRESETS[options.preset])
+    settings = settings or {}
     for key in SETTINGS:
         if getattr(options, key, None) is not None:
             assign(settings, key, getattr(options, key))

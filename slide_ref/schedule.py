@@ -27,14 +27,15 @@ def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
 
 
 def largest_rate(config: Config, total_steps: int) -> float:
-    """The largest learning rate of a run: as set, or by the number of its steps. Implements S27."""
+    """The largest learning rate of a run: as set, or by the number of its steps and its width. Implements S27."""
     if config.learning_rate > 0:
         return config.learning_rate
+    narrowing = (128 / max(128, *config.hidden)) ** (1 / 3)
     if total_steps <= 2000:
-        return 1e-2
+        return 1e-2 * narrowing
     if total_steps >= 5000:
-        return 4e-3
-    return 20 / total_steps
+        return 4e-3 * narrowing
+    return 20 / total_steps * narrowing
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:

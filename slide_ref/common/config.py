@@ -36,7 +36,7 @@ class Config:
         One of `OPTIMIZERS`.
     learning_rate : float
         The largest of the run; `warmup_steps` and `decay` say how it changes. 0: by the number of steps, 1e-2 in short
-        runs and 4e-3 in long ones (S27).
+        runs and 4e-3 in long ones, and less in wide layers (S27).
     warmup_steps : int
         Steps over which the learning rate rises to its largest value.
     decay : str

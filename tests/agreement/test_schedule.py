@@ -41,9 +41,16 @@ def test_s27_learning_rates_are_equal(decay, warmup, step, total):
     assert rate == ref.learning_rate(config, step, total) and 0 <= rate <= 0.3
 
 
-@given(st.one_of(st.integers(1900, 5100), st.integers(1, 10**7)), st.sampled_from([0.0, 0.3]))
-def test_s27_largest_rates_are_equal(total, learning_rate):
-    config = Config(learning_rate=learning_rate)
+WIDTHS = st.one_of(st.sampled_from([127, 128, 129]), st.integers(1, 4096))
+
+
+@given(
+    st.one_of(st.integers(1900, 5100), st.integers(1, 10**7)),
+    st.sampled_from([0.0, 0.3]),
+    st.lists(WIDTHS, min_size=1, max_size=3),
+)
+def test_s27_largest_rates_are_equal(total, learning_rate, hidden):
+    config = Config(learning_rate=learning_rate, hidden=tuple(hidden))
     assert fast.largest_rate(config, total) == ref.largest_rate(config, total)
     assert fast.learning_rate(config, 1, total) == ref.learning_rate(config, 1, total)
 

@@ -24,6 +24,21 @@ def test_printed_settings_are_those_of_the_run(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["config"] == config.to_dict()
 
 
+def test_a_preset_holds_where_nothing_else_is_said(capsys):
+    given = ["--preset", "wide", "--epochs", "2", "--set", "lsh.min_active=50", "--json"]
+    assert main(["train", "--print-config", *given]) == 0
+    config = json.loads(capsys.readouterr().out.splitlines()[-1])["config"]
+    assert (config["hidden"], config["epochs"], config["lsh"]["L"], config["lsh"]["min_active"]) == ([1024], 2, 0, 50)
+    assert main(["train", "--print-config", "--preset", "wide"]) == 0
+    assert "min_active = 0\n" in capsys.readouterr().out
+
+
+def test_a_preset_does_not_go_with_a_file_of_settings(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--print-config", "--preset", "wide", "--config", str(tmp_path / "mine.toml")])
+    assert "--config: not allowed with argument --preset" in capsys.readouterr().err
+
+
 def test_all_labels_stay_all_in_printed_settings(capsys):
     assert main(["train", "--print-config", "--set", "lsh.min_active=all"]) == 0
     assert 'min_active = "all"' in capsys.readouterr().out

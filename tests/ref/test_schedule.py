@@ -58,6 +58,13 @@ def test_s27_the_default_rate_falls_with_the_number_of_steps():
     assert [largest_rate(Config(learning_rate=0.3), total) for total in (1, 10**7)] == [0.3, 0.3]
 
 
+def test_s27_the_default_rate_falls_with_the_widest_hidden_layer():
+    shapes = ((1,), (128,), (8, 128), (1024,), (1024, 16), (8192,))
+    assert [largest_rate(Config(hidden=hidden), 1) for hidden in shapes] == [1e-2, 1e-2, 1e-2, 5e-3, 5e-3, 2.5e-3]
+    assert largest_rate(Config(hidden=(1024,)), 2500) == 4e-3
+    assert largest_rate(Config(hidden=(1024,), learning_rate=0.3), 1) == 0.3
+
+
 def test_s27_without_decay_the_rate_stays():
     assert rates(3, decay="constant") == [1.0, 1.0, 1.0]
 
