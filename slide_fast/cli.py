@@ -239,7 +239,7 @@ def _add_train(add) -> None:
     _add_labels(train, "--test-labels", "TEST")
     _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs; with --mpi: 1 a rank)")
     hidden = ",".join(map(str, defaults.hidden))
-    rates = "0.01 up to 2,000 steps, 0.004 from 5,000 steps on"
+    rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps on"
     for name, kind, letters, what in (
         ("--epochs", _whole(1), "N", f"passes over the training samples (default: {defaults.epochs})"),
         ("--seed", _whole(0), "N", f"source of all randomness (default: {defaults.seed})"),

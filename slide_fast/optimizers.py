@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import LARGEST_STEP, Config
 from slide_ref.common.parameters import Layer
 
 from .network import RowGradient, gather
@@ -55,7 +55,7 @@ def adam_rows(
     decay1, decay2 = number(config.beta1), number(config.beta2)
     fresh1, fresh2 = number(1 - config.beta1), number(1 - config.beta2)
     correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
-    limit = number(config.adam_limit * math.sqrt(correction2) / correction1)
+    limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
     for block in _blocks(g):
         rows = block if ids is None else ids[block]
         gb = g[block]
@@ -79,7 +79,7 @@ def adam_rows(
         np.sqrt(squares, out=squares)
         squares += number(config.epsilon)
         np.divide(gb, squares, out=squares)
-        np.clip(squares, -limit, limit, out=squares)  # moments that two workers wrote at once may not fit together
+        np.clip(squares, -limit, limit, out=squares)
         squares *= number(rate)
         wb = w[block] if ids is None else gather(w, rows, scratch, "adam_w")
         if weight_decay:

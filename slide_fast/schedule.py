@@ -29,7 +29,7 @@ def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
 def largest_rate(config: Config, total_steps: int) -> float:
     """The largest learning rate of a run: as set, or by the number of its steps and its width. Implements S27."""
     by_width = (128 / max(128, *config.hidden)) ** (1 / 3)
-    return config.learning_rate or 20 / min(max(total_steps, 2000), 5000) * by_width
+    return config.learning_rate or min(max(0.016 - 3e-6 * total_steps, 0.004), 0.01) * by_width
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:

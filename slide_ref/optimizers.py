@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .common.config import Config
+from .common.config import LARGEST_STEP, Config
 from .common.parameters import Layer
 from .network import RowGradient
 
@@ -23,8 +23,9 @@ def adam_row(
 ) -> None:
     """Adam's update of one array, in place, with the decay of weights apart from it. Implements S12.
 
-    The clip changes nothing where updates come one after another. Where several workers update the same row at the
-    same time, a row can be left with the first moment of one update and the second moment of another.
+    The clip has two reasons. A row that is seldom touched would take steps far longer than those of others. And where
+    several workers update the same row at the same time, it can be left with the first moment of one update and the
+    second moment of another.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def adam_row(
         m[...] = number(config.beta1) * m + number(1 - config.beta1) * g
     v[...] = number(config.beta2) * v + number(1 - config.beta2) * g * g
     correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
-    limit = number(config.adam_limit * math.sqrt(correction2) / correction1)
+    limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
     mean = g if m is None else m / number(correction1)
     ratio = mean / (np.sqrt(v / number(correction2)) + number(config.epsilon))
     w[...] = number(1 - rate * weight_decay) * w - number(rate) * np.clip(ratio, -limit, limit)

@@ -32,10 +32,10 @@ def largest_rate(config: Config, total_steps: int) -> float:
         return config.learning_rate
     narrowing = (128 / max(128, *config.hidden)) ** (1 / 3)
     if total_steps <= 2000:
-        return 1e-2 * narrowing
-    if total_steps >= 5000:
-        return 4e-3 * narrowing
-    return 20 / total_steps * narrowing
+        return 0.01 * narrowing
+    if total_steps >= 4000:
+        return 0.004 * narrowing
+    return (0.016 - 3e-6 * total_steps) * narrowing
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:

@@ -13,6 +13,7 @@ from .lsh_config import LshConfig, check_types, require
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
 DECAYS = ("constant", "linear", "cosine")
+LARGEST_STEP = 10.0  # of Adam, in units of the learning rate
 
 
 @dataclass(frozen=True)

@@ -277,5 +277,5 @@ def test_defaults_in_the_help_are_those_of_the_settings(capsys):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert f"neurons of the hidden layers, such as 256,128 (default: {Config().hidden[0]})" in text
-    short, long = largest_rate(Config(), 2000), largest_rate(Config(), 5000)
-    assert f"(default: {short} up to 2,000 steps, {long} from 5,000 steps on)" in text
+    short, long = largest_rate(Config(), 2000), largest_rate(Config(), 4000)
+    assert f"(default: {short} up to 2,000 steps, {long} from 4,000 steps on)" in text

@@ -71,6 +71,20 @@ def test_s12_moments_that_do_not_fit_together_are_clipped():
     assert w == pytest.approx([-0.1 * limit, 0.1 * limit], rel=2e-3)
 
 
+def test_s12_a_row_seldom_touched_moves_by_ten_rates_at_most():
+    w, v, config = np.zeros(3), np.zeros(3), Config()
+    for step in (10_000, 10_001):
+        adam_row(w, None, v, np.array([2.0, -1e-3, 0.0]), step, 0.1, config)
+    assert w == pytest.approx([-2.0, 2.0, 0.0])
+    for step in range(10_002, 10_100):
+        adam_row(w, None, v, np.array([2.0, -1e-3, 0.0]), step, 0.1, config)
+    before = w.copy()
+    adam_row(w, None, v, np.array([2.0, -1e-3, 0.0]), 10_100, 0.1, config)
+    assert np.abs(w - before) == pytest.approx(
+        [0.1 / math.sqrt(1 - 0.999**101), 0.1 / math.sqrt(1 - 0.999**101), 0], rel=1e-3
+    )
+
+
 def test_s12_weights_decay_apart_from_the_gradient_and_the_moments():
     w, m, v = np.array([2.0, -4.0]), np.zeros(2), np.zeros(2)
     adam_row(w, m, v, np.zeros(2), 1, 0.25, CONFIG, weight_decay=0.5)
