@@ -67,8 +67,16 @@ def test_a_run_goes_on_with_another_number_of_workers(tmp_path):
     assert steps[0] == 18 and model.facts["steps"] == 36 and model.facts["epochs"] == 4
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C works, also where the tests run in the background of a shell that has put it out of use."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("after", [3, 9, 18, 27])
-def test_s18_a_run_resumed_after_ctrl_c_ends_with_the_bytes_of_one_without(tmp_path, after):
+def test_s18_a_run_resumed_after_ctrl_c_ends_with_the_bytes_of_one_without(tmp_path, ctrl_c, after):
     evaluations = {"whole": [], "parts": []}
 
     def note(name):
