@@ -110,8 +110,8 @@ def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndar
         Mean over the true labels.
     gradient : ndarray, of the shape of the logits
     """
-    at_labels = np.searchsorted(logits.ids, labels)
-    own, others = logits.values[at_labels], np.delete(logits.values, at_labels)
+    is_label = np.isin(logits.ids, labels)
+    own, others = logits.values[is_label], logits.values[~is_label]
     gradient = np.zeros_like(logits.values)
     if len(others) == 0:
         return 0.0, gradient
@@ -121,8 +121,8 @@ def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndar
     behind = np.log(total) + (largest - own)  # the log-odds against each true label
     loss = float(np.mean(np.logaddexp(0, behind), dtype=np.float64))
     pull = np.exp(-np.logaddexp(0, -behind)) / gradient.dtype.type(len(labels))
-    gradient[at_labels] = -pull
-    gradient[np.isin(logits.ids, labels, invert=True)] = exponentials * (pull.sum() / total)
+    gradient[is_label] = -pull
+    gradient[~is_label] = exponentials * (pull.sum() / total)
     return loss, gradient
 
 
