@@ -239,9 +239,10 @@ def _add_train(add) -> None:
     _add_labels(train, "--test-labels", "TEST")
     _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs; with --mpi: 1 a rank)")
     hidden = ",".join(map(str, defaults.hidden))
+    epochs = "5; below 30,000 samples up to 10"
     rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps on"
     for name, kind, letters, what in (
-        ("--epochs", _whole(1), "N", f"passes over the training samples (default: {defaults.epochs})"),
+        ("--epochs", _whole(1), "N", f"passes over the training samples (default: {epochs})"),
         ("--seed", _whole(0), "N", f"source of all randomness (default: {defaults.seed})"),
         ("--hidden", _layer_sizes, "N,N", f"neurons of the hidden layers, such as 256,128 (default: {hidden})"),
         ("--micro-batch", _whole(1), "N", f"samples a worker processes at once (default: {defaults.micro_batch})"),

@@ -157,7 +157,7 @@ class TrainingDisplay:
     """
 
     def __init__(self, console: Console, config: Config, max_seconds: float, n_labels: int):
-        self.console, self.epochs, self.max_seconds = console, config.epochs, max_seconds
+        self.console, self.config, self.max_seconds = console, config, max_seconds
         self.columns = COLUMNS | (TABLE_COLUMNS if has_tables(config, n_labels) else {})
         self.columns |= {} if console.is_terminal else TIME_COLUMN
         self.started = time.monotonic()
@@ -175,6 +175,7 @@ class TrainingDisplay:
 
     def _start(self, event: dict[str, Any]) -> None:
         self.started, self.n_samples = time.monotonic(), event["n_samples"]
+        self.epochs = self.config.n_epochs(self.n_samples)
         self.console.line("".join(f"{name:>{width}}" for name, width in self.columns.items()))
 
     def _progress(self, event: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     hidden : sequence of int
         Neurons of each hidden layer.
     epochs : int
-        Passes of `fit` over the samples.
+        Passes of `fit` over the samples; 0: by their number, as in `Config`.
     micro_batch : int
         Samples that a worker processes at once.
     learning_rate : float
@@ -96,7 +96,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         hidden: Sequence[int] = (128,),
-        epochs: int = 5,
+        epochs: int = 0,
         micro_batch: int = 256,
         learning_rate: float = 0.0,
         settings: dict[str, Any] | None = None,

@@ -37,6 +37,7 @@ def micro_batch(
     samples = samples_of(config, train.n_samples, order, step)
     labelled = samples[train.labels.indptr[samples + 1] > train.labels.indptr[samples]]
     labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-    rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
+    n_steps = config.n_epochs(train.n_samples) * steps_per_epoch(train.n_samples, config.micro_batch)
+    rate = learning_rate(config, step, n_steps)
     own = None if weights is None else weights[labelled]
     return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)

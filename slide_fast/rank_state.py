@@ -200,7 +200,7 @@ class RankState(WorkerState):
         data, weights = self.train_samples.take(samples)
         labelled = np.flatnonzero(np.diff(data.labels.indptr))
         labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-        rate = learning_rate(config, step, config.epochs * steps_per_epoch(n, config.micro_batch))
+        rate = learning_rate(config, step, config.n_epochs(n) * steps_per_epoch(n, config.micro_batch))
         n_unlabelled = len(samples) - len(labelled)
         own = None if weights is None else weights[labelled]
         return MicroBatch(data.take(labelled), samples[labelled], epoch, step, rate, n_unlabelled, own)

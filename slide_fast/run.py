@@ -224,7 +224,8 @@ class Run:
         """Train until the epochs, the time or the user's patience end; evaluate on the way."""
         config, progress = self.config, self.progress
         per_epoch = steps_per_epoch(self.n_train, config.micro_batch)
-        total = per_epoch * config.epochs
+        n_epochs = config.n_epochs(self.n_train)
+        total = per_epoch * n_epochs
         evaluations = evaluation_steps(min(max(eval_every * per_epoch, 1.0), 2.0**53))
         next_evaluation = next(step for step in evaluations if step > progress.evaluated)
         every = math.inf if self.checkpoints is None else self.checkpoints.every
@@ -234,7 +235,7 @@ class Run:
         if progress.rebuilds == self.before.rebuilds:
             self.rebuild()
         next_rebuild = next(islice(rebuilds, max(progress.rebuilds - self.before.rebuilds - 1, 0), None))
-        for epoch in range(progress.step // per_epoch, config.epochs):
+        for epoch in range(progress.step // per_epoch, n_epochs):
             progress.epoch = epoch + self.before.epochs
             started = time.perf_counter()
             self.order_samples()

@@ -34,7 +34,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 def default_workers(config: Config, n_samples: int) -> int:
     """Worker processes for a run: as many as CPUs this process may use, or one where the run is short."""
-    return 1 if config.epochs * n_samples < SMALL else available_cpus()
+    return 1 if config.n_epochs(n_samples) * n_samples < SMALL else available_cpus()
 
 
 def check_fits(train: Dataset, test: Dataset | None) -> None:

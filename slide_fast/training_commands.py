@@ -223,7 +223,8 @@ def _outlook(config: Config, counts: dict[str, int]) -> str:
             left_out = f", {unlabelled:,} of them without labels" if unlabelled else ""
             lines.append((f"{name} data", f"{counts[f'n_{name}_samples']:,} samples{left_out}"))
     lines.append(("network", network_in_words(config, counts["n_features"], counts["n_labels"])))
-    steps = config.epochs * steps_per_epoch(counts["n_train_samples"], config.micro_batch)
+    n_samples = counts["n_train_samples"]
+    steps = config.n_epochs(n_samples) * steps_per_epoch(n_samples, config.micro_batch)
     return aligned([*lines, ("learning rate", f"{largest_rate(config, steps):.3g} at most, over {steps:,} steps")])
 
 

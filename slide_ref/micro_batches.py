@@ -47,6 +47,7 @@ def micro_batch(
     samples = order[place * config.micro_batch : (place + 1) * config.micro_batch]
     labelled = samples[np.diff(train.labels.indptr)[samples] > 0]
     labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-    rate = learning_rate(config, step, config.epochs * steps_per_epoch(train.n_samples, config.micro_batch))
+    n_steps = config.n_epochs(train.n_samples) * steps_per_epoch(train.n_samples, config.micro_batch)
+    rate = learning_rate(config, step, n_steps)
     own = None if weights is None else weights[labelled]
     return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)

@@ -30,7 +30,7 @@ class Config:
     micro_batch : int
         Samples that one worker processes at once.
     epochs : int
-        Passes over the training samples.
+        Passes over the training samples. 0: by their number, five or, where they are few, up to ten (S13).
     correction : bool
         Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
     optimizer : str
@@ -68,7 +68,7 @@ class Config:
     hidden: tuple[int, ...] = (128,)
     scope: str = "batch"
     micro_batch: int = 256
-    epochs: int = 5
+    epochs: int = 0
     correction: bool = True
     optimizer: str = "adam"
     learning_rate: float = 0.0
@@ -96,9 +96,10 @@ class Config:
         require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
         require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
         require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
-        for key in ("micro_batch", "epochs", "rebuild_gap", "shards"):
+        for key in ("micro_batch", "rebuild_gap", "shards"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        require(self.epochs >= 0, "epochs", self.epochs, "1 or more, or 0 for the default")
         require(self.learning_rate >= 0, "learning_rate", self.learning_rate, "above 0, or 0 for the default")
         for key in ("beta1", "beta2", "momentum"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")
@@ -128,6 +129,10 @@ class Config:
         sizes = (*self.hidden, n_labels)
         tables = dict(self.hidden_lsh) | {len(self.hidden): self.lsh}
         return {l: lsh for l, lsh in tables.items() if lsh.min_active < sizes[l]}
+
+    def n_epochs(self, n_samples: int) -> int:
+        """The epochs of a run over so many training samples: as set, or by their number. Implements S13."""
+        return self.epochs or min(max(5, math.ceil(150_000 / max(n_samples, 1))), 10)
 
     @property
     def adam_limit(self) -> float:

@@ -368,6 +368,13 @@ def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, ls
     assert epochs[-1]["rebuilds"] == sum(entry[0] == "rebuild" for entry in journal)
 
 
+def test_s13_the_default_number_of_epochs_is_that_of_few_samples(monkeypatch):
+    config, train = settings_of("padded", epochs=0), random_dataset(8, min_features=1)
+    expected, losses = journal_of_the_reference(monkeypatch, config, train)
+    journal, _ = journal_of_the_fast_path(monkeypatch, config, train)
+    assert journal == expected and len(losses) == 10
+
+
 @pytest.mark.parametrize("lsh", ["padded", "sampled softmax"])
 def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monkeypatch, lsh):
     config, train = settings_of(lsh, rebuild_growth=0.3), random_dataset(8, min_features=1)
