@@ -48,6 +48,8 @@ class Experiment(NamedTuple):
         Number of workers by setting, where it is not the option's.
     kept : tuple of str
         Settings whose curves take long: those in benchmarks/results are used again.
+    n_samples : int, optional
+        Training samples; default: those of the task.
     """
 
     question: str
@@ -56,6 +58,7 @@ class Experiment(NamedTuple):
     seeds: int = 1
     workers: dict[str, int] = {}
     kept: tuple[str, ...] = ()
+    n_samples: int | None = None
 
 
 EXPERIMENTS = {
@@ -120,6 +123,18 @@ EXPERIMENTS = {
         {"defaults": {}, "dense": DENSE},
         ("acl_authors", "stdlib", "diginetica"),
         kept=("dense",),
+    ),
+    "unseen": Experiment(
+        "Do the defaults hold on data they were not chosen on?",
+        {"defaults": {}, "dense": DENSE},
+        ("bibtex", *tasks.UNSEEN),
+        kept=("dense",),
+    ),
+    "few_samples": Experiment(
+        "How many epochs do 15,000 samples want?",
+        {"defaults": {}, "8 epochs": {"epochs": 8}, "5 epochs": {"epochs": 5}},
+        ("acl_authors", "stdlib", "diginetica", "tate_subjects"),
+        n_samples=15_000,
     ),
     "batch_size": Experiment(
         "How does the size of the micro-batch matter?",
@@ -195,7 +210,7 @@ def run(
 ) -> list[Outcome]:
     """All settings on one data set, in turn for each seed; those in `kept` are not run again."""
     outcomes = [kept.get(setting, Outcome(data, setting, [], [])) for setting in experiment.settings]
-    epochs, n_samples = (QUICK_EPOCHS, QUICK_SAMPLES) if options.quick else (options.epochs, None)
+    epochs, n_samples = (QUICK_EPOCHS, QUICK_SAMPLES) if options.quick else (options.epochs, experiment.n_samples)
     for seed in seeds:
         active = 0.0
         for outcome, (name, settings) in zip(outcomes, experiment.settings.items(), strict=True):

@@ -6,13 +6,14 @@ import os
 import platform
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from slide_fast.data import read_dataset, write_npz
 from slide_fast.demo import build_task
-from slide_fast.generate import SHAPES, generate
+from slide_fast.generate import SHAPES, Shape, generate
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
@@ -20,6 +21,12 @@ STDLIB = "stdlib"
 TASKS = ("acl_authors", STDLIB, "diginetica", "amazon-670k")
 DENSE_SAMPLES = {STDLIB: 200_000, "diginetica": 200_000}  # dense takes too long for more
 GENERATED_SAMPLES = 100_000, 10_000
+UNSEEN = {  # generated data on which no default was chosen
+    "like-eurlex-4k": Shape(15_000, 3_800, 5_000, 4_000, 236, 5),
+    "many-labels-each": Shape(20_000, 5_000, 80_000, 20_000, 100, 30),
+    "40k-labels": Shape(40_000, 5_000, 60_000, 40_000, 75, 5),
+    "50k-classes": Shape(60_000, 5_000, 40_000, 50_000, 30, 1),
+}
 EVALUATION_ROWS = {"amazon-670k": 4_000}  # of so many labels; elsewhere as in training
 CACHE = Path(tempfile.gettempdir()) / f"slide-benchmarks-{os.getuid()}"
 
@@ -35,8 +42,8 @@ def load(data: str, n_samples: int | None = None) -> tuple[Dataset, Dataset]:
     Parameters
     ----------
     data : str
-        "stdlib", a shape of `slide_fast.generate`, a folder with train.txt and test.txt, or the name of one in the
-        folder that the environment variable SLIDE_DATA names.
+        "stdlib", a shape of `slide_fast.generate`, a name in `UNSEEN`, a folder with train.txt and test.txt, or the
+        name of one in the folder that the environment variable SLIDE_DATA names.
     n_samples : int, optional
         Training samples, the first by key; by default those of `DENSE_SAMPLES`, or all; 0 means all.
     """
@@ -70,6 +77,11 @@ def _standard_library() -> tuple[Path, Path]:
 def _folder(data: str) -> Path:
     if data in SHAPES:
         return generated(data)
+    if data in UNSEEN:
+        folder = CACHE / data
+        if not (folder / "test.txt").exists():
+            generate(folder, **asdict(UNSEEN[data]))
+        return folder
     for folder in (Path(data), Path(os.environ.get("SLIDE_DATA", ".")) / data):
         if (folder / "train.txt").exists():
             return folder

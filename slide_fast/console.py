@@ -16,6 +16,8 @@ from slide_ref.common.config import Config
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.metrics import RANKS
 
+from .schedule import n_epochs
+
 BAR = "{percentage:3.0f}% {bar:10} {desc}"
 SECONDS_BETWEEN_DRAWINGS = 0.1
 SECONDS_BETWEEN_LINES = 10.0
@@ -175,7 +177,7 @@ class TrainingDisplay:
 
     def _start(self, event: dict[str, Any]) -> None:
         self.started, self.n_samples = time.monotonic(), event["n_samples"]
-        self.epochs = self.config.n_epochs(self.n_samples)
+        self.epochs = n_epochs(self.config, self.n_samples)
         self.console.line("".join(f"{name:>{width}}" for name, width in self.columns.items()))
 
     def _progress(self, event: dict[str, Any]) -> None:

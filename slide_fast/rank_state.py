@@ -26,7 +26,7 @@ from .machine import MemoryMeter
 from .micro_batches import MicroBatch, samples_of
 from .network import LayerPass, RowGradient, backward
 from .prediction import topk_rows
-from .schedule import learning_rate, sample_order, steps_per_epoch
+from .schedule import learning_rate, sample_order, total_steps
 from .shares import SharedSamples, merge_best, share_of
 from .tasks import TOP, RangeReport, Setup, WorkerState, table_arrays
 from .teams import Place, shared_by_workers
@@ -200,7 +200,7 @@ class RankState(WorkerState):
         data, weights = self.train_samples.take(samples)
         labelled = np.flatnonzero(np.diff(data.labels.indptr))
         labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-        rate = learning_rate(config, step, config.n_epochs(n) * steps_per_epoch(n, config.micro_batch))
+        rate = learning_rate(config, step, total_steps(config, n))
         n_unlabelled = len(samples) - len(labelled)
         own = None if weights is None else weights[labelled]
         return MicroBatch(data.take(labelled), samples[labelled], epoch, step, rate, n_unlabelled, own)

@@ -28,7 +28,7 @@ from .hash_tables import HashTables
 from .memory import data_arrays, layouts
 from .pool import InProcess, Pool
 from .progress import Event, Progress, Totals, evaluation_steps
-from .schedule import rebuild_steps, sample_order, steps_per_epoch
+from .schedule import rebuild_steps, sample_order, steps_per_epoch, total_steps
 from .shared_arrays import SharedArrays
 from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
 
@@ -224,8 +224,7 @@ class Run:
         """Train until the epochs, the time or the user's patience end; evaluate on the way."""
         config, progress = self.config, self.progress
         per_epoch = steps_per_epoch(self.n_train, config.micro_batch)
-        n_epochs = config.n_epochs(self.n_train)
-        total = per_epoch * n_epochs
+        total = total_steps(config, self.n_train)
         evaluations = evaluation_steps(min(max(eval_every * per_epoch, 1.0), 2.0**53))
         next_evaluation = next(step for step in evaluations if step > progress.evaluated)
         every = math.inf if self.checkpoints is None else self.checkpoints.every
@@ -235,7 +234,7 @@ class Run:
         if progress.rebuilds == self.before.rebuilds:
             self.rebuild()
         next_rebuild = next(islice(rebuilds, max(progress.rebuilds - self.before.rebuilds - 1, 0), None))
-        for epoch in range(progress.step // per_epoch, n_epochs):
+        for epoch in range(progress.step // per_epoch, total // per_epoch):
             progress.epoch = epoch + self.before.epochs
             started = time.perf_counter()
             self.order_samples()

@@ -15,6 +15,11 @@ ALL = "all"
 PRESETS = {
     "wide": {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}},
 }
+ZEROS = {
+    "epochs": "0: by the number of samples",
+    "learning_rate": "0: by the number of steps and the width of the layers",
+    "bucket_bits": "0: 16, or the bits of a code",
+}
 _PLACE = re.compile(r"(?P<message>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][\w-]*")
 
@@ -112,4 +117,5 @@ def toml_of(settings: dict[str, Any]) -> str:
 
 def _lines(table: dict[str, Any]) -> str:
     """Keys with strings, finite numbers and lists of them, which JSON spells as TOML does."""
-    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    notes = {key: f"  # {ZEROS[key]}" for key, value in table.items() if key in ZEROS and value == 0}
+    return "".join(f"{key} = {json.dumps(value)}{notes.get(key, '')}\n" for key, value in table.items())

@@ -20,6 +20,7 @@ from .machine import available_cpus
 from .memory import check_left, estimate
 from .progress import Event, log_event
 from .run import Run, facts_of
+from .schedule import n_epochs
 
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
 
@@ -34,7 +35,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 def default_workers(config: Config, n_samples: int) -> int:
     """Worker processes for a run: as many as CPUs this process may use, or one where the run is short."""
-    return 1 if config.n_epochs(n_samples) * n_samples < SMALL else available_cpus()
+    return 1 if n_epochs(config, n_samples) * n_samples < SMALL else available_cpus()
 
 
 def check_fits(train: Dataset, test: Dataset | None) -> None:

@@ -24,7 +24,7 @@ from .machine import available_cpus, cpu_model
 from .plots import PlotError
 from .prediction import predict_topk
 from .run_folder import CHECKPOINTS, RunFolder
-from .schedule import largest_rate, steps_per_epoch
+from .schedule import largest_rate, n_epochs, total_steps
 from .session import Session, fitting, read_samples
 from .settings import ALL, PRESETS, assign, config_of, parse_value, read_settings, toml_of
 from .training import TrainingInterrupted, fit
@@ -224,8 +224,9 @@ def _outlook(config: Config, counts: dict[str, int]) -> str:
             lines.append((f"{name} data", f"{counts[f'n_{name}_samples']:,} samples{left_out}"))
     lines.append(("network", network_in_words(config, counts["n_features"], counts["n_labels"])))
     n_samples = counts["n_train_samples"]
-    steps = config.n_epochs(n_samples) * steps_per_epoch(n_samples, config.micro_batch)
-    return aligned([*lines, ("learning rate", f"{largest_rate(config, steps):.3g} at most, over {steps:,} steps")])
+    steps, epochs = total_steps(config, n_samples), n_epochs(config, n_samples)
+    length = f"{steps:,} steps, {epochs} epoch{'s' * (epochs > 1)}"
+    return aligned([*lines, ("learning rate", f"{largest_rate(config, steps):.3g} at most, over {length}")])
 
 
 def _plot(session: Session, folder: RunFolder, yardsticks: dict[str, float]) -> str | None:

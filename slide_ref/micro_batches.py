@@ -8,7 +8,7 @@ import numpy as np
 
 from .common.config import Config
 from .common.sparse_rows import Dataset
-from .schedule import learning_rate, steps_per_epoch
+from .schedule import learning_rate, steps_per_epoch, total_steps
 
 
 class MicroBatch(NamedTuple):
@@ -47,7 +47,6 @@ def micro_batch(
     samples = order[place * config.micro_batch : (place + 1) * config.micro_batch]
     labelled = samples[np.diff(train.labels.indptr)[samples] > 0]
     labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-    n_steps = config.n_epochs(train.n_samples) * steps_per_epoch(train.n_samples, config.micro_batch)
-    rate = learning_rate(config, step, n_steps)
+    rate = learning_rate(config, step, total_steps(config, train.n_samples))
     own = None if weights is None else weights[labelled]
     return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)

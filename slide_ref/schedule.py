@@ -26,6 +26,20 @@ def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
     return -(-n_samples // micro_batch)
 
 
+def n_epochs(config: Config, n_samples: int) -> int:
+    """The epochs of a run over so many samples: as set, or by their number. Implements S13."""
+    if config.epochs > 0:
+        return config.epochs
+    if n_samples >= 30_000:
+        return 5
+    return min(math.ceil(150_000 / max(1, n_samples)), 10)
+
+
+def total_steps(config: Config, n_samples: int) -> int:
+    """The steps of all epochs of a run over so many samples (S13)."""
+    return n_epochs(config, n_samples) * steps_per_epoch(n_samples, config.micro_batch)
+
+
 def largest_rate(config: Config, total_steps: int) -> float:
     """The largest learning rate of a run: as set, or by the number of its steps and its width. Implements S27."""
     if config.learning_rate > 0:

@@ -19,7 +19,7 @@ from .hashing import addresses_of, hash_constants
 from .micro_batches import MicroBatch, micro_batch
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
-from .schedule import rebuild_steps, sample_order, steps_per_epoch
+from .schedule import n_epochs, rebuild_steps, sample_order, steps_per_epoch
 from .sharding import choose_in_part
 
 
@@ -170,7 +170,7 @@ def fit(
     weights: np.ndarray | None = None,
     earlier: Earlier | None = None,
 ) -> tuple[Network, list[float]]:
-    """Train a new network, or one trained earlier further (S13), for `config.n_epochs` epochs. Implements S18.
+    """Train a new network, or one trained earlier further (S13), for the epochs of its settings. Implements S18.
 
     The same settings and data give the same bytes on the same machine and libraries: all that is random is keyed.
     `weights`, one a sample, say how much each counts (S10).
@@ -195,7 +195,7 @@ def fit(
     number, next_rebuild = next(schedule)
     step = 0
     losses = []
-    for epoch in range(earlier.epochs, earlier.epochs + config.n_epochs(train.n_samples)):
+    for epoch in range(earlier.epochs, earlier.epochs + n_epochs(config, train.n_samples)):
         order = sample_order(config.seed, epoch, train.n_samples)
         reports = []
         for _ in range(steps_per_epoch(train.n_samples, config.micro_batch)):

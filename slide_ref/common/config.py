@@ -130,10 +130,6 @@ class Config:
         tables = dict(self.hidden_lsh) | {len(self.hidden): self.lsh}
         return {l: lsh for l, lsh in tables.items() if lsh.min_active < sizes[l]}
 
-    def n_epochs(self, n_samples: int) -> int:
-        """The epochs of a run over so many training samples: as set, or by their number. Implements S13."""
-        return self.epochs or min(max(5, math.ceil(150_000 / max(n_samples, 1))), 10)
-
     @property
     def adam_limit(self) -> float:
         """The largest |m| / sqrt(v) that any sequence of gradients can lead to (S12), with room for rounding."""

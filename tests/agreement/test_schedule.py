@@ -24,6 +24,13 @@ def test_s13_numbers_of_steps_are_equal(n_samples, micro_batch):
     assert fast.steps_per_epoch(n_samples, micro_batch) == ref.steps_per_epoch(n_samples, micro_batch)
 
 
+@given(st.one_of(st.integers(14_000, 31_000), st.integers(1, 10**9)), st.integers(0, 7), st.integers(1, 1000))
+def test_s13_numbers_of_epochs_are_equal(n_samples, epochs, micro_batch):
+    config = Config(epochs=epochs, micro_batch=micro_batch)
+    assert fast.n_epochs(config, n_samples) == ref.n_epochs(config, n_samples)
+    assert fast.total_steps(config, n_samples) == ref.total_steps(config, n_samples)
+
+
 @pytest.mark.parametrize("n_samples", range(1, 9))
 def test_s13_numbers_of_steps_are_equal_around_multiples(n_samples):
     assert fast.steps_per_epoch(n_samples, 4) == ref.steps_per_epoch(n_samples, 4)

@@ -16,7 +16,7 @@ from slide_fast.generate import SHAPES
 from slide_fast.plots import PlotError
 from slide_fast.prediction import predict_topk, predict_topk_lsh
 from slide_fast.prediction_settings import index_of
-from slide_fast.schedule import largest_rate
+from slide_fast.schedule import largest_rate, n_epochs
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import recall_at
 from slide_ref.common.model_folder import load_model
@@ -200,7 +200,7 @@ def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, work
     figures = last_object(stdout)
     assert code == 0 and figures["steps"] == 20 and figures["rebuilds"] >= 4 and 0 < figures["loss"] < 10
     assert "150 → 8 → 20 → 60, simhash K=5 L=10, at least 9 active in a sample; layer 1: simhash K=4 L=10" in stderr
-    assert "learning rate" in stderr and "0.5 at most, over 20 steps" in stderr
+    assert "learning rate" in stderr and "0.5 at most, over 20 steps, 2 epochs" in stderr
     assert "\n[hidden_lsh.1]\n" in (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
     config = load_model(tmp_path / "run" / "model").config
     assert dict(config.hidden_lsh)[1].K == 4 and (config.optimizer, config.momentum) == ("sgd", 0.5)
@@ -279,3 +279,5 @@ def test_defaults_in_the_help_are_those_of_the_settings(capsys):
     assert f"neurons of the hidden layers, such as 256,128 (default: {Config().hidden[0]})" in text
     short, long = largest_rate(Config(), 2000), largest_rate(Config(), 4000)
     assert f"(default: {short} up to 2,000 steps, {long} from 4,000 steps on)" in text
+    few, many = n_epochs(Config(), 1), n_epochs(Config(), 30_000)
+    assert f"(default: {many}; below 30,000 samples up to {few})" in text

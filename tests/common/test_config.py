@@ -36,12 +36,6 @@ def test_defaults_are_those_of_the_documentation():
     assert lsh.budget == 8
 
 
-def test_s13_few_samples_are_visited_more_often():
-    n_samples = (0, 1, 15_000, 16_666, 16_667, 20_000, 29_999, 30_000, 10**6)
-    assert [Config().n_epochs(n) for n in n_samples] == [10, 10, 10, 10, 9, 8, 6, 5, 5]
-    assert {Config(epochs=3).n_epochs(n) for n in n_samples} == {3}
-
-
 @given(SETTINGS)
 def test_plain_values_round_trip(settings):
     config = Config.from_dict(settings)

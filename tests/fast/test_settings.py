@@ -32,6 +32,12 @@ def test_settings_survive_the_way_through_a_file(
     assert config_of(read_settings(path)) == config
 
 
+def test_a_file_says_what_a_zero_stands_for():
+    lines = to_toml(Config()).splitlines()
+    assert "epochs = 0  # 0: by the number of samples" in lines and "momentum = 0.0" in lines
+    assert "epochs = 3" in to_toml(Config(epochs=3)).splitlines()
+
+
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [

@@ -8,7 +8,15 @@ import pytest
 
 from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, mix
-from slide_ref.schedule import largest_rate, learning_rate, rebuild_steps, sample_order, steps_per_epoch
+from slide_ref.schedule import (
+    largest_rate,
+    learning_rate,
+    n_epochs,
+    rebuild_steps,
+    sample_order,
+    steps_per_epoch,
+    total_steps,
+)
 
 
 def first(n, gap, growth):
@@ -25,6 +33,13 @@ def test_s13_samples_are_visited_in_the_order_of_their_keys():
 def test_s13_every_epoch_has_an_order_of_its_own():
     orders = {tuple(sample_order(4, epoch, 50).tolist()) for epoch in range(5)}
     assert len(orders) == 5 and not np.array_equal(sample_order(4, 0, 50), sample_order(5, 0, 50))
+
+
+def test_s13_few_samples_are_visited_more_often():
+    n_samples = (1, 15_000, 16_666, 16_667, 20_000, 29_999, 30_000, 10**6)
+    assert [n_epochs(Config(), n) for n in n_samples] == [10, 10, 10, 9, 8, 6, 5, 5]
+    assert {n_epochs(Config(epochs=3), n) for n in n_samples} == {3}
+    assert total_steps(Config(micro_batch=100), 20_001) == 8 * 201
 
 
 @pytest.mark.parametrize(("n", "micro_batch", "steps"), [(1, 1, 1), (10, 5, 2), (11, 5, 3), (4, 5, 1), (5, 1, 5)])
