@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,10 +79,7 @@ def _folder(data: str) -> Path:
     if data in SHAPES:
         return generated(data)
     if data in UNSEEN:
-        folder = CACHE / data
-        if not (folder / "test.txt").exists():
-            generate(folder, **asdict(UNSEEN[data]))
-        return folder
+        return _made(CACHE / data, **asdict(UNSEEN[data]))
     for folder in (Path(data), Path(os.environ.get("SLIDE_DATA", ".")) / data):
         if (folder / "train.txt").exists():
             return folder
@@ -92,8 +90,13 @@ def generated(shape: str, n_labels: int | None = None) -> Path:
     """A folder with generated data, made once."""
     n_samples, n_test = GENERATED_SAMPLES
     folder = CACHE / f"{shape}-{n_labels or SHAPES[shape].n_labels}-{n_samples}-{n_test}"
+    return _made(folder, shape=shape, n_samples=n_samples, n_test=n_test, n_labels=n_labels)
+
+
+def _made(folder: Path, **sizes: Any) -> Path:
+    """The folder, with the data that `slide_fast.generate` makes of these sizes if they are not there yet."""
     if not (folder / "test.txt").exists():
-        generate(folder, shape, n_samples=n_samples, n_test=n_test, n_labels=n_labels)
+        generate(folder, **sizes)
     return folder
 
 
