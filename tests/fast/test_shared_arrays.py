@@ -22,6 +22,12 @@ taken_at_once = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="m
 LAYOUT = {"b": ((3,), np.float32), "W": ((50, 40), "f4"), "ids": ((7,), np.int64), "none": ((0, 5), np.int32)}
 
 
+@pytest.fixture(autouse=True)
+def collected():
+    """Blocks that earlier tests left in reference cycles are gone before a test counts its own."""
+    gc.collect()
+
+
 def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -94,7 +100,6 @@ def test_close_frees_everything_and_may_be_repeated(kind):
     assert shared_names() == names
     shared.close()
     shared.close()
-    gc.collect()
     assert (open_files(), mapped_blocks()) == (files, 0)
     assert shared.arrays == {}
 
@@ -103,7 +108,6 @@ def test_close_frees_everything_and_may_be_repeated(kind):
 def test_a_block_that_nobody_closes_is_freed_with_its_last_reference():
     files = open_files()
     SharedArrays.create(LAYOUT)
-    gc.collect()
     assert (open_files(), mapped_blocks()) == (files, 0)
 
 
@@ -115,11 +119,9 @@ def test_a_view_outlives_its_block_unharmed(kind):
         view = shared["W"][10:20, 3]
         view[:] = 7
     del shared
-    gc.collect()
     assert (view == 7).all()
     assert mapped_blocks() == 1
     del view
-    gc.collect()
     assert (open_files(), mapped_blocks()) == (files, 0)
 
 
