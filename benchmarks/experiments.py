@@ -31,6 +31,7 @@ QUICK_SETS, QUICK_SAMPLES, QUICK_EPOCHS = ("tate_subjects", "delicious"), 10_000
 MATCHED = "matched"  # as min_active: as many as the setting before it had active
 AUTO = "auto"  # as a setting: `slide_fast.auto` chooses
 DENSE = {"lsh": {"L": 0, "min_active": ours.ALL}}
+HASHED = {"in_batch": 0.0, "lsh": {"min_active": 0}}  # from the first step on, and without padding
 MEASURES = {"precision_at_1": "P@1", "precision_at_5": "P@5"}
 
 
@@ -65,8 +66,10 @@ EXPERIMENTS = {
     "negatives": Experiment(
         "Do negatives from the tables teach more than as many uniform ones?",
         {
-            "hashed and uniform (defaults)": {},
-            "as many, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
+            "defaults": {},
+            "uniform in place of hashed": {"lsh": {"L": 0}},
+            "hashed from the first step": {"in_batch": 0.0},
+            "as many, all uniform": {"in_batch": 0.0, "lsh": {"L": 0, "min_active": MATCHED}},
         },
         SETS,
         seeds=3,
@@ -75,8 +78,8 @@ EXPERIMENTS = {
         "Do they alone?",
         {
             "defaults": {},
-            "hashed alone": {"lsh": {"min_active": 0}},
-            "as many, all uniform": {"lsh": {"L": 0, "min_active": MATCHED}},
+            "hashed alone": HASHED,
+            "as many, all uniform": {"in_batch": 0.0, "lsh": {"L": 0, "min_active": MATCHED}},
             "labels of the micro-batch alone": {"lsh": {"L": 0, "min_active": 0}},
         },
     ),
@@ -87,6 +90,7 @@ EXPERIMENTS = {
             "logits not corrected": {"correction": False},
             "no decay of weights": {"weight_decay": 0.0},
             "first moments": {"beta1": 0.9},
+            "no in-batch steps": {"in_batch": 0.0},
         },
         ("acl_authors", "stdlib", "diginetica", "tate_subjects"),
     ),
@@ -143,14 +147,14 @@ EXPERIMENTS = {
     "families": Experiment(
         "SimHash or DWTA?",
         {
-            "SimHash, K = 14, L = 10": {"lsh": {"min_active": 0}},
-            "DWTA, K = 4 of 8, L = 10": {"lsh": {"min_active": 0, "family": "dwta", "K": 4}},
+            "SimHash, K = 14, L = 10": HASHED,
+            "DWTA, K = 4 of 8, L = 10": {**HASHED, "lsh": {"min_active": 0, "family": "dwta", "K": 4}},
         },
     ),
     "strategies": Experiment(
         "How should neurons be chosen from the buckets?",
         {
-            name: {"lsh": {"min_active": 0, "L": 50, "K": 10, "strategy": strategy, "threshold": 4}}
+            name: {**HASHED, "lsh": {"min_active": 0, "L": 50, "K": 10, "strategy": strategy, "threshold": 4}}
             for name, strategy in (("vanilla, 8", "vanilla"), ("top-k, 8", "topk"), ("in 4 buckets", "threshold"))
         },
         ("tate_subjects", "stdlib"),
@@ -158,16 +162,16 @@ EXPERIMENTS = {
     "policies": Experiment(
         "Which neurons should a full bucket keep?",
         {
-            f"{name}, buckets of 8": {"lsh": {"min_active": 0, "K": 8, "bucket_size": 8, "policy": policy}}
+            f"{name}, buckets of 8": {**HASHED, "lsh": {"min_active": 0, "K": 8, "bucket_size": 8, "policy": policy}}
             for name, policy in (("FIFO", "fifo"), ("reservoir", "reservoir"))
         },
     ),
     "rebuilds": Experiment(
         "Are rebuilds worth their time?",
         {
-            "gaps from 200 steps, growing": {"lsh": {"min_active": 0}},
-            "every 50 steps": {"rebuild_gap": 50, "rebuild_growth": 0.0, "lsh": {"min_active": 0}},
-            "never": {"rebuild_gap": 10**9, "lsh": {"min_active": 0}},
+            "gaps from 200 steps, growing": HASHED,
+            "every 50 steps": HASHED | {"rebuild_gap": 50, "rebuild_growth": 0.0},
+            "never": HASHED | {"rebuild_gap": 10**9},
         },
     ),
     "workers": Experiment(

@@ -261,7 +261,7 @@ def main() -> None:
     options = parser.parse_args()
     require_agreement()
     with threadpool_limits(1):
-        figures = measure(state_of(options.data, Config()), options.steps)
+        figures = measure(state_of(options.data, Config(in_batch=0.0)), options.steps)
     report(figures)
     name = f"floor_{tasks.name_of(options.data)}"
     write_result(name, figures)

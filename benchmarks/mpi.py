@@ -166,7 +166,7 @@ def main() -> None:
     if MPIEXEC is None:
         sys.exit('there is no mpiexec; install one with: pip install "slide-numpy[mpi]"')
     require_agreement("tests/agreement/test_sharded.py")
-    config = Config(shards=options.shards)
+    config = Config(shards=options.shards, in_batch=0.0)
     sizes = {name: [int(number) for number in name.split("x")] for name in options.sizes}
     results = {name: launch(n_ranks, options, config, n_workers=n) for name, (n_ranks, n) in sizes.items()}
     if options.namespaces:

@@ -32,10 +32,13 @@ def train_once(
     evaluate: bool = True,
     n_samples: int | None = 0,
 ) -> dict[str, Any]:
-    """Train, and what came of it; with `evaluate` also how good it is on at most 20,000 test rows."""
+    """Train, and what came of it; with `evaluate` also how good it is on at most 20,000 test rows.
+
+    Unless the settings say otherwise tables are asked from the first step on: the slower steps of a run.
+    """
     train, test = tasks.load(data, n_samples)
     test = test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000)) if evaluate else None
-    config = Config(epochs=epochs, seed=seed).replace(**settings or {})
+    config = Config(epochs=epochs, in_batch=0.0, seed=seed).replace(**settings or {})
     last: dict[str, dict[str, Any]] = {}
     active: list[float] = []
 
@@ -106,7 +109,7 @@ def own_curve(
 ) -> dict[str, Any]:
     """As `torch_curve` of the peers, with our engine; also the mean number of active neurons."""
     if config.decay == "constant":  # else the epochs are part of the settings
-        config = config.replace(epochs=LONG)
+        config = config.replace(epochs=LONG, in_batch=0.0)
     points: list[Point] = []
     active: list[float] = []
 

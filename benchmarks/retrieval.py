@@ -61,7 +61,7 @@ def follow(data: str, n_workers: int, lsh: dict[str, Any]) -> dict[str, Any]:
         points.append({"step": run.progress.step, "before": before[0], "after": after[0], "of_all": after[1]})
 
     Run.rebuild = watched
-    fit(Config(epochs=5).replace(lsh=lsh), train, n_workers=n_workers)
+    fit(Config(epochs=5, in_batch=0.0).replace(lsh=lsh), train, n_workers=n_workers)
     return {"points": points}
 
 

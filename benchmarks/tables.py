@@ -50,7 +50,7 @@ def over_training(data: str, workers: int) -> list[dict[str, Any]]:
     """A row for each epoch and each kind of tables."""
     train, test = tasks.load(data)
     rows, state, found = tasks.evaluation_rows(data, test).features.take(np.arange(ROWS)), None, []
-    config = Config(epochs=1, decay="constant")
+    config = Config(epochs=1, decay="constant", in_batch=0.0)
     for epoch in range(EPOCHS + 1):
         if epoch:
             model, state = fit_with_state(config, train, n_workers=workers, state=state)

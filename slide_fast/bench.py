@@ -123,7 +123,7 @@ class _Bench:
         return SLIDE if self.config.lsh.L else UNIFORM
 
     def measure(self, config: Config, data: Dataset, workers: int, seconds: float, what: str) -> dict[str, float]:
-        """Train for some seconds, rebuilds included."""
+        """Train for some seconds, as after the in-batch steps (S32), rebuilds included."""
         last: dict[str, Any] = {}
         self.model, spent = None, self.spent
 
@@ -134,7 +134,7 @@ class _Bench:
             self.session.console.progress(min((spent + event.get("seconds", 0)) / self.seconds, 1.0), what)
 
         self.session.console.progress(spent / self.seconds, what)
-        config = config.replace(epochs=EPOCHS)
+        config = config.replace(epochs=EPOCHS, in_batch=0.0)
         self.model = fit(config, data, n_workers=workers, max_seconds=seconds, callback=watch)
         self.session.worker_pids = tuple
         self.spent += seconds

@@ -353,8 +353,9 @@ def _add_bench(add) -> None:
                        help="of training, over all that is measured (default: 40)")  # fmt: skip
     _add_settings(bench)
     bench.description += (
-        " The settings as they are, uniform negatives and dense training take turns; rebuilds count. Accuracy is not "
-        "compared: dense training learns at least as much from a sample."
+        " The settings as they are, uniform negatives and dense training take turns; rebuilds count, and tables are "
+        "asked from the first step on (in_batch = 0). Accuracy is not compared: dense training learns at least as much "
+        "from a sample."
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.sparse_rows import Dataset
 
-from .schedule import learning_rate, steps_per_epoch, total_steps
+from .schedule import in_batch_steps, learning_rate, steps_per_epoch, total_steps
 
 
 class MicroBatch(NamedTuple):
@@ -22,6 +22,7 @@ class MicroBatch(NamedTuple):
     rate: float
     n_unlabelled: int
     weights: np.ndarray | None = None
+    in_batch: bool = False
 
 
 def samples_of(config: Config, n_samples: int, order: np.ndarray, step: int) -> np.ndarray:
@@ -37,6 +38,7 @@ def micro_batch(
     samples = samples_of(config, train.n_samples, order, step)
     labelled = samples[train.labels.indptr[samples + 1] > train.labels.indptr[samples]]
     labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-    rate = learning_rate(config, step, total_steps(config, train.n_samples))
+    total = total_steps(config, train.n_samples)
+    rate, in_batch = learning_rate(config, step, total), step <= in_batch_steps(config, total)
     own = None if weights is None else weights[labelled]
-    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)
+    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own, in_batch)

@@ -50,7 +50,8 @@ class Progress:
     """Where a run stands. `seconds` counts training and rebuilds, not evaluation.
 
     `best_score` is the largest P@1 of an evaluation during training, `best_step` its step, and `n_worse` the number of
-    evaluations since. `evaluated` is the last step at which an evaluation was due and is done with.
+    evaluations since. `evaluated` is the last step at which an evaluation was due and is done with, `rebuilt` the last
+    after which tables were built.
     """
 
     epoch: int = 0
@@ -64,6 +65,7 @@ class Progress:
     best_step: int = 0
     n_worse: int = 0
     evaluated: int = 0
+    rebuilt: int = 0
     since_evaluation: Totals = field(default_factory=Totals)
     in_epoch: Totals = field(default_factory=Totals)
 

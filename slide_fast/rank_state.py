@@ -26,9 +26,9 @@ from .machine import MemoryMeter
 from .micro_batches import MicroBatch, samples_of
 from .network import LayerPass, RowGradient, backward
 from .prediction import topk_rows
-from .schedule import learning_rate, sample_order, total_steps
+from .schedule import in_batch_steps, learning_rate, sample_order, total_steps
 from .shares import SharedSamples, merge_best, share_of
-from .tasks import TOP, RangeReport, Setup, WorkerState, table_arrays
+from .tasks import TOP, RangeReport, Setup, WorkerState, parts_asked, table_arrays
 from .teams import Place, shared_by_workers
 
 
@@ -147,17 +147,17 @@ class RankState(WorkerState):
         if self.workers.rank == 0:
             self.arrays["train_order"][:] = sample_order(self.config.seed, epoch, self.train_samples.n_samples)
 
-    def rebuild(self, number: int) -> None:
-        """Build the tables of this rank's shards, and those of hidden layers, anew (S14)."""
-        workers = self.workers
-        for word, tables in self.tables.items():
-            own = share_of(tables.ids.shape[1], workers)
+    def rebuild(self, number: int, step: int) -> None:
+        """Build the tables of this rank's shards, and those of hidden layers, anew after a step (S14, S32)."""
+        workers, asked = self.workers, parts_asked(self.config, self.parts, step, self.train_samples.n_samples)
+        for word in asked:
+            own = share_of(self.tables[word].ids.shape[1], workers)
             self.hash_neurons(word, own.start, own.stop)
             if workers.rank == 0:
                 self.order_insertion(word, number)
         workers.barrier()
-        for word, tables in self.tables.items():
-            for table in range(workers.rank, len(tables.ids), workers.size):
+        for word in asked:
+            for table in range(workers.rank, len(self.tables[word].ids), workers.size):
                 self.sort_table(word, table, number)
 
     def steps(self, first_step: int, n_steps: int) -> range:
@@ -200,10 +200,11 @@ class RankState(WorkerState):
         data, weights = self.train_samples.take(samples)
         labelled = np.flatnonzero(np.diff(data.labels.indptr))
         labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-        rate = learning_rate(config, step, total_steps(config, n))
+        total = total_steps(config, n)
+        rate, in_batch = learning_rate(config, step, total), step <= in_batch_steps(config, total)
         n_unlabelled = len(samples) - len(labelled)
         own = None if weights is None else weights[labelled]
-        return MicroBatch(data.take(labelled), samples[labelled], epoch, step, rate, n_unlabelled, own)
+        return MicroBatch(data.take(labelled), samples[labelled], epoch, step, rate, n_unlabelled, own, in_batch)
 
     def backward(self, passes: list[LayerPass], batch: MicroBatch) -> tuple[float, list[RowGradient]]:
         """Loss and gradient of a micro-batch; of the output layer for this rank's labels."""

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +27,9 @@ from .hash_tables import HashTables
 from .memory import data_arrays, layouts
 from .pool import InProcess, Pool
 from .progress import Event, Progress, Totals, evaluation_steps
-from .schedule import rebuild_steps, sample_order, steps_per_epoch, total_steps
+from .schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from .shared_arrays import SharedArrays
-from .tasks import RangeReport, Setup, WorkerState, table_arrays, tables_of
+from .tasks import RangeReport, Setup, WorkerState, parts_asked, table_arrays, tables_of
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
@@ -160,17 +159,18 @@ class Run:
         self.build_tables(self.progress.rebuilds)
         if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
             self.progress.rebuilds += 1
+            self.progress.rebuilt = self.progress.step
         self._spend(time.perf_counter() - started)
 
     def build_tables(self, number: int) -> None:
         """All tasks of a rebuild, in two parts."""
         hashing, sorting = [], []
-        for l, tables in self.tables.items():
-            L, n = tables.ids.shape
+        for word in parts_asked(self.config, self.parts, self.progress.step, self.n_train):
+            L, n = self.tables[word].ids.shape
             edges = range(0, n, ROWS_PER_HASH_TASK)
-            hashing.append(("order_insertion", l, number))
-            hashing += [("hash_neurons", l, first, min(first + ROWS_PER_HASH_TASK, n)) for first in edges]
-            sorting += [("sort_table", l, table, number) for table in range(L)]
+            hashing.append(("order_insertion", word, number))
+            hashing += [("hash_neurons", word, first, min(first + ROWS_PER_HASH_TASK, n)) for first in edges]
+            sorting += [("sort_table", word, table, number) for table in range(L)]
         self.barrier(hashing)
         self.barrier(sorting)
 
@@ -230,10 +230,12 @@ class Run:
         every = math.inf if self.checkpoints is None else self.checkpoints.every
         saves = evaluation_steps(min(max(every * per_epoch, 1.0), 2.0**53))
         next_save = next(step for step in saves if step > progress.step)
-        rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth)
-        if progress.rebuilds == self.before.rebuilds:
+        rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth, in_batch_steps(config, total))
+        asked = parts_asked(config, self.parts, progress.step, self.n_train)
+        are_built = all(self.tables[word].is_built for word in asked)  # not where more epochs were wanted before
+        if progress.rebuilds == self.before.rebuilds or not are_built:
             self.rebuild()
-        next_rebuild = next(islice(rebuilds, max(progress.rebuilds - self.before.rebuilds - 1, 0), None))
+        next_rebuild = max(progress.step, next(step for step in rebuilds if step > progress.rebuilt))
         for epoch in range(progress.step // per_epoch, total // per_epoch):
             progress.epoch = epoch + self.before.epochs
             started = time.perf_counter()
@@ -246,7 +248,7 @@ class Run:
                     self.save()
                 if progress.step == next_rebuild:
                     self.rebuild()
-                    next_rebuild = next(rebuilds)
+                    next_rebuild = next(step for step in rebuilds if step > progress.step)
                 self.train_to(min(end, next_rebuild, next_evaluation, next_save))
                 if progress.step == next_evaluation and not self.finished():
                     scores = self.evaluate(self.eval_samples) if progress.step < total else {}
@@ -282,7 +284,7 @@ class Run:
     def occupancy(self) -> Event:
         """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest."""
         tables = [self.tables[word] for word, part in self.parts.items() if part.layer == len(self.config.hidden)]
-        if not tables or not self.config.lsh.L:
+        if not (tables and self.config.lsh.L and all(part.is_built for part in tables)):
             return {}
         counts, n = [part.occupancy() for part in tables], sum(part.ids.shape[1] for part in tables)
         entries, buckets = (sum(part[key] for part in counts) for key in ("entries", "buckets"))

@@ -40,6 +40,11 @@ class Retrieved(NamedTuple):
     ids: np.ndarray
 
 
+def nothing(n_samples: int) -> Retrieved:
+    """What is found where no table is asked."""
+    return Retrieved(np.zeros(n_samples + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
 def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Indices of the slices [start, start + length) one after another.
 

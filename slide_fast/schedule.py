@@ -36,6 +36,11 @@ def total_steps(config: Config, n_samples: int) -> int:
     return n_epochs(config, n_samples) * steps_per_epoch(n_samples, config.micro_batch)
 
 
+def in_batch_steps(config: Config, total_steps: int) -> int:
+    """The last step in which the output layer asks no tables; 0: it does from the first step on. Implements S32."""
+    return math.floor(config.in_batch * total_steps) if config.scope == "batch" else 0
+
+
 def largest_rate(config: Config, total_steps: int) -> float:
     """The largest learning rate of a run: as set, or by the number of its steps and its width. Implements S27."""
     by_width = (128 / max(128, *config.hidden)) ** (1 / 3)
@@ -65,7 +70,7 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     return largest * shapes[config.decay]
 
 
-def rebuild_steps(gap: int, growth: float) -> Iterator[int]:
+def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
     """After which steps the tables are rebuilt: floor(gap * (1 + e^growth + e^(2 growth) + ...)). Implements S14.
 
     Parameters
@@ -74,14 +79,19 @@ def rebuild_steps(gap: int, growth: float) -> Iterator[int]:
         N0, steps before the first rebuild.
     growth : float
         λ; 0 rebuilds every `gap` steps.
+    and_after : int
+        A step after which one more rebuild comes, if none does anyway; from `in_batch_steps`.
 
     Yields
     ------
     int
         The step after which rebuild 1, 2, ... comes; without end.
     """
-    steps, number = 0.0, 0
+    steps, number, last = 0.0, 0, 0
     while growth * number < 700:  # e^700 steps are never reached, and e^710 is no number
         steps += gap * math.exp(growth * number)
         number += 1
-        yield math.floor(steps)
+        following = math.floor(steps)
+        yield from (step for step in (and_after,) if last < step < following)
+        yield following
+        last = following

@@ -122,7 +122,7 @@ class ShardedRun(Run):
         self.conductor.run(("take_best",))
 
     def build_tables(self, number: int) -> None:
-        self.barrier([("rebuild", number)])
+        self.barrier([("rebuild", number, self.progress.step)])
 
     def order_samples(self) -> None:
         self.conductor.run(("order", self.progress.epoch))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.sharding import Part
 from slide_ref.common.sparse_rows import SparseRows
 
 from .correction import inclusion
 from .hash_tables import HashTables
 from .micro_batches import MicroBatch
-from .sampling import Active, active_sets, retrieve
+from .sampling import Active, active_sets, nothing, retrieve
 from .scratch import Scratch
 
 
@@ -31,10 +34,17 @@ def labels_in(part: Part, config: Config, batch: MicroBatch) -> SparseRows:
     return ids_between(batch.data.labels, part.first, part.last)
 
 
+def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
+    """How the neurons of a part are chosen in a step: those of its tables, or without these. Implements S32."""
+    if batch.in_batch and part.layer == len(config.hidden):
+        return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 10)
+    return part.lsh
+
+
 def choose_in_part(
     part: Part,
     tables: HashTables,
-    addresses: np.ndarray,
+    addresses: np.ndarray | None,
     config: Config,
     batch: MicroBatch,
     scratch: Scratch,
@@ -47,8 +57,8 @@ def choose_in_part(
     part : Part
     tables : HashTables
         Over its neurons, which count from 0 within it.
-    addresses : ndarray of int64, shape (n_samples, L)
-        Bucket of each sample in each table.
+    addresses : ndarray of int64, shape (n_samples, L), or None
+        Bucket of each sample in each table; None where none is asked.
     config : Config
     batch : MicroBatch
     scratch : Scratch
@@ -60,8 +70,10 @@ def choose_in_part(
     Active
         Ids within the layer.
     """
-    n, lsh, seed, word = part.last - part.first, part.lsh, config.seed, part.word
-    retrieved = retrieve(tables, addresses, lsh, seed, word, batch.epoch, batch.samples)
+    n, lsh, seed, word = part.last - part.first, settings_in(part, config, batch), config.seed, part.word
+    retrieved = nothing(len(batch.samples))
+    if lsh.L:
+        retrieved = retrieve(tables, addresses, lsh, seed, word, batch.epoch, batch.samples)
     labels = labels_in(part, config, batch)
     active = active_sets(
         scratch, retrieved, labels, lsh, config.scope, n, seed, word, batch.epoch, batch.samples, batch.step

@@ -26,8 +26,9 @@ from .network import LayerPass, RowGradient, backward, forward
 from .optimizers import update
 from .prediction import topk_rows
 from .sampling import Active
+from .schedule import in_batch_steps, total_steps
 from .scratch import Scratch
-from .sharding import choose_in_part, unite
+from .sharding import choose_in_part, settings_in, unite
 
 TOP = 5
 
@@ -73,6 +74,12 @@ def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> di
         )
         for word, part in parts.items()
     }
+
+
+def parts_asked(config: Config, parts: Mapping[int, Part], step: int, n_samples: int) -> list[int]:
+    """Which parts' tables are asked in the step that follows `step`, in a run over so many samples (S32)."""
+    is_asked = step >= in_batch_steps(config, total_steps(config, n_samples))
+    return [word for word, part in parts.items() if is_asked or part.layer < len(config.hidden)]
 
 
 def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:
@@ -196,7 +203,9 @@ class WorkerState:
         chosen, config = [], self.config
         for word, part in self.parts.items():
             if part.layer == l:
-                addresses = addresses_of(inputs, self.constants[word], part.lsh, config.seed, word)
+                addresses = None
+                if settings_in(part, config, batch).L:
+                    addresses = addresses_of(inputs, self.constants[word], part.lsh, config.seed, word)
                 shares = self.shares_in(part)
                 chosen.append(choose_in_part(part, self.tables[word], addresses, config, batch, self.scratch, shares))
         return unite(chosen, self.first_label if l == len(config.hidden) else 0) if chosen else None

@@ -20,7 +20,7 @@ from .console import aligned, network_in_words
 from .data import read_dataset
 from .generate import generate
 from .micro_batches import micro_batch
-from .schedule import rebuild_steps, sample_order, steps_per_epoch
+from .schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from .session import Session, read_samples
 from .settings import assign, config_of
 from .training_commands import settings_of
@@ -63,6 +63,7 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
         raise DataError(f"none of the first {data.n_samples:,} samples has a label", options.data)
     config = config_of(settings, data.labels.n_columns)
     config = config.replace(micro_batch=micro_batch, rebuild_gap=min(config.rebuild_gap, REBUILD_GAP))
+    config = _with_early_tables(config, data.n_samples, options.steps or STEPS)
     session.console.line(_outlook(config, data, n_samples, n_labels, options))
     started = time.perf_counter()
     run = _Run(config, data, session)
@@ -83,6 +84,13 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
         "micro_batch": config.micro_batch,
         "seconds": time.perf_counter() - started,
     }
+
+
+def _with_early_tables(config: Config, n_samples: int, n_steps: int) -> Config:
+    """The settings with at most a quarter of the steps before the output's tables are asked (S32)."""
+    total = total_steps(config, n_samples)
+    alone = min(in_batch_steps(config, total), n_steps // 4)
+    return config.replace(in_batch=min((alone + 0.5) / total, 1.0) if alone else 0.0)
 
 
 def _synthetic(settings: dict[str, Any]) -> Dataset:
@@ -119,6 +127,9 @@ def _outlook(config: Config, data: Dataset, n_samples: int, n_labels: int, optio
         ("network", network_in_words(config, data.features.n_columns, data.labels.n_columns)),
         ("steps", f"of {config.micro_batch:,} samples; tables built anew every {config.rebuild_gap} steps or so"),
     ]
+    alone = in_batch_steps(config, total_steps(config, data.n_samples))
+    if alone:
+        lines.append(("", f"the output's tables are asked from step {alone + 1} on"))
     if data.labels.n_columns < n_labels:
         lines.append(("", f"{data.labels.n_columns:,} of {n_labels:,} labels: the reference is slow; see --labels"))
     n_labels = data.labels.n_columns
@@ -148,7 +159,8 @@ class _Run:
     def compare(self, n_steps: int | None) -> dict[str, Any] | None:
         """Take so many steps, or as many as time allows; the first disagreement, or None."""
         wanted, deadline = n_steps or STEPS, math.inf if n_steps else time.monotonic() + SECONDS
-        rebuilds = rebuild_steps(self.config.rebuild_gap, self.config.rebuild_growth)
+        alone = in_batch_steps(self.config, total_steps(self.config, self.data.n_samples))
+        rebuilds = rebuild_steps(self.config.rebuild_gap, self.config.rebuild_growth, alone)
         next_rebuild = next(rebuilds)
         try:
             self._rebuild(wanted)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .common.config import Config
 from .common.sparse_rows import Dataset
-from .schedule import learning_rate, steps_per_epoch, total_steps
+from .schedule import in_batch_steps, learning_rate, steps_per_epoch, total_steps
 
 
 class MicroBatch(NamedTuple):
@@ -28,6 +28,8 @@ class MicroBatch(NamedTuple):
         Rows left out.
     weights : ndarray of float64, or None
         Of the rows; None: all the same.
+    in_batch : bool
+        Whether the output layer asks no tables in this step (S32).
     """
 
     data: Dataset
@@ -37,6 +39,7 @@ class MicroBatch(NamedTuple):
     rate: float
     n_unlabelled: int
     weights: np.ndarray | None = None
+    in_batch: bool = False
 
 
 def micro_batch(
@@ -47,6 +50,7 @@ def micro_batch(
     samples = order[place * config.micro_batch : (place + 1) * config.micro_batch]
     labelled = samples[np.diff(train.labels.indptr)[samples] > 0]
     labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-    rate = learning_rate(config, step, total_steps(config, train.n_samples))
+    total = total_steps(config, train.n_samples)
+    rate, in_batch = learning_rate(config, step, total), step <= in_batch_steps(config, total)
     own = None if weights is None else weights[labelled]
-    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own)
+    return MicroBatch(train.take(labelled), labelled, epoch, step, rate, len(samples) - len(labelled), own, in_batch)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from .common.config import Config
+from .common.lsh_config import LshConfig
 from .common.sharding import Part
 from .correction import inclusion
 from .hash_tables import HashTables
@@ -18,6 +21,13 @@ def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]
         return [np.arange(0)] * len(batch.samples)
     rows = (batch.data.labels.row(i)[0] for i in range(len(batch.samples)))
     return [ids[(ids >= part.first) & (ids < part.last)] - part.first for ids in rows]
+
+
+def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
+    """How the neurons of a part are chosen in a step: those of its tables, or without these. Implements S32."""
+    if batch.in_batch and part.layer == len(config.hidden):
+        return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 10)
+    return part.lsh
 
 
 def choose_in_part(
@@ -49,9 +59,9 @@ def choose_in_part(
     probabilities : list of ndarrays of float64, or None
         From `slide_ref.correction.inclusion`, where logits are to be corrected.
     """
-    n, lsh, seed, word = part.last - part.first, part.lsh, config.seed, part.word
+    n, lsh, seed, word = part.last - part.first, settings_in(part, config, batch), config.seed, part.word
     retrieved = [
-        retrieve(tables.query(own), lsh, seed, word, batch.epoch, int(sample))
+        retrieve(tables.query(own) if lsh.L else [], lsh, seed, word, batch.epoch, int(sample))
         for own, sample in zip(addresses, batch.samples, strict=True)
     ]
     labels = labels_in(part, config, batch)

@@ -19,7 +19,7 @@ from .hashing import addresses_of, hash_constants
 from .micro_batches import MicroBatch, micro_batch
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
-from .schedule import n_epochs, rebuild_steps, sample_order, steps_per_epoch
+from .schedule import in_batch_steps, n_epochs, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from .sharding import choose_in_part
 
 
@@ -191,7 +191,9 @@ def fit(
     network = earlier.network
     network.shares = label_shares(train.labels) if config.correction else None
     rebuild(network, earlier.rebuilds)
-    schedule = enumerate(rebuild_steps(config.rebuild_gap, config.rebuild_growth), start=earlier.rebuilds + 1)
+    alone = in_batch_steps(config, total_steps(config, train.n_samples))
+    steps_of_rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth, alone)
+    schedule = enumerate(steps_of_rebuilds, start=earlier.rebuilds + 1)
     number, next_rebuild = next(schedule)
     step = 0
     losses = []

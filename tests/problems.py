@@ -127,6 +127,7 @@ def configs(draw, n_labels):
         micro_batch=draw(st.sampled_from([1, 2, 3, 5])),
         learning_rate=draw(st.sampled_from([2e-3, 0.5])),
         rebuild_gap=draw(st.sampled_from([1, 2, 50])),
+        in_batch=draw(st.sampled_from([0.0, 0.0, 0.3, 0.5, 1.0])),
         shards=min(draw(st.sampled_from([1, 1, 2, 3, 30])), n_labels),
         seed=draw(SEEDS),
         lsh=draw(lsh_configs(n_labels)),

@@ -14,13 +14,14 @@ import slide_ref.training as ref
 from slide_fast.communicator import Communicator, mpi_ranks
 from slide_fast.sharded import prepare
 from slide_fast.shares import share_of
-from slide_fast.tasks import TOP
+from slide_fast.tasks import TOP, parts_asked
 from slide_ref.common.config import Config
 from slide_ref.correction import label_shares
-from slide_ref.schedule import sample_order, steps_per_epoch
+from slide_ref.schedule import in_batch_steps, sample_order, steps_per_epoch, total_steps
 
 N_STEPS = 9
-USUAL = {"hidden": [8], "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02, "shards": 6}
+USUAL = {"hidden": [8], "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02, "shards": 6,
+         "in_batch": 0.2}  # fmt: skip
 LSH = {"K": 4, "L": 3, "bucket_size": 4, "budget": 12, "min_active": 20}
 TASKS = {
     "batch": {"lsh": LSH},
@@ -62,18 +63,18 @@ class Pair:
                 if array is not None:
                     array[:] = getattr(theirs, name)[self.rows(l) if l == self.last else slice(None)]
 
-    def rebuild(self, number):
+    def rebuild(self, number, step):
         ref.rebuild(self.network, number)
         self.take_state()
-        self.own.run(("rebuild", number))
-        for word, tables in self.own.tables.items():
-            verify.check_buckets(self.report, tables, self.network.tables[word])
+        self.own.run(("rebuild", number, step))
+        for word in parts_asked(self.config, self.own.parts, step, self.train.n_samples):
+            verify.check_buckets(self.report, self.own.tables[word], self.network.tables[word])
 
     def step(self, epoch, step):
         order = sample_order(self.config.seed, epoch, self.train.n_samples)
         self.own.run(("order", epoch))
         batch, mine = ref.micro_batch(self.config, self.train, order, epoch, step), self.own.micro_batch(epoch, step)
-        assert (mine.rate, mine.n_unlabelled) == (batch.rate, batch.n_unlabelled)
+        assert (mine.rate, mine.n_unlabelled, mine.in_batch) == (batch.rate, batch.n_unlabelled, batch.in_batch)
         for name in ("indptr", "indices", "data"):
             for ours, theirs in zip(mine.data, batch.data, strict=True):
                 if getattr(theirs, name) is not None:
@@ -157,9 +158,10 @@ def lockstep(task, ranks):
     config = Config.from_dict(USUAL | TASKS[task])
     pair = Pair(config, random_dataset(2, min_features=1), random_dataset(1, n_samples=23), ranks)
     per_epoch, rebuilds = steps_per_epoch(pair.train.n_samples, config.micro_batch), 0
+    alone = in_batch_steps(config, total_steps(config, pair.train.n_samples))
     for step in range(1, N_STEPS + 1):
-        if (step - 1) % config.rebuild_gap == 0:
-            pair.rebuild(rebuilds)
+        if (step - 1) % config.rebuild_gap == 0 or step - 1 == alone:
+            pair.rebuild(rebuilds, step - 1)
             rebuilds += 1
         pair.step((step - 1) // per_epoch, step)
         pair.check_hidden_layers_alike()

@@ -31,6 +31,9 @@ class Config:
         Samples that one worker processes at once.
     epochs : int
         Passes over the training samples. 0: by their number, five or, where they are few, up to ten (S13).
+    in_batch : float
+        Share of a run's steps, from its first on, in which a sampled output layer asks no tables: the labels of the
+        micro-batch are its negatives, with a tenth of the padding (S32). Only in scope ``"batch"``.
     correction : bool
         Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
     optimizer : str
@@ -69,6 +72,7 @@ class Config:
     scope: str = "batch"
     micro_batch: int = 256
     epochs: int = 0
+    in_batch: float = 0.5
     correction: bool = True
     optimizer: str = "adam"
     learning_rate: float = 0.0
@@ -100,6 +104,7 @@ class Config:
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
         require(self.epochs >= 0, "epochs", self.epochs, "1 or more, or 0 for the default")
+        require(0 <= self.in_batch <= 1, "in_batch", self.in_batch, "from 0 to 1")
         require(self.learning_rate >= 0, "learning_rate", self.learning_rate, "above 0, or 0 for the default")
         for key in ("beta1", "beta2", "momentum"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")

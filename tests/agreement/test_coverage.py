@@ -32,8 +32,8 @@ SAME_NAME = {
     "hashing.simhash.simhash_codes": "test_s5_codes_of_dyadic_vectors_are_equal",
     "hashing.wta.pack": "test_s4_packed_digits_are_equal",
     "hashing.wta.wta_codes": "test_s19_codes_are_equal",
-    "micro_batches.MicroBatch": "test_s13_s27_micro_batches_are_equal",
-    "micro_batches.micro_batch": "test_s13_s27_micro_batches_are_equal",
+    "micro_batches.MicroBatch": "test_s13_s27_s32_micro_batches_are_equal",
+    "micro_batches.micro_batch": "test_s13_s27_s32_micro_batches_are_equal",
     "network.RowGradient": "test_s10_s11_s25_losses_and_gradients_agree",
     "network.backward": "test_s10_s11_s25_losses_and_gradients_agree",
     "network.forward": "test_activations_of_dyadic_networks_are_equal",
@@ -52,6 +52,7 @@ SAME_NAME = {
     "sampling.retrieve": "test_s8_s23_s24_the_strategy_of_the_settings_is_used",
     "sampling.top_k": "test_s23_top_k_finds_the_same_neurons",
     "sampling.vanilla": "test_s8_vanilla_finds_the_same_neurons",
+    "schedule.in_batch_steps": "test_s32_numbers_of_steps_are_equal",
     "schedule.largest_rate": "test_s27_largest_rates_are_equal",
     "schedule.learning_rate": "test_s27_learning_rates_are_equal",
     "schedule.n_epochs": "test_s13_numbers_of_epochs_are_equal",
@@ -61,6 +62,7 @@ SAME_NAME = {
     "schedule.total_steps": "test_s13_numbers_of_epochs_are_equal",
     "sharding.choose_in_part": "test_s31_active_sets_in_a_part_are_equal",
     "sharding.labels_in": "test_s31_labels_in_a_part_are_equal",
+    "sharding.settings_in": "test_s32_settings_in_a_part_are_equal",
     "training.fit": "test_whole_runs_take_the_same_steps_and_have_the_same_losses",
 }
 # entry point of the reference: (its counterpart, why it has another name, the test)

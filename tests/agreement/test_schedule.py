@@ -1,4 +1,4 @@
-"""S13, S14 and S27: both sides agree on what comes when."""
+"""S13, S14, S27 and S32: both sides agree on what comes when."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from problems import SEEDS
 
 import slide_fast.schedule as fast
 import slide_ref.schedule as ref
-from slide_ref.common.config import Config
+from slide_ref.common.config import SCOPES, Config
 
 
 @given(SEEDS, st.integers(0, 5), st.integers(0, 300))
@@ -62,7 +62,16 @@ def test_s27_largest_rates_are_equal(total, learning_rate, hidden):
     assert fast.learning_rate(config, 1, total) == ref.learning_rate(config, 1, total)
 
 
-@given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)))
-def test_s14_rebuilds_come_after_the_same_steps(gap, growth):
-    ours, theirs = (list(itertools.islice(side.rebuild_steps(gap, growth), 300)) for side in (fast, ref))
+@given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)), st.data())
+def test_s14_rebuilds_come_after_the_same_steps(gap, growth, data):
+    usual = list(itertools.islice(ref.rebuild_steps(gap, growth), 300))
+    and_after = data.draw(st.one_of(st.sampled_from([0, *usual[:20]]), st.integers(0, 3 * gap)))
+    ours, theirs = (list(itertools.islice(side.rebuild_steps(gap, growth, and_after), 300)) for side in (fast, ref))
     assert ours == theirs
+
+
+@given(st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(0, 1)), st.sampled_from(SCOPES), st.integers(0, 10**9))
+def test_s32_numbers_of_steps_are_equal(in_batch, scope, total):
+    config = Config(in_batch=in_batch, scope=scope)
+    n_steps = fast.in_batch_steps(config, total)
+    assert n_steps == ref.in_batch_steps(config, total) and isinstance(n_steps, int)

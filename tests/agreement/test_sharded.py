@@ -137,12 +137,12 @@ def test_s15_best_of_all_ranks_are_the_best_of_all_labels(size, k, data):
 def test_bytes_of_a_step_are_those_of_the_model(size):
     """A step's messages: the samples, a maximum and a sum (float64) a sample and the loss, the hidden gradient."""
     train = random_dataset(3, n_samples=64, min_features=1)
-    config = Config.from_dict(USUAL | {"lsh": LSH, "micro_batch": 16, "hidden": [8]})
+    config = Config.from_dict(USUAL | {"lsh": LSH, "micro_batch": 16, "hidden": [8], "in_batch": 0.0})
 
     def work(ranks):
         own, _ = prepare(config, *shares(ranks, train), None, ranks, None)
         own.run(("order", 0))
-        own.run(("rebuild", 0))
+        own.run(("rebuild", 0, 0))
         ranks.messages.clear(), ranks.n_bytes.clear()
         batch = own.micro_batch(0, 1)
         own.train_step(batch)

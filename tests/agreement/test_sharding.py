@@ -27,10 +27,18 @@ def problems(draw):
     config = Config(
         hidden=(4, 9), hidden_lsh={1: draw(lsh_configs(9))}, lsh=lsh, micro_batch=draw(st.integers(1, 5)),
         scope=draw(st.sampled_from(SCOPES)), shards=draw(st.integers(1, n)), seed=draw(SEEDS),
+        in_batch=draw(st.sampled_from([0.0, 1.0])),
     )  # fmt: skip
     batch = micro_batch(config, train, sample_order(config.seed, 1, train.n_samples), 1, 1)
     parts = list(parts_of(config, n).values())
     return config, batch, draw(st.sampled_from(parts)) if parts else None
+
+
+@given(problems())
+def test_s32_settings_in_a_part_are_equal(problem):
+    config, batch, part = problem
+    if part is not None:
+        assert fast.settings_in(part, config, batch) == ref.settings_in(part, config, batch)
 
 
 @given(problems())

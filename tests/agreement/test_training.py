@@ -13,6 +13,7 @@ import slide_fast.verify as verify
 import slide_ref.prediction
 import slide_ref.training as ref
 from slide_fast.checkpoints import Before, State
+from slide_fast.run import Run
 from slide_fast.tasks import Setup, WorkerState, dataset_arrays, table_arrays
 from slide_ref.common.config import OPTIMIZERS, SCOPES, Config
 from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES
@@ -48,7 +49,7 @@ RATES = {"learning_rate": 0.02, "warmup_steps": 3, "decay": "cosine"}
 
 
 def settings_of(lsh, **changes):
-    usual = {"hidden": (8,), "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02}
+    usual = {"hidden": (8,), "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02, "in_batch": 0.2}
     return Config.from_dict({**usual, "lsh": LSH[lsh], **changes})
 
 
@@ -264,7 +265,7 @@ def check_losses(ours, theirs, exact):
 
 
 def test_s10_micro_batch_without_labelled_rows_uses_up_its_step_and_changes_nothing():
-    config = settings_of("padded", micro_batch=2)
+    config = settings_of("padded", micro_batch=2, in_batch=0.0)
     features = random_dataset(4, n_samples=6, min_features=1).features
     train = Dataset(features, rows_from_lists([[1, 2], [], [], [], [11], []], 12))
     worker, order, losses = new_worker(config, train), np.arange(6), []
@@ -308,19 +309,18 @@ def test_s15_worker_predicts_what_the_reference_predicts():
 
 def journal_of_the_fast_path(monkeypatch, config, train, **options):
     journal = []
-    step, order = WorkerState.train_step, WorkerState.order_insertion
+    step, build = WorkerState.train_step, Run.build_tables
 
     def train_step(self, batch):
         journal.append((batch.epoch, batch.step, batch.rate, batch.samples.tolist()))
         return step(self, batch)
 
-    def order_insertion(self, l, number):
-        if l == len(self.layers) - 1:  # of the shards the first
-            journal.append(("rebuild", number))
-        order(self, l, number)
+    def build_tables(self, number):
+        journal.append(("rebuild", number))
+        build(self, number)
 
     monkeypatch.setattr(WorkerState, "train_step", train_step)
-    monkeypatch.setattr(WorkerState, "order_insertion", order_insertion)
+    monkeypatch.setattr(Run, "build_tables", build_tables)
     events = []
     fast.fit(config, train, n_workers=1, callback=events.append, **options)
     return journal, events

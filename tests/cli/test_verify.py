@@ -84,6 +84,18 @@ def test_without_data_there_is_a_synthetic_task(slide):
     assert code == 0 and "1 steps and 1 builds of the tables: the two sides agree." in stdout
 
 
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [("", 2), ("--steps 8 --micro-batch 300 --set in_batch=1 --set epochs=1", 2), ("--set in_batch=0", 1)],
+)
+def test_s32_some_steps_ask_no_tables_and_most_do(slide, settings, first):
+    code, stdout, stderr = slide(
+        f"verify {{data}}/train.txt --steps 4 --micro-batch 8 --set lsh.min_active=20 {settings}"
+    )
+    assert code == 0 and "the two sides agree" in stdout
+    assert (f"the output's tables are asked from step {first} on" in stderr) == (first > 1)
+
+
 def test_settings_come_from_a_file_too(slide, tmp_path):
     (tmp_path / "x.toml").write_text("hidden = [5]\nseed = 3\n[lsh]\nmin_active = 10\nL = 2\n")
     code, _, stderr = slide(f"verify {{data}}/train.txt --steps 1 --labels 30 --config {tmp_path}/x.toml")

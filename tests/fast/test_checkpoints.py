@@ -9,6 +9,7 @@ import pytest
 from problems import random_dataset
 
 from slide_fast.checkpoints import Before, Checkpoints, State, load_state, save_state
+from slide_fast.tasks import WorkerState
 from slide_fast.training import TrainingInterrupted, fit, fit_with_state
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
@@ -120,10 +121,31 @@ def test_the_last_checkpoints_and_the_best_model_are_kept(tmp_path):
 
 def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
     checkpoints = Checkpoints(tmp_path, every=2.0)
-    whole = fit(CONFIG, TRAIN, n_workers=1)
-    fit(CONFIG.replace(epochs=2), TRAIN, n_workers=1, checkpoints=checkpoints)
-    further = fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints, state=checkpoints.last())
+    config = CONFIG.replace(in_batch=0.0)
+    whole = fit(config, TRAIN, n_workers=1)
+    fit(config.replace(epochs=2), TRAIN, n_workers=1, checkpoints=checkpoints)
+    further = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=checkpoints.last())
     assert_same_bytes(whole.arrays, further.arrays)
+
+
+@pytest.mark.parametrize("n_steps", [3, 4, 5, 9])
+@pytest.mark.parametrize("config", [CONFIG, TWO_TABLES], ids=["one layer", "two layers"])
+def test_s32_a_run_of_fewer_epochs_than_were_wanted_asks_tables_that_are_built(tmp_path, monkeypatch, config, n_steps):
+    config, checkpoints = config.replace(in_batch=0.25, epochs=2), Checkpoints(tmp_path, every=0.01)
+    with pytest.raises(Cut):
+        fit(config.replace(epochs=99), TRAIN, n_workers=1, checkpoints=checkpoints, callback=cut_at(n_steps))
+    state, step, asked = checkpoints.last(), WorkerState.train_step, []
+
+    def train_step(self, batch):
+        if not batch.in_batch:
+            asked.append(batch.step)
+            assert all(tables.is_built for tables in self.tables.values())
+        return step(self, batch)
+
+    monkeypatch.setattr(WorkerState, "train_step", train_step)
+    first = state.progress.step + 1
+    model = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=state)
+    assert asked == list(range(max(first, 5), 19)) and model.facts["steps"] == 18  # 4 of 18 steps ask none
 
 
 def test_patience_ends_a_run_and_gives_the_best_network_back():
@@ -133,7 +155,7 @@ def test_patience_ends_a_run_and_gives_the_best_network_back():
         if event["kind"] == "evaluation":
             seen.setdefault(event["step"], event["precision_at_1"])
 
-    config = CONFIG.replace(epochs=50, learning_rate=0.3)
+    config = CONFIG.replace(epochs=50, in_batch=0.0, learning_rate=0.3)
     model = fit(config, TRAIN, n_workers=1, test=TEST, patience=3, callback=callback)
     steps = list(seen)
     best = max(steps, key=lambda step: (seen[step], -step))

@@ -1,4 +1,4 @@
-"""S13, S14 and S27: the order of samples, the numbers of steps, the rebuilds, learning rates."""
+"""S13, S14, S27 and S32: the order of samples, the numbers of steps, the rebuilds, learning rates."""
 
 import itertools
 import math
@@ -9,6 +9,7 @@ import pytest
 from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, mix
 from slide_ref.schedule import (
+    in_batch_steps,
     largest_rate,
     learning_rate,
     n_epochs,
@@ -60,6 +61,20 @@ def test_s14_growing_gaps_worked_by_hand():
 def test_s14_rebuilds_never_come_twice_after_the_same_step_and_do_not_overflow():
     steps = list(rebuild_steps(1, 2.0))
     assert all(a < b for a, b in itertools.pairwise(steps)) and steps[-1] > 1e300
+
+
+@pytest.mark.parametrize(
+    ("and_after", "steps"),
+    [(0, [50, 100, 150]), (1, [1, 50, 100]), (50, [50, 100, 150]), (99, [50, 99, 100]), (120, [50, 100, 120])],
+)
+def test_s14_one_more_rebuild_comes_after_the_in_batch_steps(and_after, steps):
+    assert list(itertools.islice(rebuild_steps(50, 0.0, and_after), 3)) == steps
+
+
+def test_s32_a_share_of_the_steps_asks_no_tables():
+    shares = (0.0, 0.5, 0.99, 1.0)
+    assert [in_batch_steps(Config(in_batch=share), 11) for share in shares] == [0, 5, 10, 11]
+    assert [in_batch_steps(Config(in_batch=share, scope="sample"), 11) for share in shares] == [0, 0, 0, 0]
 
 
 def rates(total, **settings):

@@ -1,5 +1,7 @@
 """Shards of the output layer, worked out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,9 @@ def test_s31_each_shard_pads_its_own_labels_with_keys_of_its_own(scope):
     """Without tables: 8 labels in 2 shards, a sample with the labels 1 and 2, another with 6."""
     features = SparseRows(np.array([0, 1, 2]), np.array([0, 1], np.int32), np.ones(2, np.float32), 2)
     train = Dataset(features, rows_from_lists([[1, 2], [6]], 8))
-    config = Config(hidden=(2,), shards=2, scope=scope, micro_batch=2, seed=5, lsh=LshConfig(L=0, min_active=6))
+    config = Config(hidden=(2,), shards=2, scope=scope, micro_batch=2, seed=5, in_batch=0.0).replace(
+        lsh={"L": 0, "min_active": 6}
+    )
     network = new_network(config, 2, 8)
     rebuild(network, 0)
     batch = micro_batch(config, train, np.array([0, 1]), 0, 1)
@@ -76,3 +80,33 @@ def test_s31_each_shard_pads_its_own_labels_with_keys_of_its_own(scope):
             for i in range(2)
         ]
     assert [ids.tolist() for ids in sets] == expected
+
+
+@pytest.mark.parametrize(("min_active", "n_padded"), [(0, 0), (39, 0), (40, 1), (59, 2)])
+def test_s32_in_batch_steps_ask_no_tables_of_the_output(min_active, n_padded):
+    """One bucket holds all neurons of a layer, so tables return everything; the samples' labels are 1, 2 and 6."""
+    features = SparseRows(np.array([0, 1, 2]), np.array([0, 1], np.int32), np.ones(2, np.float32), 2)
+    train = Dataset(features, rows_from_lists([[1, 2], [6]], 70))
+    everything = LshConfig(K=1, L=1, budget=0, bucket_bits=1, min_active=min_active)
+    config = Config(hidden=(2, 5), micro_batch=2, epochs=2, seed=5, lsh=everything,
+                    hidden_lsh={1: dataclasses.replace(everything, min_active=0)})  # fmt: skip
+    network = new_network(config, 2, 70)
+    for layer in network.layers[1:]:
+        layer.W[:] = 1
+    rebuild(network, 0)
+    inputs = [type("", (), {"ids": np.arange(2), "values": np.ones(2, np.float32)})] * 2
+    hidden = [type("", (), {"ids": np.arange(5), "values": np.ones(5, np.float32)})] * 2
+    first, second = (micro_batch(config, train, np.array([0, 1]), epoch, epoch + 1) for epoch in range(2))
+    assert (first.in_batch, second.in_batch) == (True, False)
+    for batch in (first, second):
+        assert [ids.tolist() for ids in choose_active(network, 1, inputs, batch)[0]] == [list(range(5))] * 2
+    (one, two), _ = choose_active(network, 2, hidden, first)
+    assert one.tolist() == two.tolist() and {1, 2, 6} <= set(one) and len(one) == 3 + n_padded
+    assert len(choose_active(network, 2, hidden, second)[0][0]) == 70
+
+
+def test_s32_a_sample_of_its_own_scope_always_asks_tables():
+    features = SparseRows(np.array([0, 1]), np.array([0], np.int32), np.ones(1, np.float32), 2)
+    train = Dataset(features, rows_from_lists([[1]], 8))
+    config = Config(scope="sample", in_batch=1.0)
+    assert not micro_batch(config, train, np.array([0]), 0, 1).in_batch

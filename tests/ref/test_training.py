@@ -23,7 +23,7 @@ def data(labels, n_features=6, n_labels=6):
 def settings(**changes):
     lsh = {"K": 2, "L": 2, "min_active": 3} | changes.pop("lsh", {})
     base = Config(hidden=(4,), micro_batch=2, epochs=2, learning_rate=0.05, decay="constant", rebuild_gap=3, seed=1)
-    return base.replace(**changes, lsh=lsh)
+    return base.replace(**{"in_batch": 0.0} | changes, lsh=lsh)
 
 
 def state(network):
@@ -81,8 +81,8 @@ def test_s10_such_a_micro_batch_uses_up_its_step_number(monkeypatch):
     assert steps == [step for step, sample in enumerate(order, start=1) if sample in (0, 2)]
 
 
-@pytest.mark.parametrize("growth", [0.0, 0.5])
-def test_s14_rebuilds_come_before_step_one_and_after_their_steps(monkeypatch, growth):
+@pytest.mark.parametrize(("growth", "in_batch"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
+def test_s14_rebuilds_come_before_step_one_and_after_their_steps(monkeypatch, growth, in_batch):
     events = []
     monkeypatch.setattr(slide_ref.training, "rebuild", lambda network, number: events.append(f"rebuild {number}"))
     step = slide_ref.training.train_step
@@ -92,8 +92,10 @@ def test_s14_rebuilds_come_before_step_one_and_after_their_steps(monkeypatch, gr
     monkeypatch.setattr(
         slide_ref.training, "train_step", lambda network, batch: events.append(batch.step) or step(network, batch)
     )
-    fit(settings(rebuild_growth=growth), TRAIN)
-    if growth:  # 3 and 3 + 4.9
+    fit(settings(rebuild_growth=growth, in_batch=in_batch), TRAIN)
+    if in_batch:  # 4 steps of 8
+        assert events == ["rebuild 0", 1, 2, 3, "rebuild 1", 4, "rebuild 2", 5, 6, "rebuild 3", 7, 8]
+    elif growth:  # 3 and 3 + 4.9
         assert events == ["rebuild 0", 1, 2, 3, "rebuild 1", 4, 5, 6, 7, "rebuild 2", 8]
     else:
         assert events == ["rebuild 0", 1, 2, 3, "rebuild 1", 4, 5, 6, "rebuild 2", 7, 8]
