@@ -72,7 +72,7 @@ class Config:
     scope: str = "batch"
     micro_batch: int = 256
     epochs: int = 0
-    in_batch: float = 0.5
+    in_batch: float = 0.6
     correction: bool = True
     optimizer: str = "adam"
     learning_rate: float = 0.0
