@@ -178,7 +178,7 @@ def test_patience_survives_an_end(tmp_path):
 
 def test_s13_further_training_counts_on():
     """Two runs, one after the other, are one run where nothing but the numbers of steps and epochs ties them."""
-    config = CONFIG.replace(epochs=1, lsh={"min_active": 60})
+    config = CONFIG.replace(epochs=1, in_batch=0.0, lsh={"min_active": 60})
     whole = fit(config.replace(epochs=3), TRAIN, n_workers=1)
     state = None
     for _ in range(3):
