@@ -24,7 +24,7 @@ from .machine import available_cpus, cpu_model
 from .plots import PlotError
 from .prediction import predict_topk
 from .run_folder import CHECKPOINTS, RunFolder
-from .schedule import largest_rate, n_epochs, total_steps
+from .schedule import in_batch_steps, largest_rate, n_epochs, total_steps
 from .session import Session, fitting, read_samples
 from .settings import ALL, PRESETS, assign, config_of, parse_value, read_settings, toml_of
 from .training import TrainingInterrupted, fit
@@ -225,6 +225,9 @@ def _outlook(config: Config, counts: dict[str, int]) -> str:
     lines.append(("network", network_in_words(config, counts["n_features"], counts["n_labels"])))
     n_samples = counts["n_train_samples"]
     steps, epochs = total_steps(config, n_samples), n_epochs(config, n_samples)
+    alone = in_batch_steps(config, steps)
+    if 0 < alone < steps and config.lsh.L and len(config.hidden) in config.sampled_layers(counts["n_labels"]):
+        lines.append(("", f"negatives: labels of the micro-batch; after step {alone:,} the tables are asked too"))
     length = f"{steps:,} steps, {epochs} epoch{'s' * (epochs > 1)}"
     return aligned([*lines, ("learning rate", f"{largest_rate(config, steps):.3g} at most, over {length}")])
 

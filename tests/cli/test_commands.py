@@ -208,6 +208,21 @@ def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, work
     assert load_model(tmp_path / "again" / "model").config == config
 
 
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [("", 6)]
+    + [
+        (f"--set {name}", None)
+        for name in ("in_batch=1", "in_batch=0", "lsh.L=0", "scope=sample", "lsh.min_active=all")
+    ],
+)
+def test_s32_training_tells_when_tables_are_asked(slide, tmp_path, settings, step):
+    options = f"--epochs 1 --micro-batch 32 --hidden 8 --set lsh.min_active=9 --workers 1 {settings}"
+    code, _, stderr = slide(f"train {{data}}/train.txt {options} --out", tmp_path / "run")
+    assert code == 0 and ("tables are asked" in stderr) == (step is not None)
+    assert step is None or f"after step {step} the tables are asked too" in stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_an_example_on_one_line(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
