@@ -73,7 +73,7 @@ def rank(data: str, config: Config, n_workers: int, n_steps: int, interface: str
         mine, ranks = own.train_samples.own, own.ranks
         own.run(("order", 0))
         started = time.perf_counter()
-        own.run(("rebuild", 0))
+        own.run(("rebuild", 0, 0))
         rebuild_seconds = time.perf_counter() - started
         own.run(("train", 0, 1, WARM_UP * n_workers))
         everyone.barrier()

@@ -203,7 +203,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         features, labels = self._samples(X, y, known, goes_on)
         if not (goes_on and hasattr(self, "_first_seed")):
             self._first_seed = seed_from(self.random_state)  # drawn once: later calls count on in the same keys
-        steady = {"decay": "constant"} | ({"warmup_steps": 0} if goes_on else {})
+        steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = self._config(epochs=1, seed=self._first_seed, **steady)
         self._train(config, features, labels, sample_weight, goes_on, True, None, None)
         return self

@@ -62,11 +62,6 @@ class HashTables:
         first = starts if self.policy == "reservoir" else ends - lengths
         return first + tables * self.ids.shape[1], lengths
 
-    @property
-    def is_built(self) -> bool:
-        """Whether neurons stand in the tables; where there are none, nothing is missing."""
-        return not self.offsets.size or bool(self.offsets[:, -1].all())
-
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
         """The bucket at one address a table, members in the order of their insertion, or of their priorities."""
         starts, lengths = self.slices(addresses[None])

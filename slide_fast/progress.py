@@ -51,7 +51,7 @@ class Progress:
 
     `best_score` is the largest P@1 of an evaluation during training, `best_step` its step, and `n_worse` the number of
     evaluations since. `evaluated` is the last step at which an evaluation was due and is done with, `rebuilt` the last
-    after which tables were built.
+    after which tables were built, and `all_rebuilt` the last after which those of the output layer were too.
     """
 
     epoch: int = 0
@@ -66,6 +66,7 @@ class Progress:
     n_worse: int = 0
     evaluated: int = 0
     rebuilt: int = 0
+    all_rebuilt: int = -1
     since_evaluation: Totals = field(default_factory=Totals)
     in_epoch: Totals = field(default_factory=Totals)
 

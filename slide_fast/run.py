@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +19,10 @@ from slide_ref.common.model_folder import Model
 from slide_ref.common.parameters import initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sharding import parts_of
-from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.sparse_rows import Dataset
 
-from .checkpoints import Before, Checkpoints, State, fingerprint
+from .checkpoints import Before, Checkpoints, State
+from .facts import Facts
 from .hash_tables import HashTables
 from .memory import data_arrays, layouts
 from .pool import InProcess, Pool
@@ -34,35 +34,6 @@ from .tasks import RangeReport, Setup, WorkerState, parts_asked, table_arrays, t
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
 ROWS_PER_HASH_TASK = 32768
-
-
-class Facts(NamedTuple):
-    """What a run must know of its data, wherever the samples are.
-
-    Attributes
-    ----------
-    n_train, n_features, n_labels : int
-    label_counts : ndarray of int64, shape (n_labels,)
-    test_labels : SparseRows or None
-    fingerprint : callable
-        Returns that of training data and weights.
-    """
-
-    n_train: int
-    n_features: int
-    n_labels: int
-    label_counts: np.ndarray
-    test_labels: SparseRows | None
-    fingerprint: Callable[[], int]
-
-
-def facts_of(train: Dataset, test: Dataset | None, weights: np.ndarray | None) -> Facts:
-    """The facts of data that this process holds."""
-    counts = np.bincount(train.labels.indices, minlength=train.labels.n_columns)
-    test_labels = None if test is None else test.labels
-    return Facts(
-        *train.features.shape, train.labels.n_columns, counts, test_labels, lambda: fingerprint(train, weights)
-    )
 
 
 class Run:
@@ -154,18 +125,24 @@ class Run:
         return [results[task] for task in tasks if task in results]
 
     def rebuild(self) -> None:
-        """Hash all neurons of layers with tables anew, in parallel, while nothing trains (S14)."""
-        started = time.perf_counter()
-        self.build_tables(self.progress.rebuilds)
+        """Hash all neurons of the layers that are asked next anew, in parallel, while nothing trains (S14, S32)."""
+        started, progress = time.perf_counter(), self.progress
+        self.build_tables(progress.rebuilds)
         if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
-            self.progress.rebuilds += 1
-            self.progress.rebuilt = self.progress.step
+            progress.rebuilds += 1
+            progress.rebuilt = progress.step
+            if len(self.asked()) == len(self.parts):
+                progress.all_rebuilt = progress.step
         self._spend(time.perf_counter() - started)
+
+    def asked(self) -> list[int]:
+        """The words of the tables that the next step asks (S32)."""
+        return parts_asked(self.config, self.parts, self.progress.step, self.n_train)
 
     def build_tables(self, number: int) -> None:
         """All tasks of a rebuild, in two parts."""
         hashing, sorting = [], []
-        for word in parts_asked(self.config, self.parts, self.progress.step, self.n_train):
+        for word in self.asked():
             L, n = self.tables[word].ids.shape
             edges = range(0, n, ROWS_PER_HASH_TASK)
             hashing.append(("order_insertion", word, number))
@@ -231,9 +208,8 @@ class Run:
         saves = evaluation_steps(min(max(every * per_epoch, 1.0), 2.0**53))
         next_save = next(step for step in saves if step > progress.step)
         rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth, in_batch_steps(config, total))
-        asked = parts_asked(config, self.parts, progress.step, self.n_train)
-        are_built = all(self.tables[word].is_built for word in asked)  # not where more epochs were wanted before
-        if progress.rebuilds == self.before.rebuilds or not are_built:
+        is_behind = progress.all_rebuilt < progress.rebuilt and len(self.asked()) == len(self.parts)
+        if progress.rebuilds == self.before.rebuilds or (is_behind and progress.step < total):
             self.rebuild()
         next_rebuild = max(progress.step, next(step for step in rebuilds if step > progress.rebuilt))
         for epoch in range(progress.step // per_epoch, total // per_epoch):
@@ -282,9 +258,11 @@ class Run:
         return self.stop.is_set() or progress.seconds >= self.max_seconds or progress.n_worse >= self.patience
 
     def occupancy(self) -> Event:
-        """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest."""
+        """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest.
+
+        Nothing until tables are asked."""
         tables = [self.tables[word] for word, part in self.parts.items() if part.layer == len(self.config.hidden)]
-        if not (tables and self.config.lsh.L and all(part.is_built for part in tables)):
+        if not tables or not self.config.lsh.L or self.progress.all_rebuilt < 0:
             return {}
         counts, n = [part.occupancy() for part in tables], sum(part.ids.shape[1] for part in tables)
         entries, buckets = (sum(part[key] for part in counts) for key in ("entries", "buckets"))

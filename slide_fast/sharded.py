@@ -24,11 +24,12 @@ from slide_ref.common.sparse_rows import Dataset
 
 from .checkpoints import BEST, Checkpoints, State, fingerprint
 from .communicator import Communicator, together
+from .facts import Facts
 from .interrupt import deferred_interrupt
 from .pool import ONE_BLAS_THREAD, InProcess
 from .progress import Event, log_event
 from .rank_state import RankState, shards_of
-from .run import STEPS_PER_RANGE, Facts, Run
+from .run import STEPS_PER_RANGE, Run
 from .shares import SharedSamples, pooled
 from .teams import place_of
 from .training import TrainingInterrupted

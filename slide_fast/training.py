@@ -15,11 +15,12 @@ from slide_ref.common.model_folder import Model
 from slide_ref.common.sparse_rows import Dataset
 
 from .checkpoints import Checkpoints, State
+from .facts import facts_of
 from .interrupt import deferred_interrupt
 from .machine import available_cpus
 from .memory import check_left, estimate
 from .progress import Event, log_event
-from .run import Run, facts_of
+from .run import Run
 from .schedule import n_epochs
 
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save

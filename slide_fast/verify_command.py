@@ -63,7 +63,7 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
         raise DataError(f"none of the first {data.n_samples:,} samples has a label", options.data)
     config = config_of(settings, data.labels.n_columns)
     config = config.replace(micro_batch=micro_batch, rebuild_gap=min(config.rebuild_gap, REBUILD_GAP))
-    config = _with_early_tables(config, data.n_samples, options.steps or STEPS)
+    config = _with_early_tables(config, data, options.steps or STEPS)
     session.console.line(_outlook(config, data, n_samples, n_labels, options))
     started = time.perf_counter()
     run = _Run(config, data, session)
@@ -86,10 +86,11 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
     }
 
 
-def _with_early_tables(config: Config, n_samples: int, n_steps: int) -> Config:
-    """The settings with at most a quarter of the steps before the output's tables are asked (S32)."""
-    total = total_steps(config, n_samples)
-    alone = min(in_batch_steps(config, total), n_steps // 4)
+def _with_early_tables(config: Config, data: Dataset, n_steps: int) -> Config:
+    """The settings with at most a quarter of the steps before the output's tables are asked (S32), if it has some."""
+    total = total_steps(config, data.n_samples)
+    is_sampled = len(config.hidden) in config.sampled_layers(data.labels.n_columns)
+    alone = min(in_batch_steps(config, total), n_steps // 4) if is_sampled else 0
     return config.replace(in_batch=min((alone + 0.5) / total, 1.0) if alone else 0.0)
 
 
@@ -164,7 +165,7 @@ class _Run:
         next_rebuild = next(rebuilds)
         try:
             self._rebuild(wanted)
-            while self.step < wanted and (self.step == 0 or time.monotonic() < deadline):
+            while self.step < wanted and (self.step <= alone or time.monotonic() < deadline):
                 self._step(self.step + 1, wanted)
                 if self.step == next_rebuild:
                     self._rebuild(wanted)

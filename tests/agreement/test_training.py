@@ -309,7 +309,7 @@ def test_s15_worker_predicts_what_the_reference_predicts():
 
 def journal_of_the_fast_path(monkeypatch, config, train, **options):
     journal = []
-    step, build = WorkerState.train_step, Run.build_tables
+    step, build, order = WorkerState.train_step, Run.build_tables, WorkerState.order_insertion
 
     def train_step(self, batch):
         journal.append((batch.epoch, batch.step, batch.rate, batch.samples.tolist()))
@@ -320,7 +320,13 @@ def journal_of_the_fast_path(monkeypatch, config, train, **options):
         build(self, number)
 
     monkeypatch.setattr(WorkerState, "train_step", train_step)
+
+    def order_insertion(self, word, number):
+        assert journal[-1] == ("rebuild", number)
+        order(self, word, number)
+
     monkeypatch.setattr(Run, "build_tables", build_tables)
+    monkeypatch.setattr(WorkerState, "order_insertion", order_insertion)
     events = []
     fast.fit(config, train, n_workers=1, callback=events.append, **options)
     return journal, events

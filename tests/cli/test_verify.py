@@ -107,9 +107,11 @@ def test_a_network_without_tables_is_told(slide):
     assert code == 0 and "no layer has tables" in stderr and "buckets" not in stdout and "predictions" in stdout
 
 
-def test_no_step_begins_when_time_is_up(slide, monkeypatch):
+@pytest.mark.parametrize(("least", "steps"), [("all", 1), ("20", 4)])  # that tables are asked is always seen
+def test_no_step_begins_when_time_is_up(slide, monkeypatch, least, steps):
     monkeypatch.setattr(verify_command, "SECONDS", 0.0)
-    assert last_object(slide("verify {data}/train.txt --set hidden=[4] --json")[1])["steps"] == 1
+    options = f"--set hidden=[4] --set lsh.min_active={least} --json"
+    assert last_object(slide(f"verify {{data}}/train.txt {options}")[1])["steps"] == steps
 
 
 @pytest.mark.parametrize("n_labels", [1, 30, 59, 60, 61])

@@ -76,8 +76,9 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("after", [3, 9, 18, 27])
-def test_s18_a_run_resumed_after_ctrl_c_ends_with_the_bytes_of_one_without(tmp_path, ctrl_c, after):
+@pytest.mark.parametrize("in_batch", [0.6, 1.0])
+@pytest.mark.parametrize("after", [3, 9, 18, 21, 27])
+def test_s18_a_run_resumed_after_ctrl_c_ends_with_the_bytes_of_one_without(tmp_path, ctrl_c, after, in_batch):
     evaluations = {"whole": [], "parts": []}
 
     def note(name):
@@ -90,13 +91,15 @@ def test_s18_a_run_resumed_after_ctrl_c_ends_with_the_bytes_of_one_without(tmp_p
 
         return callback
 
-    pressed = []
-    whole = fit(CONFIG, TRAIN, n_workers=1, test=TEST, callback=note("whole"))
+    pressed, config = [], CONFIG.replace(in_batch=in_batch)
+    whole = fit(config, TRAIN, n_workers=1, test=TEST, callback=note("whole"))
     checkpoints = Checkpoints(tmp_path)
     options = {"n_workers": 1, "test": TEST, "checkpoints": checkpoints, "callback": note("parts")}
     with pytest.raises(TrainingInterrupted):
-        fit(CONFIG, TRAIN, **options)
-    assert_same_bytes(whole.arrays, fit(CONFIG, TRAIN, state=checkpoints.last(), **options).arrays)
+        fit(config, TRAIN, **options)
+    resumed = fit(config, TRAIN, state=checkpoints.last(), **options)
+    assert_same_bytes(whole.arrays, resumed.arrays)
+    assert whole.facts == resumed.facts
     assert evaluations["parts"] == evaluations["whole"]
 
 
@@ -129,7 +132,11 @@ def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
 
 
 @pytest.mark.parametrize("n_steps", [3, 4, 5, 9])
-@pytest.mark.parametrize("config", [CONFIG, TWO_TABLES], ids=["one layer", "two layers"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, TWO_TABLES, CONFIG.replace(lsh={"L": 0}), CONFIG.replace(lsh={"min_active": 60})],
+    ids=["one layer", "two layers", "no tables", "dense"],
+)
 def test_s32_a_run_of_fewer_epochs_than_were_wanted_asks_tables_that_are_built(tmp_path, monkeypatch, config, n_steps):
     config, checkpoints = config.replace(in_batch=0.25, epochs=2), Checkpoints(tmp_path, every=0.01)
     with pytest.raises(Cut):
@@ -139,7 +146,7 @@ def test_s32_a_run_of_fewer_epochs_than_were_wanted_asks_tables_that_are_built(t
     def train_step(self, batch):
         if not batch.in_batch:
             asked.append(batch.step)
-            assert all(tables.is_built for tables in self.tables.values())
+            assert all(tables.offsets[:, -1].all() for tables in self.tables.values() if tables.offsets.size)
         return step(self, batch)
 
     monkeypatch.setattr(WorkerState, "train_step", train_step)

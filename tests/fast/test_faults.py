@@ -201,6 +201,7 @@ def start_training(folder, *more):
     write_xmc(folder / "train.txt", TRAIN)
     (folder / "tmp").mkdir()
     options = f"--out {folder}/run --workers 2 --epochs 1000000 --hidden 8 --micro-batch 20 --set lsh.min_active=15"
+    options += " --set in_batch=0"  # so that there are rebuilds to be interrupted
     command = [sys.executable, "-m", "slide_fast", "train", folder / "train.txt", *options.split(), *more]
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment)
