@@ -1,4 +1,4 @@
-"""The rebuilds' share of training time with the defaults, growing gaps included.
+"""The rebuilds' share of training time, growing gaps included, where tables are asked from the first step on.
 
     python benchmarks/rebuild.py                     Amazon-670K shape
 
