@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import SEEDS, datasets, dyadic_arrays, generators, lsh_configs, random_dataset
 
@@ -27,7 +27,7 @@ def problems(draw):
     config = Config(
         hidden=(4, 9), hidden_lsh={1: draw(lsh_configs(9))}, lsh=lsh, micro_batch=draw(st.integers(1, 5)),
         scope=draw(st.sampled_from(SCOPES)), shards=draw(st.integers(1, n)), seed=draw(SEEDS),
-        in_batch=draw(st.sampled_from([0.0, 1.0])),
+        in_batch=draw(st.sampled_from([0.0, 0.0, 0.0, 1.0])),
     )  # fmt: skip
     batch = micro_batch(config, train, sample_order(config.seed, 1, train.n_samples), 1, 1)
     parts = list(parts_of(config, n).values())
@@ -52,6 +52,7 @@ def test_s31_labels_in_a_part_are_equal(problem):
         assert ours.row(i)[0].tolist() == ids.tolist()
 
 
+@settings(max_examples=300)
 @given(problems(), generators())
 def test_s31_active_sets_in_a_part_are_equal(problem, rng):
     config, batch, part = problem
