@@ -260,7 +260,8 @@ class Run:
     def occupancy(self) -> Event:
         """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest.
 
-        Nothing until tables are asked."""
+        Nothing until tables are asked.
+        """
         tables = [self.tables[word] for word, part in self.parts.items() if part.layer == len(self.config.hidden)]
         if not tables or not self.config.lsh.L or self.progress.all_rebuilt < 0:
             return {}

@@ -92,6 +92,7 @@ def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
         steps += gap * math.exp(growth * number)
         number += 1
         following = math.floor(steps)
-        yield from (step for step in (and_after,) if last < step < following)
+        if last < and_after < following:
+            yield and_after
         yield following
         last = following
