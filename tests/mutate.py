@@ -53,9 +53,9 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a run of tests ended: pytest's exit code, None where it hung; and what it wrote."""
+    """How a run of tests ended: pytest's exit code, "hung", or "crashed" before pytest ended; and what it wrote."""
 
-    code: int | None
+    code: int | str
     text: str
 
 
@@ -142,22 +142,27 @@ def _run(folder: str, tests: list[str], ranks: dict[str, int] | None) -> None:
     if ranks is None:
         Path(folder, "courses.json").write_text(json.dumps(plugin.courses), encoding="utf-8")
     sys.stdout.flush()
-    os._exit(code)
+    Path(folder, "code").write_text(str(int(code)), encoding="utf-8")
+    os._exit(0)
 
 
 def run_tests(folder: str, tests: list[str], ranks: dict[str, int] | None, limit: float) -> Outcome:
     """Run agreement tests against the copy of the fast path in `folder`, up to the first failure.
 
-    In the order of `ranks`; if there are none, the course of each test is written down.
+    In the order of `ranks`; if there are none, the course of each test is written down. The exit code comes by a file:
+    with several threads, `Process.exitcode` may be 255 whatever it was (https://github.com/python/cpython/issues/130895).
     """
     process = FORKS.Process(target=_run, args=(folder, tests, ranks))
     process.start()
     process.join(limit)
-    hangs = process.is_alive()
-    if hangs:
+    ending: int | str = "hung"
+    if process.is_alive():
         process.kill()
         process.join()
-    return Outcome(None if hangs else process.exitcode, Path(folder, "output").read_text(encoding="utf-8"))
+    else:
+        code = Path(folder, "code")
+        ending = int(code.read_text(encoding="utf-8")) if code.exists() else "crashed"
+    return Outcome(ending, Path(folder, "output").read_text(encoding="utf-8"))
 
 
 def copy_of_the_fast_path(folder: str) -> Path:
@@ -176,7 +181,7 @@ def verdict(fault: Fault, courses: dict[str, Course]) -> tuple[bool, str]:
         path.write_text(path.read_text(encoding="utf-8").replace(fault.old, fault.new), encoding="utf-8")
         limit = SECONDS_TO_HANG + 3 * sum(course.seconds for course in courses.values())
         outcome = run_tests(folder, [fault.test], {test: rank for rank, test in enumerate(order)}, limit)
-    if outcome.code is None:
+    if outcome.code == "hung":
         return True, "caught: the tests hang"
     if outcome.code == 1:
         failed = re.search(r"^FAILED \S*::(\S+)", outcome.text, re.MULTILINE)
@@ -204,7 +209,8 @@ def check(word: str = "") -> list[str]:
         for done in as_completed(clean):
             outcome, courses = done.result()
             if outcome.code != 0:
-                missed.append(f"the tests fail without any fault:\n{outcome.text[-3000:]}")
+                print(outcome.text, flush=True)
+                missed.append(f"{clean[done]}: {outcome.code} without any fault")
                 continue
             own = [fault for fault in faults if fault.test == clean[done]]
             verdicts |= {threads.submit(verdict, fault, courses): fault for fault in own}
