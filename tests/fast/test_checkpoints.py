@@ -9,6 +9,7 @@ import pytest
 from problems import random_dataset
 
 from slide_fast.checkpoints import Before, Checkpoints, State, load_state, save_state
+from slide_fast.run import Run
 from slide_fast.tasks import WorkerState
 from slide_fast.training import TrainingInterrupted, fit, fit_with_state
 from slide_ref.common.config import Config
@@ -153,6 +154,14 @@ def test_s32_a_run_of_fewer_epochs_than_were_wanted_asks_tables_that_are_built(t
     first = state.progress.step + 1
     model = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=state)
     assert asked == list(range(max(first, 7), 19)) and model.facts["steps"] == 18  # 6 of 18 steps ask none
+
+
+def test_s32_a_finished_run_that_asked_no_table_builds_none_when_it_is_resumed(tmp_path, monkeypatch):
+    config, checkpoints = CONFIG.replace(in_batch=1.0), Checkpoints(tmp_path, every=4.0)
+    whole = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints)
+    monkeypatch.setattr(Run, "rebuild", lambda run: pytest.fail("tables are built"))
+    resumed = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=checkpoints.last())
+    assert_same_bytes(whole.arrays, resumed.arrays)
 
 
 def test_patience_ends_a_run_and_gives_the_best_network_back():
