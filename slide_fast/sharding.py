@@ -37,7 +37,7 @@ def labels_in(part: Part, config: Config, batch: MicroBatch) -> SparseRows:
 def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
     """How the neurons of a part are chosen in a step: those of its tables, or without these. Implements S32."""
     if batch.in_batch and part.layer == len(config.hidden):
-        return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 10)
+        return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 4)
     return part.lsh
 
 

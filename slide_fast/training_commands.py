@@ -226,7 +226,7 @@ def _outlook(config: Config, counts: dict[str, int]) -> str:
     n_samples = counts["n_train_samples"]
     steps, epochs = total_steps(config, n_samples), n_epochs(config, n_samples)
     alone = in_batch_steps(config, steps)
-    least = config.lsh.min_active // 10
+    least = config.lsh.min_active // 4
     if alone and (config.lsh.L or least) and len(config.hidden) in config.sampled_layers(counts["n_labels"]):
         lines.append(("", f"up to step {alone:,} no tables: the labels of a micro-batch, at least {least:,} active"))
     length = f"{steps:,} steps, {epochs} epoch{'s' * (epochs > 1)}"

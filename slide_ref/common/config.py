@@ -33,7 +33,7 @@ class Config:
         Passes over the training samples. 0: by their number, five or, where they are few, up to ten (S13).
     in_batch : float
         Share of a run's steps, from its first on, in which a sampled output layer asks no tables: the labels of the
-        micro-batch are its negatives, with a tenth of the padding (S32). Only in scope ``"batch"``.
+        micro-batch are its negatives, with a quarter of the padding (S32). Only in scope ``"batch"``.
     correction : bool
         Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
     optimizer : str

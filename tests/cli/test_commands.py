@@ -212,13 +212,13 @@ def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, work
     ("settings", "step"),
     [("", 6), ("--set in_batch=1", 10), ("--set lsh.L=0", 6)]
     + [(f"--set {name}", None) for name in ("in_batch=0", "scope=sample", "lsh.min_active=all")]
-    + [("--set lsh.L=0 --set lsh.min_active=9", None)],
+    + [("--set lsh.L=0 --set lsh.min_active=3", None)],
 )
 def test_s32_training_tells_when_tables_are_asked(slide, tmp_path, settings, step):
     options = f"--epochs 1 --micro-batch 32 --hidden 8 --set lsh.min_active=29 --workers 1 {settings}"
     code, _, stderr = slide(f"train {{data}}/train.txt {options} --out", tmp_path / "run")
     assert code == 0 and ("no tables" in stderr) == (step is not None)
-    assert step is None or f"up to step {step} no tables: the labels of a micro-batch, at least 2 active" in stderr
+    assert step is None or f"up to step {step} no tables: the labels of a micro-batch, at least 7 active" in stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
