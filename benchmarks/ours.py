@@ -86,10 +86,7 @@ def curve(
     settings: dict[str, Any] | None = None,
     gap: float = 0.5,
 ) -> dict[str, Any]:
-    """P@1 over seconds of training, rebuilds included, until three evaluations bring no gain.
-
-    Among the settings ``auto`` lets `tuned` choose.
-    """
+    """As `own_curve`, of a task cut to so many samples. Among the settings ``auto`` lets `tuned` choose."""
     train, test = tasks.load(data, n_samples)
     test = tasks.evaluation_rows(data, test)
     settings = dict(settings or {})
@@ -107,8 +104,13 @@ def own_curve(
     gap: float = 0.5,
     keep: Callable[[list[Point]], None] = lambda points: None,
 ) -> dict[str, Any]:
-    """As `torch_curve` of the peers, with our engine; also the mean number of active neurons."""
-    if config.decay == "constant":  # else the epochs are part of the settings
+    """P@1 over seconds of training, rebuilds included, as `torch_curve` of the peers; also the mean of active neurons.
+
+    A rate that falls to 0 within the epochs brings its gain at their end: such a run is taken to it. With a constant
+    rate it ends when three evaluations bring no gain.
+    """
+    is_open = config.decay == "constant"
+    if is_open:
         config = config.replace(epochs=LONG, in_batch=0.0)
     points: list[Point] = []
     active: list[float] = []
@@ -118,7 +120,7 @@ def own_curve(
             points.append({key: event[key] for key in ("epoch", "seconds", "precision_at_1", "precision_at_5")})
             active.append(event["active_neurons"])
             keep(points)
-            if ended(points, max_seconds):
+            if is_open and ended(points, max_seconds):
                 raise _Enough
 
     try:
