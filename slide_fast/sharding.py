@@ -34,10 +34,15 @@ def labels_in(part: Part, config: Config, batch: MicroBatch) -> SparseRows:
     return ids_between(batch.data.labels, part.first, part.last)
 
 
+def without_tables(lsh: LshConfig) -> LshConfig:
+    """How neurons are chosen in in-batch steps: no tables, and a quarter of the padding. Implements S32."""
+    return dataclasses.replace(lsh, L=0, min_active=lsh.min_active // 4)
+
+
 def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
     """How the neurons of a part are chosen in a step: those of its tables, or without these. Implements S32."""
     if batch.in_batch and part.layer == len(config.hidden):
-        return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 4)
+        return without_tables(part.lsh)
     return part.lsh
 
 

@@ -27,6 +27,7 @@ from .run_folder import CHECKPOINTS, RunFolder
 from .schedule import in_batch_steps, largest_rate, n_epochs, total_steps
 from .session import Session, fitting, read_samples
 from .settings import ALL, PRESETS, assign, config_of, parse_value, read_settings, toml_of
+from .sharding import without_tables
 from .training import TrainingInterrupted, fit
 
 SETTINGS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")
@@ -226,7 +227,7 @@ def _outlook(config: Config, counts: dict[str, int]) -> str:
     n_samples = counts["n_train_samples"]
     steps, epochs = total_steps(config, n_samples), n_epochs(config, n_samples)
     alone = in_batch_steps(config, steps)
-    least = config.lsh.min_active // 4
+    least = without_tables(config.lsh).min_active
     if alone and (config.lsh.L or least) and len(config.hidden) in config.sampled_layers(counts["n_labels"]):
         lines.append(("", f"up to step {alone:,} no tables: the labels of a micro-batch, at least {least:,} active"))
     length = f"{steps:,} steps, {epochs} epoch{'s' * (epochs > 1)}"

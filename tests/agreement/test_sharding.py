@@ -41,6 +41,16 @@ def test_s32_settings_in_a_part_are_equal(problem):
         assert fast.settings_in(part, config, batch) == ref.settings_in(part, config, batch)
 
 
+@pytest.mark.parametrize("min_active", [0, 3, 4, 7, 39, 2000])
+def test_s32_in_batch_steps_have_the_same_part_of_the_padding(min_active):
+    """Small layers have so little padding that hardly a part of it is told from another."""
+    train = random_dataset(0, n_labels=3000)
+    config = Config(hidden=(4,), micro_batch=5, in_batch=1.0).replace(lsh={"min_active": min_active})
+    batch = micro_batch(config, train, np.arange(train.n_samples), 0, 1)
+    (part,) = parts_of(config, 3000).values()
+    assert batch.in_batch and fast.settings_in(part, config, batch) == ref.settings_in(part, config, batch)
+
+
 @given(problems())
 def test_s31_labels_in_a_part_are_equal(problem):
     config, batch, part = problem
