@@ -10,6 +10,7 @@ from slide_ref.common.parameters import Layer
 
 OLD, NEW = np.float32(1.0), np.float32(-2.3456e-20)  # no byte of the one is like that of the other
 SIDES = 256
+WRITES, READS = 0, 1
 
 
 class Counting:
@@ -27,35 +28,37 @@ class Counting:
 
 
 class Tearing:
-    """One worker writes OLD and NEW in turn into the same rows, another reads them meanwhile."""
+    """One worker writes OLD and NEW in turn into the same rows, another reads them meanwhile.
+
+    Each goes on until both have done enough: on a busy machine one can be through before the other runs.
+    """
 
     def __init__(self, config, arrays):
-        self.W, self.flags, self.scratch = arrays["W"], arrays["flags"], Scratch()
+        self.W, self.done, self.scratch = arrays["W"], arrays["done"], Scratch()
 
     def run(self, task):
         name, n = task
         return getattr(self, name)(n)
 
     def write(self, n):
-        """Until the reader has read n times; in the ways in which the program writes rows."""
-        ids, rows, writes = np.arange(len(self.W)), np.empty_like(self.W), 0
-        while self.flags[0] < n:
-            value = (OLD, NEW)[writes % 2]
+        """In the ways in which the program writes rows."""
+        ids, rows = np.arange(len(self.W)), np.empty_like(self.W)
+        while self.done.min() < n:
+            value = (OLD, NEW)[self.done[WRITES] % 2]
             rows[:] = value
-            if writes % 3:
+            if self.done[WRITES] % 3:
                 self.W[ids] = rows
             else:
                 self.W[:] = value
-            writes += 1
-        return writes
+            self.done[WRITES] += 1
 
     def read(self, n):
         """Copies that held old and new values side by side, and values that were neither."""
         ids, mixed, foreign = np.arange(len(self.W)), 0, 0
-        for _ in range(n):
+        while self.done.min() < n:
             copy = self.W.take(ids, axis=0)
             old, new = (copy.view(np.uint32) == value.view(np.uint32) for value in (OLD, NEW))
             mixed += bool(old.any() and new.any())
             foreign += int((~(old | new)).sum())
-            self.flags[0] += 1
+            self.done[READS] += 1
         return mixed, foreign
