@@ -15,6 +15,12 @@ TESTS = Path(__file__).parent
 PLACES = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 MPIEXEC = shutil.which("mpiexec", path=PLACES) if importlib.util.find_spec("mpi4py") else None
 SECONDS = 240
+OPEN_MPI = {  # it refuses root, whom containers have, and more ranks than CPUs
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
 
 needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs MPI: pip install mpi4py mpich")
 
@@ -22,7 +28,8 @@ needs_mpi = pytest.mark.skipif(MPIEXEC is None, reason="needs MPI: pip install m
 def environment(*first):
     """That of a child with the packages of this process, which may be copies; folders to look into before them."""
     homes = [*first, TESTS, Path(slide_fast.__file__).parents[1], TESTS.parent]
-    return os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, homes), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join([*map(str, homes), os.environ.get("PYTHONPATH", "")])
+    return os.environ | OPEN_MPI | {"PYTHONPATH": path}
 
 
 def python(*arguments, ranks=None, first=None):
