@@ -32,12 +32,13 @@ def train_once(
     evaluate: bool = True,
     n_samples: int | None = 0,
 ) -> dict[str, Any]:
-    """Train, and what came of it; with `evaluate` also how good it is on at most 20,000 test rows.
+    """Train, and what came of it; with `evaluate` also how good it is, on at most 20,000 test rows.
 
     Unless the settings say otherwise tables are asked from the first step on: the slower steps of a run.
     """
     train, test = tasks.load(data, n_samples)
-    test = test.take(range(0, test.n_samples, 1 + test.n_samples // 20_000)) if evaluate else None
+    most = tasks.EVALUATION_ROWS.get(tasks.name_of(data), 20_000)
+    test = test.take(range(0, test.n_samples, 1 + test.n_samples // most)) if evaluate else None
     config = Config(epochs=epochs, in_batch=0.0, seed=seed).replace(**settings or {})
     last: dict[str, dict[str, Any]] = {}
     active: list[float] = []

@@ -1,7 +1,8 @@
-"""What a user would pick instead: PyTorch with a dense and with a sampled softmax on the CPU, and omikuji.
+"""What a user would pick instead: PyTorch with a dense and with a sampled softmax, on the CPU or a GPU, and omikuji.
 
 Networks and batches are those of our defaults: sparse input, 128 hidden neurons with ReLU, batches of 256. Loss and
-optimiser are what PyTorch brings: cross-entropy with the target 1/|labels| on each true label, and Adam.
+optimiser are what PyTorch brings: cross-entropy with the target 1/|labels| on each true label, and Adam. On a GPU
+products are in TF32, and an epoch's batches lie there before the clock starts: only steps count.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import omikuji
 import tasks
 import torch
 from curves import Point, ended
@@ -27,23 +27,28 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 HIDDEN = 128
 BATCH = 256
+CPU = "cpu"
 EVALUATE_AT_ONCE = 512
 
 
 class Batch:
     """Samples as tensors: a bag of features each, and one entry for each sample and label."""
 
-    def __init__(self, data: Dataset):
+    def __init__(self, data: Dataset, device: str = CPU):
         features, labels = data
         self.n = data.n_samples
-        self.features = torch.from_numpy(features.indices.astype(np.int64))
-        self.offsets = torch.from_numpy(features.indptr[:-1].copy())
         values = np.ones(features.nnz, np.float32) if features.data is None else features.data
-        self.values = torch.from_numpy(values)
         counts = np.diff(labels.indptr)
-        self.rows = torch.from_numpy(np.repeat(np.arange(self.n), counts))
-        self.labels = torch.from_numpy(labels.indices.astype(np.int64))
-        self.targets = torch.from_numpy((1 / np.repeat(counts, counts)).astype(np.float32))
+        arrays = (
+            features.indices.astype(np.int64),
+            features.indptr[:-1].copy(),
+            values,
+            np.repeat(np.arange(self.n), counts),
+            labels.indices.astype(np.int64),
+            (1 / np.repeat(counts, counts)).astype(np.float32),
+        )
+        tensors = (torch.from_numpy(array).to(device) for array in arrays)
+        self.features, self.offsets, self.values, self.rows, self.labels, self.targets = tensors
 
 
 class Network:
@@ -57,16 +62,22 @@ class Network:
     n_negatives : int, optional
         Negatives a batch, drawn uniformly and shared by its samples, whose labels come on top. None: all labels.
     seed : int
+    device : str
+        Where weights and batches lie.
     """
 
-    def __init__(self, n_features: int, n_labels: int, rate: float, n_negatives: int | None = None, seed: int = 0):
+    def __init__(
+        self, n_features: int, n_labels: int, rate: float, n_negatives: int | None = None, seed: int = 0,
+        device: str = CPU,
+    ):  # fmt: skip
         torch.manual_seed(seed)
         torch.set_flush_denormal(True)  # moments that die away would slow dense Adam down
-        self.n_labels, self.n_negatives = n_labels, n_negatives
-        self.W0 = torch.empty(n_features, HIDDEN).normal_(0, 0.1).requires_grad_()
-        self.b0 = torch.zeros(HIDDEN, requires_grad=True)
-        self.W1 = torch.empty(n_labels, HIDDEN).normal_(0, (3 * HIDDEN) ** -0.5).requires_grad_()
-        self.b1 = torch.zeros(n_labels, 1, requires_grad=True)
+        torch.set_float32_matmul_precision("high" if device != CPU else "highest")
+        self.n_labels, self.n_negatives, self.device = n_labels, n_negatives, device
+        self.W0 = torch.empty(n_features, HIDDEN, device=device).normal_(0, 0.1).requires_grad_()
+        self.b0 = torch.zeros(HIDDEN, device=device, requires_grad=True)
+        self.W1 = torch.empty(n_labels, HIDDEN, device=device).normal_(0, (3 * HIDDEN) ** -0.5).requires_grad_()
+        self.b1 = torch.zeros(n_labels, 1, device=device, requires_grad=True)
         if n_negatives is None:
             self.optimizers = [torch.optim.Adam([self.W0, self.b0, self.W1, self.b1], lr=rate, fused=True)]
         else:
@@ -85,7 +96,7 @@ class Network:
         if self.n_negatives is None:
             logits = torch.addmm(self.b1[:, 0], hidden, self.W1.T)
         else:
-            drawn = torch.randint(self.n_labels, (self.n_negatives,))
+            drawn = torch.randint(self.n_labels, (self.n_negatives,), device=self.device)
             ids, place = torch.unique(torch.cat([batch.labels, drawn]), return_inverse=True)
             columns = place[: len(batch.labels)]
             W, b = (functional.embedding(ids, array, sparse=True) for array in (self.W1, self.b1))
@@ -106,8 +117,8 @@ class Network:
         best = []
         for start in range(0, data.n_samples, EVALUATE_AT_ONCE):
             rows = data.take(np.arange(start, min(start + EVALUATE_AT_ONCE, data.n_samples)))
-            logits = torch.addmm(self.b1[:, 0], self.hidden(Batch(rows)), self.W1.T)
-            best.append(torch.topk(logits, k, dim=1).indices.numpy())
+            logits = torch.addmm(self.b1[:, 0], self.hidden(Batch(rows, self.device)), self.W1.T)
+            best.append(torch.topk(logits, k, dim=1).indices.cpu().numpy())
         return np.concatenate(best)
 
 
@@ -116,11 +127,18 @@ def labelled(train: Dataset) -> Dataset:
     return train.take(np.flatnonzero(np.diff(train.labels.indptr)))
 
 
-def batches(train: Dataset, epoch: int) -> Iterator[Batch]:
-    """The batches of an epoch in the order in which we visit the samples."""
+def batches(train: Dataset, epoch: int, device: str = CPU) -> Iterator[Batch]:
+    """The batches of an epoch in the order in which we visit the samples: made when asked for, on a GPU all at once."""
     order = sample_order(0, epoch, train.n_samples)
-    for start in range(0, len(order), BATCH):
-        yield Batch(train.take(order[start : start + BATCH]))
+    made = (Batch(train.take(order[i : i + BATCH]), device) for i in range(0, len(order), BATCH))
+    return made if device == CPU else iter(list(made))
+
+
+def clocks(device: str) -> np.ndarray:
+    """Seconds of the wall and of the processor, once all that was asked of the device is done."""
+    if device != CPU:
+        torch.cuda.synchronize()
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def torch_curve(
@@ -152,41 +170,46 @@ def torch_curve(
     train = labelled(train)
     per_epoch = -(-train.n_samples // BATCH)
     evaluate_at, points, step, epoch = gap * per_epoch, [], 0, 0
-    clocks = np.zeros(2)  # training so far: wall, processor
+    trained = np.zeros(2)  # so far: wall, processor
     while not ended(points, max_seconds):
-        started = np.array([time.perf_counter(), time.process_time()])
-        for batch in batches(train, epoch):
+        supply = batches(train, epoch, network.device)
+        started = clocks(network.device)
+        for batch in supply:
             network.step(batch)
             step += 1
             if step >= evaluate_at:
                 evaluate_at += gap * per_epoch
-                clocks += np.array([time.perf_counter(), time.process_time()]) - started
+                trained += clocks(network.device) - started
                 best = network.topk(test, 5)
                 points.append(
                     {
                         "epoch": step / per_epoch,
-                        "seconds": float(clocks[0]),
-                        "cpu_seconds": float(clocks[1]),
+                        "seconds": float(trained[0]),
+                        "cpu_seconds": float(trained[1]),
                         **{f"precision_at_{k}": precision_at(best, test.labels, k) for k in (1, 5)},
                     }
                 )
                 keep(points)
                 if ended(points, max_seconds):
                     break
-                started = np.array([time.perf_counter(), time.process_time()])
+                started = clocks(network.device)
         else:
-            clocks += np.array([time.perf_counter(), time.process_time()]) - started
+            trained += clocks(network.device) - started
         epoch += 1
     return points
 
 
-def sampled_curve(
-    data: str, n_samples: int | None, rate: float, n_negatives: int, n_threads: int, max_seconds: float, seed: int = 0
-) -> dict[str, Any]:
-    """`torch_curve` of the sampled softmax."""
+def network_curve(
+    data: str, n_samples: int | None, rate: float, n_negatives: int | None, n_threads: int, max_seconds: float,
+    device: str = CPU,
+) -> dict[str, Any]:  # fmt: skip
+    """`torch_curve` of a network, sampled or dense."""
     torch.set_num_threads(n_threads)
     train, test = tasks.load(data, n_samples)
-    network = Network(train.features.n_columns, train.labels.n_columns, rate, n_negatives, seed)
+    sizes = train.features.n_columns, train.labels.n_columns, rate, n_negatives
+    if device != CPU:
+        Network(*sizes, device=device).step(next(batches(labelled(train), 0, device)))  # starts its libraries
+    network = Network(*sizes, device=device)
     return {"points": torch_curve(network, train, tasks.evaluation_rows(data, test), max_seconds)}
 
 
@@ -213,6 +236,8 @@ def torch_rate(data: str, n_samples: int | None, n_negatives: int | None, n_thre
 
 def omikuji_curve(data: str, n_samples: int | None, n_threads: int) -> dict[str, Any]:
     """Train omikuji with its defaults; it tells no accuracy on the way, so the curve is a point."""
+    import omikuji  # here, since the other peers go without
+
     train, test = tasks.load(data, n_samples)
     test = tasks.evaluation_rows(data, test)
     with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ import sys
 from functools import partial
 from typing import Any
 
+import numpy as np
 import tasks
 from harness import child, figure, in_turn, require_agreement, spread, write_result
 from ours import train_once
@@ -30,8 +31,8 @@ print(n)
 """
 
 
-def machine_once() -> dict[str, float]:
-    """Matrix products done by two processes at the same time over those done by one."""
+def machine_once(counts: list[int]) -> dict[int, float]:
+    """Matrix products done by so many processes at the same time, over those of the first number."""
 
     def done(n_processes: int) -> int:
         command = [sys.executable, "-c", SPIN]
@@ -41,7 +42,9 @@ def machine_once() -> dict[str, float]:
         ]
         return sum(int(process.communicate()[0]) for process in running)
 
-    return {"two_over_one": done(2) / done(1)}
+    done(counts[0])  # the first finds no file in memory
+    products = {n: done(n) for n in counts}
+    return {n: products[n] / products[counts[0]] for n in counts}
 
 
 def main() -> None:
@@ -56,7 +59,7 @@ def main() -> None:
     contenders = [
         partial(child, train_once, options.data, n, options.epochs, options.max_seconds) for n in options.workers
     ]
-    *results, control = in_turn([*contenders, machine_once], options.rounds)
+    *results, control = in_turn([*contenders, partial(machine_once, options.workers)], options.rounds)
     rows = []
     for n, runs in zip(options.workers, results, strict=True):
         rate = spread([run["samples_per_second"] for run in runs])
@@ -66,6 +69,7 @@ def main() -> None:
             "workers": n,
             "samples_per_second": rate,
             "ratio_to_first": spread(ratios),
+            "machine": spread([run[n] for run in control]),
             "precision_at_1": spread([run["precision_at_1"] for run in runs]),
             "active_neurons": spread([run["active_neurons"] for run in runs]),
             "epochs": runs[0]["epochs"],
@@ -73,25 +77,26 @@ def main() -> None:
         })  # fmt: skip
         print(
             f"{n:3d} workers: {rate['median']:9,.0f} samples/s ({rate['min']:,.0f} to {rate['max']:,.0f}), "
-            f"{rows[-1]['ratio_to_first']['median']:.2f} times {options.workers[0]} worker(s), "
+            f"{rows[-1]['ratio_to_first']['median']:.2f} times {options.workers[0]} worker(s) "
+            f"(processes that share nothing: {rows[-1]['machine']['median']:.2f}), "
             f"P@1 {100 * rows[-1]['precision_at_1']['median']:.2f} %, "
             f"peak {rows[-1]['peak_memory_bytes'] / 2**20:,.0f} MiB",
             flush=True,
         )
-    bound = spread([run["two_over_one"] for run in control])
-    print(f"the machine: two processes that share nothing do {bound['median']:.2f} times the work of one "
-          f"({bound['min']:.2f} to {bound['max']:.2f})")  # fmt: skip
     name = tasks.name_of(options.data)
-    write_result(f"scaling_{name}", {"rows": rows, "machine_two_over_one": bound})
+    file = f"scaling_{name}_{max(options.workers)}"
+    write_result(file, {"rows": rows})
     axes = {"xlabel": "workers", "ylabel": "times the samples a second of the first", "title": name}
-    figure(partial(draw, rows), f"scaling_{name}", **axes)
+    figure(partial(draw, rows), file, **axes)
 
 
 def draw(rows: list[dict[str, Any]], plot: Any) -> None:
-    ratios = [row["ratio_to_first"] for row in rows]
-    reach = [[ratio["median"] - ratio["min"] for ratio in ratios], [ratio["max"] - ratio["median"] for ratio in ratios]]
     workers = [row["workers"] for row in rows]
-    plot.errorbar(workers, [ratio["median"] for ratio in ratios], yerr=reach, marker="o", capsize=4)
+    for key, label in (("ratio_to_first", "workers"), ("machine", "processes that share nothing")):
+        ratios = [row[key] for row in rows]
+        middle = np.array([ratio["median"] for ratio in ratios])
+        reach = np.abs(middle - [[ratio[end] for ratio in ratios] for end in ("min", "max")])
+        plot.errorbar(workers, middle, yerr=reach, marker="o", capsize=4, label=label)
     plot.set_ylim(bottom=0)
 
 

@@ -42,7 +42,7 @@ def run_contenders(options: argparse.Namespace, engines: list[str]) -> tuple[dic
     print(f"our mean number of active neurons: {first['active_neurons']:,.0f}", flush=True)
 
     def sampled(rate: float) -> dict[str, Any]:
-        return child(peers.sampled_curve, *given, rate, n_negatives, options.workers, options.max_seconds)
+        return child(peers.network_curve, *given, rate, n_negatives, options.workers, options.max_seconds)
 
     tried = {rate: sampled(rate)["points"] for rate in RATES}
     target = SHARE * max(best(points) for points in tried.values())
