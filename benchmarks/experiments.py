@@ -175,7 +175,10 @@ EXPERIMENTS = {
         },
     ),
     "workers": Experiment(
-        "How do workers scale?", {"2 workers": {}, "1 worker": {}}, ("acl_authors", "stdlib"), workers={"1 worker": 1}
+        "How do workers scale, and do many learn what one learns?",
+        {"2 workers": {}, "1 worker": {}, "4 workers": {}, "16 workers": {}},
+        ("acl_authors", "stdlib", "tate_subjects"),
+        workers={"1 worker": 1, "4 workers": 4, "16 workers": 16},
     ),
 }  # fmt: skip
 

@@ -175,7 +175,12 @@ class Pool:
         """Process ids of the workers of the moment."""
         return [worker.process.pid for worker in self._workers]
 
-    def run(self, tasks: Iterable[Any], should_stop: Callable[[], bool] | None = None) -> Iterator[tuple[Any, Any]]:
+    def run(
+        self,
+        tasks: Iterable[Any],
+        should_stop: Callable[[], bool] | None = None,
+        at_most: Callable[[], int] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
         """Work through tasks; one call is a barrier: after it no task is under way.
 
         The next task is drawn when a worker is free to take it, so tasks start in their order. If the caller gives
@@ -188,6 +193,8 @@ class Pool:
         should_stop : callable, optional
             Asked every 0.1 s or more often. Once it returns true no task is handed out; those under way have one
             second to end, then their workers are killed.
+        at_most : callable, optional
+            How many workers may have a task, asked before each is handed out.
 
         Yields
         ------
@@ -210,7 +217,7 @@ class Pool:
                 if deadline is None and should_stop is not None and should_stop():
                     deadline = time.monotonic() + STOP_SECONDS
                 if deadline is None:
-                    self._hand_out(tasks)
+                    self._hand_out(tasks, at_most or (lambda: self.n_workers))
                 yield from done
                 busy = self._busy()
                 if not busy or (deadline is not None and time.monotonic() > deadline):
@@ -237,15 +244,15 @@ class Pool:
         while len(self._workers) < self.n_workers:
             self._workers.append(_Worker(self._setup, self._descriptors))
 
-    def _hand_out(self, tasks: Iterator[Any]) -> None:
-        """Give every free worker a task: those of the dead first."""
+    def _hand_out(self, tasks: Iterator[Any], at_most: Callable[[], int]) -> None:
+        """Give free workers a task, as many as may have one: tasks of the dead first."""
         if self.restarts > self._max_restarts:
             raise WorkerDiedError(
                 f"a worker died, and max_restarts ({self._max_restarts}) is used up. The last, {self._last_death}"
             )
         self._start_missing()
         for worker in self._workers:
-            if worker.task is NOTHING:
+            if worker.task is NOTHING and len(self._busy()) < at_most():
                 task = self._orphaned.popleft() if self._orphaned else next(tasks, NOTHING)
                 if task is NOTHING:
                     return
@@ -341,7 +348,12 @@ class InProcess:
         self.pids: list[int] = []
         self._state = state
 
-    def run(self, tasks: Iterable[Any], should_stop: Callable[[], bool] | None = None) -> Iterator[tuple[Any, Any]]:
+    def run(
+        self,
+        tasks: Iterable[Any],
+        should_stop: Callable[[], bool] | None = None,
+        at_most: Callable[[], int] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield (task, result) for each task until `should_stop`, asked before each, returns true."""
         tasks = iter(tasks)
         while should_stop is None or not should_stop():

@@ -26,7 +26,7 @@ from .machine import MemoryMeter
 from .micro_batches import MicroBatch, samples_of
 from .network import LayerPass, RowGradient, backward
 from .prediction import topk_rows
-from .schedule import in_batch_steps, learning_rate, sample_order, total_steps
+from .schedule import in_batch_steps, learning_rate, sample_order, total_steps, workers_at
 from .shares import SharedSamples, merge_best, share_of
 from .tasks import TOP, RangeReport, Setup, WorkerState, parts_asked, table_arrays
 from .teams import Place, shared_by_workers
@@ -161,8 +161,10 @@ class RankState(WorkerState):
                 self.sort_table(word, table, number)
 
     def steps(self, first_step: int, n_steps: int) -> range:
-        """Those of this worker's team."""
-        return range(first_step + self.workers.rank, first_step + n_steps, self.workers.size)
+        """Those of this worker's team, if it trains yet (S33)."""
+        n_teams = workers_at(self.steps_before + first_step - 1, self.workers.size)
+        last = first_step + n_steps if self.workers.rank < n_teams else first_step
+        return range(first_step + self.workers.rank, last, n_teams)
 
     def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
         """As in the class above; the report is that of all teams and ranks."""

@@ -27,7 +27,7 @@ from .hash_tables import HashTables
 from .memory import data_arrays, layouts
 from .pool import InProcess, Pool
 from .progress import Event, Progress, Totals, evaluation_steps
-from .schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps
+from .schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps, workers_at
 from .shared_arrays import SharedArrays
 from .tasks import RangeReport, Setup, WorkerState, parts_asked, table_arrays, tables_of
 
@@ -171,9 +171,13 @@ class Run:
                 progress.step = next_step - 1  # before it is handed out: after Ctrl-C nobody comes back here
                 yield ("train", progress.epoch, first, n_steps)
 
-        for (_, _, _, n_steps), report in self.pool.run(ranges(), self.stop.is_set):
+        for (_, _, _, n_steps), report in self.pool.run(ranges(), self.stop.is_set, self.workers_now):
             self._account(report, n_steps, before + time.perf_counter() - started)
         self._spend(time.perf_counter() - started)
+
+    def workers_now(self) -> int:
+        """How many workers may train at the same time now (S33)."""
+        return workers_at(self.before.steps + self.progress.step, self.pool.n_workers)
 
     def steps_of_range(self, n_left: int) -> int:
         """How many of the steps that are left before a barrier are handed out next."""

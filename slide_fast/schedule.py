@@ -10,6 +10,9 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, permutation
 
+TOGETHER = 2  # workers that train at the same time from the first step on
+STEPS_A_WORKER = 100  # after which one more joins: of the steps so far at most about a hundredth are under way
+
 
 def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
     """The order in which epoch `epoch` (from 0) visits the samples. Implements S13.
@@ -68,6 +71,11 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     left = max(0.0, 1 - (step - 1 - warmup) / max(1, total_steps - warmup))
     shapes = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}
     return largest * shapes[config.decay]
+
+
+def workers_at(step: int, n_workers: int) -> int:
+    """How many of the workers train at the same time once `step` steps of all runs are begun. Implements S33."""
+    return min(n_workers, TOGETHER + step // STEPS_A_WORKER)
 
 
 def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:

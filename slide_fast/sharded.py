@@ -30,6 +30,7 @@ from .pool import ONE_BLAS_THREAD, InProcess
 from .progress import Event, log_event
 from .rank_state import RankState, shards_of
 from .run import STEPS_PER_RANGE, Run
+from .schedule import workers_at
 from .shares import SharedSamples, pooled
 from .teams import place_of
 from .training import TrainingInterrupted
@@ -102,8 +103,9 @@ class ShardedRun(Run):
         """As in the class above; for each of several teams equally many, as far as they go."""
         if self.n_teams == 1:
             return super().steps_of_range(n_left)
-        n_steps = min(int(SECONDS_PER_ROUND / self.progress.step_seconds), STEPS_PER_RANGE * self.n_teams)
-        return min(n_left, max(1, n_steps // self.n_teams) * self.n_teams)
+        n_teams = workers_at(self.before.steps + self.progress.step, self.n_teams)
+        n_steps = min(int(SECONDS_PER_ROUND / self.progress.step_seconds), STEPS_PER_RANGE * n_teams)
+        return min(n_left, max(1, n_steps // n_teams) * n_teams)
 
     def train_to(self, last_step: int) -> None:
         """As in the class above; where all meet, hidden layers that drifted apart are made alike (S31)."""

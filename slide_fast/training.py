@@ -21,7 +21,7 @@ from .machine import available_cpus
 from .memory import check_left, estimate
 from .progress import Event, log_event
 from .run import Run
-from .schedule import n_epochs
+from .schedule import n_epochs, total_steps, workers_at
 
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
 
@@ -35,8 +35,10 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 def default_workers(config: Config, n_samples: int) -> int:
-    """Worker processes for a run: as many as CPUs this process may use, or one where the run is short."""
-    return 1 if n_epochs(config, n_samples) * n_samples < SMALL else available_cpus()
+    """Worker processes for a run: one for each CPU that this process may use and that comes to train (S33), or one."""
+    if n_epochs(config, n_samples) * n_samples < SMALL:
+        return 1
+    return workers_at(total_steps(config, n_samples), available_cpus())
 
 
 def check_fits(train: Dataset, test: Dataset | None) -> None:

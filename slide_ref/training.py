@@ -170,10 +170,10 @@ def fit(
     weights: np.ndarray | None = None,
     earlier: Earlier | None = None,
 ) -> tuple[Network, list[float]]:
-    """Train a new network, or one trained earlier further (S13), for the epochs of its settings. Implements S18.
+    """Train a new network, or one trained earlier further (S13), for the epochs of its settings. Implements S18, S33.
 
-    The same settings and data give the same bytes on the same machine and libraries: all that is random is keyed.
-    `weights`, one a sample, say how much each counts (S10).
+    It is what one worker does, whom no other joins. The same settings and data give the same bytes on the same machine
+    and libraries: all that is random is keyed. `weights`, one a sample, say how much each counts (S10).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""S13, S14, S27 and S32: both sides agree on what comes when."""
+"""S13, S14, S27 and S32: both sides agree on what comes when; S33: when workers join."""
 
 import itertools
 
@@ -46,6 +46,12 @@ def test_s27_learning_rates_are_equal(decay, warmup, step, total):
     config = Config(learning_rate=0.3, decay=decay, warmup_steps=warmup)
     rate = fast.learning_rate(config, step, total)
     assert rate == ref.learning_rate(config, step, total) and 0 <= rate <= 0.3
+
+
+def test_s33_workers_join_as_steps_are_done():
+    steps = 0, 99, 100, 199, 200, 1399, 1400, 10**9
+    assert [fast.workers_at(step, 16) for step in steps] == [2, 2, 3, 3, 4, 15, 16, 16]
+    assert [fast.workers_at(step, n) for n in (1, 2) for step in (0, 1000)] == [1, 1, 2, 2]
 
 
 WIDTHS = st.one_of(st.sampled_from([127, 128, 129]), st.integers(1, 4096))

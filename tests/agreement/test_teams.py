@@ -1,6 +1,7 @@
 """Ranks of several workers: what holds exactly of teams that train without locks, and what holds of whole runs."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,6 +152,7 @@ def test_s13_s31_every_sample_is_trained_once_an_epoch_by_one_team(n_ranks, n_wo
         return step_of(self, batch)
 
     monkeypatch.setattr(RankState, "train_step", note)
+    monkeypatch.setattr("slide_fast.schedule.STEPS_A_WORKER", 6)  # one more team in the second epoch
     _, events = run((n_ranks, n_workers), CONFIG, train)
     labelled = np.flatnonzero(np.diff(train.labels.indptr)).tolist()
     assert sorted(seen) == [(epoch, sample) for epoch in range(2) for sample in labelled]
@@ -159,6 +161,17 @@ def test_s13_s31_every_sample_is_trained_once_an_epoch_by_one_team(n_ranks, n_wo
     workers = {step: worker for step, _, worker in steps}
     assert sorted(steps) == [(step, rank, workers[step]) for step in range(1, 13) for rank in range(n_ranks)]
     assert set(workers.values()) == set(range(n_workers))
+    assert {worker for step, worker in workers.items() if step <= 6} == {0, 1}
+
+
+def test_s33_teams_join_as_steps_are_done():
+    def of_team(worker, first_step, n_steps, steps_before=0):
+        state = SimpleNamespace(steps_before=steps_before, workers=SimpleNamespace(rank=worker, size=3))
+        return list(RankState.steps(state, first_step, n_steps))
+
+    assert [of_team(worker, 100, 6) for worker in range(3)] == [[100, 102, 104], [101, 103, 105], []]
+    assert [of_team(worker, 101, 6) for worker in range(3)] == [[101, 104], [102, 105], [103, 106]]
+    assert [of_team(worker, 1, 3, steps_before=100) for worker in range(3)] == [[1], [2], [3]]
 
 
 @pytest.mark.parametrize(("n_ranks", "n_workers"), SIZES)

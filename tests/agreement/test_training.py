@@ -13,6 +13,7 @@ import slide_fast.verify as verify
 import slide_ref.prediction
 import slide_ref.training as ref
 from slide_fast.checkpoints import Before, State
+from slide_fast.pool import Pool
 from slide_fast.run import Run
 from slide_fast.tasks import Setup, WorkerState, dataset_arrays, table_arrays
 from slide_ref.common.config import OPTIMIZERS, SCOPES, Config
@@ -402,6 +403,42 @@ def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monke
     assert journal == expected and ("rebuild", 3) in journal and max(entry[1] for entry in journal) == 10 + 12
     epochs = [event["loss"] for event in events if event["kind"] == "epoch"]
     check_losses(epochs, losses[np.float32], losses[np.float64])
+
+
+def most_under_way(monkeypatch, config, train, **options):
+    """Of a run of five workers: how many ranges of steps at most were under way, by hundreds of steps begun before."""
+    run, most = Pool.run, {}
+
+    def watched(pool, tasks, *rest):
+        def drawn():
+            for task in tasks:
+                if task[0] == "train":
+                    hundreds = (task[2] - 1) // 100
+                    most[hundreds] = max(most.get(hundreds, 0), len(pool._busy()) + 1)
+                yield task
+
+        return run(pool, drawn(), *rest)
+
+    monkeypatch.setattr(Pool, "run", watched)
+    fast.fit(config, train, n_workers=5, **options)
+    return most
+
+
+def test_s33_workers_join_as_steps_are_done(monkeypatch):
+    config, train = settings_of("padded", micro_batch=1, epochs=5), random_dataset(9, n_samples=100)
+    assert most_under_way(monkeypatch, config, train) == {0: 2, 1: 3, 2: 4, 3: 5, 4: 5}
+
+
+def test_s33_no_more_workers_are_started_than_come_to_train(monkeypatch):
+    monkeypatch.setattr(fast, "available_cpus", lambda: 64)
+    assert [fast.default_workers(Config(), n) for n in (100, 92_499, 2_266_259)] == [1, 20, 64]
+
+
+def test_s33_steps_of_earlier_runs_count(monkeypatch):
+    config, train = settings_of("padded", micro_batch=1, epochs=2), random_dataset(9, n_samples=100)
+    arrays = fast.fit(config.replace(epochs=1), train, n_workers=1).arrays
+    state = State(config, *shape_of(train), arrays, Before(130, 2, 3))
+    assert most_under_way(monkeypatch, config, train, state=state) == {0: 4, 1: 5}
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])

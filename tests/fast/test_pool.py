@@ -508,6 +508,18 @@ def test_the_end_of_a_fork_of_the_parent_harms_no_worker(toy):
     assert done.stdout == "main module\nanswers 450\n30 0\n"
 
 
+def test_no_more_workers_have_a_task_than_may(pool):
+    under_way = []
+
+    def tasks():
+        for _ in range(8):
+            under_way.append(len(pool._busy()) + 1)
+            yield ("evaluate", "1")
+
+    assert len(list(pool.run(tasks(), at_most=lambda: 1 if len(under_way) < 4 else 2))) == 8
+    assert under_way[:5] == [1, 1, 1, 1, 2] and max(under_way) == 2
+
+
 # One worker: in the calling process.
 
 

@@ -1,0 +1,73 @@
+"""What many workers learn, without as many CPUs: P@1 where each update comes as late as theirs would.
+
+    python benchmarks/delay.py --data acl_authors      and stdlib, tate_subjects, amazon-670k, or a folder
+
+One process computes all gradients, and applies each when so many later ones are computed as W - 1 other workers would
+have begun meanwhile: the longest delay that W workers of equal speed have. Workers join as they do in a run (S33), or
+are there from the first step on. Everything is reproducible to the bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import deque
+from functools import partial
+from typing import Any
+
+import ours
+import tasks
+from curves import best
+from harness import child, figure, in_turn, require_agreement, table, write_result
+
+import slide_fast.tasks
+from slide_fast.network import RowGradient
+from slide_fast.schedule import workers_at
+
+Curve = dict[str, Any]
+
+
+def delayed_curve(data: str, n_workers: int, joins: bool) -> Curve:
+    """`curve` of ours, of one process that updates late."""
+    update, waiting = slide_fast.tasks.update, deque()
+
+    def late(layers: list, gradients: list[RowGradient], step: int, *rest: Any) -> None:
+        copies = [RowGradient(*(None if part is None else part.copy() for part in gradient)) for gradient in gradients]
+        waiting.append((copies, step, *rest))
+        under_way = workers_at(step - 1, n_workers) if joins else n_workers
+        while len(waiting) >= under_way:
+            update(layers, *waiting.popleft())
+
+    slide_fast.tasks.update = late
+    return ours.curve(data, None, 1, 1e9, gap=1.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="acl_authors")
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 16, 64])
+    options = parser.parse_args()
+    require_agreement()
+    cases = {"1": (1, True)}
+    for n in options.workers:
+        cases |= {f"{n}": (n, True), f"{n}, all from the first step on": (n, False)}
+    contenders = [partial(child, delayed_curve, options.data, *case) for case in cases.values()]
+    curves = {name: run["points"] for name, [run] in zip(cases, in_turn(contenders, 1), strict=True)}
+    rows = [["workers", "best P@1 %", "P@1 % by epoch"]]
+    for name, points in curves.items():
+        by_epoch = ", ".join(f"{100 * point['precision_at_1']:.1f}" for point in points)
+        rows.append([name, f"{100 * best(points):.2f}", by_epoch])
+    table(rows)
+    name = tasks.name_of(options.data)
+    write_result(f"delay_{name}", {"curves": curves})
+    axes = {"xlabel": "epochs", "ylabel": "P@1, per cent", "title": f"{name}, by number of workers"}
+    figure(partial(draw, curves), f"delay_{name}", **axes)
+
+
+def draw(curves: dict[str, list[dict[str, float]]], plot: Any) -> None:
+    for name, points in curves.items():
+        x, y = ([point[key] for point in points] for key in ("epoch", "precision_at_1"))
+        plot.plot(x, [100 * value for value in y], "o--" if "," in name else "o-", markersize=3, label=name)
+
+
+if __name__ == "__main__":
+    main()
