@@ -10,6 +10,7 @@ from curves import Point, ended
 
 from slide_fast.auto import tuned
 from slide_fast.machine import MemoryMeter
+from slide_fast.schedule import joined_after
 from slide_fast.training import Run, fit
 from slide_ref.common.config import Config
 from slide_ref.common.sparse_rows import Dataset
@@ -34,7 +35,8 @@ def train_once(
 ) -> dict[str, Any]:
     """Train, and what came of it; with `evaluate` also how good it is, on at most 20,000 test rows.
 
-    Unless the settings say otherwise tables are asked from the first step on: the slower steps of a run.
+    Unless the settings say otherwise tables are asked from the first step on: the slower steps of a run. Samples a
+    second are those of steps in which all workers train (S33); a run that ends before is an error.
     """
     train, test = tasks.load(data, n_samples)
     most = tasks.EVALUATION_ROWS.get(tasks.name_of(data), 20_000)
@@ -42,18 +44,23 @@ def train_once(
     config = Config(epochs=epochs, in_batch=0.0, seed=seed).replace(**settings or {})
     last: dict[str, dict[str, Any]] = {}
     active: list[float] = []
+    joined = {"seconds": 0.0, "samples": 0}
 
     def watch(event: dict[str, Any]) -> None:
         last[event["kind"]] = event
         if event["kind"] == "progress":
             active.append(event["active_neurons"])
+            if event["step"] < joined_after(n_workers):
+                joined.update(seconds=event["seconds"], samples=event["samples"])
 
     rebuilding = _timed_rebuilds()
     with MemoryMeter(lambda: last["start"]["pids"]() if "start" in last else ()) as meter:
         fit(config, train, test=test, n_workers=n_workers, max_seconds=max_seconds, callback=watch)
     end = last["end"]
+    if end["step"] <= joined_after(n_workers):
+        raise ValueError(f"{end['step']} steps: so few {n_workers} workers do not train all together; give more time")
     return {
-        "samples_per_second": end["samples"] / end["seconds"],
+        "samples_per_second": (end["samples"] - joined["samples"]) / (end["seconds"] - joined["seconds"]),
         "seconds": end["seconds"],
         "precision_at_1": end.get("precision_at_1"),
         "epochs": end["epoch"],

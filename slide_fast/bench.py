@@ -19,14 +19,16 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.model_folder import Model
-from slide_ref.common.parameters import layers_of
+from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.sparse_rows import Dataset
 
+from .checkpoints import Before, State
 from .console import aligned, duration, network_in_words
 from .data import read_dataset
 from .generate import generate
 from .machine import available_cpus, cpu_model, memory_left
 from .prediction import predict_topk
+from .schedule import joined_after
 from .session import Session, read_samples
 from .settings import config_of
 from .training import fit
@@ -88,6 +90,15 @@ def variants(config: Config) -> dict[str, Config]:
     return ({SLIDE: config} if config.lsh.L else {}) | {UNIFORM: uniform, DENSE: everything}
 
 
+def in_full_swing(config: Config, data: Dataset, n_workers: int) -> State:
+    """A fresh network that counts as trained for so many steps that all workers train (S33)."""
+    sizes = data.features.n_columns, data.labels.n_columns
+    shapes = {name: shape for name, shape in array_shapes(config, *sizes).items() if "_" not in name}
+    arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+    initialise(layers_of(arrays), config.seed)
+    return State(config, *sizes, arrays, Before(joined_after(n_workers)))
+
+
 class _Bench:
     """Measurements on one problem; `run` makes them all."""
 
@@ -123,7 +134,7 @@ class _Bench:
         return SLIDE if self.config.lsh.L else UNIFORM
 
     def measure(self, config: Config, data: Dataset, workers: int, seconds: float, what: str) -> dict[str, float]:
-        """Train for some seconds, as after the in-batch steps (S32), rebuilds included."""
+        """Train for some seconds, as after in-batch steps (S32), once all workers train (S33); rebuilds included."""
         last: dict[str, Any] = {}
         self.model, spent = None, self.spent
 
@@ -135,7 +146,8 @@ class _Bench:
 
         self.session.console.progress(spent / self.seconds, what)
         config = config.replace(epochs=EPOCHS, in_batch=0.0)
-        self.model = fit(config, data, n_workers=workers, max_seconds=seconds, callback=watch)
+        state = in_full_swing(config, data, workers)
+        self.model = fit(config, data, state=state, n_workers=workers, max_seconds=seconds, callback=watch)
         self.session.worker_pids = tuple
         self.spent += seconds
         end = last["end"]

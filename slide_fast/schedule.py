@@ -78,6 +78,11 @@ def workers_at(step: int, n_workers: int) -> int:
     return min(n_workers, TOGETHER + step // STEPS_A_WORKER)
 
 
+def joined_after(n_workers: int) -> int:
+    """After how many steps all of the workers train. Implements S33."""
+    return max(0, n_workers - TOGETHER) * STEPS_A_WORKER
+
+
 def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
     """After which steps the tables are rebuilt: floor(gap * (1 + e^growth + e^(2 growth) + ...)). Implements S14.
 

@@ -54,6 +54,13 @@ def test_s33_workers_join_as_steps_are_done():
     assert [fast.workers_at(step, n) for n in (1, 2) for step in (0, 1000)] == [1, 1, 2, 2]
 
 
+@given(st.integers(1, 100))
+def test_s33_all_train_from_there_on(n_workers):
+    step = fast.joined_after(n_workers)
+    assert fast.workers_at(step, n_workers) == n_workers
+    assert step == 0 or fast.workers_at(step - 1, n_workers) < n_workers
+
+
 WIDTHS = st.one_of(st.sampled_from([127, 128, 129]), st.integers(1, 4096))
 
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from slide_fast import bench
-from slide_fast.bench import DENSE, SLIDE, UNIFORM, fold, level_at
+from slide_fast.bench import DENSE, SLIDE, UNIFORM, fold, in_full_swing, level_at
+from slide_fast.schedule import workers_at
 from slide_fast.session import read_samples
+from slide_fast.training import fit
+from slide_ref.common.config import Config
 
 QUICK = "--workers 1 --seconds 0.8 --set micro_batch=32 --set hidden=[8] --set lsh.min_active=20 --set lsh.K=4"
 
@@ -59,6 +62,15 @@ def test_dense_is_projected_where_a_step_takes_too_long(slide, monkeypatch):
 def test_too_little_time_is_told(slide):
     code, _, stderr = slide(f"bench {{data}}/train.txt {QUICK} --seconds 1e-9")
     assert code == 2 and "--seconds 1e-09 is too short" in stderr
+
+
+def test_all_workers_train_from_the_first_step_on(data):
+    train, config = read_samples(f"{data}/train.txt"), Config(hidden=(8,))
+    state = in_full_swing(config, train, 5)
+    assert workers_at(state.before.steps, 5) == 5
+    untrained = fit(config, train, n_workers=1, max_seconds=0).arrays
+    assert state.arrays.keys() == untrained.keys()
+    assert all(array.tobytes() == untrained[name].tobytes() for name, array in state.arrays.items())
 
 
 def test_labels_are_folded(data):
