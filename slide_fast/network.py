@@ -16,6 +16,7 @@ from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
 from .communicator import Communicator
+from .false_alarms import without_false_alarms
 from .input_layer import is_sparse, sparse_gradient, sparse_product, values_of
 from .sampling import Active
 from .scratch import Scratch, distinct, positions
@@ -133,6 +134,7 @@ def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratc
     return LayerPass(ids, columns, weights, mask, inputs, np.matmul(inputs, weights.T, out=outputs), inclusion)
 
 
+@without_false_alarms
 def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: Scratch) -> list[LayerPass]:
     """Evaluate the active neurons of every layer for a micro-batch. Implements S25.
 
@@ -232,6 +234,7 @@ def softmax_loss(
     return float(sums[-1])
 
 
+@without_false_alarms
 def backward(
     layers: list[Layer],
     passes: list[LayerPass],

@@ -15,6 +15,7 @@ from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
+from .false_alarms import without_false_alarms
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
 from .network import forward
@@ -83,6 +84,7 @@ def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> n
     return _largest(np.concatenate(best, axis=1), min(k, n))
 
 
+@without_false_alarms
 def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
     """`predict_topk` for a few rows, by one thread."""
     inputs = hidden_outputs(layers, features, scratch)
@@ -234,6 +236,7 @@ def candidates(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
     return [np.sort(np.concatenate([index.head, ids])) for ids in found_in_tables(index, inputs)]
 
 
+@without_false_alarms
 def lsh_rows(
     layers: list[Layer], features: SparseRows, k: int, index: Index, scratch: Scratch
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

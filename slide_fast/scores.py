@@ -9,6 +9,7 @@ import numpy as np
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
+from .false_alarms import without_false_alarms
 from .prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs
 from .scratch import Scratch
 
@@ -21,6 +22,7 @@ def _blocks(layers: list[Layer], features: SparseRows) -> Iterator[tuple[slice, 
         yield slice(start, start + len(rows)), hidden_outputs(layers, features.take(rows), scratch)
 
 
+@without_false_alarms
 def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> np.ndarray:
     """Logits of some labels, every layer before the last evaluated in full (S15).
 
@@ -43,6 +45,7 @@ def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> 
     return logits
 
 
+@without_false_alarms
 def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
     """The logarithm of the sum of exp(logit) over all labels, for each row.
 

@@ -6,7 +6,10 @@ import numpy as np
 
 from slide_ref.common.lsh_config import LshConfig
 
+from ..false_alarms import without_false_alarms
 
+
+@without_false_alarms
 def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
     """Codes of vectors in every table. Implements S5.
 

@@ -1,0 +1,36 @@
+"""Products do not warn. OpenBLAS raises its false alarms too seldom for a test: here infinities raise true ones."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from slide_fast.hashing.simhash import simhash_codes
+from slide_fast.network import forward
+from slide_fast.prediction import predict_topk
+from slide_fast.scores import logits_of
+from slide_fast.scratch import Scratch
+from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.parameters import Layer
+from slide_ref.common.sparse_rows import SparseRows
+
+FEATURES = SparseRows(np.array([0, 2]), np.array([0, 1], np.int32), np.ones(2, np.float32), 2)
+INFINITE = np.array([[np.inf, -np.inf], [-np.inf, np.inf]], np.float32)  # the sum of a row is no number
+LAYERS = [Layer(np.eye(2, dtype=np.float32), np.zeros(2, np.float32)), Layer(INFINITE, np.zeros(2, np.float32))]
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda: forward(LAYERS, FEATURES, lambda l, _: None, Scratch()),
+        lambda: predict_topk(LAYERS, FEATURES, 1),
+        lambda: logits_of(LAYERS, FEATURES, np.arange(2)),
+        lambda: simhash_codes(INFINITE, np.ones((2, 2), np.float32), LshConfig(K=1, L=2)),
+    ],
+)
+def test_products_do_not_warn(product):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="invalid value encountered in matmul"):
+            INFINITE @ np.ones(2, np.float32)
+        product()
