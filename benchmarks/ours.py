@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,7 @@ def train_once(
         fit(config, train, test=test, n_workers=n_workers, max_seconds=max_seconds, callback=watch)
     end = last["end"]
     if end["step"] <= joined_after(n_workers):
-        raise ValueError(f"{end['step']} steps: so few {n_workers} workers do not train all together; give more time")
+        sys.exit(f"{end['step']} steps are too few for {n_workers} workers to train all together: give more time")
     return {
         "samples_per_second": (end["samples"] - joined["samples"]) / (end["seconds"] - joined["seconds"]),
         "seconds": end["seconds"],

@@ -175,9 +175,14 @@ class Run:
             self._account(report, n_steps, before + time.perf_counter() - started)
         self._spend(time.perf_counter() - started)
 
+    @property
+    def all_steps(self) -> int:
+        """Steps begun, counted on from earlier runs (S12)."""
+        return self.before.steps + self.progress.step
+
     def workers_now(self) -> int:
         """How many workers may train at the same time now (S33)."""
-        return workers_at(self.before.steps + self.progress.step, self.pool.n_workers)
+        return workers_at(self.all_steps, self.pool.n_workers)
 
     def steps_of_range(self, n_left: int) -> int:
         """How many of the steps that are left before a barrier are handed out next."""
@@ -342,7 +347,7 @@ class Run:
         """The network in training: with tables and progress to resume the run, or without them once it is over."""
         arrays, before = self.parameters.arrays | self.moments.arrays, self.before
         if is_over:
-            steps, rebuilds = before.steps + self.progress.step, self.progress.rebuilds
+            steps, rebuilds = self.all_steps, self.progress.rebuilds
             before = Before(steps, self.progress.epoch + 1, rebuilds)
         else:
             arrays |= {name: self.working.arrays[name] for name in table_arrays(self.config, self.n_labels)}
@@ -367,7 +372,7 @@ class Run:
 
     def learned(self) -> dict[str, np.ndarray | Blocks]:
         """The parameters, in memory that stays when the run ends. Raises DivergedError (S29)."""
-        check_weights(self.before.steps + self.progress.step, self.parameters.arrays)
+        check_weights(self.all_steps, self.parameters.arrays)
         return dict(self.parameters.arrays)
 
     def model(self, label_names: list[str] | None) -> Model:

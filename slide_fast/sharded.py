@@ -103,7 +103,7 @@ class ShardedRun(Run):
         """As in the class above; for each of several teams equally many, as far as they go."""
         if self.n_teams == 1:
             return super().steps_of_range(n_left)
-        n_teams = workers_at(self.before.steps + self.progress.step, self.n_teams)
+        n_teams = workers_at(self.all_steps, self.n_teams)
         n_steps = min(int(SECONDS_PER_ROUND / self.progress.step_seconds), STEPS_PER_RANGE * n_teams)
         return min(n_left, max(1, n_steps // n_teams) * n_teams)
 
@@ -143,7 +143,7 @@ class ShardedRun(Run):
         return Blocks(shape, dtype, parts)
 
     def learned(self) -> dict[str, np.ndarray | Blocks]:
-        self.conductor.run(("check", self.before.steps + self.progress.step))
+        self.conductor.run(("check", self.all_steps))
         return {name: self.blocks(name) for name in self.own.parameters if "_" not in name}
 
     def state(self, is_over: bool = False) -> State:
