@@ -12,7 +12,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 import weakref
 from collections import deque
@@ -22,10 +21,9 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 from slide_ref.common.errors import WorkerDiedError
 
+from .blas_threads import ONE_BLAS_THREAD
 from .shared_arrays import SharedArrays
 from .worker import BLAS_ON_ONE_THREAD, BOOTSTRAP
 
@@ -305,31 +303,6 @@ def _result(answer: tuple, pid: int) -> Any:
     error, trace = answer
     error.add_note(f"In worker {pid}:\n{trace}")
     raise error
-
-
-class _OneBlasThread:
-    """BLAS on one thread as long as someone in this process is at work; a context manager that threads may share."""
-
-    def __init__(self) -> None:
-        self._lock, self._users = threading.Lock(), 0
-        self._controller: ThreadpoolController | None = None
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._controller = self._controller or ThreadpoolController()
-                self._limit = self._controller.limit(limits=1)
-            self._users += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._limit.restore_original_limits()
-
-
-ONE_BLAS_THREAD = _OneBlasThread()
 
 
 class InProcess:
