@@ -166,6 +166,7 @@ class Pool:
         self._last_death = ""
         self._workers: list[_Worker] = []
         self._finalizer = weakref.finalize(self, _end, self._workers)
+        self._finalizer.atexit = False  # a daemon thread may be at work; the workers notice the end by themselves
         self._start_missing()
 
     @property

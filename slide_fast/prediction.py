@@ -145,7 +145,11 @@ def _fill_by_threads(
             list(map(part, starts))
             return
         with ThreadPoolExecutor(n_threads) as threads:
-            list(threads.map(part, starts))
+            try:
+                parts = threads.map(part, starts)
+            except RuntimeError:  # the interpreter ends: no threads any more, but atexit and daemon threads still run
+                parts = map(part, starts)
+            list(parts)
 
 
 class Index(NamedTuple):
