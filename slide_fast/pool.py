@@ -16,7 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from slide_ref.common.errors import WorkerDiedError
 
 from .blas_threads import ONE_BLAS_THREAD
 from .shared_arrays import SharedArrays
+from .streams import off_standard_descriptors
 from .worker import BLAS_ON_ONE_THREAD, BOOTSTRAP
 
 POLL_SECONDS = 0.1
@@ -38,8 +39,9 @@ class _Worker:
     def __init__(self, setup: bytes, descriptors: list[int]):
         self.task: Any = NOTHING
         self.waited = 0.0
-        self.connection, theirs = connection.Pipe(duplex=True)
-        with theirs:
+        with off_standard_descriptors(), ExitStack() as stack:
+            self.connection, theirs = connection.Pipe(duplex=True)
+            stack.enter_context(theirs)
             self.process = subprocess.Popen(
                 _command(theirs.fileno()),
                 stdin=subprocess.PIPE,  # its end tells the child that the parent is gone
