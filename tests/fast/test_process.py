@@ -230,7 +230,7 @@ def holdings():
         "handlers": [signal.getsignal(number) for number in numbers],
         "filters": (list(warnings.filters), warnings.showwarning),
         "errors": (np.geterr(), np.geterrcall(), np.get_printoptions()),
-        "random": (random.getstate(), str(np.random.get_state())),
+        "random": (random.getstate(), str(np.random.get_state())),  # noqa: NPY002
         "start": multiprocessing.get_start_method(allow_none=True),
         "environment": dict(os.environ),
         "folder": os.getcwd(),
