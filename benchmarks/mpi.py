@@ -24,9 +24,9 @@ import numpy as np
 import tasks
 from harness import ROOT, require_agreement, table, write_result
 
+from slide_fast.blas_threads import ONE_BLAS_THREAD
 from slide_fast.communicator import mpi_ranks
 from slide_fast.machine import MemoryMeter, proportional_set_size
-from slide_fast.pool import ONE_BLAS_THREAD
 from slide_fast.sharded import prepare
 from slide_fast.shares import share_of
 from slide_ref.common.config import Config

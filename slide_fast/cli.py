@@ -6,7 +6,6 @@ import argparse
 import importlib
 import importlib.metadata
 import math
-import os
 import shlex
 import signal
 import sys
@@ -20,6 +19,7 @@ from slide_ref.common.errors import ConfigError, SlideError
 
 from . import supervisor
 from .settings import PRESETS
+from .streams import Screen, any_text, discard_unwritten, print_result
 
 FAILURE, BAD_USE = 1, 2
 MODULES = {"demo": "training_commands", "train": "training_commands", "verify": "verify_command",
@@ -63,18 +63,16 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("train --patience needs --test: without test samples nobody sees what is better")
     if getattr(options, "mpi", False) and supervisor.is_wanted():
         return supervisor.supervise(argv, options.workers or 1)
+    if sys.stdout is None and _answers_only(options):
+        return _fail("standard output is closed, and the result would go nowhere else")
     options.command_line = shlex.join(["slide", *argv])
-    for stream in (sys.stdout, sys.stderr):  # names of labels and files may hold anything
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    with _terminable() as terminated:
+    with any_text(), _terminable() as terminated:
         try:
             return _run(options)
         except BrokenPipeError:  # the reader, such as head, has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return CLOSED_PIPE
         except KeyboardInterrupt as error:
-            print(f"slide: {error}" if str(error) else "slide: interrupted", file=sys.stderr)
+            print(f"slide: {error}" if str(error) else "slide: interrupted", file=Screen(), flush=True)
             return TERMINATED if terminated.is_set() else INTERRUPTED
         except ConfigError as error:
             return _fail(str(error), BAD_USE)
@@ -85,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
             return _fail(str(error) or "out of memory")
         except SlideError as error:
             return _fail(str(error))
+        finally:
+            discard_unwritten()
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -97,13 +97,18 @@ def _run(options: argparse.Namespace) -> int:
     with Session(options.json) as session:
         figures = command(options, session)
         if options.json:
-            print(json_line(figures | session.totals()))
-    sys.stdout.flush()
+            print_result(json_line(figures | session.totals()))
     return 0 if figures.get("agree", True) else FAILURE
 
 
+def _answers_only(options: argparse.Namespace) -> bool:
+    """Whether what the command prints is all that it leaves."""
+    is_question = options.command in ("bench", "evaluate", "info", "predict") or getattr(options, "print_config", False)
+    return is_question and getattr(options, "out", None) is None
+
+
 def _fail(message: str, code: int = FAILURE) -> int:
-    print(f"slide: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"slide: error: {' '.join(message.split())}", file=Screen(), flush=True)
     return code
 
 
@@ -118,10 +123,11 @@ def _terminable() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)  # None: not from Python, which could not put it back
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield terminated
         return
-    before = signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGTERM, handler)
     try:
         yield terminated
     finally:

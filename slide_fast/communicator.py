@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from slide_ref.common.errors import DivergedError, SlideError
+
+from .streams import Screen
 
 PIECE = 1 << 24  # bytes of an array on their way at once
 SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when the end comes
@@ -175,7 +176,7 @@ class MpiRanks(Communicator):
 
     def give_up(self, error: BaseException) -> NoReturn:
         what = f"{type(error).__name__}: {error}"
-        print(f"slide: error: {self.title()}, {super().names()[0]}, ends the run: {what}", file=sys.stderr, flush=True)
+        print(f"slide: error: {self.title()}, {super().names()[0]}, ends the run: {what}", file=Screen(), flush=True)
         time.sleep(SECONDS_TO_SPEAK)
         self._world.Abort(1)
         raise error

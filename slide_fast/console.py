@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,6 +17,7 @@ from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.metrics import RANKS
 
 from .schedule import n_epochs
+from .streams import Screen, print_result
 
 BAR = "{percentage:3.0f}% {bar:10} {desc}"
 SECONDS_BETWEEN_DRAWINGS = 0.1
@@ -82,6 +83,13 @@ def _tables_in_words(config: Config, lsh: LshConfig) -> str:
     return f"{words}, at least {lsh.min_active:,} active in a {'micro-batch' if config.scope == 'batch' else 'sample'}"
 
 
+class _Bar(tqdm):
+    """A bar that leaves the caller's as they are, and starts neither a thread nor a process."""
+
+    _lock = threading.RLock()
+    monitor_interval = 0
+
+
 class Console:
     """Lines and progress on standard error; a context manager.
 
@@ -92,10 +100,10 @@ class Console:
     """
 
     def __init__(self, results_to_stderr: bool = False):
-        self.stream: TextIO = sys.stderr
+        self.stream: Any = Screen()
         self._results_to_stderr = results_to_stderr
         self.is_terminal = self.stream.isatty() or "ipykernel" in sys.modules  # a notebook's cell redraws lines too
-        self._bar: tqdm | None = None
+        self._bar: _Bar | None = None
         self._shown = -math.inf if self.is_terminal else time.monotonic()
 
     def line(self, text: str = "") -> None:
@@ -109,7 +117,10 @@ class Console:
     def result(self, text: str) -> None:
         """Write what the user asked for."""
         self.close()
-        print(text, file=self.stream if self._results_to_stderr else sys.stdout, flush=True)
+        if self._results_to_stderr:
+            self.line(text)
+        else:
+            print_result(text)
 
     def progress(self, fraction: float, text: str, line: str | None = None) -> None:
         """Show how far things are, if it is time to: `text` beside the bar, or `line`."""
@@ -121,8 +132,7 @@ class Console:
             self.line(f"{fraction:4.0%} {text}" if line is None else line)
             return
         if self._bar is None:
-            tqdm.set_lock(threading.RLock())  # by default it is one of multiprocessing, which may start a process
-            self._bar = tqdm(total=1, file=self.stream, leave=False, nrows=20, bar_format=BAR)
+            self._bar = _Bar(total=1, file=self.stream, leave=False, nrows=20, bar_format=BAR)
         self._bar.n, self._bar.ncols = min(fraction, 1.0), self._width()
         self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
@@ -131,7 +141,7 @@ class Console:
         """Columns to use; terminals that do not know their size count as 80 columns wide."""
         try:
             return (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
-        except OSError:
+        except Exception:  # also the caller's own stream
             return 79
 
     def close(self) -> None:

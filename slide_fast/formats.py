@@ -56,6 +56,8 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _standard_input() -> Iterator[BinaryIO]:
+    if not hasattr(sys.stdin, "buffer"):
+        raise DataError("standard input is closed, or is not a stream of bytes; give a file", STANDARD_INPUT)
     yield sys.stdin.buffer
 
 

@@ -12,21 +12,20 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 from slide_ref.common.errors import WorkerDiedError
 
+from .blas_threads import ONE_BLAS_THREAD
 from .shared_arrays import SharedArrays
+from .streams import off_standard_descriptors
 from .worker import BLAS_ON_ONE_THREAD, BOOTSTRAP
 
 POLL_SECONDS = 0.1
@@ -40,8 +39,9 @@ class _Worker:
     def __init__(self, setup: bytes, descriptors: list[int]):
         self.task: Any = NOTHING
         self.waited = 0.0
-        self.connection, theirs = connection.Pipe(duplex=True)
-        with theirs:
+        with off_standard_descriptors(), ExitStack() as stack:
+            self.connection, theirs = connection.Pipe(duplex=True)
+            stack.enter_context(theirs)
             self.process = subprocess.Popen(
                 _command(theirs.fileno()),
                 stdin=subprocess.PIPE,  # its end tells the child that the parent is gone
@@ -168,6 +168,7 @@ class Pool:
         self._last_death = ""
         self._workers: list[_Worker] = []
         self._finalizer = weakref.finalize(self, _end, self._workers)
+        self._finalizer.atexit = False  # a daemon thread may be at work; the workers notice the end by themselves
         self._start_missing()
 
     @property
@@ -305,31 +306,6 @@ def _result(answer: tuple, pid: int) -> Any:
     error, trace = answer
     error.add_note(f"In worker {pid}:\n{trace}")
     raise error
-
-
-class _OneBlasThread:
-    """BLAS on one thread as long as someone in this process is at work; a context manager that threads may share."""
-
-    def __init__(self) -> None:
-        self._lock, self._users = threading.Lock(), 0
-        self._controller: ThreadpoolController | None = None
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._controller = self._controller or ThreadpoolController()
-                self._limit = self._controller.limit(limits=1)
-            self._users += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._limit.restore_original_limits()
-
-
-ONE_BLAS_THREAD = _OneBlasThread()
 
 
 class InProcess:

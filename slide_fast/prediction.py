@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
@@ -15,6 +14,7 @@ from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
+from .blas_threads import ONE_BLAS_THREAD
 from .false_alarms import without_false_alarms
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
@@ -140,12 +140,16 @@ def _fill_by_threads(
             array[rows] = values
 
     starts = range(0, features.n_rows, ROWS_AT_ONCE)
-    with threadpool_limits(1):
+    with ONE_BLAS_THREAD:
         if n_threads == 1:  # by the caller: what a thread has freed, the C library may keep for the next one
             list(map(part, starts))
             return
         with ThreadPoolExecutor(n_threads) as threads:
-            list(threads.map(part, starts))
+            try:
+                parts = threads.map(part, starts)
+            except RuntimeError:  # the interpreter ends: no threads any more, but atexit and daemon threads still run
+                parts = map(part, starts)
+            list(parts)
 
 
 class Index(NamedTuple):

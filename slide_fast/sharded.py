@@ -22,11 +22,12 @@ from slide_ref.common.errors import DataError, DivergedError, ModelError
 from slide_ref.common.model_folder import Model
 from slide_ref.common.sparse_rows import Dataset
 
+from .blas_threads import ONE_BLAS_THREAD
 from .checkpoints import BEST, Checkpoints, State, fingerprint
 from .communicator import Communicator, together
 from .facts import Facts
 from .interrupt import deferred_interrupt
-from .pool import ONE_BLAS_THREAD, InProcess
+from .pool import InProcess
 from .progress import Event, log_event
 from .rank_state import RankState, shards_of
 from .run import STEPS_PER_RANGE, Run

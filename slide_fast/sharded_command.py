@@ -40,7 +40,8 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     with ExitStack() as stack:
         if ranks.rank:
             session.console.stream = stack.enter_context(open(os.devnull, "w"))
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first says when to stop
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first says when to stop
+            stack.callback(signal.signal, signal.SIGINT, before)
         return _train_or_leave(options, session, ranks)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .machine import memory_left
+from .streams import off_standard_descriptors
 
 PAGE = 4096
 CACHE_LINE = 64
@@ -160,7 +161,8 @@ class SharedArrays:
         _, n_bytes = _places(plain)
         _check_left(n_bytes)
         try:
-            source, block = _allocate(kind or KIND, n_bytes)
+            with off_standard_descriptors():
+                source, block = _allocate(kind or KIND, n_bytes)
         except OSError as error:
             if os.name == "nt" or error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
                 raise _shortage(n_bytes, None) from error

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 
+from .streams import Screen
+
 PIPE = "SLIDE_SUPERVISOR"  # environment: a descriptor whose end tells that the supervisor is gone
 NUMBERS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # environment: the number of a process
 FAILURE = 1
@@ -38,9 +40,13 @@ def supervise(arguments: list[str], n_workers: int = 1) -> int:
         process_group=0,  # so that Ctrl-C comes once, from here
     )
     os.close(theirs)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: process.send_signal(number))
-    code = process.wait()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, frame: process.send_signal(number)) for number in numbers]
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
     os.close(ours)
     if code >= 0:
         return code
@@ -50,7 +56,7 @@ def supervise(arguments: list[str], n_workers: int = 1) -> int:
     number = next((int(os.environ[name]) for name in NUMBERS if name in os.environ), 0)
     title = title_of(number, n_workers)
     text = f"{title}, process {process.pid} on {socket.gethostname()}, died and ends the run. {obituary(code)}"
-    print(f"slide: error: {text}", file=sys.stderr, flush=True)
+    print(f"slide: error: {text}", file=Screen(), flush=True)
     return FAILURE
 
 

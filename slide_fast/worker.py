@@ -88,7 +88,9 @@ def _serve(parent: connection.Connection) -> None:
 def main(descriptor: int) -> None:
     """Serve the parent at the other end of the pipe until it closes it. Never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable()
+    while os.open(os.devnull, os.O_RDWR) <= 2:  # what the parent did not have must not become something else
+        pass
+    faulthandler.enable(2)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     kind = connection.Connection if os.name == "posix" else connection.PipeConnection
     try:

@@ -1,0 +1,90 @@
+"""Standard streams and descriptors, which may be missing, closed, broken, or something of the caller's."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
+
+
+class Screen:
+    """Standard error as it is at each moment, for words that may get lost: what cannot be written is dropped.
+
+    The work that they tell of is worth more. Whatever else a stream has comes from standard error itself.
+    """
+
+    def write(self, text: str) -> None:
+        with suppress(Exception):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(Exception):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return bool(sys.stderr.isatty())
+        except Exception:
+            return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+@contextmanager
+def any_text() -> Iterator[None]:
+    """Let standard output and error take any text for a while: names of labels and files may hold anything."""
+    with ExitStack() as stack:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                before = {"encoding": stream.encoding, "errors": stream.errors}
+                with suppress(ValueError):  # closed
+                    stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+                    stack.callback(_reconfigure, stream, before)
+        yield
+
+
+def _reconfigure(stream: Any, options: dict[str, str]) -> None:
+    with suppress(ValueError, OSError):
+        stream.reconfigure(**options)
+
+
+def print_result(text: str) -> None:
+    """Print on standard output, at once; nowhere if there is none."""
+    if sys.stdout is not None and not getattr(sys.stdout, "closed", False):
+        print(text)
+        if hasattr(sys.stdout, "flush"):
+            sys.stdout.flush()
+
+
+def discard_unwritten() -> None:
+    """Send what a standard stream could not write to nowhere: Python would try once more at its end, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(Exception), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+        except Exception:  # missing, closed, or no stream at all
+            continue
+
+
+@contextmanager
+def off_standard_descriptors() -> Iterator[None]:
+    """Keep what is opened meanwhile off descriptors 0 to 2, where they are closed.
+
+    A child process takes those for its standard streams, and what C libraries print goes there.
+    """
+    with _LOCK, ExitStack() as stack:
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            stack.callback(os.close, descriptor)
+        os.close(descriptor)
+        yield
