@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,8 +75,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray, shape (n_labels,)
         What stands for each label in y; whole numbers from 0 where y has label ids or columns.
     n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only where X was a DataFrame.
+    feature_names_in_ : ndarray of object
+        Names of the columns, only where X was a DataFrame; others are then refused.
     history_ : list of dict
         What `callback` was told at the end of epochs, at evaluations, and at the end.
     labels_per_sample_ : float
@@ -88,6 +89,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     labels_per_sample_: float
     model_: Model
     n_features_in_: int
+    feature_names_in_: np.ndarray
     _kind: str
     _state: State | None
     _indexed: Indexes
@@ -374,7 +376,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def save(self, folder: str | Path) -> None:
         """Write the trained network as a model folder, replacing an earlier one whole."""
-        model = self._trained()
+        columns: np.ndarray | None = getattr(self, "feature_names_in_", None)
+        names = None if columns is None else columns.tolist()
+        model = dataclasses.replace(self._trained(), feature_names=names)
         save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
 
     @classmethod
@@ -384,6 +388,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         folder : path
+            A model folder, or the folder of a run that holds one.
         mmap : bool
             Map the weights instead of reading them: processes that serve the same model then share one copy.
         """
@@ -395,4 +400,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, []
         classifier._kind, classifier.labels_per_sample_ = form_of(model)
         classifier.classes_ = classes_of(model)
+        if model.feature_names is not None:
+            classifier.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return classifier

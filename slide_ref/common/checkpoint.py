@@ -24,7 +24,7 @@ from .replacing import replacing, standing, synced_file
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _ENTRY_KEYS = ("shape", "dtype", "crc32")
-_GIVE_MODEL = "give the model folder that training wrote"
+_GIVE_MODEL = "give the folder of a model or of a run that training wrote"
 
 
 def is_count(value: Any) -> TypeGuard[int]:
