@@ -100,8 +100,8 @@ def check_names(estimator: Any, X: Any, reset: bool) -> None:
             text = f"X does not have valid feature names, but {owner} was fitted with feature names"
             warnings.warn(text, stacklevel=5)
         return
-    if names != (trained := known.tolist()):
-        raise DataError("The feature names should match those that were passed during fit.\n" + _differences(trained, names))
+    if names != known.tolist():
+        raise DataError(_differences(known.tolist(), names))
 
 
 def _column_names(X: Any) -> list[str] | None:
@@ -117,9 +117,9 @@ def _column_names(X: Any) -> list[str] | None:
 
 
 def _differences(known: list[str], names: list[str]) -> str:
-    text = ""
+    text = beginning = "The feature names should match those that were passed during fit.\n"
     for what, some in (("unseen at fit time", set(names) - set(known)),
                        ("seen at fit time, yet now missing", set(known) - set(names))):  # fmt: skip
         shown = [*sorted(some)[:5], *["..."][: len(some) > 5]]
         text += f"Feature names {what}:\n" + "".join(f"- {name}\n" for name in shown) if some else ""
-    return text or "Feature names must be in the same order as they were in fit.\n"
+    return text + ("Feature names must be in the same order as they were in fit.\n" if text == beginning else "")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .array_files import SAVE_AGAIN
-from .checkpoint import is_count, load_arrays, save_arrays
+from .checkpoint import GIVE_MODEL, is_count, load_arrays, save_arrays
 from .config import Config
 from .errors import ConfigError, DataError, ModelError
 from .parameters import array_shapes
@@ -105,7 +105,7 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
         or not is_count(n_features)
         or not is_count(n_labels)
     ):
-        raise ModelError(f"{path}: does not describe a model; give the folder of a model or of a run that training wrote")
+        raise ModelError(f"{path}: does not describe a model; {GIVE_MODEL}")
     try:
         config = Config.from_dict(settings)
     except ConfigError as error:
