@@ -22,6 +22,7 @@ from .checkpoints import State
 from .console import Console, TrainingDisplay
 from .inputs import Labels, as_features, as_labels, as_weights
 from .machine import available_cpus
+from .model_facts import KEPT_EVENTS, history_of
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, Indexes
 from .progress import Event, tell_all
@@ -30,7 +31,6 @@ from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFitted
 from .training import TrainingInterrupted, fit_with_state
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
-KEPT_EVENTS = ("epoch", "evaluation", "end")
 
 
 class SlideClassifier(ClassifierMixin, BaseEstimator):
@@ -376,8 +376,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def save(self, folder: str | Path) -> None:
         """Write the trained network as a model folder, replacing an earlier one whole."""
-        columns: np.ndarray | None = getattr(self, "feature_names_in_", None)
-        names = None if columns is None else columns.tolist()
+        names = list(getattr(self, "feature_names_in_", ())) or None
         model = dataclasses.replace(self._trained(), feature_names=names)
         save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
 
@@ -397,7 +396,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
         hidden, seed = tuple(named.pop("hidden")), named.pop("seed")
         classifier = cls(hidden, **own, settings=named, random_state=seed)
-        classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, []
+        classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, history_of(model)
         classifier._kind, classifier.labels_per_sample_ = form_of(model)
         classifier.classes_ = classes_of(model)
         if model.feature_names is not None:

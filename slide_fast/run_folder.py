@@ -13,13 +13,13 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import SlideError
 from slide_ref.common.model_folder import MODEL, Model, find_model, save_model
 
+from .model_facts import KEPT_EVENTS
 from .plots import plot_runs
 from .settings import to_toml
 
 __all__ = ["RunFolder", "find_model", "json_line"]
 CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
 CHECKPOINTS = "checkpoints"
-KEPT_EVENTS = ("epoch", "evaluation", "end")
 
 
 def json_line(values: Mapping[str, Any]) -> str:

@@ -23,6 +23,18 @@ def generators(draw):
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
 
+def without_clock(facts):
+    """What a model tells about its training, but for the clock: a run that is repeated tells the same."""
+    clock = ("seconds", "date", "samples_per_second", "loss")  # it is added up in parts that go by the clock
+    history = [{key: value for key, value in event.items() if key not in clock} for event in facts["history"]]
+    return {key: value for key, value in facts.items() if key not in clock} | {"history": history}
+
+
+def counted(facts):
+    """Of what a model tells about its training, that which no sum of floats went into."""
+    return {key: value for key, value in without_clock(facts).items() if key not in ("history", "metrics")}
+
+
 def assert_same(ours, theirs):
     """The same numbers, of the same dtype, in the same shape."""
     assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape) and np.array_equal(ours, theirs)
