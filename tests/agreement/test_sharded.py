@@ -207,8 +207,12 @@ def test_a_model_is_saved_in_blocks_as_it_is_saved_whole(size, tmp_path, monkeyp
     save_model(tmp_path / "whole", whole)
     files = sorted(path.name for path in (tmp_path / "whole").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "blocks").iterdir())
-    for name in files:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "blocks" / name).read_bytes()
+    contents = []
+    for folder in ("whole", "blocks"):
+        content = {name: (tmp_path / folder / name).read_bytes() for name in files}
+        described = json.loads(content["config.json"])
+        contents.append(content | {"config.json": described | {"facts": without_clock(described["facts"])}})
+    assert contents[0] == contents[1]
 
 
 def test_what_cannot_be_trained_is_an_error_on_every_rank():
