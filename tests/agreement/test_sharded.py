@@ -1,6 +1,7 @@
 """Ranks that hold a range of the labels each: in lockstep with the reference, and whole runs."""
 
 import itertools
+import json
 import math
 
 import mpi_run
