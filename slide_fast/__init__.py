@@ -1,13 +1,41 @@
 """SLIDE for training: the semantics of `slide_ref`, vectorised, with a pool of HOGWILD worker processes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SlideClassifier"]
+__all__ = [
+    "Config", "ConfigError", "DataError", "DivergedError", "ModelError", "SlideClassifier", "SlideError",
+    "WorkerDiedError", "__version__", "fit", "load_model",
+]  # fmt: skip
 
+if TYPE_CHECKING:
+    from slide_ref.common.config import Config
+    from slide_ref.common.errors import ConfigError, DataError, DivergedError, ModelError, SlideError, WorkerDiedError
+    from slide_ref.common.model_folder import load_model
 
-def __getattr__(name: str) -> Any:
-    if name == "SlideClassifier":  # on first use: worker processes have no need of it
-        from .estimator import SlideClassifier
+    from .estimator import SlideClassifier
+    from .training import fit
 
-        return SlideClassifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __version__: str
+else:
+    _MODULES = {
+        "Config": "slide_ref.common.config",
+        "SlideClassifier": "slide_fast.estimator",
+        "fit": "slide_fast.training",
+        "load_model": "slide_ref.common.model_folder",
+    }
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name on its first use: worker processes and ``slide --help`` have no need of most."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module, metadata
+
+        if name != "__version__":
+            return getattr(import_module(_MODULES.get(name, "slide_ref.common.errors")), name)
+        try:
+            return metadata.version("slide-numpy")
+        except metadata.PackageNotFoundError:
+            return "(not installed)"
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ from slide_ref.common.errors import DataError, ModelError
 from slide_ref.common.model_folder import Model
 from slide_ref.common.sparse_rows import SparseRows
 
-from .inputs import KINDS
+from .inputs import KINDS, places_in
 from .machine import memory_left
 
 
@@ -64,10 +64,9 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
             raise MemoryError(f"scores of {n} labels for {n_samples} samples need {need}; choose some with labels=…")
         return np.arange(n)
     wanted = np.asarray(labels)
-    places = np.minimum(np.searchsorted(classes, wanted), n - 1)
-    unknown = np.flatnonzero(classes[places] != wanted)
-    if wanted.ndim != 1 or len(unknown):
-        what = repr(wanted[unknown[0]].item()) if wanted.ndim == 1 else f"an array of {wanted.ndim} dimensions"
+    places = places_in(wanted.ravel(), classes)
+    if wanted.ndim != 1 or (places < 0).any():
+        what = repr(wanted[places < 0][0].item()) if wanted.ndim == 1 else f"an array of {wanted.ndim} dimensions"
         raise DataError(f"labels holds {what}; give a sequence of some of classes_")
     return places
 
@@ -96,8 +95,10 @@ def form_of(model: Model) -> tuple[str, float]:
 def classes_of(model: Model) -> np.ndarray:
     """What stands for each label in y. Raises ModelError if the model's names are not of the kind that it says."""
     dtype = model.facts.get("labels_dtype")
-    if dtype is None or model.label_names is None:
+    if model.label_names is None:
         return np.arange(model.n_labels)
+    if dtype is None:  # names that were given to training, not labels of its data
+        return np.array(model.label_names)
     try:
         kind = np.dtype(dtype)
         names = np.array(model.label_names)

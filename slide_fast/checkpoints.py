@@ -21,7 +21,8 @@ from slide_ref.common.parameters import array_shapes
 from slide_ref.common.rng import Purpose, mix
 from slide_ref.common.sparse_rows import Dataset
 
-from .progress import Progress, Totals
+from .model_facts import history_of
+from .progress import Event, Progress, Totals
 from .tasks import table_arrays
 
 KIND = "checkpoint"
@@ -57,6 +58,10 @@ class State:
         How far the run is that is to be resumed; None: it is at its end, and another begins here.
     data : str
         Fingerprint of the training data of the run to be resumed.
+    history : tuple of dict
+        What was reported so far at the end of epochs and at evaluations.
+    label_names : list of str, optional
+        For the model.
     """
 
     config: Config
@@ -66,6 +71,8 @@ class State:
     before: Before = Before()
     progress: Progress | None = None
     data: str = ""
+    history: tuple[Event, ...] = ()
+    label_names: list[str] | None = None
 
     @classmethod
     def of(cls, model: Model, kept: State | None = None) -> State:
@@ -73,7 +80,8 @@ class State:
         if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
             return kept
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
-        return cls(model.config, model.n_features, model.n_labels, dict(model.arrays), Before(0, *counts))
+        sizes, arrays, history = (model.n_features, model.n_labels), dict(model.arrays), tuple(history_of(model))
+        return cls(model.config, *sizes, arrays, Before(0, *counts), history=history, label_names=model.label_names)
 
     def check_fits(self, config: Config, n_features: int, n_labels: int, data: str) -> None:
         """Raise ConfigError or DataError where a run with these settings and data cannot go on from here."""
@@ -137,6 +145,7 @@ def save_state(folder: str | Path, state: State) -> None:
         "progress": progress,
     }
     description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.before._asdict()}
+    description |= {"history": list(state.history), "label_names": state.label_names}
     save_arrays(folder, description, state.arrays)
 
 
@@ -155,7 +164,10 @@ def load_state(folder: str | Path, mmap: bool = False) -> State:
         config = Config.from_dict(description["config"])
         before = Before(**description["before"])
         progress = None if description["progress"] is None else _progress(description["progress"])
-        state = State(config, n_features, n_labels, arrays, before, progress, str(description["data"]))
+        state = State(
+            config, n_features, n_labels, arrays, before, progress, str(description["data"]),
+            _history(description.get("history", [])), _names(description.get("label_names"), n_labels),
+        )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not a whole checkpoint ({error}); take an earlier one") from error
     wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {
@@ -165,6 +177,19 @@ def load_state(folder: str | Path, mmap: bool = False) -> State:
     if wanted != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
         raise ModelError(f"{path}: its arrays are not those that its settings ask for; take an earlier checkpoint")
     return state
+
+
+def _history(events: Any) -> tuple[Event, ...]:
+    if not (isinstance(events, list) and all(isinstance(event, dict) for event in events)):
+        raise ValueError("history holds something else than events")
+    return tuple(events)
+
+
+def _names(names: Any, n_labels: int) -> list[str] | None:
+    is_list = isinstance(names, list) and len(names) == n_labels and all(isinstance(name, str) for name in names)
+    if names is not None and not is_list:
+        raise ValueError(f"label_names is not a list of {n_labels} names")
+    return names
 
 
 def _progress(values: dict[str, Any]) -> Progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import math
 import shlex
 import signal
@@ -17,7 +16,7 @@ from typing import NoReturn
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 
-from . import supervisor
+from . import __version__, supervisor
 from .settings import PRESETS
 from .streams import Screen, any_text, discard_unwritten, print_result
 
@@ -184,20 +183,13 @@ def _assignment(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("slide-numpy")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="slide",
         description="Train networks with a huge softmax output on CPU cores: SLIDE (arXiv 1903.03129) in NumPy.",
         epilog="Example: slide demo",
     )
-    parser.add_argument("--version", action="version", version=f"slide {_version()}")
+    parser.add_argument("--version", action="version", version=f"slide {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, what: str, example: str) -> argparse.ArgumentParser:

@@ -25,6 +25,7 @@ from .checkpoints import Checkpoints
 from .console import aligned, network_in_words, score_table, size
 from .data import read_dataset
 from .machine import available_cpus
+from .model_facts import history_of, history_table, in_words
 from .plots import plot_runs
 from .prediction import ROWS_AT_ONCE, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, index_of
@@ -250,18 +251,19 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
     model = load_model(path, mmap=True)
     n_parameters = sum(array.size for array in model.arrays.values())
     n_bytes = sum(file.stat().st_size for file in path.iterdir())
-    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in sorted(model.facts.items()))
     pairs = [
         ("model", f"{path}, {size(n_bytes)}"),
         ("network", network_in_words(model.config, model.n_features, model.n_labels)),
         ("parameters", f"{n_parameters:,}"),
         *((name, f"{array.dtype} {array.shape}") for name, array in model.arrays.items()),
         ("label names", "no" if model.label_names is None else "yes"),
-        ("training", facts),
+        ("columns", "without names" if model.feature_names is None else "with names"),
+        *in_words(model),
     ]
     saved = Checkpoints(Path(options.model) / CHECKPOINTS).saved()
     pairs += [("checkpoints", ", ".join(folder.name for folder in saved))] if saved else []
-    session.console.result(f"{aligned(pairs)}\n\n{to_toml(model.config)}".rstrip())
+    parts = [aligned(pairs), history_table(history_of(model)), to_toml(model.config).rstrip()]
+    session.console.result("\n\n".join(filter(None, parts)))
     return {
         "model": str(path),
         "bytes": n_bytes,
@@ -270,6 +272,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         "n_parameters": n_parameters,
         "arrays": {name: list(array.shape) for name, array in model.arrays.items()},
         "has_label_names": model.label_names is not None,
+        "has_feature_names": model.feature_names is not None,
         "facts": model.facts,
         "checkpoints": [str(folder) for folder in saved],
         "config": model.config.to_dict(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from .checkpoints import State
 from .console import Console, TrainingDisplay
 from .inputs import Labels, as_features, as_labels, as_weights
 from .machine import available_cpus
+from .model_facts import KEPT_EVENTS, history_of
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, Indexes
 from .progress import Event, tell_all
@@ -29,7 +31,6 @@ from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFitted
 from .training import TrainingInterrupted, fit_with_state
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
-KEPT_EVENTS = ("epoch", "evaluation", "end")
 
 
 class SlideClassifier(ClassifierMixin, BaseEstimator):
@@ -74,8 +75,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray, shape (n_labels,)
         What stands for each label in y; whole numbers from 0 where y has label ids or columns.
     n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only where X was a DataFrame.
+    feature_names_in_ : ndarray of object
+        Names of the columns, only where X was a DataFrame; others are then refused.
     history_ : list of dict
         What `callback` was told at the end of epochs, at evaluations, and at the end.
     labels_per_sample_ : float
@@ -88,6 +89,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     labels_per_sample_: float
     model_: Model
     n_features_in_: int
+    feature_names_in_: np.ndarray
     _kind: str
     _state: State | None
     _indexed: Indexes
@@ -374,7 +376,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def save(self, folder: str | Path) -> None:
         """Write the trained network as a model folder, replacing an earlier one whole."""
-        model = self._trained()
+        names = list(getattr(self, "feature_names_in_", ())) or None
+        model = dataclasses.replace(self._trained(), feature_names=names)
         save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
 
     @classmethod
@@ -384,6 +387,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         folder : path
+            A model folder, or the folder of a run that holds one.
         mmap : bool
             Map the weights instead of reading them: processes that serve the same model then share one copy.
         """
@@ -392,7 +396,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
         hidden, seed = tuple(named.pop("hidden")), named.pop("seed")
         classifier = cls(hidden, **own, settings=named, random_state=seed)
-        classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, []
+        classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, history_of(model)
         classifier._kind, classifier.labels_per_sample_ = form_of(model)
         classifier.classes_ = classes_of(model)
+        if model.feature_names is not None:
+            classifier.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return classifier

@@ -190,7 +190,7 @@ def _one_a_sample(array: np.ndarray, classes: np.ndarray | None) -> Labels:
     if classes is None:
         classes, places = np.unique(array, return_inverse=True)
         return Labels(_rows_of_ids(places, len(classes)), classes, "classes")
-    return Labels(_rows_of_ids(_places(array, classes), len(classes)), classes, "classes")
+    return Labels(_rows_of_ids(places_in(array, classes), len(classes)), classes, "classes")
 
 
 def _warn_of_column() -> None:
@@ -202,12 +202,27 @@ def _warn_of_column() -> None:
     warnings.warn(text, Category, stacklevel=4)
 
 
-def _places(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Where each value stands among the ascending classes; -1 where it does not."""
-    if not len(classes):
+def places_in(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Where each value stands among the classes, in whatever order they are; -1 where it does not.
+
+    Raises
+    ------
+    DataError
+        If a value stands there more than once.
+    """
+    if not len(values) or not len(classes):
         return np.full(len(values), -1)
-    places = np.minimum(np.searchsorted(classes, values), len(classes) - 1)
-    return np.where(classes[places] == values, places, -1)
+    asked, which = np.unique(values, return_inverse=True)
+    at = np.minimum(np.searchsorted(asked, classes), len(asked) - 1)
+    found = np.flatnonzero(asked[at] == classes)
+    places = np.full(len(asked), -1)
+    places[at[found]] = found
+    twice = found[places[at[found]] != found]
+    if len(twice):
+        first, last = int(twice[0]), int(places[at[twice[0]]])
+        text = f"{classes[first].item()!r} is the name of more than one label: {first} and {last}"
+        raise DataError(f"{text}; give labels as an indicator, or train with a name of its own for each")
+    return places[which]
 
 
 def _rows_of_ids(ids: np.ndarray, n_labels: int) -> SparseRows:
@@ -230,7 +245,7 @@ def _lists(Y: Any, classes: np.ndarray | None) -> Labels:
         known = np.arange(n_labels) if classes is None else classes
     else:
         known = np.unique(flat) if classes is None else classes
-    places = _places(flat, known) if len(known) else np.full(len(flat), -1)
+    places = places_in(flat, known) if len(known) else np.full(len(flat), -1)
     ends = np.cumsum([len(item) for item in lists], dtype=np.int64)
     kept = np.split(places, ends[:-1])
     return Labels(rows_from_lists([part[part >= 0].tolist() for part in kept], len(known)), known, "lists")

@@ -25,6 +25,7 @@ from .checkpoints import Before, Checkpoints, State
 from .facts import Facts
 from .hash_tables import HashTables
 from .memory import data_arrays, layouts
+from .model_facts import KEPT_EVENTS, about_run, about_settings
 from .pool import InProcess, Pool
 from .progress import Event, Progress, Totals, evaluation_steps
 from .schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps, workers_at
@@ -47,6 +48,8 @@ class Run:
         As `fit` takes them.
     stop : threading.Event
         Set to end early.
+    label_names : list of str, optional
+        Kept in models and checkpoints; by default those of `state`.
     """
 
     rows_of_prediction = 256  # of a task
@@ -62,18 +65,23 @@ class Run:
         state: State | None,
         callback: Callable[[Event], None],
         stop: threading.Event,
+        label_names: list[str] | None = None,
     ):
         self.config, self.eval_samples, self.max_seconds = config, eval_samples, max_seconds
         self.callback, self.stop, self.patience, self.checkpoints = callback, stop, patience, checkpoints
         resumes = state is not None and state.progress is not None
         self.data = f"{facts.fingerprint():016x}" if resumes or checkpoints is not None else ""
-        self.n_train, self.n_features, self.n_labels, self.label_counts, self.test_labels, _ = facts
+        self.n_train, self.n_features, self.n_labels, self.label_counts, _, self.test_labels, _ = facts
+        self.about_data = {"n_train_samples": self.n_train, **facts.about_labels()}
         if state is not None:
             state.check_fits(config, self.n_features, self.n_labels, self.data)
         self.before = Before() if state is None else state.before
         self.progress = Progress(rebuilds=self.before.rebuilds)
         if state is not None and state.progress is not None:
             self.progress = copy.deepcopy(state.progress)
+        self.history = [] if state is None else list(state.history)
+        self.label_names = state.label_names if label_names is None and state is not None else label_names
+        self.measured: Event = {}
         self.best_arrays: dict[str, np.ndarray] = {}
         if checkpoints is not None and self.progress.best_step and math.isfinite(patience):
             self.load_best(checkpoints)
@@ -160,7 +168,7 @@ class Run:
     def train_to(self, last_step: int) -> None:
         """Train on all steps up to `last_step`, in one epoch, between two rebuilds."""
         started = time.perf_counter()
-        before = self.progress.seconds
+        before, self.measured = self.progress.seconds, {}  # nothing was measured on what is learned from here on
 
         def ranges() -> Iterator[tuple]:
             progress = self.progress
@@ -288,7 +296,10 @@ class Run:
         progress = self.progress
         epoch = progress.step / steps_per_epoch(self.n_train, self.config.micro_batch)
         place = {"kind": kind, "seconds": progress.seconds, "epoch": epoch, "step": progress.step}
-        self.callback(place | {"samples": progress.n_samples, "rebuilds": progress.rebuilds} | facts)
+        event = place | {"samples": progress.n_samples, "rebuilds": progress.rebuilds} | facts
+        if kind in KEPT_EVENTS:
+            self.history.append(dict(event))
+        self.callback(event)
 
     def evaluate(self, n_rows: int | None = None) -> Event:
         """P@k and its kin on the first `n_rows` test rows in their keyed order; None: all."""
@@ -307,6 +318,7 @@ class Run:
         facts = self.progress.since_evaluation.summary() | scores
         self.progress.since_evaluation = Totals()
         self.report("evaluation", facts)
+        self.measured = scores
         return scores
 
     def judge(self, scores: Event) -> None:
@@ -321,7 +333,7 @@ class Run:
             if keeps:
                 self.keep_best()
             if saves:
-                self.checkpoints.save_best(self.model(None))
+                self.checkpoints.save_best(self.model())
 
     def take_best(self) -> None:
         """Go back to the best network there was, where a lack of progress is looked for."""
@@ -352,7 +364,8 @@ class Run:
         else:
             arrays |= {name: self.working.arrays[name] for name in table_arrays(self.config, self.n_labels)}
         progress = None if is_over else self.progress
-        return State(self.config, self.n_features, self.n_labels, arrays, before, progress, self.data)
+        kept = (tuple(self.history), self.label_names)
+        return State(self.config, self.n_features, self.n_labels, arrays, before, progress, self.data, *kept)
 
     def save(self) -> None:
         """Write a checkpoint, if that is wanted."""
@@ -375,13 +388,13 @@ class Run:
         check_weights(self.all_steps, self.parameters.arrays)
         return dict(self.parameters.arrays)
 
-    def model(self, label_names: list[str] | None) -> Model:
+    def model(self) -> Model:
         """What has been learned. Raises DivergedError (S29)."""
         progress, before, arrays = self.progress, self.before, self.learned()
         facts = {
             "epochs": before.epochs + progress.step / steps_per_epoch(self.n_train, self.config.micro_batch),
             "steps": before.steps + progress.step,
             "rebuilds": progress.rebuilds,
-            "n_train_samples": self.n_train,
         }
-        return Model(self.config, self.n_features, self.n_labels, arrays, facts, label_names, self.label_counts)
+        facts |= self.about_data | about_settings(self.config, self.n_train) | about_run(self)
+        return Model(self.config, self.n_features, self.n_labels, arrays, facts, self.label_names, self.label_counts)

@@ -11,14 +11,15 @@ from typing import Any, TextIO
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import SlideError
-from slide_ref.common.model_folder import Model, save_model
+from slide_ref.common.model_folder import MODEL, Model, find_model, save_model
 
+from .model_facts import KEPT_EVENTS
 from .plots import plot_runs
 from .settings import to_toml
 
-CONFIG, METRICS, CURVES, MODEL = "config.toml", "metrics.jsonl", "curves.png", "model"
+__all__ = ["RunFolder", "find_model", "json_line"]
+CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
 CHECKPOINTS = "checkpoints"
-KEPT_EVENTS = ("epoch", "evaluation", "end")
 
 
 def json_line(values: Mapping[str, Any]) -> str:
@@ -26,12 +27,6 @@ def json_line(values: Mapping[str, Any]) -> str:
     finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
               for key, value in values.items()}  # fmt: skip
     return json.dumps(finite, allow_nan=False)
-
-
-def find_model(path: str | Path) -> Path:
-    """The model folder that `path` is, or that the run folder `path` holds."""
-    inner = Path(path) / MODEL
-    return inner if inner.is_dir() else Path(path)
 
 
 class RunFolder:

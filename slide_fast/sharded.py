@@ -25,7 +25,7 @@ from slide_ref.common.sparse_rows import Dataset
 from .blas_threads import ONE_BLAS_THREAD
 from .checkpoints import BEST, Checkpoints, State, fingerprint
 from .communicator import Communicator, together
-from .facts import Facts
+from .facts import Facts, n_labelled
 from .interrupt import deferred_interrupt
 from .pool import InProcess
 from .progress import Event, log_event
@@ -77,7 +77,7 @@ class ShardedRun(Run):
     Parameters
     ----------
     conductor : Conductor
-    facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop
+    facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop, label_names
         See `Run`.
     """
 
@@ -92,12 +92,14 @@ class ShardedRun(Run):
         state: State | None,
         callback: Callable[[Event], None],
         stop: threading.Event,
+        label_names: list[str] | None = None,
     ):
         self.conductor, self.pool = conductor, InProcess(conductor)
         own = self.own = conductor.own
         self.n_teams = own.workers.size
         self.rows_of_prediction = Run.rows_of_prediction * self.n_teams
-        super().__init__(own.config, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
+        rest = (max_seconds, patience, checkpoints, state, callback, stop, label_names)
+        super().__init__(own.config, facts, eval_samples, *rest)
         self.working, self.parts, self.tables = own.block, own.parts, own.tables
 
     def steps_of_range(self, n_left: int) -> int:
@@ -149,16 +151,19 @@ class ShardedRun(Run):
 
     def state(self, is_over: bool = False) -> State:
         arrays = {name: self.blocks(name) for name in self.own.whole}
-        return State(self.config, self.n_features, self.n_labels, arrays, self.before, self.progress, self.data)
+        kept = (tuple(self.history), self.label_names)
+        return State(self.config, self.n_features, self.n_labels, arrays, self.before, self.progress, self.data, *kept)
 
 
 def facts_of_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Communicator) -> Facts:
     """The facts of data that the ranks hold in shares; all of them must ask."""
-    counts = ranks.allreduce(np.bincount(train.own.labels.indices, minlength=train.n_labels))
+    own = np.append(np.bincount(train.own.labels.indices, minlength=train.n_labels), n_labelled(train.own))
+    *counts, n = np.split(ranks.allreduce(own), [train.n_labels])
     test_labels = None if test is None else test.all_labels()
     number = np.array([fingerprint(train.own, train.weights, train.first)], dtype=np.uint64)
     total = int(ranks.allreduce(number)[0])  # modulo 2^64
-    return Facts(train.n_samples, train.n_features, train.n_labels, counts, test_labels, lambda: total)
+    sizes = (train.n_samples, train.n_features, train.n_labels)
+    return Facts(*sizes, *counts, int(n[0]), test_labels, lambda: total)
 
 
 def without_arrays(state: State | None) -> State | None:
@@ -229,12 +234,13 @@ def conduct(
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         callback = log_event(callback)
-        run = ShardedRun(conductor, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
+        rest = (max_seconds, patience, checkpoints, state, callback, stop, label_names)
+        run = ShardedRun(conductor, facts, eval_samples, *rest)
         run.report("start", {"n_workers": conductor.own.everyone.size, "pids": tuple, "n_samples": run.n_train})
         run.carry_out(eval_every)
         if stop.is_set():
-            raise TrainingInterrupted(run.model(label_names))
-        return run.model(label_names)
+            raise TrainingInterrupted(run.model())
+        return run.model()
 
 
 def fit_sharded(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slide_ref.common.errors import ModelError
+from slide_ref.common.errors import DataError, ModelError
 
 HAS_SKLEARN = True
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ else:
                     setattr(self, name, value)
                 return self
 
+            def __repr__(self) -> str:
+                """The call that makes an estimator with these parameters; defaults are left out."""
+                signature, own = inspect.signature(type(self)).parameters, self.get_params()
+                changed = [name for name, value in sorted(own.items()) if repr(value) != repr(signature[name].default)]
+                return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in changed)})"
+
         class ClassifierMixin:
             """Nothing."""
 
@@ -70,10 +77,49 @@ def seed_from(random_state: Any) -> int:
 
 
 def check_names(estimator: Any, X: Any, reset: bool) -> None:
-    """Note the names of a DataFrame's columns in ``feature_names_in_``, or hold X against them as scikit-learn does."""
-    if HAS_SKLEARN and hasattr(X, "columns"):
-        from sklearn.utils.validation import validate_data
+    """Note the names of X's columns in ``feature_names_in_``, or hold X against them, by scikit-learn's rules.
 
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-    elif reset and hasattr(estimator, "feature_names_in_"):
-        del estimator.feature_names_in_
+    Raises
+    ------
+    TypeError
+        If only some of the names are strings.
+    DataError
+        If they are not those of training, in their order.
+    """
+    names = _column_names(X)
+    if reset:
+        vars(estimator).pop("feature_names_in_", None)
+        if names is not None:
+            estimator.feature_names_in_ = np.array(names, dtype=object)
+        return
+    known, owner = getattr(estimator, "feature_names_in_", None), type(estimator).__name__
+    if known is None or names is None:
+        if names is not None:
+            warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=5)
+        elif known is not None:
+            text = f"X does not have valid feature names, but {owner} was fitted with feature names"
+            warnings.warn(text, stacklevel=5)
+        return
+    if names != known.tolist():
+        raise DataError(_differences(known.tolist(), names))
+
+
+def _column_names(X: Any) -> list[str] | None:
+    """The names of a table's columns; None where it has none, or none of them is a string."""
+    names = list(getattr(X, "column_names", getattr(X, "columns", ())))
+    types = sorted({type(name).__qualname__ for name in names})
+    if len(types) > 1 and "str" in types:
+        raise TypeError(
+            "Feature names are only supported if all input features have string names, but your input has "
+            f"{types} as feature name / column name types; convert them with X.columns = X.columns.astype(str)"
+        )
+    return names if types == ["str"] else None
+
+
+def _differences(known: list[str], names: list[str]) -> str:
+    text = beginning = "The feature names should match those that were passed during fit.\n"
+    for what, some in (("unseen at fit time", set(names) - set(known)),
+                       ("seen at fit time, yet now missing", set(known) - set(names))):  # fmt: skip
+        shown = [*sorted(some)[:5], *["..."][: len(some) > 5]]
+        text += f"Feature names {what}:\n" + "".join(f"- {name}\n" for name in shown) if some else ""
+    return text + ("Feature names must be in the same order as they were in fit.\n" if text == beginning else "")

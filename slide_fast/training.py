@@ -113,7 +113,7 @@ def fit_with_state(
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before anything is allocated),
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch`` or ``end``.
     label_names : list of str, optional
-        Kept in the model.
+        Kept in the model and in checkpoints. Default: those of `state`.
     max_restarts : int
         Workers that may die, and are replaced, before it is an error.
     worker_timeout : float
@@ -147,12 +147,12 @@ def fit_with_state(
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         facts = facts_of(train, test, weights)
-        run = Run(config, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
+        run = Run(config, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop, label_names)
         run.allocate(stack, train, test, weights, state)
         del train, test, weights, state, facts
         run.start(stack, n_workers, max_restarts, worker_timeout)
         run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
         run.carry_out(eval_every)
         if stop.is_set():
-            raise TrainingInterrupted(run.model(label_names))
-        return run.model(label_names), run.state(is_over=True)
+            raise TrainingInterrupted(run.model())
+        return run.model(), run.state(is_over=True)

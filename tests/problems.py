@@ -4,6 +4,8 @@ Numbers are multiples of 1/16 (`dyadic_arrays`) where results are asked to be eq
 any order. `real_arrays` are for results that are compared as floats are.
 """
 
+import json
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -21,6 +23,25 @@ SEEDS = st.one_of(st.sampled_from([0, 1, 2**63 - 1]), st.integers(0, 2**63 - 1))
 @st.composite
 def generators(draw):
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+
+def without_clock(facts):
+    """What a model tells about its training, but for the clock: a run that is repeated tells the same."""
+    clock = ("seconds", "date", "samples_per_second", "loss")  # it is added up in parts that go by the clock
+    history = [{key: value for key, value in event.items() if key not in clock} for event in facts["history"]]
+    return {key: value for key, value in facts.items() if key not in clock} | {"history": history}
+
+
+def content_without_clock(folder):
+    """The bytes of a model folder's files by name; for config.json what it says, but for the clock."""
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
+    described = json.loads(content["config.json"])
+    return content | {"config.json": described | {"facts": without_clock(described["facts"])}}
+
+
+def counted(facts):
+    """Of what a model tells about its training, that which no sum of floats went into."""
+    return {key: value for key, value in without_clock(facts).items() if key not in ("history", "metrics")}
 
 
 def assert_same(ours, theirs):

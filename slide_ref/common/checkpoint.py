@@ -24,7 +24,7 @@ from .replacing import replacing, standing, synced_file
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _ENTRY_KEYS = ("shape", "dtype", "crc32")
-_GIVE_MODEL = "give the model folder that training wrote"
+GIVE_MODEL = "give the folder of a model or of a run that training wrote"
 
 
 def is_count(value: Any) -> TypeGuard[int]:
@@ -152,12 +152,12 @@ def _read_config_json(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {_GIVE_MODEL}") from error
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {GIVE_MODEL}") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
     version = content.pop("format_version", None) if isinstance(content, dict) else None
     if not is_count(version) or version < 1:
-        raise ModelError(f"{path}: no format_version; {_GIVE_MODEL}")
+        raise ModelError(f"{path}: no format_version; {GIVE_MODEL}")
     if version > FORMAT_VERSION:
         raise ModelError(f"{path}: format {version} is newer than this release reads; upgrade slide-numpy")
     _check_entries(content.get("arrays"), path)

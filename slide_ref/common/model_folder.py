@@ -1,8 +1,9 @@
-"""A trained network as a folder: its settings, weights and biases, and the names of its labels."""
+"""A trained network as a folder: its settings, weights and biases, and the names of its labels and features."""
 
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import is_count, load_arrays, save_arrays
+from .array_files import SAVE_AGAIN
+from .checkpoint import GIVE_MODEL, is_count, load_arrays, save_arrays
 from .config import Config
 from .errors import ConfigError, DataError, ModelError
 from .parameters import array_shapes
+
+MODEL, FEATURES = "model", "features.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Model:
     label_names : list of str, length n_labels, or None
     label_counts : ndarray of int64, shape (n_labels,), or None
         Training samples that carry each label, for `inverse_propensity`.
+    feature_names : list of str, length n_features, or None
+        Names of the columns, where the training data had some.
     """
 
     config: Config
@@ -40,6 +46,7 @@ class Model:
     facts: dict[str, Any]
     label_names: list[str] | None = None
     label_counts: np.ndarray | None = None
+    feature_names: list[str] | None = None
 
 
 def save_model(folder: str | Path, model: Model) -> None:
@@ -49,7 +56,7 @@ def save_model(folder: str | Path, model: Model) -> None:
     ------
     ModelError
         As `save_arrays`, or if the arrays do not fit the settings, a label name has a line break in it, or there are
-        not `n_labels` names or counts.
+        not `n_labels` names or counts, or not `n_features` names of features.
     """
     arrays = dict(model.arrays)
     if model.label_counts is not None:
@@ -60,9 +67,14 @@ def save_model(folder: str | Path, model: Model) -> None:
         "n_labels": model.n_labels,
         "facts": model.facts,
         "has_label_names": model.label_names is not None,
+        "has_feature_names": model.feature_names is not None,
     }
     _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
+    if model.feature_names is not None:
+        if len(model.feature_names) != model.n_features:
+            raise ModelError(f"{len(model.feature_names)} names of features, but the model has {model.n_features}")
+        texts[FEATURES] = json.dumps(model.feature_names, indent=0) + "\n"  # JSON: names may hold any character
     save_arrays(folder, description, arrays, texts)
 
 
@@ -72,6 +84,7 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     Parameters
     ----------
     folder : path
+        A model folder, or the folder of a run that holds one.
     mmap : bool
         Map the weights into memory, read-only, instead of reading them.
 
@@ -80,17 +93,19 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     ModelError
         If anything is missing, malformed, or does not fit the rest. The message names the file.
     """
-    folder = Path(folder)
+    folder = find_model(folder)
     description, arrays = load_arrays(folder, mmap)
     path = folder / "config.json"
     keys = ("n_features", "n_labels", "facts", "config", "has_label_names")
     n_features, n_labels, facts, settings, has_names = (description.get(key) for key in keys)
+    has_columns = description.get("has_feature_names", False)  # absent in older folders
     if (
-        not (isinstance(settings, dict) and isinstance(facts, dict) and isinstance(has_names, bool))
+        not (isinstance(settings, dict) and isinstance(facts, dict))
+        or not (isinstance(has_names, bool) and isinstance(has_columns, bool))
         or not is_count(n_features)
         or not is_count(n_labels)
     ):
-        raise ModelError(f"{path}: does not describe a model; give the model folder that training wrote")
+        raise ModelError(f"{path}: does not describe a model; {GIVE_MODEL}")
     try:
         config = Config.from_dict(settings)
     except ConfigError as error:
@@ -99,9 +114,28 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     try:
         label_names = read_label_names(folder / "labels.txt", n_labels) if has_names else None
     except DataError as error:
-        raise ModelError(f"{error}; save the model again, or copy the whole folder again") from error
+        raise ModelError(f"{error}; {SAVE_AGAIN}") from error
     label_counts = arrays.pop("label_counts", None)
-    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts)
+    feature_names = _read_feature_names(folder / FEATURES, n_features) if has_columns else None
+    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names)
+
+
+def find_model(path: str | Path) -> Path:
+    """The model folder that `path` is, or that the run folder `path` holds."""
+    inner = Path(path) / MODEL
+    return inner if inner.is_dir() else Path(path)
+
+
+def _read_feature_names(path: Path, n_features: int) -> list[str]:
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
+    if not (isinstance(names, list) and len(names) == n_features and all(isinstance(name, str) for name in names)):
+        raise ModelError(f"{path}: not a list of {n_features} names; {SAVE_AGAIN}")
+    return names
 
 
 def read_label_names(path: str | Path, n_labels: int) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import datasets, random_dataset, real_arrays
+from problems import content_without_clock, counted, datasets, random_dataset, real_arrays, without_clock
 from rank_lockstep import LSH, TASKS, USUAL, lockstep
 from thread_ranks import on_ranks
 
@@ -65,7 +65,10 @@ def test_s31_one_rank_gives_the_bytes_of_one_worker(scope):
     one, events = run(1, config, train, test)
     other_events = []
     other = fast.fit(config, train, test=test, n_workers=1, callback=other_events.append)
-    assert one.facts == other.facts and one.label_counts.tolist() == other.label_counts.tolist()
+    assert (
+        without_clock(one.facts) == without_clock(other.facts)
+        and one.label_counts.tolist() == other.label_counts.tolist()
+    )
     for name, array in other.arrays.items():
         assert array.tobytes() == one.arrays[name].tobytes()
     ends = [{key: value for key, value in side[-1].items() if "seconds" not in key} for side in (events, other_events)]
@@ -186,7 +189,7 @@ def test_a_checkpoint_resumes_with_any_number_of_ranks_and_on_one_machine(before
         assert np.array_equal(state.arrays[name], whole.arrays[name])
     resumed, events = run(after, config, train, test, state=state, checkpoints=Checkpoints(tmp_path / "more"))
     alone = fast.fit(config, train, test=test, n_workers=1, state=checkpoints.last())
-    assert events[0]["step"] == 12 and resumed.facts == alone.facts
+    assert events[0]["step"] == 12 and counted(resumed.facts) == counted(alone.facts)
     for name, array in alone.arrays.items():
         assert np.allclose(array, resumed.arrays[name], rtol=0, atol=1e-3)
         assert after > 1 or array.tobytes() == resumed.arrays[name].tobytes()
@@ -202,10 +205,7 @@ def test_a_model_is_saved_in_blocks_as_it_is_saved_whole(size, tmp_path, monkeyp
     run(size, config, train, label_names=[f"label {i}" for i in range(60)],
         finish=lambda model: save_model(tmp_path / "blocks", model))  # fmt: skip
     save_model(tmp_path / "whole", whole)
-    files = sorted(path.name for path in (tmp_path / "whole").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "blocks").iterdir())
-    for name in files:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "blocks" / name).read_bytes()
+    assert content_without_clock(tmp_path / "whole") == content_without_clock(tmp_path / "blocks")
 
 
 def test_what_cannot_be_trained_is_an_error_on_every_rank():

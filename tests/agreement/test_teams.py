@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from problems import random_dataset
+from problems import counted, random_dataset
 from rank_lockstep import LSH, USUAL
 from thread_ranks import on_ranks
 
@@ -245,7 +245,7 @@ def test_a_checkpoint_resumes_with_any_number_of_ranks_and_workers(before, after
         assert np.array_equal(state.arrays[name], array)
     resumed, events = run(after, config, train, test, state=state, checkpoints=Checkpoints(tmp_path / "more"))
     alone = fast.fit(config, train, test=test, n_workers=1, state=checkpoints.last())
-    assert events[0]["step"] == 12 and resumed.facts == alone.facts
+    assert events[0]["step"] == 12 and counted(resumed.facts) == counted(alone.facts)
     for name, array in alone.arrays.items():
         assert after != (1, 1) or array.tobytes() == resumed.arrays[name].tobytes()
 

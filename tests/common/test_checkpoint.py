@@ -189,7 +189,7 @@ def refused(folder, file, wanted):
 
 def test_a_missing_folder_or_file_is_named(tmp_path, folder):
     refused(tmp_path / "none", "config.json", "No such file")
-    refused(tmp_path, "config.json", "give the model folder that training wrote")
+    refused(tmp_path, "config.json", "give the folder of a model or of a run that training wrote")
     (folder / "W0.npy").unlink()
     refused(folder, "W0.npy", "No such file")
     (folder / "W0.npy").mkdir()

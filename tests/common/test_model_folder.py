@@ -115,6 +115,7 @@ def edit_config(folder, **changes):
 @pytest.mark.parametrize("changes", [
     {"n_features": "6"}, {"n_features": -1}, {"n_labels": True}, {"n_labels": ...}, {"config": []}, {"config": ...},
     {"facts": 3}, {"facts": ...}, {"has_label_names": 1}, {"has_label_names": ...},
+    {"has_feature_names": "yes"}, {"has_feature_names": None},
 ])  # fmt: skip
 def test_a_description_of_something_else(folder, changes):
     edit_config(folder, **changes)
@@ -209,3 +210,42 @@ def test_label_names_that_do_not_fit(tmp_path, raw, line, wanted):
 def test_label_names_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="none.txt: cannot be read"):
         read_label_names(tmp_path / "none.txt", 2)
+
+
+COLUMNS = ["a\nb", "", "été", "a", "\udc80\0", "a"]
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_names_of_features_come_back_whatever_they_hold(tmp_path, mmap):
+    save_model(tmp_path / "run" / "model", model_for(feature_names=COLUMNS))
+    for path in ("run", "run/model"):
+        assert load_model(tmp_path / path, mmap).feature_names == COLUMNS
+    with pytest.raises(ModelError, match="5 names of features, but the model has 6"):
+        save_model(tmp_path / "run" / "model", model_for(feature_names=COLUMNS[1:]))
+    save_model(tmp_path / "run" / "model", model_for())
+    assert load_model(tmp_path / "run").feature_names is None
+
+
+def test_folders_of_earlier_releases_hold_no_names_of_features(folder):
+    edit_config(folder, has_feature_names=...)
+    assert load_model(folder).feature_names is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        (None, "No such file"),
+        (b'["a", "b"]', "not a list of 6 names"),
+        (b'["a", "b", "c", "d", "e", 6]', "not a list of 6 names"),
+        (b'{"a": 1}', "not a list of 6 names"),
+        (b'["a', "not valid JSON"),
+        (b'["\xff"]', "not valid JSON"),
+    ],
+)
+def test_names_of_features_that_are_missing_or_damaged(tmp_path, raw, wanted):
+    save_model(tmp_path / "model", model_for(feature_names=COLUMNS))
+    path = tmp_path / "model" / "features.json"
+    path.unlink()
+    if raw is not None:
+        path.write_bytes(raw)
+    refused(tmp_path / "model", "features.json", wanted)
