@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
-from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.lsh_config import LshConfig, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
@@ -115,7 +115,13 @@ def predict_topk(
         Best first; of equal scores the lower id comes first; -1 where there are fewer than k labels.
     scores : ndarray of float32, shape (n_samples, k)
         Logits; -inf where the id is -1.
+
+    Raises
+    ------
+    ConfigError
+        If k is no whole number of 1 or more.
     """
+    k = whole("k", k, 1)
     answers = _no_answers(features.n_rows, k)
     _fill_by_threads(answers, lambda rows: topk_rows(layers, rows, k, Scratch()), features, n_threads)
     return answers
@@ -133,6 +139,7 @@ def _fill_by_threads(
     n_threads: int,
 ) -> None:
     """Write what `answer` returns for each block of rows into the same rows of `out`."""
+    n_threads = whole("n_threads", n_threads, 1)
 
     def part(start: int) -> None:
         rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
@@ -283,7 +290,13 @@ def predict_topk_lsh(
         Logits; -inf where the id is -1.
     n_candidates : ndarray of int64, shape (n_samples,)
         How many candidates each row has.
+
+    Raises
+    ------
+    ConfigError
+        If k is no whole number of 1 or more.
     """
+    k = whole("k", k, 1)
     answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)
     _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, Scratch()), features, n_threads)
     return answers

@@ -26,6 +26,7 @@ from .checkpoints import BEST, Checkpoints, State, fingerprint
 from .communicator import Communicator, together
 from .facts import Facts
 from .interrupt import deferred_interrupt
+from .options import checked
 from .pool import ONE_BLAS_THREAD, InProcess
 from .progress import Event, log_event
 from .rank_state import RankState, shards_of
@@ -281,6 +282,8 @@ def fit_sharded(
     SlideError
         As `training.fit_with_state`.
     """
+    with together(ranks):
+        options = checked(options)
     own, facts = prepare(config, train, test, ranks, state, n_workers, weights)
     if ranks.rank:
         del facts
