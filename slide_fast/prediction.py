@@ -129,7 +129,11 @@ def predict_topk(
 
 def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and scores where nothing is found."""
-    return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
+    try:
+        return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
+    except (MemoryError, ValueError) as error:
+        need = f"{8 * n_rows * k / 2**30:,.1f} GiB"
+        raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
 
 
 def _fill_by_threads(

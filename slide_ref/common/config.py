@@ -173,7 +173,9 @@ class Config:
         `hidden_lsh`, as ``{1: {"K": 6}}``, takes the place of all tables of hidden layers.
         """
         plain = self.to_dict()
-        plain["lsh"].update(settings.pop("lsh", {}))
+        lsh = settings.pop("lsh", {})
+        require(isinstance(lsh, Mapping), "lsh", lsh, "a table of settings")
+        plain["lsh"].update(lsh)
         return Config.from_dict({**plain, **settings})
 
 

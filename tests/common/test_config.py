@@ -162,6 +162,8 @@ def test_what_does_not_fit_is_named_in_one_line(settings, named):
 def test_settings_are_a_dict(wrong):
     with pytest.raises(ConfigError, match="^settings is .* a dict of settings"):
         Config.from_dict(wrong)
+    with pytest.raises(ConfigError, match="^lsh is .* a table of settings"):
+        Config().replace(lsh=wrong)
 
 
 @pytest.mark.parametrize("boxed", [lambda value: value, np.array])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-from slide_fast import SlideClassifier, options
+from slide_fast import SlideClassifier
 from slide_fast.communicator import Communicator
+from slide_fast.generate import generate
 from slide_fast.prediction import build_index, predict_topk, predict_topk_lsh
 from slide_fast.prediction_settings import choose
 from slide_fast.sharded import fit_sharded
@@ -151,7 +152,7 @@ def test_one_number_is_one_layer_and_verbose_may_count():
 
 
 def test_minus_one_is_as_many_workers_as_cpus(monkeypatch):
-    monkeypatch.setattr(options, "available_cpus", lambda: 2)
+    monkeypatch.setattr("slide_fast.options.available_cpus", lambda: 2)
     (X, y), events = problem(), []
     small(n_workers=-1).fit(X, y, callback=events.append)
     assert [event["n_workers"] for event in events if event["kind"] == "start"] == [2]
@@ -194,6 +195,13 @@ def test_k_is_a_whole_number_of_1_or_more(k):
             ask()
 
 
+@pytest.mark.parametrize("k", [10**13, 2**62])
+def test_more_answers_than_memory_holds_are_refused(k):
+    model = small().fit(*problem())
+    with pytest.raises(MemoryError, match=rf"^{k} labels for each of 64 samples need [\d,]+\.\d GiB; ask for fewer"):
+        model.predict_topk(problem()[0], k=k)
+
+
 @pytest.mark.parametrize("mode", ["exact", "lsh"])
 def test_mode_and_recall_are_checked_before_data_are_read(mode):
     model = small().fit(*problem())
@@ -218,3 +226,10 @@ def test_options_of_ranks_are_checked():
             fit_sharded(Config(hidden=8), random_dataset(0), ranks=Communicator(), **{key: wrong})
     with pytest.raises(ConfigError, match="^n_workers is 0"):
         check_number(2, 0)
+
+
+@pytest.mark.parametrize(("key", "value"), [("n_samples", 0), ("n_labels", 2.5), ("nonzeros", "3"), ("seed", -1)])
+def test_sizes_of_generated_data_are_checked(key, value, tmp_path):
+    with pytest.raises(ConfigError, match=f"^{key} is .*; it must be "):
+        generate(tmp_path / "data", "wiki10-31k", **{key: value})
+    assert not (tmp_path / "data").exists()
