@@ -72,7 +72,7 @@ def seed_from(random_state: Any) -> int:
         return int(source.integers(2**31))
     if isinstance(source, np.random.RandomState):
         return int(source.randint(2**31 - 1))
-    fits = is_whole(source) and source >= 0
+    fits = is_whole(source) and 0 <= source < 2**63
     require(fits, "random_state", source, "from 0 to 2**63 - 1, a RandomState, a Generator, or None")
     return source
 

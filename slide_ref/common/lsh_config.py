@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
 
 def is_whole(value: Any) -> bool:
     """Whether a plain value is a whole number that 64 bits hold."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
 
 
 def is_number(value: Any) -> bool:
@@ -82,7 +82,7 @@ def check_types(config: Any, prefix: str) -> None:
     for f in dataclasses.fields(config):
         key, value = prefix + f.name, plain(getattr(config, f.name))
         if f.type == "int":
-            require(is_whole(value), key, value, "a whole number below 2**63")
+            require(is_whole(value), key, value, "a whole number below 2**64")
         elif f.type == "bool":
             true_or_false(key, value)
         elif f.type == "float":

@@ -97,7 +97,7 @@ def test_from_dict_leaves_its_argument_alone():
         ({"hidden": np.ones((2, 2), int)}, r"hidden is \(\[1, 1\], \[1, 1\]\)"),
         ({"micro_batch": np.int64(0)}, "micro_batch is 0"),
         ({"micro_batch": np.float64(2)}, "micro_batch is 2.0; it must be a whole number"),
-        ({"micro_batch": 2**63}, "micro_batch is 9223372036854775808; it must be a whole number below"),
+        ({"micro_batch": 2**64}, "micro_batch is 18446744073709551616; it must be a whole number below"),
         ({"micro_batch": np.array([8])}, r"micro_batch is array\(\[8\]\)"),
         ({"learning_rate": np.float32("nan")}, "learning_rate is nan"),
         ({"correction": np.int64(1)}, "correction is 1; it must be true or false"),
