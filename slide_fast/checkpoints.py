@@ -16,6 +16,7 @@ import numpy as np
 from slide_ref.common.checkpoint import is_count, load_arrays, save_arrays
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.lsh_config import positive, whole
 from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import array_shapes
 from slide_ref.common.rng import Purpose, mix
@@ -217,9 +218,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, every: float = math.inf, keep: int = 2):
-        if not every > 0 or keep < 1:
-            raise ConfigError(f"checkpoints every {every} epochs, {keep} kept; both must be above 0")
-        self.folder, self.every, self.keep = Path(folder), every, keep
+        self.folder, self.every, self.keep = Path(folder), positive("every", every), whole("keep", keep, 1)
 
     def saved(self) -> list[Path]:
         """Folders of the checkpoints there are, oldest first."""

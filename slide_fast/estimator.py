@@ -12,6 +12,7 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.lsh_config import one_of, share, whole
 from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
@@ -23,14 +24,24 @@ from .console import Console, TrainingDisplay
 from .inputs import Labels, as_features, as_labels, as_weights
 from .machine import available_cpus
 from .model_facts import KEPT_EVENTS, history_of
+from .options import checked
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, Indexes
 from .progress import Event, tell_all
 from .scores import logits_of, probabilities_of
-from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, NotFittedError, check_names, seed_from
+from .sklearn_base import (
+    HAS_SKLEARN,
+    BaseEstimator,
+    ClassifierMixin,
+    NotFittedError,
+    check_names,
+    copy_to_train,
+    seed_from,
+)
 from .training import TrainingInterrupted, fit_with_state
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
+RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patience")
 
 
 class SlideClassifier(ClassifierMixin, BaseEstimator):
@@ -39,11 +50,13 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
     class labels of any kind, one a sample; or lists of label ids or names; or it is an indicator with a column a label
     (SciPy matrix, array of 0 and 1, SparseRows). scikit-learn and SciPy need not be installed.
+    Parameters are checked when training begins; numbers may be NumPy's. A call that raises leaves the estimator as it
+    was.
 
     Parameters
     ----------
-    hidden : sequence of int
-        Neurons of each hidden layer.
+    hidden : sequence of int, or int
+        Neurons of each hidden layer; one number is one layer.
     epochs : int
         Passes of `fit` over the samples; 0: by their number, as in `Config`.
     micro_batch : int
@@ -53,10 +66,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     settings : dict, optional
         Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
-        HOGWILD worker processes; see `slide_fast.training.fit_with_state`. With one worker a run is reproducible bit
-        for bit; with more it never is.
+        HOGWILD worker processes; -1: the CPUs there are; None: as many of them as the run is long enough for, see
+        `slide_fast.training.fit_with_state`. With one worker a run is reproducible bit for bit; with more it never is.
     random_state : int, RandomState, Generator or None
-        Seed of everything random, or where to draw it from; None: a new one each time.
+        Seed of everything random, 0 <= seed < 2**63, or where to draw it from; None: a new one each time.
     warm_start : bool
         `fit` goes on from what was learned before instead of starting anew.
     eval_every : float
@@ -97,7 +110,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        hidden: Sequence[int] = (128,),
+        hidden: Sequence[int] | int = (128,),
         epochs: int = 0,
         micro_batch: int = 256,
         learning_rate: float = 0.0,
@@ -136,9 +149,18 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return {key: value for key, value in state.items() if key != "_indexed"}  # tables are built again
 
     def _config(self, **changes: Any) -> Config:
-        named: dict[str, Any] = {"hidden": list(self.hidden), "seed": seed_from(self.random_state)}
-        named |= {key: getattr(self, key) for key in ("epochs", "micro_batch", "learning_rate")}
-        return Config.from_dict({**named, **(self.settings or {}), **changes})
+        named: dict[str, Any] = {"seed": seed_from(self.random_state)}
+        named |= {key: getattr(self, key) for key in ("hidden", "epochs", "micro_batch", "learning_rate")}
+        return Config.from_dict({**named, **(self.settings or {})}).replace(**changes)
+
+    def _options(self, eval_set: Any, callback: Any) -> dict[str, Any]:
+        """Checked options of a run, for `fit_with_state`."""
+        checked({"eval_set": eval_set, "callback": callback})
+        checked({name: getattr(self, name) for name in ("settings", "warm_start", "verbose")})
+        options = checked({name: getattr(self, name) for name in RUN_OPTIONS})
+        if eval_set is None and options["patience"] < math.inf:
+            raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
+        return options
 
     def fit(
         self,
@@ -174,11 +196,13 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         DataError, ConfigError, MemoryError, WorkerDiedError
             See `slide_fast.training.fit_with_state`.
         KeyboardInterrupt
-            On Ctrl-C; `model_` then holds what had been learned.
+            On Ctrl-C; `model_` then holds what had been learned, if anything had.
         """
+        options, config = self._options(eval_set, callback), self._config()
         goes_on = self.warm_start and hasattr(self, "model_")
-        features, labels = self._samples(X, y, self.classes_ if goes_on else None, goes_on)
-        self._train(self._config(), features, labels, sample_weight, goes_on, self.warm_start, eval_set, callback)
+        with copy_to_train(self) as new:
+            features, labels = new._samples(X, y, self.classes_ if goes_on else None, goes_on)
+            new._train(config, options, features, labels, sample_weight, goes_on, self.warm_start, eval_set, callback)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
@@ -198,16 +222,17 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         SlideClassifier
             Itself.
         """
-        goes_on = hasattr(self, "model_")
-        known = self.classes_ if goes_on else None if classes is None else np.unique(np.asarray(classes))
-        if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
-            raise DataError("`classes` is not what it was in the first call of partial_fit")
-        features, labels = self._samples(X, y, known, goes_on)
-        if not (goes_on and hasattr(self, "_first_seed")):
-            self._first_seed = seed_from(self.random_state)  # drawn once: later calls count on in the same keys
+        options, goes_on = self._options(None, None), hasattr(self, "model_")
+        seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
-        config = self._config(epochs=1, seed=self._first_seed, **steady)
-        self._train(config, features, labels, sample_weight, goes_on, True, None, None)
+        config = self._config(epochs=1, seed=seed, **steady)
+        known = self.classes_ if goes_on else None if classes is None else np.unique(np.asarray(classes))
+        if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), np.unique(self.classes_)):
+            raise DataError("`classes` is not what it was in the first call of partial_fit")
+        with copy_to_train(self) as new:
+            new._first_seed = seed  # drawn once: later calls count on in the same keys
+            features, labels = new._samples(X, y, known, goes_on)
+            new._train(config, options, features, labels, sample_weight, goes_on, True, None, None)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
@@ -221,6 +246,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _train(
         self,
         config: Config,
+        options: dict[str, Any],
         features: SparseRows,
         labels: Labels,
         sample_weight: Any,
@@ -231,25 +257,22 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         weights = as_weights(sample_weight, features.n_rows)
         test = None if eval_set is None else inputs.as_held_out(eval_set, self.classes_, self.n_features_in_)
-        if test is None and self.patience is not None:
-            raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
-        self.labels_per_sample_ = labels.per_sample
-        limit, patience = (math.inf if most is None else most for most in (self.max_seconds, self.patience))
+        self.labels_per_sample_, self.history_ = labels.per_sample, [*self.history_]
+        state = State.of(self.model_, getattr(self, "_state", None)) if goes_on else None
         with Console() as console:
             listeners: list[Callable[[Event], None]] = [self._note] + ([] if callback is None else [callback])
             if self.verbose:
-                listeners.append(TrainingDisplay(console, config, limit, len(self.classes_)))
+                listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(self.classes_)))
             try:
-                self.model_, state = fit_with_state(
-                    config, Dataset(features, labels.rows), test=test, weights=weights, n_workers=self.n_workers,
-                    eval_every=self.eval_every, eval_samples=self.eval_samples, max_seconds=limit, patience=patience,
-                    state=State.of(self.model_, getattr(self, "_state", None)) if goes_on else None,
-                    callback=tell_all(listeners),
+                model, end = fit_with_state(
+                    config, Dataset(features, labels.rows), test=test, weights=weights, state=state,
+                    callback=tell_all(listeners), **options,
                 )  # fmt: skip
             except TrainingInterrupted as interrupted:
-                self.model_ = interrupted.model
+                if interrupted.model.facts["steps"] > (0 if state is None else state.before.steps):
+                    self._state, self.model_ = None, interrupted.model
                 raise
-        self._state = state if keeps_state else None
+        self._state, self.model_ = end if keeps_state else None, model
 
     def _note(self, event: Event) -> None:
         if event["kind"] in KEPT_EVENTS:
@@ -313,11 +336,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         NotFittedError, DataError
             If nothing is trained, or X has other features than the network.
         ConfigError
-            If there is no such mode, or the recall is out of its range.
+            If there is no such mode, or k or the recall is out of its range.
         """
+        k, recall, mode = whole("k", k, 1), share("recall", recall), one_of("mode", mode, MODES)
         layers, features = self._asked(X)
-        if mode not in MODES:
-            raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
         if mode == "lsh":
             index = self._index(features, k, recall)
             ids, scores, _ = predict_topk_lsh(layers, features, k, index, n_threads=available_cpus())

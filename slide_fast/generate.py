@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.lsh_config import whole
 from slide_ref.common.rng import Purpose, draw, mix, permutation
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -99,8 +100,8 @@ def generate(
         "nonzeros": nonzeros,
         "labels_per_sample": labels_per_sample,
     }
-    sizes = replace(SHAPES[shape], **{key: value for key, value in given.items() if value is not None})
-    _write_both(Path(folder), sizes, seed)
+    given = {key: whole(key, value, 1) for key, value in given.items() if value is not None}
+    _write_both(Path(folder), replace(SHAPES[shape], **given), whole("seed", seed, 0))
 
 
 def _write_both(folder: Path, sizes: Shape, seed: int) -> None:

@@ -92,8 +92,8 @@ def buffers(config: Config, train: Dataset) -> int:
     Rows of the first layer that samples touch, counted for the first samples; rows of the output layer that are active,
     with as many as the tables may return; the logits, and the samples where they are made dense.
     """
-    b, n_features, n_labels = config.micro_batch, train.features.n_columns, train.labels.n_columns
-    first = train.features.take(np.arange(min(b, train.n_samples)))
+    b, n_features, n_labels = min(config.micro_batch, train.n_samples), train.features.n_columns, train.labels.n_columns
+    first = train.features.take(np.arange(b))
     n_touched = len(np.unique(first.indices))
     n_active = n_labels
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))

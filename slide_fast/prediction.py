@@ -10,7 +10,7 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
-from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.lsh_config import LshConfig, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
@@ -115,7 +115,13 @@ def predict_topk(
         Best first; of equal scores the lower id comes first; -1 where there are fewer than k labels.
     scores : ndarray of float32, shape (n_samples, k)
         Logits; -inf where the id is -1.
+
+    Raises
+    ------
+    ConfigError
+        If k is no whole number of 1 or more.
     """
+    k = whole("k", k, 1)
     answers = _no_answers(features.n_rows, k)
     _fill_by_threads(answers, lambda rows: topk_rows(layers, rows, k, Scratch()), features, n_threads)
     return answers
@@ -123,7 +129,11 @@ def predict_topk(
 
 def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Ids and scores where nothing is found."""
-    return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
+    try:
+        return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
+    except (MemoryError, ValueError) as error:
+        need = f"{8 * n_rows * k / 2**30:,.1f} GiB"
+        raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
 
 
 def _fill_by_threads(
@@ -133,6 +143,7 @@ def _fill_by_threads(
     n_threads: int,
 ) -> None:
     """Write what `answer` returns for each block of rows into the same rows of `out`."""
+    n_threads = whole("n_threads", n_threads, 1)
 
     def part(start: int) -> None:
         rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
@@ -287,7 +298,13 @@ def predict_topk_lsh(
         Logits; -inf where the id is -1.
     n_candidates : ndarray of int64, shape (n_samples,)
         How many candidates each row has.
+
+    Raises
+    ------
+    ConfigError
+        If k is no whole number of 1 or more.
     """
+    k = whole("k", k, 1)
     answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)
     _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, Scratch()), features, n_threads)
     return answers

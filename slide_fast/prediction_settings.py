@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import ConfigError, DataError
-from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.errors import DataError
+from slide_ref.common.lsh_config import LshConfig, share, whole
 from slide_ref.common.model_folder import Model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
@@ -62,9 +62,12 @@ def choose(
 
     Raises
     ------
+    ConfigError
+        If k or the recall is out of its range.
     DataError
         If there are no rows.
     """
+    k, recall = whole("k", k, 1), share("recall", recall)
     if not features.n_rows:
         raise DataError("there are no samples to choose the tables with")
     rows = features.take(np.arange(min(ROWS, features.n_rows)))
@@ -138,8 +141,6 @@ class Indexes:
 
     def get(self, features: SparseRows, k: int, recall: float, n_threads: int = 1) -> Index:
         """That for a k and a recall. Raises ConfigError if there can be none."""
-        if not 0 < recall <= 1:
-            raise ConfigError(f"recall is {recall!r}; it must be above 0 and at most 1")
         if (k, recall) not in self._made:
             self._made[k, recall] = index_of(self.model, features, k, recall, n_threads)[0]
         return self._made[k, recall]

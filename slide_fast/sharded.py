@@ -27,6 +27,7 @@ from .checkpoints import BEST, Checkpoints, State, fingerprint
 from .communicator import Communicator, together
 from .facts import Facts, n_labelled
 from .interrupt import deferred_interrupt
+from .options import checked
 from .pool import InProcess
 from .progress import Event, log_event
 from .rank_state import RankState, shards_of
@@ -288,6 +289,8 @@ def fit_sharded(
     SlideError
         As `training.fit_with_state`.
     """
+    with together(ranks):
+        options = checked(options)
     own, facts = prepare(config, train, test, ranks, state, n_workers, weights)
     if ranks.rank:
         del facts

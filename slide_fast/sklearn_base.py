@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slide_ref.common.errors import DataError, ModelError
+from slide_ref.common.lsh_config import is_whole, plain, require
 
 HAS_SKLEARN = True
 if TYPE_CHECKING:
@@ -70,10 +74,29 @@ class NotFittedError(ModelError, _Unfitted):
 
 def seed_from(random_state: Any) -> int:
     """A seed for a run: the number given, or a draw from a generator; None: a new one each time."""
-    source = np.random.default_rng() if random_state is None else random_state
+    source = np.random.default_rng() if random_state is None else plain(random_state)
     if isinstance(source, np.random.Generator):
         return int(source.integers(2**31))
-    return int(source.randint(2**31 - 1) if isinstance(source, np.random.RandomState) else source)
+    if isinstance(source, np.random.RandomState):
+        return int(source.randint(2**31 - 1))
+    fits = is_whole(source) and 0 <= source < 2**63
+    require(fits, "random_state", source, "from 0 to 2**63 - 1, a RandomState, a Generator, or None")
+    return source
+
+
+@contextmanager
+def copy_to_train(estimator: Any) -> Iterator[Any]:
+    """Hand out a copy to train; what it learned is taken over as a whole if it has a new `model_`, else not at all."""
+    before, trained = dict(vars(estimator)), copy.copy(estimator)
+    try:
+        yield trained
+    finally:
+        after = vars(trained)
+        if after.get("model_") is not before.get("model_"):
+            for name in before.keys() - after.keys():
+                delattr(estimator, name)
+            changed = {name for name in after if name not in before or after[name] is not before[name]}
+            vars(estimator).update({name: after[name] for name in changed})
 
 
 def check_names(estimator: Any, X: Any, reset: bool) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.errors import ConfigError
+from slide_ref.common.lsh_config import whole
 
 from .communicator import Communicator, together
 from .shared_arrays import Handle, SharedArrays
@@ -41,6 +42,7 @@ class Place(NamedTuple):
 
 def check_number(n_processes: int, n_workers: int) -> None:
     """Raise ConfigError where so many processes cannot be ranks of so many workers each."""
+    n_workers = whole("n_workers", n_workers, 1)
     if n_processes % n_workers:
         raise ConfigError(
             f"{n_processes} processes cannot be ranks of {n_workers} workers each; start a multiple of {n_workers} "

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import DataError
+from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.lsh_config import require
 from slide_ref.common.model_folder import Model
 from slide_ref.common.sparse_rows import Dataset
 
@@ -19,6 +20,7 @@ from .facts import facts_of
 from .interrupt import deferred_interrupt
 from .machine import available_cpus
 from .memory import check_left, estimate
+from .options import checked
 from .progress import Event, log_event
 from .run import Run
 from .schedule import n_epochs, total_steps, workers_at
@@ -41,10 +43,12 @@ def default_workers(config: Config, n_samples: int) -> int:
     return workers_at(total_steps(config, n_samples), available_cpus())
 
 
-def check_fits(train: Dataset, test: Dataset | None) -> None:
+def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None, label_names: list[str] | None) -> None:
     """Raise DataError where data cannot be trained or evaluated on."""
     for name, data in (("training data", train), ("test data", test)):
         if data is not None:
+            if not isinstance(data, Dataset):
+                raise DataError(f"{name}: of type {type(data).__name__}; give a Dataset of features and labels")
             if data.n_samples == 0:
                 raise DataError(f"{name}: there are no samples")
             if data.features.n_rows != data.labels.n_rows:
@@ -56,6 +60,14 @@ def check_fits(train: Dataset, test: Dataset | None) -> None:
     for i, what in enumerate(Dataset._fields if test is not None else ()):
         if test[i].n_columns > train[i].n_columns:
             raise DataError(f"test data: {test[i].n_columns} {what}, but the training data has {train[i].n_columns}")
+    if weights is not None:
+        fits = isinstance(weights, np.ndarray) and weights.dtype.kind == "f" and weights.shape == (train.n_samples,)
+        if not (fits and np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise DataError(
+                f"weights: give an array of {train.n_samples} floats, one a sample, finite, at least 0, not all 0"
+            )
+    if label_names is not None and len(label_names) != train.labels.n_columns:
+        raise DataError(f"label_names: {len(label_names)} names, but there are {train.labels.n_columns} labels")
 
 
 def fit(config: Config, train: Dataset, **options: Any) -> Model:
@@ -72,11 +84,11 @@ def fit_with_state(
     n_workers: int | None = None,
     eval_every: float = 1.0,
     eval_samples: int = 10_000,
-    max_seconds: float = math.inf,
-    patience: float = math.inf,
+    max_seconds: float | None = None,
+    patience: float | None = None,
     checkpoints: Checkpoints | None = None,
     state: State | None = None,
-    callback: Callable[[Event], None] = lambda event: None,
+    callback: Callable[[Event], None] | None = None,
     label_names: list[str] | None = None,
     max_restarts: int = 3,
     worker_timeout: float = 60.0,
@@ -93,23 +105,23 @@ def fit_with_state(
     weights : ndarray of float64, shape (n_samples,), optional
         How much each training sample counts (S10); finite, at least 0.
     n_workers : int, optional
-        HOGWILD worker processes; 1 trains in this process. Default: the CPUs this process may use, or 1 for short
-        runs. With one worker a run is reproducible bit for bit on the same machine and libraries; with more it
-        never is. Implements S18.
+        HOGWILD worker processes; 1 trains in this process, -1: the CPUs this process may use. Default: as many of
+        these as the run is long enough for. With one worker a run is reproducible bit for bit on the same machine and
+        libraries; with more it never is. Implements S18.
     eval_every : float
         Epochs between evaluations during training.
     eval_samples : int
         Test rows, chosen by key, that these evaluations use; the last one uses all.
-    max_seconds : float
+    max_seconds : float, optional
         Training, rebuilds included, ends after about this time; evaluation does not count.
-    patience : float
+    patience : int, optional
         Training ends after so many evaluations on `test` in a row, of those that come every `eval_every` epochs, that
-        found no larger P@1; the network is then the best of those that were evaluated. Infinite: the last one.
+        found no larger P@1; the network is then the best of those that were evaluated. By default it is the last one.
     checkpoints : Checkpoints, optional
         Where the state of the run, and the best model by P@1 on `test`, are kept.
     state : State, optional
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
-    callback : callable
+    callback : callable, optional
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before anything is allocated),
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch`` or ``end``.
     label_names : list of str, optional
@@ -127,6 +139,8 @@ def fit_with_state(
 
     Raises
     ------
+    ConfigError
+        If an option is not what it may be.
     DataError
         If there is nothing to learn from, or `test` or `state` do not fit `train`.
     MemoryError
@@ -138,21 +152,30 @@ def fit_with_state(
     TrainingInterrupted
         On Ctrl-C, with the model as it stands.
     """
-    check_fits(train, test)
-    callback = log_event(callback)
-    n_workers = default_workers(config, train.n_samples) if n_workers is None else n_workers
+    require(isinstance(config, Config), "config", config, "a Config")
+    checked({"checkpoints": checkpoints, "state": state, "callback": callback})
+    options = checked({
+        "n_workers": n_workers, "eval_every": eval_every, "eval_samples": eval_samples, "max_seconds": max_seconds,
+        "patience": patience, "max_restarts": max_restarts, "worker_timeout": worker_timeout,
+    })  # fmt: skip
+    if test is None and options["patience"] < math.inf:
+        raise ConfigError("patience needs samples to evaluate on; give some as test")
+    check_fits(train, test, weights, label_names)
+    callback = log_event(callback or (lambda event: None))
+    n_workers = options["n_workers"] or default_workers(config, train.n_samples)
     need = estimate(config, train, test, n_workers, weights)
     callback({"kind": "memory", **need._asdict(), "total": need.total})
     check_left(need)
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         facts = facts_of(train, test, weights)
-        run = Run(config, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop, label_names)
+        limits = [options[key] for key in ("eval_samples", "max_seconds", "patience")]
+        run = Run(config, facts, *limits, checkpoints, state, callback, stop, label_names)
         run.allocate(stack, train, test, weights, state)
         del train, test, weights, state, facts
-        run.start(stack, n_workers, max_restarts, worker_timeout)
+        run.start(stack, n_workers, options["max_restarts"], options["worker_timeout"])
         run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
-        run.carry_out(eval_every)
+        run.carry_out(options["eval_every"])
         if stop.is_set():
             raise TrainingInterrupted(run.model())
         return run.model(), run.state(is_over=True)

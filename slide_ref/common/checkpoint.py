@@ -19,6 +19,7 @@ import numpy as np
 
 from .array_files import DTYPES, SAVE_AGAIN, Blocks, bytes_of, read_array, write_array
 from .errors import ModelError
+from .lsh_config import true_or_false
 from .replacing import replacing, standing, synced_file
 
 FORMAT_VERSION = 1
@@ -100,6 +101,7 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
     ModelError
         If the folder or a file is missing, malformed, or not what config.json says. The message names the file.
     """
+    mmap = true_or_false("mmap", mmap)
     folder = Path(folder)
     while True:
         before = _identity(folder)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-from .lsh_config import LshConfig, check_types, require
+from .lsh_config import LshConfig, check_types, is_whole, one_of, plain, require
 
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
@@ -23,7 +24,7 @@ class Config:
     Attributes
     ----------
     hidden : tuple of int
-        Neurons of each hidden layer, first to last.
+        Neurons of each hidden layer, first to last; made from a list or array, or from one number, as well.
     scope : str
         ``"sample"``: each sample has its own active set, as in the paper; ``"batch"``: the samples of a
         micro-batch share the union of theirs.
@@ -93,13 +94,9 @@ class Config:
     def __post_init__(self) -> None:
         check_types(self, "")
         require(isinstance(self.lsh, LshConfig), "lsh", self.lsh, "an LshConfig")
-        require(isinstance(self.hidden, (list, tuple)), "hidden", self.hidden, "a list of layer sizes")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in self.hidden)
-        require(len(self.hidden) >= 1 and whole, "hidden", self.hidden, "one or more layer sizes of at least 1")
-        require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
-        require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
-        require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
+        object.__setattr__(self, "hidden", _layer_sizes(self.hidden))
+        for key, names in (("scope", SCOPES), ("optimizer", OPTIMIZERS), ("decay", DECAYS)):
+            one_of(key, getattr(self, key), names)
         for key in ("micro_batch", "rebuild_gap", "shards"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
@@ -117,12 +114,11 @@ class Config:
 
     def _check_hidden_lsh(self) -> None:
         try:
-            tables = dict(self.hidden_lsh)
+            tables = {plain(layer): lsh for layer, lsh in dict(self.hidden_lsh).items()}
         except (TypeError, ValueError):
             raise ConfigError(f"hidden_lsh is {self.hidden_lsh!r}; it must hold tables of settings by layer") from None
         for layer, lsh in tables.items():
-            whole = isinstance(layer, int) and not isinstance(layer, bool)
-            if not (whole and 1 <= layer < len(self.hidden)):
+            if not (is_whole(layer) and 1 <= layer < len(self.hidden)):
                 last = len(self.hidden) - 1
                 known = f"hidden layers that can be hashed are 1 to {last}" if last else "there is one hidden layer"
                 raise ConfigError(f"hidden_lsh.{layer}: {known}; layer 0 is dense, the output's settings are lsh")
@@ -159,6 +155,7 @@ class Config:
         ConfigError
             If a key is unknown or a value does not fit.
         """
+        require(isinstance(settings, Mapping), "settings", settings, "a dict of settings")
         settings = dict(settings)
         lsh = _lsh_config(settings.pop("lsh", {}), "lsh")
         tables = settings.pop("hidden_lsh", {})
@@ -176,8 +173,22 @@ class Config:
         `hidden_lsh`, as ``{1: {"K": 6}}``, takes the place of all tables of hidden layers.
         """
         plain = self.to_dict()
-        plain["lsh"].update(settings.pop("lsh", {}))
+        lsh = settings.pop("lsh", {})
+        require(isinstance(lsh, Mapping), "lsh", lsh, "a table of settings")
+        plain["lsh"].update(lsh)
         return Config.from_dict({**plain, **settings})
+
+
+def _layer_sizes(hidden: Any) -> tuple[int, ...]:
+    """Layer sizes as plain numbers; one number is one layer."""
+    given = plain(hidden)
+    given = given.tolist() if hasattr(given, "tolist") else given
+    listed = isinstance(given, (list, tuple, range))
+    require(listed or is_whole(given), "hidden", hidden, "a list of layer sizes, or one size")
+    sizes = tuple(map(plain, given if listed else [given]))
+    fitting = len(sizes) >= 1 and all(is_whole(n) and n >= 1 for n in sizes)
+    require(fitting, "hidden", sizes, "one or more layer sizes of at least 1")
+    return sizes
 
 
 def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:

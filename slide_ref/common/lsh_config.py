@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +17,77 @@ STRATEGIES = ("vanilla", "topk", "threshold")
 def require(condition: bool, key: str, value: Any, wanted: str) -> None:
     """Raise ConfigError, in one line, unless a setting fits."""
     if not condition:
-        raise ConfigError(f"{key} is {value!r}; it must be {wanted}")
+        text = " ".join(repr(value).split())
+        raise ConfigError(f"{key} is {text if len(text) <= 100 else text[:99] + '…'}; it must be {wanted}")
+
+
+def plain(value: Any) -> Any:
+    """Turn a number, truth value or string of NumPy into one of Python; return anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a plain value is a whole number that 64 bits hold."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
+
+
+def is_number(value: Any) -> bool:
+    """Whether a plain value is a number; infinity is one, NaN is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+def whole(key: str, value: Any, least: int) -> int:
+    """Return a whole number as Python's own. Raises ConfigError if it is something else or below `least`."""
+    value = plain(value)
+    require(is_whole(value), key, value, f"a whole number of {least} or more")
+    require(value >= least, key, value, f"{least} or more")
+    return value
+
+
+def positive(key: str, value: Any) -> float:
+    """Return a number above 0, which may be infinite, as Python's own. Raises ConfigError if it is something else."""
+    value = plain(value)
+    require(is_number(value), key, value, "a number above 0")
+    require(value > 0, key, value, "above 0")
+    return value
+
+
+def share(key: str, value: Any) -> float:
+    """Return a number above 0 and at most 1 as Python's own. Raises ConfigError if it is something else."""
+    value = plain(value)
+    require(is_number(value) and 0 < value <= 1, key, value, "above 0 and at most 1")
+    return value
+
+
+def true_or_false(key: str, value: Any) -> bool:
+    """Return a truth value as Python's own. Raises ConfigError if it is something else."""
+    value = plain(value)
+    require(isinstance(value, bool), key, value, "true or false")
+    return value
+
+
+def one_of(key: str, value: Any, names: tuple[str, ...]) -> str:
+    """Return one of some names. Raises ConfigError if it is something else."""
+    value = plain(value)
+    require(isinstance(value, str) and value in names, key, value, "one of " + ", ".join(names))
+    return value
 
 
 def check_types(config: Any, prefix: str) -> None:
-    """Raise ConfigError where a field of a dataclass has not the type that it names."""
+    """Make plain the fields of a dataclass; raise ConfigError where one has not the type that it names."""
     for f in dataclasses.fields(config):
-        value, wanted = getattr(config, f.name), f.type
-        if wanted == "int":
-            require(isinstance(value, int) and not isinstance(value, bool), prefix + f.name, value, "a whole number")
-        elif wanted == "bool":
-            require(isinstance(value, bool), prefix + f.name, value, "true or false")
-        elif wanted == "float":
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            require(number and abs(value) <= 1e300, prefix + f.name, value, "a finite number")
+        key, value = prefix + f.name, plain(getattr(config, f.name))
+        if f.type == "int":
+            require(is_whole(value), key, value, "a whole number below 2**64")
+        elif f.type == "bool":
+            true_or_false(key, value)
+        elif f.type == "float":
+            require(is_number(value) and abs(value) <= 1e300, key, value, "a finite number")
+        object.__setattr__(config, f.name, value)
 
 
 @dataclass(frozen=True)
@@ -81,7 +139,7 @@ class LshConfig:
     def __post_init__(self) -> None:
         check_types(self, "lsh.")
         for key, names in (("family", FAMILIES), ("policy", POLICIES), ("strategy", STRATEGIES)):
-            require(getattr(self, key) in names, f"lsh.{key}", getattr(self, key), "one of " + ", ".join(names))
+            one_of(f"lsh.{key}", getattr(self, key), names)
         require(2 <= self.base <= 256, "lsh.base", self.base, "from 2 to 256")
         require(self.top >= 1, "lsh.top", self.top, "1 or more")
         digits = "" if self.family == "simhash" else f" of {self.digit_bits}-bit digits"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import tomllib
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,7 +91,18 @@ def test_from_dict_leaves_its_argument_alone():
         ({"hidden": [0]}, r"hidden is \(0,\)"),
         ({"hidden": [8.0]}, r"hidden is \(8.0,\)"),
         ({"hidden": [True]}, r"hidden is \(True,\)"),
-        ({"hidden": 128}, "hidden is 128; it must be a list"),
+        ({"hidden": 128.0}, "hidden is 128.0; it must be a list of layer sizes, or one size"),
+        ({"hidden": 0}, r"hidden is \(0,\)"),
+        ({"hidden": None}, "hidden is None"),
+        ({"hidden": np.ones((2, 2), int)}, r"hidden is \(\[1, 1\], \[1, 1\]\)"),
+        ({"micro_batch": np.int64(0)}, "micro_batch is 0"),
+        ({"micro_batch": np.float64(2)}, "micro_batch is 2.0; it must be a whole number"),
+        ({"micro_batch": 2**64}, "micro_batch is 18446744073709551616; it must be a whole number below"),
+        ({"micro_batch": np.array([8])}, r"micro_batch is array\(\[8\]\)"),
+        ({"learning_rate": np.float32("nan")}, "learning_rate is nan"),
+        ({"correction": np.int64(1)}, "correction is 1; it must be true or false"),
+        ({"scope": np.array(["batch", "batch"])}, r"scope is array\("),
+        ({"scope": np.arange(10**4)}, r"scope is array\("),
         ({"hidden": "128"}, "hidden is '128'"),
         ({"scope": "worker"}, "scope is 'worker'; it must be one of batch, sample"),
         ({"scope": []}, r"scope is \[\]"),
@@ -144,6 +156,38 @@ def test_what_does_not_fit_is_named_in_one_line(settings, named):
     with pytest.raises(ConfigError, match="^" + named) as caught:
         Config.from_dict(settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [("epochs", 3)], "epochs"])
+def test_settings_are_a_dict(wrong):
+    with pytest.raises(ConfigError, match="^settings is .* a dict of settings"):
+        Config.from_dict(wrong)
+    with pytest.raises(ConfigError, match="^lsh is .* a table of settings"):
+        Config().replace(lsh=wrong)
+
+
+@pytest.mark.parametrize("boxed", [lambda value: value, np.array])
+@pytest.mark.parametrize("whole", [np.int8, np.uint8, np.int32, np.int64, np.uint64, int])
+@pytest.mark.parametrize("fraction", [np.float16, np.float32, np.float64, np.longdouble, float])
+def test_numbers_of_numpy_are_numbers_and_become_plain(whole, fraction, boxed):
+    def numbers(whole, fraction, truth, text):
+        lsh = {"K": whole(7), "L": whole(3), "family": text("wta")}
+        return {"epochs": whole(2), "hidden": [whole(8), whole(4)], "learning_rate": fraction(0.5), "beta1": whole(0),
+                "correction": truth(False), "scope": text("sample"), "lsh": lsh,
+                "hidden_lsh": {1: {"K": whole(5)}}}  # fmt: skip
+
+    taken = numbers(*(lambda value, kind=kind: boxed(kind(value)) for kind in (whole, fraction, np.bool_, np.str_)))
+    config, same = Config.from_dict(taken), Config.from_dict(numbers(int, float, bool, str))
+    assert config == same and repr(config) == repr(same)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    direct = Config(hidden=(whole(8), whole(4)), hidden_lsh={whole(1): LshConfig(K=whole(5))}, seed=whole(3))
+    assert repr(direct) == repr(Config(hidden=(8, 4), hidden_lsh={1: LshConfig(K=5)}, seed=3))
+
+
+@pytest.mark.parametrize("hidden", [8, np.int64(8), np.array(8), [8], range(8, 9), np.array([8]), (np.int32(8),)])
+def test_layer_sizes_are_a_sequence_or_one_number(hidden):
+    assert Config(hidden=hidden).hidden == (8,) == Config.from_dict({"hidden": hidden}).hidden
+    assert type(Config(hidden=hidden).hidden[0]) is int
 
 
 def test_s25_tables_of_hidden_layers():

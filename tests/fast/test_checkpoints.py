@@ -252,7 +252,7 @@ def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
         fit(CONFIG.replace(hidden=(9,)), TRAIN, state=State(CONFIG, 30, 60, state.arrays))
 
 
-@pytest.mark.parametrize(("every", "keep"), [(0, 1), (math.nan, 1), (1, 0)])
+@pytest.mark.parametrize(("every", "keep"), [(0, 1), (math.nan, 1), ("1", 1), (1, 0), (1, 2.5)])
 def test_a_schedule_of_checkpoints_must_make_sense(tmp_path, every, keep):
-    with pytest.raises(ConfigError, match="above 0"):
+    with pytest.raises(ConfigError, match=r"^every is .* above 0|^keep is .* 1 or more"):
         Checkpoints(tmp_path, every, keep)

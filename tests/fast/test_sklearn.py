@@ -49,3 +49,19 @@ def test_grid_search_and_cross_validation():
     assert search.best_params_["learning_rate"] == 0.02 and search.best_score_ > 0.9
     assert cross_val_score(SMALL, X, y, cv=3).min() > 0.9
     assert SMALL.get_params()["hidden"] == (32,) and not hasattr(SMALL, "model_")
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"epochs": np.arange(1, 3)},
+        {"micro_batch": 2 ** np.arange(4, 6), "n_workers": np.array([1])},
+        {"hidden": [(n,) for n in 2 ** np.arange(2, 4)] + list(np.arange(3, 5))},
+        {"learning_rate": np.logspace(-3, -2, 2, dtype=np.float32), "random_state": np.arange(2)},
+        {"settings": [{"lsh": {"K": K}} for K in np.arange(4, 6)]},
+    ],
+)
+def test_numbers_that_searches_hand_over_are_numbers(grid):
+    X, y = TfidfVectorizer().fit_transform(TEXTS), np.array(COLOURS * 25)
+    search = GridSearchCV(clone(SMALL).set_params(epochs=1), grid, cv=2, error_score="raise").fit(X, y)
+    assert clone(search.best_estimator_).get_params().keys() == SMALL.get_params().keys()
