@@ -90,11 +90,23 @@ def _parse_svmlight(block: bytes) -> Dataset:
     """Read lines of svmlight text that all end in LF. Raises DataError with a line counted from 1 in the block."""
     if not _UNUSUAL.search(block[:-1]):
         return parse_block(block, COUNT_LIMIT, COUNT_LIMIT)
-    cleaned = [(i, text) for i, line in enumerate(block.split(b"\n")[:-1], 1) if (text := _plain(line, i))]
+    numbers, cleaned, bad_labels = [], [], None
+    for number, line in enumerate(block.split(b"\n")[:-1], start=1):
+        try:
+            text = _plain(line, number)
+        except DataError as error:  # told unless an earlier line has bad features
+            bad_labels = error
+            break
+        if text:
+            numbers.append(number)
+            cleaned.append(text + b"\n")
     try:
-        return parse_block(b"".join(text + b"\n" for _, text in cleaned), COUNT_LIMIT, COUNT_LIMIT)
+        parsed = parse_block(b"".join(cleaned), COUNT_LIMIT, COUNT_LIMIT)
     except DataError as error:
-        raise DataError(error.message, line=cleaned[(error.line or 1) - 1][0]) from None
+        raise DataError(error.message, line=numbers[(error.line or 1) - 1]) from None
+    if bad_labels is not None:
+        raise bad_labels
+    return parsed
 
 
 def _plain(line: bytes, number: int) -> bytes:

@@ -101,6 +101,8 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
         If the folder or a file is missing, malformed, or not what config.json says. The message names the file.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise ModelError(f"{folder}: is a file; {_GIVE_MODEL}")
     while True:
         before = _identity(folder)
         try:

@@ -125,7 +125,7 @@ def advice(line: bytes, column: int | None) -> str:
         return ""
     before, rest = line[max(column - 2, 0) : column - 1], line[column - 1 : column - 1 + LOOKED_AT]
     if before == b":":
-        mistakes = VALUES
+        mistakes: tuple[tuple[bytes, str], ...] = VALUES
     elif before in (b"", b","):
         mistakes = LABELS
     else:

@@ -92,7 +92,7 @@ def test_checkpoints_of_an_unfinished_run_are_replaced_only_where_that_is_said(t
     (tmp_path / "checkpoints" / "step-000000003").mkdir(parents=True)
     (tmp_path / "metrics.jsonl").touch()
     with (
-        pytest.raises(ConfigError, match="checkpoints of a run; --resume goes on .*; --overwrite"),
+        pytest.raises(ConfigError, match="checkpoints of a run; --resume goes on .*, --overwrite"),
         RunFolder(tmp_path),
     ):
         pass
@@ -123,7 +123,7 @@ def test_one_run_at_a_time_enters_a_folder(tmp_path):
 
 def test_a_run_that_was_killed_keeps_nobody_out(tmp_path):
     code = (
-        "import os, sys; from slide_fast.run_folder import RunFolder; RunFolder(sys.argv[1]).__enter__(); os._exit(9)"
+        "import os, sys; from slide_fast.run_folder import RunFolder as Folder\nwith Folder(sys.argv[1]): os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code, tmp_path / "run"]).returncode == 9
     assert (tmp_path / "run" / ".lock").exists()
