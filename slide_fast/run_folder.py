@@ -47,29 +47,35 @@ def _locked(folder: Path) -> Iterator[None]:
     SlideError
         If another run is at work there.
     """
-    path = folder / LOCK
-    with open(path, "ab") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_free = os.fstat(file.fileno()).st_nlink > 0  # else the run that held it has just ended
-        except (BlockingIOError, PermissionError):
-            is_free = False
-        except OSError:  # a file system without locks
-            is_free = True
-        if not is_free:
+    if sys.platform == "win32":  # no folder can be opened there
+        path, flags = folder / LOCK, os.O_RDWR | os.O_CREAT
+    else:
+        path, flags = folder, os.O_RDONLY
+    descriptor = os.open(path, flags)
+    try:
+        if not _lock(descriptor):
             raise SlideError(f"{folder}: another run is training there; wait for its end, or choose another folder")
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows keeps it while it is open
-                path.unlink()
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether nobody else holds the lock, which this process has then. A file system without locks keeps nobody out."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class RunFolder:
@@ -107,7 +113,11 @@ class RunFolder:
             self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(_locked(self.path))
+            probe = self.path / f".{METRICS}.probe"
+            probe.touch()
+            probe.unlink()
         except OSError as error:
+            self._lock.close()
             self._restore()
             raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
         with self._lock:  # released if this fails
