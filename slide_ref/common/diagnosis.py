@@ -19,7 +19,7 @@ BINARY = (
     (rb"\xef\xbb\xbf", "begins with a byte order mark", RESAVE),
     (rb"\xff\xfe|\xfe\xff", "begins with a byte order mark of UTF-16", RESAVE),
     (rb"\x1f\x8b", "is packed by gzip", UNPACK),
-    (rb"BZh[1-9]1AY&SY|BZh[1-9]\x17", "is packed by bzip2", UNPACK),
+    (rb"BZh", "is packed by bzip2", UNPACK),
     (rb"\xfd7zXZ", "is packed by xz", UNPACK),
     (rb"\x5d\x00\x00", "is packed by lzma", UNPACK),
     (rb"\x28\xb5\x2f\xfd", "is packed by zstd", UNPACK),
@@ -67,6 +67,7 @@ NO_SPACE = "no space stands beside ':'"
 WORDS = (
     (rb"[^ \t]*\x00", "it holds NUL bytes: save the file as UTF-8 text, or copy it again"),
     (rb"[^ \t]*\r", "it holds a carriage return: end all lines in LF or CR LF"),
+    (rb"[^ \t]*\xef\xbb\xbf", "it holds a byte order mark: save the files that were joined as UTF-8 without one"),
     (rb"[^ \t]*\xc2\xa0", "it holds a no-break space: separate words by plain ones"),
 )
 LABELS = ((rb"[ \t]+\d+([ \t,]|$)|\d+[;|/]", LABELS_APART),)
@@ -115,7 +116,7 @@ def not_npz(head: bytes) -> str | None:
         return EMPTY
     if head.startswith(b"PK"):
         return None
-    text = "the file is text; give it a name that ends in .txt, or in .svm if it is svmlight text"
+    text = "the file is text, not .npz; samples in text need a name that ends in .txt, svmlight text in .svm"
     return not_text(head) or (text if re.match(rb"[\t\n\r -~]*$", head) else None)
 
 

@@ -154,7 +154,7 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
     whole = (tmp_path / "whole.npz").read_bytes()
     path = tmp_path / "data.npz"
     damaged = [b"PK\x03\x04", whole[:-1], whole[: len(whole) // 2], whole.replace(b"NUMPY", b"numpy")]
-    others = [(b"", "is empty"), (b"1 2 3\n", "is text; give it a name"), (b"\x93NUMPY\x01\0", r"is a NumPy array"),
+    others = [(b"", "is empty"), (b"1 2 3\n", "is text, not .npz; "), (b"\x93NUMPY\x01\0", r"is a NumPy array"),
               (b"\x1f\x8b\x08\0", "is packed by gzip; unpack it first")]  # fmt: skip
     for content, message in [*((content, "not an intact .npz file") for content in damaged), *others]:
         path.write_bytes(content)

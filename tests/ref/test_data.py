@@ -9,6 +9,7 @@ from slide_ref.data import read_xmc
 NO_LABEL = "is not a whole number below 4, the number of labels in the header"
 NO_FEATURE = "is not a whole number below 9, the number of features in the header"
 NO_VALUE = "is not a decimal number that is finite in float32"
+JOINED = "save the files that were joined as UTF-8 without one"
 APART = "labels are separated by ',' without spaces"
 NO_HEADER = "this line must be the header 'n_samples n_features n_labels', three whole numbers below 2147483648; found "
 
@@ -118,6 +119,7 @@ def test_s17_no_samples(read):
         (b"0 2:1:3", 5, f"value '1:3' {NO_VALUE}"),
         (b"0 2:0x1", 5, f"value '0x1' {NO_VALUE}"),
         (b"0 2:\xff", 5, f"value '\\xff' {NO_VALUE}"),
+        (b"\xef\xbb\xbf0", 1, f"label id '\\xef\\xbb\\xbf0' {NO_LABEL}; it holds a byte order mark: {JOINED}"),
         (
             b"0 2:1\0",
             5,
