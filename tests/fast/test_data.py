@@ -162,7 +162,7 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
             read_dataset(path)
     np.save(path.with_suffix(".npy"), np.ones(3))
     path.with_suffix(".npy").rename(path)
-    with pytest.raises(DataError, match="not an intact .npz file"):
+    with pytest.raises(DataError, match="is a NumPy array"):
         read_dataset(path)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_dataset(tmp_path / "absent.npz")
