@@ -17,6 +17,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 
 from . import __version__, supervisor
+from .output import unless_standard
 from .settings import PRESETS
 from .streams import Screen, any_text, discard_unwritten, print_result
 
@@ -213,7 +214,12 @@ def _add_demo(add) -> None:
     _add_workers(demo, "worker processes (default: the CPUs there are, at least 2)")
     demo.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="source of all randomness (default: 0)")
     demo.add_argument("--out", default="slide-demo", metavar="RUN", help="run folder (default: slide-demo)")
+    _add_overwrite(demo)
     _add_max_seconds(demo, 120.0)
+
+
+def _add_overwrite(command: argparse._ActionsContainer) -> None:
+    command.add_argument("--overwrite", action="store_true", help="replace the run that RUN holds, if it holds one")
 
 
 def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
@@ -232,7 +238,7 @@ def _add_train(add) -> None:
                 "slide train data/train.txt --test data/test.txt --out run")  # fmt: skip
     train.add_argument("train", metavar="TRAIN", nargs="?", help=f"training samples: {FORMATS}")
     train.add_argument("--test", metavar="TEST", help="test samples, to evaluate on")
-    train.add_argument("--out", metavar="RUN", help="run folder: a new one, or that of an earlier run")
+    train.add_argument("--out", metavar="RUN", help="run folder, a new one but for --resume and --overwrite")
     _add_labels(train, "--labels", "TRAIN")
     _add_labels(train, "--test-labels", "TEST")
     _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs; with --mpi: 1 a rank)")
@@ -259,7 +265,9 @@ def _add_train(add) -> None:
                        help="epochs between checkpoints in RUN/checkpoints, where the best model is kept too "
                        "(default: none but the one that Ctrl-C leaves)")  # fmt: skip
     train.add_argument("--keep", type=_whole(1), default=2, metavar="N", help="checkpoints to keep (default: 2)")
-    train.add_argument("--resume", action="store_true",
+    again = train.add_mutually_exclusive_group()
+    _add_overwrite(again)
+    again.add_argument("--resume", action="store_true",
                        help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
                        help="under mpiexec: split the labels over ranks, of --workers processes each; set shards to a "
@@ -304,7 +312,8 @@ def _add_users_of_models(add) -> None:
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
     predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
     predict.add_argument("-k", type=_whole(1), default=5, metavar="K", help="labels a sample (default: 5)")
-    predict.add_argument("--out", metavar="FILE", help="write to a file instead of standard output")
+    predict.add_argument("--out", type=unless_standard, metavar="FILE",
+                         help="write to a file instead of standard output")  # fmt: skip
     _add_mode(predict)
     _add_workers(predict, "threads (default: the CPUs there are)")
     predict.description += (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,6 +26,7 @@ from .console import aligned, network_in_words, score_table, size
 from .data import read_dataset
 from .machine import available_cpus
 from .model_facts import history_of, history_table, in_words
+from .output import complete_file, reason
 from .plots import plot_runs
 from .prediction import ROWS_AT_ONCE, predict_topk, predict_topk_lsh
 from .prediction_settings import RECALL, index_of
@@ -230,19 +231,14 @@ def _output(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    target = Path(path).resolve()
-    is_special = target.exists() and not target.is_file()
-    temporary = target if is_special else target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-        if not is_special:
-            os.replace(temporary, target)
+        with complete_file(path) as file, TextIOWrapper(file, encoding="utf-8", newline="\n") as text:
+            yield text
+            text.flush()
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise SlideError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
-    finally:
-        if not is_special:
-            temporary.unlink(missing_ok=True)
+        raise SlideError(f"{path}: cannot be written ({reason(error, path)}); choose another file") from error
 
 
 def info(options: Namespace, session: Session) -> dict[str, Any]:

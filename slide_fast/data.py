@@ -12,10 +12,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from slide_ref.common.diagnosis import EMPTY, LOOKED_AT, not_npz, unreadable
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 from .formats import check_kind_of_scipy, open_text, rows_of_scipy, svmlight_blocks, with_columns_found
+from .output import complete_file, reason
 from .xmc_blocks import COUNT_LIMIT, parse_block, parse_header
 
 BLOCK_BYTES = 1 << 19
@@ -93,7 +95,7 @@ def read_xmc(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Da
         with open(path, "rb") as file:
             return _read_blocks(path, file, block_bytes)
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", path) from error
+        raise unreadable(path, error) from error
 
 
 def _read_blocks(
@@ -101,7 +103,10 @@ def _read_blocks(
 ) -> Dataset:
     lines_before = n_read = 0
     try:
-        n_samples, n_features, n_labels = parse_header(_whole_lines(file.readline())[:-1])
+        header = _whole_lines(file.readline())
+        if not header:
+            raise DataError(EMPTY, line=1)
+        n_samples, n_features, n_labels = parse_header(header[:-1])
         features, labels = _GrowingRows(n_features, has_values=True), _GrowingRows(n_labels, has_values=False)
         lines_before, kept = 1, range(n_samples) if share is None else share(n_samples)
         while block := _whole_lines(file.read(block_bytes) + file.readline()):
@@ -257,17 +262,12 @@ def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` once the block ends, and vanishes if it fails."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    """As `complete_file`, with a DataError if the file cannot be written."""
     try:
-        with open(temporary, "wb") as file:
+        with complete_file(path) as file:
             yield file
-        os.replace(temporary, target)
     except OSError as error:
-        raise DataError(f"the file cannot be written: {error.strerror}", path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise DataError(f"the file cannot be written: {reason(error, path)}", path) from error
 
 
 def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
@@ -301,7 +301,7 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
     except DataError as error:
         raise DataError(error.message, error.path or path) from None
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", path) from error
+        raise unreadable(path, error) from error
 
 
 def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
@@ -316,7 +316,7 @@ def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
     except DataError as error:
         raise DataError(error.message, path) from None
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", path) from error
+        raise unreadable(path, error) from error
 
 
 def _rows_from_scipy(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
@@ -346,7 +346,9 @@ def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     except MemoryError:
         raise
     except Exception as error:  # zipfile, the codecs and NumPy raise a dozen kinds for damaged files
-        raise DataError("the file is not an intact .npz file of plain arrays; write it again") from error
+        file.seek(0)
+        found = not_npz(file.read(LOOKED_AT)) or "the file is not an intact .npz file of plain arrays; write it again"
+        raise DataError(found) from error
     if missing:
         raise DataError(f"the file lacks the arrays {', '.join(missing)}; it must hold {', '.join(NPZ_KEYS)}")
     return arrays

@@ -226,8 +226,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = self._config(epochs=1, seed=seed, **steady)
-        known = self.classes_ if goes_on else None if classes is None else np.unique(np.asarray(classes))
-        if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), np.unique(self.classes_)):
+        given = None if classes is None else np.unique(np.asarray(classes))
+        known = self.classes_ if goes_on else given
+        if goes_on and given is not None and not np.array_equal(given, np.unique(self.classes_)):
             raise DataError("`classes` is not what it was in the first call of partial_fit")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys

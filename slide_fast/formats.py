@@ -15,10 +15,11 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from slide_ref.common.diagnosis import EMPTY, advice, not_svmlight, unreadable
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .xmc_blocks import COUNT_LIMIT, parse_block
+from .xmc_blocks import COUNT_LIMIT, WORD, parse_block
 
 STANDARD_INPUT = "-"
 GZIP = b"\x1f\x8b"
@@ -51,7 +52,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise DataError("the file is not intact gzip; pack or copy it again", path) from error
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror or error}", path) from error
+        raise unreadable(path, error) from error
 
 
 @contextmanager
@@ -75,35 +76,55 @@ def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRo
     before = 0
     while block := file.read(block_bytes) + file.readline():
         block = (block if block.endswith(b"\n") else block + b"\n").replace(b"\r\n", b"\n")
-        n_lines, numbers = block.count(b"\n"), None
-        if _UNUSUAL.search(block[:-1]):
-            cleaned = [
-                (i, text) for i, line in enumerate(block.split(b"\n")[:-1], 1) if (text := _plain(line, before + i))
-            ]
-            numbers, block = [i for i, _ in cleaned], b"".join(text + b"\n" for _, text in cleaned)
-        if block:
-            try:
-                features, labels = parse_block(block, COUNT_LIMIT, COUNT_LIMIT)
-            except DataError as error:
-                place = error.line or 1
-                line = place if numbers is None else numbers[place - 1]
-                raise DataError(error.message, line=before + line) from None
-            yield features, labels
-        before += n_lines
+        try:
+            parsed = _parse_svmlight(block)
+        except DataError as error:
+            line = before + (error.line or 1)
+            other = not_svmlight(block.partition(b"\n")[0]) if line == 1 else None
+            raise DataError(other or error.message, line=line) from None
+        yield parsed
+        before += block.count(b"\n")
+    if not before:
+        raise DataError(EMPTY, line=1)
+
+
+def _parse_svmlight(block: bytes) -> Dataset:
+    """Read lines of svmlight text that all end in LF. Raises DataError with a line counted from 1 in the block."""
+    if not _UNUSUAL.search(block[:-1]):
+        return parse_block(block, COUNT_LIMIT, COUNT_LIMIT)
+    numbers, cleaned, bad_labels = [], [], None
+    for number, line in enumerate(block.split(b"\n")[:-1], start=1):
+        try:
+            text = _plain(line, number)
+        except DataError as error:  # told unless an earlier line has bad features
+            bad_labels = error
+            break
+        if text:
+            numbers.append(number)
+            cleaned.append(text + b"\n")
+    try:
+        parsed = parse_block(b"".join(cleaned), COUNT_LIMIT, COUNT_LIMIT)
+    except DataError as error:
+        raise DataError(error.message, line=numbers[(error.line or 1) - 1]) from None
+    if bad_labels is not None:
+        raise bad_labels
+    return parsed
 
 
 def _plain(line: bytes, number: int) -> bytes:
     """A line of svmlight text as XMC text spells it; empty if there is nothing in it."""
-    words = [word for word in line.partition(b"#")[0].split() if not word.startswith(b"qid:")]
+    words = [word for word in WORD.findall(line.partition(b"#")[0]) if not word.startswith(b"qid:")]
     if not words or b":" in words[0]:
         return b" " + b" ".join(words) if words else b""
-    labels = []
+    labels, column = [], 1
     for word in words[0].split(b","):
         found = _LABEL.fullmatch(word)
         if not found:
-            text = word.decode("utf-8", "replace")
-            raise DataError(f"label {text!r} is no whole number of 0 or more; number the classes from 0", line=number)
+            remedy = advice(line.lstrip(), column) or "; number the classes from 0"
+            text = word.decode("utf-8", "backslashreplace")
+            raise DataError(f"label {text!r} is no whole number of 0 or more{remedy}", line=number)
         labels.append(found[1])
+        column += len(word) + 1
     return b" ".join([b",".join(labels), *words[1:]])
 
 

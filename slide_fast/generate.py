@@ -115,7 +115,7 @@ def _write_both(folder: Path, sizes: Shape, seed: int) -> None:
         for path, temporary in unfinished.items():
             os.replace(temporary, path)
     except OSError as error:
-        raise DataError(f"cannot write the data: {error.strerror}", str(folder)) from error
+        raise DataError(f"cannot write the data ({error.strerror}); choose another folder", str(folder)) from error
     finally:
         for temporary in unfinished.values():
             if os.path.exists(temporary):

@@ -13,6 +13,8 @@ import numpy as np
 
 from slide_ref.common.errors import DataError, SlideError
 
+from .output import complete_file, reason
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -120,9 +122,10 @@ def plot_runs(runs: list[Path], out: str | Path, yardsticks: dict[str, float] | 
         picture = io.BytesIO()
         figure.savefig(picture, format="png")
     try:
-        Path(out).write_bytes(picture.getvalue())
+        with complete_file(out) as file:
+            file.write(picture.getvalue())
     except OSError as error:
-        raise PlotError(f"{out}: cannot be written ({error.strerror or error})") from error
+        raise PlotError(f"{out}: cannot be written ({reason(error, out)}); choose another file") from error
 
 
 def _draw(axes: Axes, curves: list[dict[str, np.ndarray]], x: str, y: str) -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import SlideError
+from slide_ref.common.errors import ConfigError, SlideError
 from slide_ref.common.model_folder import MODEL, Model, find_model, save_model
+from slide_ref.common.replacing import standing
 
+from .checkpoints import Checkpoints
 from .model_facts import KEPT_EVENTS
 from .plots import plot_runs
 from .settings import to_toml
 
 __all__ = ["RunFolder", "find_model", "json_line"]
 CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, LOCK = "checkpoints", ".lock"
 
 
 def json_line(values: Mapping[str, Any]) -> str:
@@ -29,52 +33,103 @@ def json_line(values: Mapping[str, Any]) -> str:
     return json.dumps(finite, allow_nan=False)
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder. The system unlocks it when this process dies.
+
+    Raises
+    ------
+    SlideError
+        If another run is at work there.
+    """
+    if sys.platform == "win32":  # no folder can be opened there
+        path, flags = folder / LOCK, os.O_RDWR | os.O_CREAT
+    else:
+        path, flags = folder, os.O_RDONLY
+    descriptor = os.open(path, flags)
+    try:
+        if not _lock(descriptor):
+            raise SlideError(f"{folder}: another run is training there; wait for its end, or choose another folder")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether nobody else holds the lock, which this process has then. A file system without locks keeps nobody out."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 class RunFolder:
     """Where a training run puts what it makes; a context manager.
 
-    On entry the folder is made if need be, and tried. If the block fails before a model is saved, everything is as it
-    was before.
+    On entry the folder is made if need be, and tried; until the end no other run may enter it. If the block fails
+    before a model is saved, everything is as it was before.
 
     Parameters
     ----------
     path : path
         Absent, empty, or the folder of an earlier run, whose files are replaced.
+    replaces : bool
+        Whether an earlier run may have left a model or checkpoints there.
 
     Raises
     ------
+    ConfigError
+        On entry, if the folder holds a model or checkpoints that are not to be replaced.
     SlideError
-        On entry, if the folder holds something else or cannot be written.
+        On entry, if the folder holds something else, cannot be written, or another run is at work there.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, replaces: bool = False):
+        self.path, self._replaces = Path(path), replaces
         self.model_path = self.path / MODEL
         self._made: list[Path] = []
         self._before: dict[Path, bytes | None] = {}
         self._metrics: TextIO | None = None
         self._has_model = False
+        self._lock = ExitStack()
 
     def __enter__(self) -> RunFolder:
         try:
-            self._prepare()
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.enter_context(_locked(self.path))
+            probe = self.path / f".{METRICS}.probe"
+            probe.touch()
+            probe.unlink()
         except OSError as error:
+            self._lock.close()
             self._restore()
             raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
-        self._check_content()
+        with self._lock:  # released if this fails
+            self._check_content()
+            self._lock = self._lock.pop_all()
         return self
 
-    def _prepare(self) -> None:
-        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
-        probe = self.path / f".{METRICS}.probe"
-        probe.touch()
-        probe.unlink()
-
     def _check_content(self) -> None:
-        names = {entry.name for entry in self.path.iterdir()}
-        is_run = (self.model_path / "config.json").is_file() if MODEL in names else METRICS in names
-        if names and not is_run:
+        names = {entry.name for entry in self.path.iterdir()} - {LOCK}
+        has_model = (standing(self.model_path) / "config.json").is_file()
+        if names and not (has_model or (METRICS in names and MODEL not in names)):
             raise SlideError(f"{self.path}: holds files, but not those of a run; choose an empty or a new folder")
+        can_resume = bool(Checkpoints(self.path / CHECKPOINTS).saved())
+        if (has_model or can_resume) and not self._replaces:
+            what = "a trained model" if has_model else "checkpoints of a run"
+            ways = ["--resume goes on from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
+            raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
 
     def begin(self, config: Config, command: str, resumed_step: int | None = None) -> None:
         """Write config.toml, with the command as a comment, and begin metrics.jsonl or keep what was before a step."""
@@ -128,5 +183,6 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         if self._metrics is not None:
             self._metrics.close()
+        self._lock.close()
         if not self._has_model and not any((self.path / CHECKPOINTS).glob("*")):
             self._restore()

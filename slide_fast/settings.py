@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from slide_ref.common.config import Config
+from slide_ref.common.diagnosis import not_text
 from slide_ref.common.errors import ConfigError, DataError
 
 ALL = "all"
@@ -37,16 +38,20 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     DataError
         If the file cannot be read, is no TOML, or holds an unknown key or a value that does not fit.
     """
+    raw, text = b"", ""
     try:
-        text = Path(path).read_bytes().decode("utf-8").replace("\r\n", "\n")
+        raw = Path(path).read_bytes()
+        text = raw.decode("utf-8").replace("\r\n", "\n")
         settings = tomllib.loads(text)
         config_of(settings)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError("not UTF-8 text; convert the file to UTF-8", path, line) from error
+        raise DataError(not_text(raw) or "not UTF-8 text; convert the file to UTF-8", path, line) from error
     except tomllib.TOMLDecodeError as error:
+        if message := not_text(raw):
+            raise DataError(message, path, 1) from error
         raise _located(str(error), text, path) from error
     except ConfigError as error:
         raise DataError(str(error), path) from error

@@ -69,10 +69,10 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         meter = stack.enter_context(MemoryMeter())
         checkpoints = Checkpoints(Path(options.out) / CHECKPOINTS, options.checkpoint_every, options.keep)
         with together(ranks):
-            folder = RunFolder(options.out)
-            state, config, data, names = _read(options, session, checkpoints, ranks)
+            folder = RunFolder(options.out, options.overwrite or options.resume)
             if ranks.rank == 0:
                 stack.enter_context(folder)
+            state, config, data, names = _read(options, session, checkpoints, ranks)
         n_workers = options.workers or 1
         own, facts = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
         counts = _counts(data, ranks)

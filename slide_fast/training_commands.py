@@ -48,7 +48,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
             whole["lsh"]["min_active"] = ALL  # how many that is, the data will say
         session.console.result(toml_of(whole).rstrip("\n"))
         return {"config": whole}
-    folder = RunFolder(options.out)
+    folder = RunFolder(options.out, options.overwrite or options.resume)
     checkpoints = Checkpoints(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep)
     state = checkpoints.last() if options.resume else None
     settings = settings_of(options, {} if state is None else state.config.to_dict())
@@ -106,7 +106,7 @@ def _names(settings: dict[str, Any]) -> set[str]:
 def demo(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide demo``: name the hidden identifiers in the source files of Python's standard library."""
     console = session.console
-    with RunFolder(options.out) as folder:
+    with RunFolder(options.out, options.overwrite) as folder:
         console.line("reading the source files of Python's standard library")
         task = build_task()
         counts, names, data, examples = task.counts, list(task.label_names), [task.train, task.test], _Examples(task)

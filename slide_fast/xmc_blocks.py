@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slide_ref.common.diagnosis import advice, not_xmc
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import TOO_LARGE, Dataset, SparseRows
 
 COUNT_LIMIT = 2**31
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WORD = re.compile(rb"[^ \t]+")
 DECIMAL = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -195,7 +195,7 @@ def _parse_lines(block: bytes, n_features: int, n_labels: int) -> Dataset:
         try:
             sample_labels, sums = _parse_line(line, n_features, n_labels)
         except DataError as error:
-            raise DataError(error.message, line=number, column=error.column) from None
+            raise DataError(error.message + advice(line, error.column), line=number, column=error.column) from None
         labels += sample_labels
         features += sums.keys()
         values += sums.values()
@@ -208,12 +208,10 @@ def _parse_lines(block: bytes, n_features: int, n_labels: int) -> Dataset:
 
 
 def parse_header(line: bytes) -> tuple[int, ...]:
-    if line.startswith(BYTE_ORDER_MARK):
-        raise DataError("the file begins with a byte order mark; save it as UTF-8 without one", line=1)
     counts = [_parse_whole(word, COUNT_LIMIT) for word in WORD.findall(line)]
     if len(counts) != 3 or None in counts:
         wanted = f"the header 'n_samples n_features n_labels', three whole numbers below {COUNT_LIMIT}"
-        raise DataError(f"this line must be {wanted}; found {_show(line)}", line=1)
+        raise DataError(not_xmc(line) or f"this line must be {wanted}; found {_show(line)}", line=1)
     return tuple(counts)
 
 
@@ -231,8 +229,7 @@ def _parse_line(line: bytes, n_features: int, n_labels: int) -> tuple[list[int],
             raise DataError(f"{_show(name)} is not of the form feature:value", column=column)
         feature = _parse_whole(name, n_features)
         if feature is None:
-            wanted = f"a whole number below {n_features}, the number of features in the header"
-            raise DataError(f"feature id {_show(name)} is not {wanted}", column=column)
+            raise DataError(f"feature id {_show(name)} is not {_wanted(n_features, 'features')}", column=column)
         value = _parse_decimal(text)
         if value is None:
             message = f"value {_show(text)} is not a decimal number that is finite in float32"
@@ -252,10 +249,14 @@ def _parse_labels(word: bytes, n_labels: int) -> list[int]:
     labels = [_parse_whole(text, n_labels) for text in texts]
     if None in labels:
         bad = labels.index(None)
-        wanted = f"a whole number below {n_labels}, the number of labels in the header"
         column = sum(len(text) + 1 for text in texts[:bad]) + 1
-        raise DataError(f"label id {_show(texts[bad])} is not {wanted}", column=column)
+        raise DataError(f"label id {_show(texts[bad])} is not {_wanted(n_labels, 'labels')}", column=column)
     return labels
+
+
+def _wanted(limit: int, what: str) -> str:
+    """What an id may be. No header counts as far as `COUNT_LIMIT`: that is the limit where there is none."""
+    return f"a whole number below {limit}" + (f", the number of {what} in the header" if limit < COUNT_LIMIT else "")
 
 
 def _parse_whole(text: bytes, limit: int) -> int | None:

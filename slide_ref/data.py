@@ -19,11 +19,11 @@ from os import PathLike
 
 import numpy as np
 
+from .common.diagnosis import EMPTY, advice, not_xmc, unreadable
 from .common.errors import DataError
 from .common.sparse_rows import TOO_LARGE, Dataset, SparseRows, rows_from_lists
 
 COUNT_LIMIT = 2**31  # ids are int32
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WORD = re.compile(rb"[^ \t]+")
 DECIMAL = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
@@ -47,15 +47,17 @@ def read_xmc(path: str | PathLike[str]) -> Dataset:
         with open(path, "rb") as file:
             return _read_lines(path, (line.removesuffix(b"\n").removesuffix(b"\r") for line in file))
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", path) from error
+        raise unreadable(path, error) from error
 
 
 def _read_lines(path: str | PathLike[str], lines: Iterator[bytes]) -> Dataset:
     labels: list[list[int]] = []
     features: list[list[tuple[int, np.float32]]] = []
-    number = 1
+    number, line = 1, next(lines, None)
     try:
-        n_samples, n_features, n_labels = parse_header(next(lines, b""))
+        if line is None:
+            raise DataError(EMPTY)
+        n_samples, n_features, n_labels = parse_header(line)
         for line in lines:
             number += 1
             if len(labels) < n_samples:
@@ -68,7 +70,7 @@ def _read_lines(path: str | PathLike[str], lines: Iterator[bytes]) -> Dataset:
             found = f"the file ends here with {len(labels)} samples, but the header says {n_samples}"
             raise DataError(f"{found}; correct the header or complete the file")
     except DataError as error:
-        raise DataError(error.message, path, number, error.column) from None
+        raise DataError(error.message + advice(line or b"", error.column), path, number, error.column) from None
     ids = rows_from_lists([[feature for feature, _ in row] for row in features], n_features)
     values = np.array([value for row in features for _, value in row], dtype=np.float32)
     return Dataset(SparseRows(ids.indptr, ids.indices, values, n_features), rows_from_lists(labels, n_labels))
@@ -82,12 +84,10 @@ def parse_header(line: bytes) -> tuple[int, ...]:
     DataError
         Unless these are three whole numbers below 2**31.
     """
-    if line.startswith(BYTE_ORDER_MARK):
-        raise DataError("the file begins with a byte order mark; save it as UTF-8 without one")
     counts = [_whole(word, COUNT_LIMIT) for word in WORD.findall(line)]
     if len(counts) != 3 or None in counts:
         wanted = "the header 'n_samples n_features n_labels', three whole numbers below 2147483648"
-        raise DataError(f"this line must be {wanted}; found {_show(line)}")
+        raise DataError(not_xmc(line) or f"this line must be {wanted}; found {_show(line)}")
     return tuple(counts)
 
 

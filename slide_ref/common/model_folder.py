@@ -14,6 +14,7 @@ import numpy as np
 from .array_files import SAVE_AGAIN
 from .checkpoint import GIVE_MODEL, is_count, load_arrays, save_arrays
 from .config import Config
+from .diagnosis import not_text
 from .errors import ConfigError, DataError, ModelError
 from .parameters import array_shapes
 
@@ -154,7 +155,7 @@ def read_label_names(path: str | Path, n_labels: int) -> list[str]:
         lines = raw.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError("not UTF-8 text; convert the file to UTF-8", str(path), line) from error
+        raise DataError(not_text(raw) or "not UTF-8 text; convert the file to UTF-8", str(path), line) from error
     if lines[-1] == "":
         lines.pop()
     if len(lines) != n_labels:

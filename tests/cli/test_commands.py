@@ -65,7 +65,7 @@ def test_without_test_data_there_are_no_scores(slide, tmp_path):
     figures = last_object(stdout)
     assert code == 0 and figures["precision_at_1"] is None and figures["curves"] is None
     assert not (tmp_path / "run" / "curves.png").exists()
-    code, stdout, _ = slide("train {data}/train.txt {small} --out", tmp_path / "run")
+    code, stdout, _ = slide("train {data}/train.txt {small} --overwrite --out", tmp_path / "run")
     assert code == 0 and "per cent" not in stdout and stdout.startswith("trained     2 epochs in ")
 
 

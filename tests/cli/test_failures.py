@@ -186,7 +186,7 @@ def test_s29_training_that_diverges_is_one_line_and_the_last_good_model_stands(s
     assert slide("train {data}/train.txt {small} --out", run)[0] == 0
     before = {file.name: file.read_bytes() for file in (run / "model").iterdir()}
     for workers in (1, 2):
-        more = ["--learning-rate", "1e20", "--workers", workers, "--out", run]
+        more = ["--learning-rate", "1e20", "--workers", workers, "--overwrite", "--out", run]
         code, stdout, stderr = slide("train {data}/train.txt {small}", *more)
         assert code == 1 and stdout == "" and "Warning" not in stderr and "Traceback" not in stderr
         assert stderr.splitlines()[-1].startswith("slide: error: training diverged: at step ")

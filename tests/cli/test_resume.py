@@ -60,7 +60,8 @@ def test_a_new_run_in_the_folder_clears_what_the_old_one_kept(files, tmp_path, c
     assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
     assert main(["info", "run"]) == 0
     assert "checkpoints step-000000027, step-000000036" in " ".join(capsys.readouterr().out.split())
-    assert main([*TRAIN, *SMALL, "--out", "run"]) == 0
+    assert main([*TRAIN, *SMALL, "--out", "run"]) == 2
+    assert main([*TRAIN, *SMALL, "--out", "run", "--overwrite"]) == 0
     assert not any((tmp_path / "run" / "checkpoints").iterdir())
 
 

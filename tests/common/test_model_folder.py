@@ -195,7 +195,7 @@ def test_the_last_name_needs_no_line_end(tmp_path):
         (b"a\nb\nc\n", 3, "3 names, but there are 2 labels"),
         (b"a\nb\n\n", 3, "3 names"),
         (b"\xef\xbb\xbfa\n\xe9t\xe9", 2, "not UTF-8 text"),
-        (b"\xff\xfea\0\n\0", 1, "not UTF-8 text"),
+        (b"\xff\xfea\0\n\0", 1, "the file begins with a byte order mark of UTF-16; save it"),
     ],
 )
 def test_label_names_that_do_not_fit(tmp_path, raw, line, wanted):

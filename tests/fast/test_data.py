@@ -153,14 +153,16 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
     write_npz(tmp_path / "whole.npz", some_data())
     whole = (tmp_path / "whole.npz").read_bytes()
     path = tmp_path / "data.npz"
-    contents = [b"", b"1 2 3\n", b"PK\x03\x04", whole[:-1], whole[: len(whole) // 2], whole.replace(b"NUMPY", b"numpy")]
-    for content in contents:
+    damaged = [b"PK\x03\x04", whole[:-1], whole[: len(whole) // 2], whole.replace(b"NUMPY", b"numpy")]
+    others = [(b"", "is empty"), (b"1 2 3\n", "is text, not .npz; "), (b"\x93NUMPY\x01\0", r"is a NumPy array"),
+              (b"\x1f\x8b\x08\0", "is packed by gzip; unpack it first")]  # fmt: skip
+    for content, message in [*((content, "not an intact .npz file") for content in damaged), *others]:
         path.write_bytes(content)
-        with pytest.raises(DataError, match="not an intact .npz file"):
+        with pytest.raises(DataError, match=message):
             read_dataset(path)
     np.save(path.with_suffix(".npy"), np.ones(3))
     path.with_suffix(".npy").rename(path)
-    with pytest.raises(DataError, match="not an intact .npz file"):
+    with pytest.raises(DataError, match="is a NumPy array"):
         read_dataset(path)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_dataset(tmp_path / "absent.npz")

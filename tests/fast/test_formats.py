@@ -105,6 +105,7 @@ def test_svmlight_agrees_with_scikit_learn(tmp_path):
         ("0 1:1\n\n# x\n0 1:one\n", "data.svm, line 4: "),
         ("0 1:1\n1.5 1:1\n", "data.svm, line 2: label '1.5'"),
         ("0 1:1\n0 -1:1\n", "data.svm, line 2: "),
+        ("0 1:1\n0 -1:1\n-1 1:1\n", "data.svm, line 2: "),
     ],
 )
 def test_malformed_svmlight_names_the_line(tmp_path, text, place):

@@ -1,13 +1,15 @@
 """The run folder: tried before training, complete or untouched after it."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from slide_fast.run_folder import RunFolder, find_model, json_line
 from slide_ref.common.config import Config
-from slide_ref.common.errors import SlideError
+from slide_ref.common.errors import ConfigError, SlideError
 from slide_ref.common.model_folder import Model, load_model
 from slide_ref.common.parameters import array_shapes
 
@@ -25,7 +27,7 @@ def snapshot(folder):
 
 
 def run(path, model=None, failure=None):
-    with RunFolder(path) as folder:
+    with RunFolder(path, replaces=True) as folder:
         folder.begin(CONFIG, "slide train x\n --out y")
         folder.record({"kind": "progress"})
         folder.record({"kind": "epoch", "loss": float("nan")})
@@ -75,6 +77,56 @@ def test_a_new_run_takes_the_place_of_an_earlier_one(tmp_path):
     run(path, make_model(2.0))
     assert load_model(path / "model").arrays["b1"].tolist() == [2.0] * 4
     assert not (path / "curves.png").exists() and (path / "notes.txt").read_text() == "mine"
+
+
+def test_a_finished_run_is_replaced_only_where_that_is_said(tmp_path):
+    run(tmp_path / "run", make_model(1.0))
+    before = snapshot(tmp_path)
+    wanted = r"run: holds a trained model; --overwrite replaces it, or choose another folder"
+    with pytest.raises(ConfigError, match=wanted), RunFolder(tmp_path / "run"):
+        pass
+    assert snapshot(tmp_path) == before
+
+
+def test_checkpoints_of_an_unfinished_run_are_replaced_only_where_that_is_said(tmp_path):
+    (tmp_path / "checkpoints" / "step-000000003").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").touch()
+    with (
+        pytest.raises(ConfigError, match="checkpoints of a run; --resume goes on .*, --overwrite"),
+        RunFolder(tmp_path),
+    ):
+        pass
+    with RunFolder(tmp_path, replaces=True):
+        pass
+
+
+def test_what_an_unfinished_run_left_without_a_model_is_replaced(tmp_path):
+    for name in ("metrics.jsonl", "config.toml", ".lock"):
+        (tmp_path / name).touch()
+    with RunFolder(tmp_path) as folder:
+        folder.save(make_model(1.0))
+    assert load_model(tmp_path / "model").arrays["b1"].tolist() == [1.0] * 4
+
+
+def test_one_run_at_a_time_enters_a_folder(tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        for replaces in (False, True):
+            with (
+                pytest.raises(SlideError, match="run: another run is training there; "),
+                RunFolder(folder.path, replaces),
+            ):
+                pass
+    assert list(tmp_path.iterdir()) == []
+    with RunFolder(tmp_path / "run"):
+        pass
+
+
+def test_a_run_that_was_killed_keeps_nobody_out(tmp_path):
+    code = (
+        "import os, sys; from slide_fast.run_folder import RunFolder as Folder\nwith Folder(sys.argv[1]): os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "run"]).returncode == 9
+    run(tmp_path / "run", make_model(1.0))
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "config.toml", "model/notes.txt"])

@@ -9,6 +9,8 @@ from slide_ref.data import read_xmc
 NO_LABEL = "is not a whole number below 4, the number of labels in the header"
 NO_FEATURE = "is not a whole number below 9, the number of features in the header"
 NO_VALUE = "is not a decimal number that is finite in float32"
+JOINED = "save the files that were joined as UTF-8 without one"
+APART = "labels are separated by ',' without spaces"
 NO_HEADER = "this line must be the header 'n_samples n_features n_labels', three whole numbers below 2147483648; found "
 
 
@@ -92,7 +94,23 @@ def test_s17_no_samples(read):
         (b"0 :1", 3, f"feature id '' {NO_FEATURE}"),
         (b"0 1_0:1", 3, f"feature id '1_0' {NO_FEATURE}"),
         (b"0 0000000000000000001:1", 3, f"feature id '0000000000000000001' {NO_FEATURE}"),
-        (b"0 5 1:1", 3, "'5' is not of the form feature:value"),
+        (b"0 5 1:1", 3, f"'5' is not of the form feature:value; {APART}"),
+        (b"0 1:1 5 2:1", 7, "'5' is not of the form feature:value"),
+        (b"0, 1 1:1", 3, f"label id '' {NO_LABEL}; {APART}"),
+        (b"0 ,1 1:1", 3, f"',1' is not of the form feature:value; {APART}"),
+        (b"0;1 1:1", 1, f"label id '0;1' {NO_LABEL}; {APART}"),
+        (b"0 1 :1", 3, "'1' is not of the form feature:value; no space stands beside ':'"),
+        (b"0 1: 0.5", 5, f"value '' {NO_VALUE}; no space stands beside ':'"),
+        (b"0 1: 2:0.5", 5, f"value '' {NO_VALUE}"),
+        (b"0 1:0,5 2:1", 5, f"value '0,5' {NO_VALUE}; write a decimal point instead of the comma"),
+        (b"0 1:0.5,2:1", 5, f"value '0.5,2:1' {NO_VALUE}; features are separated by spaces alone"),
+        (b"0 1:0.5, 2:1", 5, f"value '0.5,' {NO_VALUE}; features are separated by spaces alone"),
+        (b"0 1:5\r1 2:1", 5, f"value '5\\r1' {NO_VALUE}; it holds a carriage return: end all lines in LF or CR LF"),
+        (
+            b"0 1:5\xc2\xa02:1",
+            5,
+            f"value '5\\xc2\\xa02:1' {NO_VALUE}; it holds a no-break space: separate words by plain ones",
+        ),
         (b"0 1:", 5, f"value '' {NO_VALUE}"),
         (b"0  12:nan", 4, f"feature id '12' {NO_FEATURE}"),
         (b"0  2:nan", 6, f"value 'nan' {NO_VALUE}"),
@@ -100,7 +118,13 @@ def test_s17_no_samples(read):
         (b"0 2:1e39", 5, f"value '1e39' {NO_VALUE}"),
         (b"0 2:1:3", 5, f"value '1:3' {NO_VALUE}"),
         (b"0 2:0x1", 5, f"value '0x1' {NO_VALUE}"),
-        (b"0 2:\xff\0", 5, f"value '\\xff\\x00' {NO_VALUE}"),
+        (b"0 2:\xff", 5, f"value '\\xff' {NO_VALUE}"),
+        (b"\xef\xbb\xbf0", 1, f"label id '\\xef\\xbb\\xbf0' {NO_LABEL}; it holds a byte order mark: {JOINED}"),
+        (
+            b"0 2:1\0",
+            5,
+            f"value '1\\x00' {NO_VALUE}; it holds NUL bytes: save the file as UTF-8 text, or copy it again",
+        ),
         (b"0 2:" + b"z" * 50, 5, f"value '{'z' * 40}...' {NO_VALUE}"),
         (b"0 2:3e38 2:3e38", None, "the values of feature 2 add up to more than float32 can hold; rescale them"),
         (b"", None, "the line is empty; a sample without labels and features is a line with one space"),
@@ -110,9 +134,27 @@ def test_s17_a_line_that_is_refused(refuse, line, column, message):
     assert refuse(b"3 9 4\n0 1:1\n" + line + b"\n7 1:x\n") == (3, column, message)
 
 
-@pytest.mark.parametrize("header", [b"", b"1 2", b"1 2 3 4", b"1 2 x", b"1 2 -3", b"1 2 2147483648", b"0 1:1"])
+@pytest.mark.parametrize("header", [b"", b"1 2", b"1 2 3 4", b"1 2 x", b"1 2 -3", b"1 2 2147483648"])
 def test_s17_a_header_that_is_refused(refuse, header):
-    assert refuse(header) == (1, None, NO_HEADER + repr(header.decode()))
+    assert refuse(header + b"\n") == (1, None, NO_HEADER + repr(header.decode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "the file is empty; give one that holds samples"),
+        (b"0,1 1:1\n", "the file begins with a sample; put the header 'n_samples n_features n_labels' before it, or "),
+        (b"\xff\xfe1\0 \0", "the file begins with a byte order mark of UTF-16; save it as UTF-8 without one"),
+        (b"1\0 \0004\0 \0004\0\n\0", "the file is no UTF-8 text: it holds NUL bytes; "),
+        (b"1 9 4\r1 2:1\r", "the file has lines that end in CR alone; "),
+        (b"\x1f\x8b\x08\0", "the file is packed by gzip; unpack it first"),
+        (b"label,text\n1,a\n", "the file looks like comma-separated values (CSV); save its samples as XMC text, "),
+        (b"label\ttext\n1\ta\n", "the file looks like tab-separated values (TSV); "),
+    ],
+)
+def test_s17_a_file_of_another_format_is_named(refuse, text, message):
+    line, column, found = refuse(text)
+    assert (line, column) == (1, None) and found.startswith(message)
 
 
 def test_s17_a_byte_order_mark_is_refused(refuse):

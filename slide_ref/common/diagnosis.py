@@ -1,0 +1,143 @@
+"""What is wrong with a file that cannot be read: it is of another format, or a line has a mistake that is usual."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from .errors import DataError
+
+EMPTY = "the file is empty; give one that holds samples"
+UNPACK = "unpack it first"
+CONVERT = "save its samples as XMC text, as svmlight text (named .svm) or as .npz"
+RESAVE = "save it as UTF-8 without one"
+ANOTHER = "give the file that holds the samples"
+
+# How a file begins that is no text, what it is, and what to do.
+BINARY = (
+    (rb"\xef\xbb\xbf", "begins with a byte order mark", RESAVE),
+    (rb"\xff\xfe|\xfe\xff", "begins with a byte order mark of UTF-16", RESAVE),
+    (rb"\x1f\x8b", "is packed by gzip", UNPACK),
+    (rb"BZh", "is packed by bzip2", UNPACK),
+    (rb"\xfd7zXZ", "is packed by xz", UNPACK),
+    (rb"\x5d\x00\x00", "is packed by lzma", UNPACK),
+    (rb"\x28\xb5\x2f\xfd", "is packed by zstd", UNPACK),
+    (rb"\x04\x22\x4d\x18", "is packed by lz4", UNPACK),
+    (rb"\x1f\x9d", "is packed by Unix compress", UNPACK),
+    (rb"7z\xbc\xaf", "is a 7z archive", UNPACK),
+    (rb"Rar!\x1a", "is a RAR archive", UNPACK),
+    (rb"(?s:.{257}ustar)", "is a tar archive", UNPACK),
+    (rb"(?s:PK\x03\x04.*(\[Content_Types\]|xl/))", "is an Excel workbook", CONVERT),
+    (rb"(?s:PK\x03\x04.{26}[\w.-]+\.npy)", "is an .npz archive", "give it a name that ends in .npz"),
+    (rb"PK(\x03\x04|\x05\x06)", "is a zip archive", f"{UNPACK}, or if it is .npz, name it so"),
+    (rb"\xd0\xcf\x11\xe0", "is an Excel workbook or another Office document", CONVERT),
+    (rb"\x93NUMPY", "is a NumPy array (.npy)", CONVERT),
+    (rb"PAR1", "is a Parquet file", CONVERT),
+    (rb"ARROW1|FEA1|\xff\xff\xff\xff", "is an Arrow file", CONVERT),
+    (rb"\x89HDF", "is an HDF5 file", CONVERT),
+    (rb"\x80[\x02-\x05]", "is a pickle", CONVERT),
+    (rb"SQLite format 3", "is an SQLite database", CONVERT),
+    (rb"MATLAB ", "is a MATLAB file", CONVERT),
+    (rb"%PDF-", "is a PDF document", ANOTHER),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8", "is a picture", ANOTHER),
+)
+# How the first line of other text looks.
+TEXT = (
+    (rb"[^\x00]*\x00", "is no UTF-8 text: it holds NUL bytes", "save it as UTF-8, or copy it again"),
+    (rb"[^\r]*\r", "has lines that end in CR alone", "save it with LF or CR LF at the ends of lines"),
+    (rb"[^\x00-\x08\x0e-\x1f]*[\x00-\x08\x0e-\x1f]", "is no text", ANOTHER),
+    (rb"version https://git-lfs", "is a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    (rb"[ \t]*<", "looks like HTML or XML", "if it is the error page of a download, fetch the file again"),
+    (rb"[ \t]*[{\[]", "looks like JSON", CONVERT),
+    (rb"%%MatrixMarket", "is a Matrix Market file", CONVERT),
+    (rb"(?i:@relation)", "is an ARFF file", CONVERT),
+    (rb"__label__", "is text for fastText", CONVERT),
+    (rb"[^\t:]*\t[^:]*$|[^\t]*[^\d\t:][^\t]*\t", "looks like tab-separated values (TSV)", CONVERT),
+    (rb"[^,:]*,[^:]*$|[^,]*[^\d,: -][^,]*,", "looks like comma-separated values (CSV)", CONVERT),
+    (rb"[^;:]*;[^:]*$", "looks like values separated by ';'", CONVERT),
+)
+SAMPLE = re.compile(rb"([+-]?[\d.]+(,\d+)*[ \t]+)?(qid:\d+[ \t]+)*\d+:[+-]?[\d.]")
+HEADER = re.compile(rb"\d+[ \t]+\d+[ \t]+\d+[ \t]*")
+
+# How the rest of a line looks from a malformed word on, and what to do.
+LABELS_APART = "labels are separated by ',' without spaces"
+FEATURES_APART = "features are separated by spaces alone"
+NO_SPACE = "no space stands beside ':'"
+WORDS = (
+    (rb"[^ \t]*\x00", "it holds NUL bytes: save the file as UTF-8 text, or copy it again"),
+    (rb"[^ \t]*\r", "it holds a carriage return: end all lines in LF or CR LF"),
+    (rb"[^ \t]*\xef\xbb\xbf", "it holds a byte order mark: save the files that were joined as UTF-8 without one"),
+    (rb"[^ \t]*\xc2\xa0", "it holds a no-break space: separate words by plain ones"),
+)
+LABELS = ((rb"[ \t]+\d+([ \t,]|$)|\d+[;|/]", LABELS_APART),)
+SECOND_WORDS = ((rb"\d+[ \t]+:", NO_SPACE), (rb"[,;|]*\d+([ \t,;|]|$)|[,;|]", LABELS_APART))
+FEATURES = ((rb"\d+[ \t]+:", NO_SPACE), (rb"[,;|]", FEATURES_APART))
+VALUES = (
+    (rb"[ \t]+[+-]?[\d.]+([ \t]|$)", NO_SPACE),
+    (rb"[+-]?\d*,\d+([eE][+-]?\d+)?([ \t]|$)", "write a decimal point instead of the comma"),
+    (rb"[+-]?[\d.]+[,;|]", FEATURES_APART),
+)
+LOOKED_AT = 1024
+
+
+def unreadable(path: str | os.PathLike[str], error: OSError) -> DataError:
+    """Say why a file of samples cannot be read."""
+    reason = error.strerror or str(error)
+    if Path(path).is_dir():
+        is_model = any(Path(path, name).is_file() for name in ("config.json", "model/config.json"))
+        reason = "it is the folder of a model; give samples" if is_model else "it is a folder; give a file"
+    return DataError(f"the file cannot be read: {reason}", path)
+
+
+def not_text(head: bytes) -> str | None:
+    """What a file is that is no UTF-8 text, and what to do; None if its first bytes do not tell."""
+    return _kind(BINARY, head)
+
+
+def not_xmc(line: bytes) -> str | None:
+    """What a file is that begins with this line instead of the header of XMC text; None if that cannot be told."""
+    if _begins_with_sample(line):
+        header = "'n_samples n_features n_labels'"
+        return f"the file begins with a sample; put the header {header} before it, or name svmlight text .svm"
+    return _kind(BINARY + TEXT, line)
+
+
+def not_svmlight(line: bytes) -> str | None:
+    """What a file is that begins with this malformed line of svmlight text; None if that cannot be told."""
+    if HEADER.fullmatch(line[:LOOKED_AT].lstrip()):
+        return "the file begins with the header of XMC text; give it a name that ends in .txt"
+    return None if _begins_with_sample(line) else _kind(BINARY + TEXT, line)
+
+
+def not_npz(head: bytes) -> str | None:
+    """What a file is that is no .npz archive; None if its first bytes do not tell."""
+    if not head:
+        return EMPTY
+    if head.startswith(b"PK"):
+        return None
+    text = "the file is text, not .npz; samples in text need a name that ends in .txt, svmlight text in .svm"
+    return not_text(head) or (text if re.match(rb"[\t\n\r -~]*$", head) else None)
+
+
+def advice(line: bytes, column: int | None) -> str:
+    """What to do about a malformed word of a sample, to be put after what is wrong with it; often nothing is known."""
+    if column is None:
+        return ""
+    before, rest = line[max(column - 2, 0) : column - 1], line[column - 1 : column - 1 + LOOKED_AT]
+    if before == b":":
+        mistakes: tuple[tuple[bytes, str], ...] = VALUES
+    elif before in (b"", b","):
+        mistakes = LABELS
+    else:
+        mistakes = FEATURES if b":" in line[:column] else SECOND_WORDS
+    return next((f"; {remedy}" for pattern, remedy in (*WORDS, *mistakes) if re.match(pattern, rest)), "")
+
+
+def _begins_with_sample(line: bytes) -> bool:
+    return b"\r" not in line and SAMPLE.match(line[:LOOKED_AT].lstrip()) is not None
+
+
+def _kind(kinds: tuple[tuple[bytes, str, str], ...], head: bytes) -> str | None:
+    head = head[:LOOKED_AT]
+    return next((f"the file {what}; {remedy}" for start, what, remedy in kinds if re.match(start, head)), None)
