@@ -104,7 +104,7 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
     mmap = true_or_false("mmap", mmap)
     folder = Path(folder)
     if folder.is_file():
-        raise ModelError(f"{folder}: is a file; {_GIVE_MODEL}")
+        raise ModelError(f"{folder}: is a file; {GIVE_MODEL}")
     while True:
         before = _identity(folder)
         try:
