@@ -197,8 +197,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             Itself.
         """
         goes_on = hasattr(self, "model_")
-        known = self.classes_ if goes_on else None if classes is None else np.unique(np.asarray(classes))
-        if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+        named = None if classes is None else inputs.as_classes(classes)
+        known = self.classes_ if goes_on else named
+        if goes_on and named is not None and named.tolist() != np.sort(self.classes_).tolist():
             raise DataError("`classes` is not what it was in the first call of partial_fit")
         features, labels = self._samples(X, y, known, goes_on)
         if not (goes_on and hasattr(self, "_first_seed")):
@@ -364,9 +365,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Share of the samples whose best label is right (P@1); samples without labels count as wrong."""
+        """Share of the samples whose best label is right (P@1); samples without labels or with new ones are wrong."""
         layers, features = self._asked(X)
-        truths = (inputs.as_dataset(X, y, self.classes_)[1] if inputs.is_path(X) else as_labels(y, self.classes_)).rows
+        truths = inputs.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
         best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]

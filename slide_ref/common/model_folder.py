@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .array_files import SAVE_AGAIN
 from .checkpoint import is_count, load_arrays, save_arrays
 from .config import Config
 from .errors import ConfigError, DataError, ModelError
@@ -31,6 +33,8 @@ class Model:
     label_names : list of str, length n_labels, or None
     label_counts : ndarray of int64, shape (n_labels,), or None
         Training samples that carry each label, for `inverse_propensity`.
+    label_values : list of JSON values, length n_labels, or None
+        What stands for each label in the training data, where names do not tell.
     """
 
     config: Config
@@ -40,6 +44,7 @@ class Model:
     facts: dict[str, Any]
     label_names: list[str] | None = None
     label_counts: np.ndarray | None = None
+    label_values: list[Any] | None = None
 
 
 def save_model(folder: str | Path, model: Model) -> None:
@@ -49,7 +54,7 @@ def save_model(folder: str | Path, model: Model) -> None:
     ------
     ModelError
         As `save_arrays`, or if the arrays do not fit the settings, a label name has a line break in it, or there are
-        not `n_labels` names or counts.
+        not `n_labels` names, counts or values.
     """
     arrays = dict(model.arrays)
     if model.label_counts is not None:
@@ -63,6 +68,11 @@ def save_model(folder: str | Path, model: Model) -> None:
     }
     _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
+    if model.label_values is not None:
+        if len(model.label_values) != model.n_labels:
+            raise ModelError(f"{len(model.label_values)} label values, but the model has {model.n_labels} labels")
+        description["has_label_values"] = True
+        texts["label_values.json"] = json.dumps(model.label_values, ensure_ascii=False, allow_nan=False) + "\n"
     save_arrays(folder, description, arrays, texts)
 
 
@@ -100,8 +110,20 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
         label_names = read_label_names(folder / "labels.txt", n_labels) if has_names else None
     except DataError as error:
         raise ModelError(f"{error}; save the model again, or copy the whole folder again") from error
-    label_counts = arrays.pop("label_counts", None)
-    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts)
+    values = _read_label_values(folder / "label_values.json", n_labels) if description.get("has_label_values") else None
+    return Model(config, n_features, n_labels, arrays, facts, label_names, arrays.pop("label_counts", None), values)
+
+
+def _read_label_values(path: Path, n_labels: int) -> list[Any]:
+    try:
+        values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
+    if not isinstance(values, list) or len(values) != n_labels:
+        raise ModelError(f"{path}: not a list of {n_labels} values, one a label; {SAVE_AGAIN}")
+    return values
 
 
 def read_label_names(path: str | Path, n_labels: int) -> list[str]:
