@@ -36,8 +36,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     """A network with a huge softmax, trained on CPU cores by locality-sensitive hashing.
 
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
-    class labels of any kind, one a sample; or lists of label ids or names; or it is an indicator with a column a label
-    (SciPy matrix, array of 0 and 1, SparseRows). scikit-learn and SciPy need not be installed.
+    class labels of one type, one a sample; or lists of label ids or names; or it is an indicator with a column a label
+    (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy need not be installed.
 
     Parameters
     ----------
@@ -190,6 +190,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             As `fit` takes them.
         classes : sequence, optional
             All classes there will ever be, in the first call; by default those in y. For label ids ``range(n_labels)``.
+            Other labels are refused from then on.
 
         Returns
         -------
@@ -302,8 +303,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         labels : ndarray, shape (n_samples, k)
-            Best first, as they stand in `classes_`. Where there are fewer than k labels, or fewer were found: -1, or
-            None where the classes are no whole numbers.
+            Best first, as they stand in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
+            the classes are whole numbers, NaT where they are times, else None.
         scores : ndarray of float32, shape (n_samples, k)
             Logits; -inf where a label is missing.
 
