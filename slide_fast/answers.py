@@ -22,7 +22,7 @@ def are_ids(classes: np.ndarray) -> bool:
 
 
 def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """What stands for labels in y; where an id is -1, -1 for whole numbers, NaT for times, else None."""
+    """What stands for labels in y; where an id is -1, -1 for integer dtypes, NaT for times, else None."""
     if are_ids(classes):
         return ids
     names, missing = classes[ids], ids < 0
@@ -110,6 +110,8 @@ def classes_of(model: Model) -> np.ndarray:
         if dtype is None:
             return as_array(names)
         kind = np.dtype(dtype)  # as models were saved before they kept values
+        if kind.kind == "S":
+            raise ValueError("their names do not tell bytes")
         return np.array(names) == "True" if kind.kind == "b" else np.array(names).astype(kind)
     except (TypeError, ValueError) as error:
         raise ModelError(f"the labels are not of the kind {dtype!r} that the model asks for") from error

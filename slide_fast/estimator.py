@@ -304,7 +304,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         -------
         labels : ndarray, shape (n_samples, k)
             Best first, as they stand in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
-            the classes are whole numbers, NaT where they are times, else None.
+            `classes_` is of an integer dtype, NaT where it holds times, else None.
         scores : ndarray of float32, shape (n_samples, k)
             Logits; -inf where a label is missing.
 

@@ -73,7 +73,7 @@ def shown(item: Any) -> str:
 
 def refuse_missing(name: str, row: int) -> None:
     """Raise DataError."""
-    raise DataError(f"{name}, row {row}: the label is missing. Input y contains NaN. Remove or replace it")
+    raise DataError(f"{name}, row {row}: the label is missing. Input {name} contains NaN. Remove or replace it")
 
 
 def values_of_array(array: np.ndarray, name: str) -> Values:

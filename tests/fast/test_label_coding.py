@@ -399,6 +399,10 @@ def test_folders_that_keep_no_values_are_read_as_before(tmp_path):
         (tmp_path / "model" / "labels.txt").write_text("".join(f"{name}\n" for name in names.split()))
         classes = SlideClassifier.load(tmp_path / "model").classes_
         assert classes.dtype == dtype and classes.tolist() == wanted
+    content["facts"]["labels_dtype"] = "|S2"  # of which the names were no such thing
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="not of the kind '.S2'"):
+        SlideClassifier.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
