@@ -11,25 +11,27 @@ from slide_ref.common.errors import DataError, ModelError
 from slide_ref.common.model_folder import Model
 from slide_ref.common.sparse_rows import SparseRows
 
-from .inputs import KINDS, places_in
+from .inputs import KINDS, as_labels
+from .label_coding import as_array, from_json, names_of, to_json
 from .machine import memory_left
 
 
 def are_ids(classes: np.ndarray) -> bool:
-    """Whether the classes are whole numbers from 0."""
-    return classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(len(classes)))
+    """Whether the classes are ids: whole numbers from 0, of the dtype that ids have by default."""
+    return classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes)))
 
 
 def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """What stands for labels in y; where an id is -1, -1 or None."""
+    """What stands for labels in y; where an id is -1, -1 for integer dtypes, NaT for times, else None."""
     if are_ids(classes):
         return ids
     names, missing = classes[ids], ids < 0
     if not missing.any():
         return names
-    if names.dtype.kind not in "iu":
-        names = names.astype(object)
-    names[missing] = -1 if names.dtype.kind in "iu" else None
+    kind = names.dtype.kind
+    if kind not in "iMm":
+        names = names.astype(object)  # numbers without a sign, too: among them there is no -1
+    names[missing] = "NaT" if kind in "Mm" else -1 if kind in "iu" else None
     return names
 
 
@@ -38,7 +40,8 @@ def as_in_training(ids: np.ndarray, classes: np.ndarray, kind: str) -> Any:
     if kind == "classes":
         return classes[ids[:, 0]]
     if kind == "lists":
-        return [[classes[i] for i in row] for row in np.sort(ids, axis=1)]
+        labels = classes[np.sort(ids, axis=1)]
+        return [list(row) for row in labels] if labels.dtype.kind in "Mm" else labels.tolist()
     n_rows, k = ids.shape
     if kind == "indicator":
         dense = np.zeros((n_rows, len(classes)), dtype=np.int64)
@@ -63,12 +66,10 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
             need = f"{8 * n * n_samples / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB are left"
             raise MemoryError(f"scores of {n} labels for {n_samples} samples need {need}; choose some with labels=…")
         return np.arange(n)
-    wanted = np.asarray(labels)
-    places = places_in(wanted.ravel(), classes)
-    if wanted.ndim != 1 or (places < 0).any():
-        what = repr(wanted[places < 0][0].item()) if wanted.ndim == 1 else f"an array of {wanted.ndim} dimensions"
-        raise DataError(f"labels holds {what}; give a sequence of some of classes_")
-    return places
+    wanted = as_labels(labels, classes, name="labels")
+    if wanted.kind != "classes":
+        raise DataError("labels is no plain sequence; give a sequence of some of classes_")
+    return wanted.rows.indices
 
 
 def are_right(best: np.ndarray, truths: SparseRows) -> np.ndarray:
@@ -79,11 +80,11 @@ def are_right(best: np.ndarray, truths: SparseRows) -> np.ndarray:
 
 def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample: float) -> Model:
     """A model that also says what its labels were in y; `classes_of` and `form_of` read it."""
-    facts, names = {"labels_kind": kind, "labels_per_sample": labels_per_sample}, model.label_names
+    facts, names, values = {"labels_kind": kind, "labels_per_sample": labels_per_sample}, model.label_names, None
     if not are_ids(classes):
-        names = [str(label) for label in classes.tolist()]
-        facts["labels_dtype"] = "str" if classes.dtype == object else classes.dtype.str
-    return dataclasses.replace(model, facts=model.facts | facts, label_names=names)
+        values, facts["labels_dtype"] = to_json(classes)
+        names = names_of(classes)
+    return dataclasses.replace(model, facts=model.facts | facts, label_names=names, label_values=values)
 
 
 def form_of(model: Model) -> tuple[str, float]:
@@ -93,15 +94,24 @@ def form_of(model: Model) -> tuple[str, float]:
 
 
 def classes_of(model: Model) -> np.ndarray:
-    """What stands for each label in y. Raises ModelError if the model's names are not of the kind that it says."""
-    dtype = model.facts.get("labels_dtype")
-    if model.label_names is None:
-        return np.arange(model.n_labels)
-    if dtype is None:  # names that were given to training, not labels of its data
-        return np.array(model.label_names)
+    """What stands for each label in y: values that the model keeps, else its labels' names, else their ids.
+
+    Raises
+    ------
+    ModelError
+        If the values or names are not of the kind that the model says.
+    """
+    dtype, names = model.facts.get("labels_dtype"), model.label_names
     try:
-        kind = np.dtype(dtype)
-        names = np.array(model.label_names)
-        return names == "True" if kind.kind == "b" else names.astype(kind)
+        if model.label_values is not None:
+            return from_json(model.label_values, dtype)
+        if names is None:
+            return np.arange(model.n_labels)
+        if dtype is None:
+            return as_array(names)
+        kind = np.dtype(dtype)  # as models were saved before they kept values
+        if kind.kind == "S":
+            raise ValueError("their names do not tell bytes")
+        return np.array(names) == "True" if kind.kind == "b" else np.array(names).astype(kind)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"the names of the labels are not of the kind {dtype!r} that the model asks for") from error
+        raise ModelError(f"the labels are not of the kind {dtype!r} that the model asks for") from error

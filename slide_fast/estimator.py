@@ -48,8 +48,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     """A network with a huge softmax, trained on CPU cores by locality-sensitive hashing.
 
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
-    class labels of any kind, one a sample; or lists of label ids or names; or it is an indicator with a column a label
-    (SciPy matrix, array of 0 and 1, SparseRows). scikit-learn and SciPy need not be installed.
+    class labels of one type, one a sample; or lists of label ids or names; or it is an indicator with a column a label
+    (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy need not be installed.
     Parameters are checked when training begins; numbers may be NumPy's. A call that raises leaves the estimator as it
     was.
 
@@ -216,6 +216,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             As `fit` takes them.
         classes : sequence, optional
             All classes there will ever be, in the first call; by default those in y. For label ids ``range(n_labels)``.
+            Other labels are refused from then on.
 
         Returns
         -------
@@ -226,9 +227,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = self._config(epochs=1, seed=seed, **steady)
-        given = None if classes is None else np.unique(np.asarray(classes))
+        given = None if classes is None else inputs.as_classes(classes)
         known = self.classes_ if goes_on else given
-        if goes_on and given is not None and not np.array_equal(given, np.unique(self.classes_)):
+        if goes_on and given is not None and given.tolist() != np.sort(self.classes_).tolist():
             raise DataError("`classes` is not what it was in the first call of partial_fit")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
@@ -327,8 +328,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         labels : ndarray, shape (n_samples, k)
-            Best first, as they stand in `classes_`. Where there are fewer than k labels, or fewer were found: -1, or
-            None where the classes are no whole numbers.
+            Best first, as they stand in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
+            `classes_` is of an integer dtype, NaT where it holds times, else None.
         scores : ndarray of float32, shape (n_samples, k)
             Logits; -inf where a label is missing.
 
@@ -389,9 +390,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Share of the samples whose best label is right (P@1); samples without labels count as wrong."""
+        """Share of the samples whose best label is right (P@1); samples without labels or with new ones are wrong."""
         layers, features = self._asked(X)
-        truths = (inputs.as_dataset(X, y, self.classes_)[1] if inputs.is_path(X) else as_labels(y, self.classes_)).rows
+        truths = inputs.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
         best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]

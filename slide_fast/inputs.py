@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from .data import names_no_sizes, read_dataset
 from .formats import with_columns
+from .label_coding import (
+    classes_and_places,
+    is_missing,
+    is_row,
+    places_in,
+    refuse_missing,
+    shown,
+    values_of_array,
+    values_of_items,
+)
+from .machine import memory_left
+from .xmc_blocks import COUNT_LIMIT
 
 KINDS = ("classes", "lists", "indicator", "sparse indicator", "rows")
+BYTES_PER_LABEL = 32  # at least: class, count, a weight and a bias, and their moments
 
 
 def is_sparse(X: Any) -> bool:
@@ -50,6 +65,8 @@ def as_features(X: Any) -> SparseRows:
 def _rows_of_sparse(X: Any, name: str) -> SparseRows:
     if np.issubdtype(X.dtype, np.complexfloating):
         raise DataError(f"{name}: Complex data not supported")
+    if X.shape[1] >= COUNT_LIMIT:
+        raise DataError(f"{name} has {X.shape[1]} columns, but there may be fewer than 2**31")
     X = X.tocsr()
     data = _as_float32(X.data, name)
     return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
@@ -127,102 +144,125 @@ class Labels(NamedTuple):
         return self.rows.nnz / max(int((np.diff(self.rows.indptr) > 0).sum()), 1)
 
 
-def as_labels(Y: Any, classes: np.ndarray | None = None) -> Labels:
+def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = False, name: str = "y") -> Labels:
     """Labels as canonical rows without values.
+
+    Indicators, dense or sparse, and lists of ids that say the same train the same network, if they agree about the
+    number of labels: an indicator has one for each column, lists of ids have as many as the largest id says.
+
+    A list of rows that all have the same length, hold only 0 and 1, and repeat one of them somewhere is taken for
+    lists of ids, with a warning: it is most likely an indicator, as lists of ids need not repeat any.
 
     Parameters
     ----------
     Y : sequence of class labels or of lists of them, indicator (SciPy matrix, array of 0 and 1), or SparseRows
-        In lists, whole numbers are label ids: there are as many labels as the largest says.
+        Class labels are all of one type: whole numbers, floats without fractions, bool, str, bytes, datetime64,
+        timedelta64. Lists may also be tuples, sets, arrays or Series, in a list, an array of objects or a Series; they
+        hold whole numbers, which are label ids, or str, bytes, datetime64 or timedelta64.
     classes : ndarray, optional
-        The classes there are; whatever else Y holds is dropped. By default those in Y.
+        The classes there are. By default those in Y.
+    drop_unknown : bool
+        Leave out labels that are no class, if there are others, instead of refusing them.
+    name : str
+        What messages call Y.
 
     Raises
     ------
     DataError
-        If Y is something else, or an id is negative.
+        If Y is something else, a label is missing, an id is negative or too large, or a label is no class.
+    MemoryError
+        If the machine has not enough left for so many labels.
     """
     if Y is None:
         raise DataError("requires y to be passed, but the target y is None")
     if isinstance(Y, SparseRows):
-        return _indicator(Y, classes, "rows")
+        return _indicator(Y, classes, "rows", name)
     if is_sparse(Y):
-        return _indicator(_rows_of_sparse(Y, "Y"), classes, "sparse indicator")
-    if hasattr(Y, "__array__") or not _holds_lists(Y):
-        array = np.asarray(Y)
+        return _indicator(_rows_of_sparse(Y, name), classes, "sparse indicator", name)
+    items: list | np.ndarray
+    is_plain = isinstance(Y, Sequence) and not hasattr(Y, "__array__") and not isinstance(Y, (str, bytes))
+    if is_plain:
+        items = list(Y)
+    else:
+        array = Y if np.ma.is_masked(Y) else np.asarray(Y)
         if array.ndim == 2 and array.shape[1] != 1:
-            if not np.isin(array, (0, 1)).all():
-                raise DataError("Unknown label type: a table of Y holds something else than 0 and 1; give lists of ids")
-            row_of, columns = array.nonzero()
-            indptr = np.searchsorted(row_of, np.arange(len(array) + 1)).astype(np.int64)
-            rows = SparseRows(indptr, columns.astype(np.int32), None, array.shape[1])
-            return _indicator(rows, classes, "indicator")
-        return _one_a_sample(array, classes)
-    return _lists(Y, classes)
+            return _indicator(_rows_of_table(array, name), classes, "indicator", name)
+        array = _column(array, name)
+        items = array.tolist() if array.dtype == object or np.ma.is_masked(array) else array
+    if isinstance(items, np.ndarray):
+        values = values_of_array(items, name)
+    elif any(map(is_row, set(map(type, items)))):
+        return _lists(items, classes, drop_unknown, name)
+    else:
+        values = values_of_items(items, name, objects=not is_plain)
+    if classes is None:
+        classes, places = classes_and_places(values)
+    else:
+        places = places_in(values, classes, name, drop_unknown=drop_unknown)
+    return Labels(_rows_of_ids(places, len(classes)), classes, "classes")
 
 
-def _holds_lists(Y: Any) -> bool:
-    return len(Y) > 0 and all(isinstance(item, (list, tuple, set, frozenset, np.ndarray)) for item in Y)
+def as_classes(classes: Any) -> np.ndarray:
+    """The distinct ones of a sequence of class labels, ascending. Raises DataError as `as_labels`."""
+    labels = as_labels(classes, name="classes")
+    if labels.kind != "classes":
+        raise DataError("classes holds lists or is a table; give a sequence of labels, range(n_labels) for label ids")
+    return labels.classes
 
 
-def _indicator(rows: SparseRows, classes: np.ndarray | None, kind: str) -> Labels:
-    rows.check("Y")
+def _check_number(n_labels: int, place: str) -> None:
+    """Raise DataError or MemoryError where a network cannot have so many labels."""
+    if n_labels >= COUNT_LIMIT:
+        raise DataError(f"{place} {n_labels} labels, of at most 2**31 - 1; number them from 0, or give str")
+    need, left = n_labels * BYTES_PER_LABEL, memory_left()
+    if left is not None and need > left:
+        raise MemoryError(
+            f"{place} {n_labels} labels, which take {need / 2**30:.1f} GiB or more, and {left / 2**30:.1f} GiB are "
+            "left; number the labels from 0, or give str"
+        )
+
+
+def _indicator(rows: SparseRows, classes: np.ndarray | None, kind: str, name: str) -> Labels:
+    rows.check(name)
     rows = rows.canonical()
+    if classes is None:
+        _check_number(rows.n_columns, f"{name} has")
     known = np.arange(rows.n_columns) if classes is None else classes
     if rows.n_columns > len(known):
-        raise DataError(f"Y has {rows.n_columns} labels, but the model has {len(known)}")
+        raise DataError(f"{name} has {rows.n_columns} labels, but the model has {len(known)}")
     return Labels(SparseRows(rows.indptr, rows.indices, None, len(known)), known, kind)
 
 
-def _one_a_sample(array: np.ndarray, classes: np.ndarray | None) -> Labels:
+def _rows_of_table(array: np.ndarray, name: str) -> SparseRows:
+    if array.dtype == object or np.ma.is_masked(array):
+        flat = [item for row in array.tolist() for item in row]
+        missing = next((i for i, item in enumerate(flat) if is_missing(item)), None)
+        if missing is not None:
+            refuse_missing(name, missing // array.shape[1])
+    is_number = array.dtype.kind in "biufO"
+    wrong = ~np.isin(array, (0, 1)) if is_number else np.ones(array.shape, dtype=bool)
+    if wrong.any():
+        row = np.argmax(wrong.any(axis=1))
+        raise DataError(
+            f"{name}, row {row}: {shown(array[row, np.argmax(wrong[row])])}. Unknown label type: a table of {name} "
+            "holds something else than 0 and 1; give lists of ids or names"
+        )
+    row_of, columns = array.nonzero()
+    indptr = np.searchsorted(row_of, np.arange(len(array) + 1)).astype(np.int64)
+    return SparseRows(indptr, columns.astype(np.int32), None, array.shape[1])
+
+
+def _column(array: np.ndarray, name: str) -> np.ndarray:
     if array.ndim not in (1, 2):
-        raise DataError(f"y should be a 1d array, got an array of shape {array.shape} instead; bad input shape")
+        raise DataError(f"{name} should be a 1d array, got an array of shape {array.shape} instead; bad input shape")
     if array.ndim == 2:
-        _warn_of_column()
-    array = array.ravel()
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            _refuse_infinite(array, "y")
-        if (array != np.floor(array)).any():
-            raise DataError("Unknown label type: continuous. y holds fractions; give class labels")
-    if array.dtype == object and any(item is None or item != item for item in array):
-        raise DataError("Input y contains NaN or None; remove or replace it")
-    if classes is None:
-        classes, places = np.unique(array, return_inverse=True)
-        return Labels(_rows_of_ids(places, len(classes)), classes, "classes")
-    return Labels(_rows_of_ids(places_in(array, classes), len(classes)), classes, "classes")
-
-
-def _warn_of_column() -> None:
-    try:
-        from sklearn.exceptions import DataConversionWarning as Category
-    except ImportError:
-        Category = UserWarning
-    text = "A column-vector y was passed when a 1d array was expected; change the shape of y to (n_samples,)"
-    warnings.warn(text, Category, stacklevel=4)
-
-
-def places_in(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Where each value stands among the classes, in whatever order they are; -1 where it does not.
-
-    Raises
-    ------
-    DataError
-        If a value stands there more than once.
-    """
-    if not len(values) or not len(classes):
-        return np.full(len(values), -1)
-    asked, which = np.unique(values, return_inverse=True)
-    at = np.minimum(np.searchsorted(asked, classes), len(asked) - 1)
-    found = np.flatnonzero(asked[at] == classes)
-    places = np.full(len(asked), -1)
-    places[at[found]] = found
-    twice = found[places[at[found]] != found]
-    if len(twice):
-        first, last = int(twice[0]), int(places[at[twice[0]]])
-        text = f"{classes[first].item()!r} is the name of more than one label: {first} and {last}"
-        raise DataError(f"{text}; give labels as an indicator, or train with a name of its own for each")
-    return places[which]
+        try:
+            from sklearn.exceptions import DataConversionWarning as Category
+        except ImportError:
+            Category = UserWarning
+        text = f"A column-vector {name} was passed when a 1d array was expected; change its shape to (n_samples,)"
+        warnings.warn(text, Category, stacklevel=4)
+    return array.ravel()
 
 
 def _rows_of_ids(ids: np.ndarray, n_labels: int) -> SparseRows:
@@ -231,44 +271,85 @@ def _rows_of_ids(ids: np.ndarray, n_labels: int) -> SparseRows:
     return SparseRows(indptr, ids[ids >= 0].astype(np.int32), None, n_labels)
 
 
-def _lists(Y: Any, classes: np.ndarray | None) -> Labels:
-    lists = [list(item) for item in Y]
-    flat = np.asarray([label for item in lists for label in item])
-    if flat.ndim != 1 or flat.dtype.kind not in "iuUSO" or (flat.size and flat.dtype == object):
-        if flat.size:
-            raise DataError("Y holds lists of something else than label ids or names")
-        flat = flat.astype(np.int64)
-    if flat.dtype.kind in "iu" or not flat.size:
-        if flat.size and flat.min() < 0:
-            raise DataError("a label id lies outside 0..; ids count from 0")
-        n_labels = (int(flat.max()) + 1 if flat.size else 0) if classes is None else len(classes)
-        known = np.arange(n_labels) if classes is None else classes
+def _lists(Y: list, classes: np.ndarray | None, drop_unknown: bool, name: str) -> Labels:
+    lists = [item if type(item) is list else _list_of(item, f"{name}, row {i}") for i, item in enumerate(Y)]
+    lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+    ends = np.cumsum(lengths)
+
+    def row_of(i: int) -> int:
+        return int(np.searchsorted(ends, i, "right"))
+
+    values = values_of_items(list(chain.from_iterable(lists)), name, row_of, kinds="iUSMm")
+    are_ids = values.kind in "iu"
+    if are_ids:
+        _check_ids(values.items, lengths, classes is None, name, row_of)
+    if classes is not None:
+        places = places_in(values, classes, name, row_of, drop_unknown)
+    elif are_ids:
+        places, classes = values.items, np.arange(max(values.items, default=-1) + 1)
     else:
-        known = np.unique(flat) if classes is None else classes
-    places = places_in(flat, known) if len(known) else np.full(len(flat), -1)
-    ends = np.cumsum([len(item) for item in lists], dtype=np.int64)
-    kept = np.split(places, ends[:-1])
-    return Labels(rows_from_lists([part[part >= 0].tolist() for part in kept], len(known)), known, "lists")
+        classes, places = classes_and_places(values)
+    kept = places >= 0
+    indptr = np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], ends])]
+    rows = SparseRows(indptr, places[kept].astype(np.int32), None, len(classes))
+    return Labels(rows.canonical(), classes, "lists")
+
+
+def _list_of(item: Any, place: str) -> list:
+    """The labels of a sample, Python values where they can be."""
+    if is_missing(item):
+        raise DataError(f"{place}: the labels are missing; give [] for a sample that has none")
+    if not is_row(type(item)) or (isinstance(item, np.ndarray) and item.ndim != 1):
+        raise DataError(f"{place}: {shown(item)} is no list of labels, as other rows are; give [label] where it is one")
+    return item.tolist() if isinstance(item, np.ndarray) and item.dtype.kind not in "Mm" else list(item)
+
+
+def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_of: Callable[[int], int]) -> None:
+    """Raise where label ids cannot be any, before they take memory; warn where they look like an indicator."""
+    if not len(ids):
+        return
+    ids = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
+    lowest, largest = int(ids.argmin()), int(ids.argmax())
+    if ids[lowest] < 0:
+        raise DataError(f"{name}, row {row_of(lowest)}: label id {ids[lowest]} lies outside 0..; ids count from 0")
+    if make_labels:
+        place = f"{name}, row {row_of(largest)}: label id {ids[largest]}"
+        _check_number(int(ids[largest]) + 1, f"{place} makes a network of")
+    length = int(lengths[0])
+    if ids[largest] <= 1 and length > 1 and (lengths == length).all():
+        table = ids.reshape(-1, length)
+        if length > 2 or (table[:, 0] == table[:, 1]).any():
+            warnings.warn(
+                f"{name}: each row holds {length} numbers, all 0 or 1. They are taken for label ids; if each row is an "
+                f"indicator, give np.array({name}), else no id twice in a row",
+                stacklevel=5,
+            )
 
 
 def as_dataset(
-    X: Any, Y: Any, classes: np.ndarray | None = None, n_features: int | None = None
+    X: Any, Y: Any, classes: np.ndarray | None = None, n_features: int | None = None, name: str = "y"
 ) -> tuple[SparseRows, Labels]:
     """Samples and labels; where X is a path the file has both, and labels given go over its own.
 
-    Where that file names no sizes, features beyond `n_features` are left out, with a warning.
+    Where that file names no sizes, features beyond `n_features` are left out, with a warning. Messages call Y `name`.
     """
     if not is_path(X):
-        return as_features(X), as_labels(Y, classes)
+        return as_features(X), as_labels(Y, classes, name=name)
     data = _read(X, n_features)
-    return data.features, as_labels(data.labels if Y is None else Y, classes)
+    return data.features, as_labels(data.labels if Y is None else Y, classes, name=name)
 
 
 def as_held_out(eval_set: Any, classes: np.ndarray, n_features: int) -> Dataset:
     """Samples to evaluate a network on: (X, y), or a path."""
     X, y = (eval_set, None) if is_path(eval_set) else eval_set
-    features, labels = as_dataset(X, y, classes, n_features)
+    features, labels = as_dataset(X, y, classes, n_features, "y of eval_set")
     return Dataset(features, labels.rows)
+
+
+def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
+    """True labels to hold answers against, those that are no class left out; the file's where X is a path without y."""
+    labels = read_dataset(X).labels if y is None and is_path(X) else y
+    return as_labels(labels, classes, drop_unknown=True).rows
 
 
 def as_samples(X: Any, n_features: int) -> SparseRows:

@@ -106,7 +106,7 @@ def buffers(config: Config, train: Dataset) -> int:
     return 4 * floats + 5 * max(n_features, n_labels)
 
 
-def check_left(need: Estimate) -> None:
+def check_left(need: Estimate, train: Dataset) -> None:
     """Raise MemoryError, with both sizes, if the machine or its control group has less left than the run takes.
 
     The data that have been read are in memory already.
@@ -115,5 +115,6 @@ def check_left(need: Estimate) -> None:
     if left is not None and more > left:
         raise MemoryError(
             f"training needs {more / 2**30:.2f} GiB more than the data, and {left / 2**30:.2f} GiB are left; take "
-            "fewer features, labels, hidden neurons or workers, free memory, or raise the container's limit"
+            f"fewer features (of {train.features.n_columns}), labels (of {train.labels.n_columns}), hidden neurons or "
+            "workers, free memory, or raise the container's limit"
         )

@@ -165,7 +165,7 @@ def fit_with_state(
     n_workers = options["n_workers"] or default_workers(config, train.n_samples)
     need = estimate(config, train, test, n_workers, weights)
     callback({"kind": "memory", **need._asdict(), "total": need.total})
-    check_left(need)
+    check_left(need, train)
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         facts = facts_of(train, test, weights)

@@ -55,7 +55,7 @@ def save_arrays(
     arrays : mapping of str to ndarray or Blocks
         Names are letters, digits and underscores. Any shape; floats and integers only.
     texts : mapping of str to str, optional
-        Further files, by name, written as UTF-8.
+        Further files, by name, written as UTF-8; halves of surrogate pairs, too, as if they were characters.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def save_arrays(
             texts = {"config.json": json.dumps(content, indent=1, sort_keys=True) + "\n", **(texts or {})}
             for name, text in texts.items():
                 with synced_file(new / name) as file:
-                    file.write(text.encode("utf-8"))
+                    file.write(text.encode("utf-8", "surrogatepass"))
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error}); choose another folder or free some space") from error
 

@@ -18,7 +18,7 @@ from .diagnosis import not_text
 from .errors import ConfigError, DataError, ModelError
 from .parameters import array_shapes
 
-MODEL, FEATURES = "model", "features.json"
+MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Model:
         Training samples that carry each label, for `inverse_propensity`.
     feature_names : list of str, length n_features, or None
         Names of the columns, where the training data had some.
+    label_values : list of JSON values, length n_labels, or None
+        What stands for each label in the training data, where names do not tell.
     """
 
     config: Config
@@ -48,6 +50,7 @@ class Model:
     label_names: list[str] | None = None
     label_counts: np.ndarray | None = None
     feature_names: list[str] | None = None
+    label_values: list[Any] | None = None
 
 
 def save_model(folder: str | Path, model: Model) -> None:
@@ -57,7 +60,7 @@ def save_model(folder: str | Path, model: Model) -> None:
     ------
     ModelError
         As `save_arrays`, or if the arrays do not fit the settings, a label name has a line break in it, or there are
-        not `n_labels` names or counts, or not `n_features` names of features.
+        not `n_labels` names, counts or values, or not `n_features` names of features.
     """
     arrays = dict(model.arrays)
     if model.label_counts is not None:
@@ -68,14 +71,18 @@ def save_model(folder: str | Path, model: Model) -> None:
         "n_labels": model.n_labels,
         "facts": model.facts,
         "has_label_names": model.label_names is not None,
-        "has_feature_names": model.feature_names is not None,
     }
     _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
-    if model.feature_names is not None:
-        if len(model.feature_names) != model.n_features:
-            raise ModelError(f"{len(model.feature_names)} names of features, but the model has {model.n_features}")
-        texts[FEATURES] = json.dumps(model.feature_names, indent=0) + "\n"  # JSON: names may hold any character
+    for key, file, values, n, what in (
+        ("has_feature_names", FEATURES, model.feature_names, model.n_features, "names of features"),
+        ("has_label_values", LABEL_VALUES, model.label_values, model.n_labels, "label values"),
+    ):
+        description[key] = values is not None
+        if values is not None:
+            if len(values) != n:
+                raise ModelError(f"{len(values)} {what}, but the model has {n}")
+            texts[file] = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=0) + "\n"
     save_arrays(folder, description, arrays, texts)
 
 
@@ -99,10 +106,10 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     path = folder / "config.json"
     keys = ("n_features", "n_labels", "facts", "config", "has_label_names")
     n_features, n_labels, facts, settings, has_names = (description.get(key) for key in keys)
-    has_columns = description.get("has_feature_names", False)  # absent in older folders
+    has_columns, has_values = (description.get(key, False) for key in ("has_feature_names", "has_label_values"))
     if (
         not (isinstance(settings, dict) and isinstance(facts, dict))
-        or not (isinstance(has_names, bool) and isinstance(has_columns, bool))
+        or not all(isinstance(flag, bool) for flag in (has_names, has_columns, has_values))
         or not is_count(n_features)
         or not is_count(n_labels)
     ):
@@ -117,8 +124,9 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     except DataError as error:
         raise ModelError(f"{error}; {SAVE_AGAIN}") from error
     label_counts = arrays.pop("label_counts", None)
-    feature_names = _read_feature_names(folder / FEATURES, n_features) if has_columns else None
-    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names)
+    feature_names = _read_list(folder / FEATURES, n_features, str) if has_columns else None
+    values = _read_list(folder / LABEL_VALUES, n_labels, object) if has_values else None
+    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names, values)
 
 
 def find_model(path: str | Path) -> Path:
@@ -127,16 +135,17 @@ def find_model(path: str | Path) -> Path:
     return inner if inner.is_dir() else Path(path)
 
 
-def _read_feature_names(path: Path, n_features: int) -> list[str]:
+def _read_list(path: Path, n: int, kind: type) -> list[Any]:
+    """A JSON list of so many values of a kind. Raises ModelError."""
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
-    if not (isinstance(names, list) and len(names) == n_features and all(isinstance(name, str) for name in names)):
-        raise ModelError(f"{path}: not a list of {n_features} names; {SAVE_AGAIN}")
-    return names
+    if not (isinstance(values, list) and len(values) == n and all(isinstance(value, kind) for value in values)):
+        raise ModelError(f"{path}: not a list of {n} {'names' if kind is str else 'values'}; {SAVE_AGAIN}")
+    return values
 
 
 def read_label_names(path: str | Path, n_labels: int) -> list[str]:

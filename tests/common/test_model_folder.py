@@ -99,6 +99,18 @@ def test_what_does_not_fit_is_not_saved(tmp_path, changed, wanted):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "values", [["\ud83d\ude00", "\n", "a\0"], [2**80, -1, 0], [1e22, -0.0, 2.0], [True, False, True]]
+)
+def test_values_of_labels_come_back(tmp_path, values):
+    save_model(tmp_path / "model", model_for(label_values=values))
+    found = load_model(tmp_path / "model").label_values
+    assert repr(found) == repr(values)
+    with pytest.raises(ModelError, match="2 label values, but the model has 3 labels"):
+        save_model(tmp_path / "model", model_for(label_values=values[:2]))
+    assert load_model(tmp_path / "model").label_values == values
+
+
 def refused(folder, file, wanted):
     with pytest.raises(ModelError) as caught:
         load_model(folder)

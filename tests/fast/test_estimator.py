@@ -286,7 +286,7 @@ def test_patience_needs_an_eval_set_and_stops():
     X, labels = copies()
     with pytest.raises(ConfigError, match="eval_set"):
         small(patience=2).fit(X, labels)
-    model = small(n_workers=1, patience=2, epochs=100).fit(X, labels, eval_set=(X, [*labels[:-1], 99]))
+    model = small(n_workers=1, patience=2, epochs=100).fit(X, labels, eval_set=(X, [*labels[:-1], 0]))
     assert model.model_.facts["epochs"] < 100 and model.score(X, labels) > 0.95
 
 

@@ -1,0 +1,291 @@
+"""Values that stand for labels in y: of one type, with places among the classes that they make, and as JSON."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Collection, Mapping
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+
+GROUPS = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "str", "T": "str", "S": "bytes",
+          "M": "datetime64", "m": "timedelta64"}  # fmt: skip
+"""Kinds of dtypes that labels may have; values of different groups are never equal."""
+MISSING = ("NoneType", "NAType", "NaTType")  # pandas' types by name, as it need not be installed
+MAX_BITS = 1024  # of a whole number: JSON readers limit their digits
+MAX_WIDE = 2**28  # characters of classes as an array of fixed width
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
+class Values(NamedTuple):
+    """Labels in their order.
+
+    Attributes
+    ----------
+    items : ndarray or list
+        An array of numbers or times; else Python values of one type.
+    dtype : dtype or None
+        What the array of classes gets; None: the width that they need.
+    """
+
+    items: Any
+    dtype: np.dtype | None
+
+    @property
+    def kind(self) -> str:
+        """The kind of dtype that the values are of."""
+        return self.items.dtype.kind if isinstance(self.items, np.ndarray) else _kind(type(self.items[0]))
+
+
+def _kind(type_: type) -> str:
+    """Kind of dtype that values of a type have; empty where they cannot be kept as labels."""
+    if issubclass(type_, np.generic):
+        dtype = np.dtype(type_)
+        kind = "" if dtype.kind == "f" and dtype.itemsize > 8 else dtype.kind
+        return "i" if kind == "u" else kind if kind in GROUPS else ""
+    return {bool: "b", int: "i", float: "f", str: "U", bytes: "S"}.get(type_, "")
+
+
+def is_row(type_: type) -> bool:
+    """Whether values of a type hold the labels of a sample: lists, sets, arrays, pandas' Series and the like."""
+    return issubclass(type_, Collection) and not issubclass(type_, (str, bytes, bytearray, memoryview, Mapping))
+
+
+def is_missing(item: Any) -> bool:
+    """Whether a value says that there is none: None, NaN, NaT, pandas' NA."""
+    if type(item).__name__ in MISSING:
+        return True
+    return isinstance(item, (float, np.inexact, np.datetime64, np.timedelta64)) and bool(item != item)
+
+
+def shown(item: Any) -> str:
+    """A value in a message."""
+    if not _kind(type(item)):
+        return f"a value of type {type(item).__name__}"
+    if isinstance(item, np.generic):
+        item = str(item) if item.dtype.kind in "Mm" else item.item()
+    return _short.repr(item)
+
+
+def refuse_missing(name: str, row: int) -> None:
+    """Raise DataError."""
+    raise DataError(f"{name}, row {row}: the label is missing. Input {name} contains NaN. Remove or replace it")
+
+
+def values_of_array(array: np.ndarray, name: str) -> Values:
+    """Labels in an array of one dimension, not of objects. Raises DataError as `values_of_items`."""
+    kind = array.dtype.kind
+    if kind not in GROUPS or (kind == "f" and array.dtype.itemsize > 8):
+        raise DataError(f"{name} is of dtype {array.dtype}, which labels cannot have; give whole numbers or str")
+    if kind in "US":
+        return Values(array.tolist(), array.dtype)
+    if kind == "T":
+        return values_of_items(array.tolist(), name)._replace(dtype=np.dtypes.StringDType())
+    _check_numbers(array, name, int)
+    return Values(array, array.dtype)
+
+
+def values_of_items(
+    items: list, name: str, row_of: Callable[[int], int] = int, objects: bool = False, kinds: str = "bifUSMm"
+) -> Values:
+    """Labels in a list.
+
+    Parameters
+    ----------
+    items : list
+    name : str
+        What messages call them.
+    row_of : callable, optional
+        The sample that has the label at a place of the list.
+    objects : bool
+        Whether they come from an array of objects: their classes then are one, too.
+    kinds : str
+        Kinds of dtypes that they may be of.
+
+    Raises
+    ------
+    DataError
+        If a label is missing, is of a type that cannot be kept or of another than the first, or a fraction.
+    """
+    if not items:
+        return Values(np.zeros(0, dtype=np.int64), np.dtype(np.int64))
+    types = set(map(type, items))
+    found = {_kind(type_) for type_ in types}
+    if found == {"i", "f"} and "f" in kinds:
+        items, types, found = _as_floats(items, name, row_of), {float}, {"f"}
+    if len(found) > 1 or not found <= set(kinds):
+        _refuse(items, name, row_of, kinds)
+    (kind,) = found
+    if kind in "Mm" or (kind in "bif" and not objects):
+        array = np.array(items)
+        if (array.dtype.kind == "f") == (kind == "f") and array.dtype != object:  # else integers beyond 64 bits
+            _check_numbers(array, name, row_of)
+            return Values(array, array.dtype)
+    if any(issubclass(type_, np.generic) for type_ in types):
+        items = [item.item() if isinstance(item, np.generic) else item for item in items]
+    if kind == "f":
+        _check_numbers(np.array(items), name, row_of)
+    if kind == "i" and max(map(int.bit_length, items)) > MAX_BITS:
+        row = row_of(next(i for i, item in enumerate(items) if item.bit_length() > MAX_BITS))
+        raise DataError(f"{name}, row {row}: a whole number of more than {MAX_BITS} bits; give it as str")
+    return Values(items, np.dtype(object) if objects or kind == "i" else None)
+
+
+def _as_floats(items: list, name: str, row_of: Callable[[int], int]) -> list[float]:
+    """Whole numbers among floats as floats."""
+    for i, item in enumerate(items):
+        if abs(item) > 2**53 and not isinstance(item, (float, np.floating)):
+            raise DataError(f"{name}, row {row_of(i)}: {shown(item)} is too large beside floats; give whole numbers")
+    return [float(item) for item in items]
+
+
+def _refuse(items: list, name: str, row_of: Callable[[int], int], kinds: str) -> None:
+    """Raise DataError for the first label that cannot be one, or not beside the first."""
+    first = _kind(type(items[0]))
+    missing = next((i for i, item in enumerate(items) if is_missing(item)), None)
+    if missing is not None:
+        refuse_missing(name, row_of(missing))
+    for i, item in enumerate(items):
+        place, of_type, kind = f"{name}, row {row_of(i)}", f"of type {type(item).__name__}", _kind(type(item))
+        if not kind:
+            raise DataError(f"{place}: a label {of_type}, which cannot be kept; give whole numbers or str")
+        if kind not in kinds:
+            raise DataError(
+                f"{place}: {shown(item)}, {of_type}. Y holds lists of something else than label ids or names; if each "
+                f"row is an indicator, give np.array({name})"
+            )
+        if kind != first:
+            beside = f"{shown(items[0])} in row {row_of(0)}, of type {type(items[0]).__name__}"
+            raise DataError(f"{place}: {shown(item)}, {of_type}, beside {beside}; give labels of one type")
+
+
+def _check_numbers(array: np.ndarray, name: str, row_of: Callable[[int], int]) -> None:
+    if array.dtype.kind in "Mm" and np.isnat(array).any():
+        refuse_missing(name, row_of(int(np.argmax(np.isnat(array)))))
+    if array.dtype.kind != "f":
+        return
+    if np.isnan(array).any():
+        refuse_missing(name, row_of(int(np.argmax(np.isnan(array)))))
+    if np.isinf(array).any():
+        row = row_of(int(np.argmax(np.isinf(array))))
+        raise DataError(f"{name}, row {row}: Input y contains infinity, which is not finite; remove or replace it")
+    fraction = array != np.floor(array)
+    if fraction.any():
+        i = int(np.argmax(fraction))
+        raise DataError(
+            f"{name}, row {row_of(i)}: {shown(array[i])} is a fraction. Unknown label type: continuous. "
+            "Give class labels"
+        )
+
+
+def classes_and_places(values: Values) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct labels, ascending, and where among them each label stands."""
+    if isinstance(values.items, np.ndarray):
+        return np.unique(values.items, return_inverse=True)
+    distinct = sorted(set(values.items))
+    place = dict(zip(distinct, range(len(distinct)), strict=True))
+    places = np.fromiter(map(place.__getitem__, values.items), dtype=np.int64, count=len(values.items))
+    return as_array(distinct, values.dtype), places
+
+
+def as_array(labels: list, dtype: np.dtype | None = None) -> np.ndarray:
+    """Distinct str or bytes as an array; of objects where a fixed width would drop a NUL at an end or be a waste."""
+    if dtype is None and labels:
+        nul = "\0" if isinstance(labels[0], str) else b"\0"
+        if len(labels) * max(map(len, labels)) > MAX_WIDE or any(label.endswith(nul) for label in labels):
+            dtype = np.dtype(object)
+    return np.array(labels, dtype=dtype)
+
+
+def places_in(
+    values: Values, classes: np.ndarray, name: str, row_of: Callable[[int], int] = int, drop_unknown: bool = False
+) -> np.ndarray:
+    """Where each label stands among the classes; of equal classes the first counts.
+
+    Parameters
+    ----------
+    values : Values
+    classes : ndarray
+    name : str
+        What messages call the labels.
+    row_of : callable, optional
+        The sample that has the label at a place.
+    drop_unknown : bool
+        Give -1 for a label that is no class, as long as there are others.
+
+    Raises
+    ------
+    DataError
+        If a label, or with `drop_unknown` every one, is no class, or is of another type than the classes.
+    """
+    items, n = values.items, len(classes)
+    if not len(items) or not n:
+        return np.full(len(items), -1)
+    known = classes.tolist() if classes.dtype == object else classes
+    ours, theirs = (GROUPS[some.kind] for some in (values, Values(known, None)))
+    if ours != theirs:
+        raise DataError(
+            f"{name}, row {row_of(0)}: {shown(items[0])} is a label of type {ours}, but the known ones, such as "
+            f"{shown(classes[0])}, are of type {theirs}; give labels of the same type"
+        )
+    if isinstance(items, np.ndarray) and items.dtype.kind == classes.dtype.kind:
+        places = np.minimum(np.searchsorted(classes, items), n - 1)
+        places[classes[places] != items] = -1
+    else:
+        place = dict(zip(reversed(classes.tolist()), reversed(range(n)), strict=True))
+        labels = items.tolist() if isinstance(items, np.ndarray) else items
+        places = np.fromiter(map(place.get, labels, repeat(-1)), dtype=np.int64, count=len(labels))
+    unknown = np.flatnonzero(places < 0)
+    if len(unknown) and not (drop_unknown and len(unknown) < len(places)):
+        some = list(dict.fromkeys(shown(items[i]) for i in unknown[:1000]))
+        what = f"{', '.join(some[:3])}{', …' if len(some) > 3 else ''} (first in row {row_of(int(unknown[0]))})"
+        raise DataError(
+            f"{name} holds {what}, not among the {n} known labels; leave these out, or train a new network with all "
+            "labels (`partial_fit` takes them as `classes` in its first call)"
+        )
+    return places
+
+
+def to_json(classes: np.ndarray) -> tuple[list, str]:
+    """Classes as JSON values, and what `from_json` needs to know of their dtype."""
+    dtype = classes.dtype
+    if dtype.kind in "Mm":
+        return classes.astype(np.int64).tolist(), dtype.str
+    values = classes.tolist()
+    is_bytes = bool(values) and isinstance(values[0], bytes)
+    if is_bytes:
+        values = [value.decode("latin-1") for value in values]
+    of_objects = "object of bytes" if is_bytes else "object"
+    return values, {"O": of_objects, "T": "StringDType"}.get(dtype.kind, dtype.str)
+
+
+def from_json(values: list, dtype: Any) -> np.ndarray:
+    """Classes from what `to_json` made of them. Raises ValueError where it cannot have made this."""
+    special = {"object": object, "object of bytes": object, "StringDType": np.dtypes.StringDType()}
+    try:
+        kind, plain = np.dtype(special.get(dtype, dtype)), values
+        if kind.kind == "S" or dtype == "object of bytes":
+            plain = [value.encode("latin-1") for value in values]
+        classes = np.array(plain, dtype=np.int64 if kind.kind in "Mm" else kind).astype(kind)
+        same = to_json(classes) == (values, dtype) and len({type(value) for value in values}) <= 1
+    except (TypeError, AttributeError, OverflowError, UnicodeError) as error:
+        raise ValueError(str(error)) from error
+    if not same or classes.ndim != 1 or (kind.kind == "O" and not all(_kind(type(value)) for value in values[:1])):
+        raise ValueError("the values are not of this type")
+    return classes
+
+
+def names_of(classes: np.ndarray) -> list[str]:
+    """Classes as people read them, each in a line of its own."""
+    labels = classes.astype(str).tolist() if classes.dtype.kind in "Mm" else classes.tolist()
+    texts = (label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label) for label in labels)
+    return [text if text.isprintable() else _in_one_line(text) for text in texts]
+
+
+def _in_one_line(text: str) -> str:
+    """Escape line breaks and halves of surrogate pairs."""
+    return "".join(ascii(c)[1:-1] if c in "\n\r" or "\ud800" <= c <= "\udfff" else c for c in text)
