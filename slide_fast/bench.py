@@ -54,9 +54,11 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def _generated(shape: str, session: Session) -> Dataset:
-    session.console.line(f"generating {GENERATED_SAMPLES:,} samples of the shape {shape}")
+    def tell() -> None:
+        session.console.line(f"generating {GENERATED_SAMPLES:,} samples of the shape {shape}")
+
     with tempfile.TemporaryDirectory() as folder:
-        generate(folder, shape, n_samples=GENERATED_SAMPLES, n_test=1)
+        generate(folder, shape, n_samples=GENERATED_SAMPLES, n_test=1, started=tell)
         return read_dataset(f"{folder}/train.txt")
 
 

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.suggestions import did_you_mean
 
 from . import supervisor
 from .settings import PRESETS
@@ -48,19 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         With code 2 for bad use, and with 0 after ``--help`` and ``--version``.
     """
     argv = sys.argv[1:] if argv is None else argv
-    parser = _parser()
-    options = parser.parse_args(argv)
-    if options.command == "predict" and options.json and options.out is None:
-        parser.error("predict --json needs --out: standard output is kept for the JSON object")
-    if getattr(options, "recall", None) and options.mode == "exact":
-        parser.error(f"{options.command} --recall needs --mode lsh: exact looks at every label")
-    if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
-        parser.error("train needs TRAIN and --out RUN")
-    if getattr(options, "auto", False) and (options.resume or options.print_config):
-        other = "--resume" if options.resume else "--print-config"
-        parser.error(f"train --auto does not go with {other}: it looks at the data of a new run")
-    if getattr(options, "patience", None) and options.test is None:
-        parser.error("train --patience needs --test: without test samples nobody sees what is better")
+    options = _parser().parse_args(argv)
+    _check_together(options)
     if getattr(options, "mpi", False) and supervisor.is_wanted():
         return supervisor.supervise(argv, options.workers or 1)
     options.command_line = shlex.join(["slide", *argv])
@@ -85,6 +75,22 @@ def main(argv: list[str] | None = None) -> int:
             return _fail(str(error) or "out of memory")
         except SlideError as error:
             return _fail(str(error))
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """End with bad use where options do not go together."""
+    refuse = options.refuse
+    if options.command == "predict" and options.json and options.out is None:
+        refuse("predict --json needs --out: standard output is kept for the JSON object")
+    if getattr(options, "recall", None) and options.mode == "exact":
+        refuse(f"{options.command} --recall needs --mode lsh: exact looks at every label")
+    if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
+        refuse("train needs TRAIN and --out RUN")
+    if getattr(options, "auto", False) and (options.resume or options.print_config):
+        other = "--resume" if options.resume else "--print-config"
+        refuse(f"train --auto does not go with {other}: it looks at the data of a new run")
+    if getattr(options, "patience", None) and options.test is None:
+        refuse("train --patience needs --test: without test samples nobody sees what is better")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -129,16 +135,23 @@ def _terminable() -> Iterator[threading.Event]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that answers bad use with one line, which names the command's own help."""
+    """A parser that answers bad use with one line: what was meant, most likely, and the command's own help."""
 
     def parse_known_args(self, args=None, namespace=None):
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            meant = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(unknown)}", meant])))
         return options, unknown
 
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices:
+            parts = [f"{value!r} is none of {', '.join(action.choices)}", did_you_mean(value, action.choices)]
+            raise argparse.ArgumentError(action, "; ".join(filter(None, parts)))
+
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USE, f"slide: error: {message}; see {self.prog} --help\n")
+        see = " See" if message.endswith("?") else "; see"
+        self.exit(BAD_USE, f"slide: error: {message}{see} {self.prog} --help\n")
 
 
 def _whole(least: int):
@@ -198,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.",
                                       epilog=f"Example: {example}")  # fmt: skip
         command.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+        command.set_defaults(refuse=command.error)
         return command
 
     _add_demo(add)

@@ -288,9 +288,12 @@ def plot(options: Namespace, session: Session) -> dict[str, Any]:
 def generate(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide generate``: synthetic data of a given shape."""
     started = time.perf_counter()
-    session.console.line(f"writing {options.shape} data into {options.dir}")
     sizes = {name: getattr(options, option) for option, name in SIZES.items()}
-    synthetic.generate(options.dir, options.shape, seed=options.seed, **sizes)
+
+    def tell() -> None:
+        session.console.line(f"writing {options.shape} data into {options.dir}")
+
+    synthetic.generate(options.dir, options.shape, seed=options.seed, started=tell, **sizes)
     files = [Path(options.dir, name) for name in ("train.txt", "test.txt")]
     lines = [f"{file}  {size(file.stat().st_size)}" for file in files]
     session.console.result("\n".join(lines))

@@ -11,6 +11,7 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.lsh_config import require_one_of
 from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
@@ -314,8 +315,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             If there is no such mode, or the recall is out of its range.
         """
         layers, features = self._asked(X)
-        if mode not in MODES:
-            raise ConfigError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
+        require_one_of(MODES, "mode", mode)
         if mode == "lsh":
             index = self._index(features, k, recall)
             ids, scores, _ = predict_topk_lsh(layers, features, k, index, n_threads=available_cpus())

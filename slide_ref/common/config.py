@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-from .lsh_config import LshConfig, check_types, require
+from .lsh_config import LshConfig, check_types, require, require_one_of
+from .suggestions import did_you_mean
 
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
@@ -97,9 +98,8 @@ class Config:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in self.hidden)
         require(len(self.hidden) >= 1 and whole, "hidden", self.hidden, "one or more layer sizes of at least 1")
-        require(self.scope in SCOPES, "scope", self.scope, "one of " + ", ".join(SCOPES))
-        require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, "one of " + ", ".join(OPTIMIZERS))
-        require(self.decay in DECAYS, "decay", self.decay, "one of " + ", ".join(DECAYS))
+        for key, choices in (("scope", SCOPES), ("optimizer", OPTIMIZERS), ("decay", DECAYS)):
+            require_one_of(choices, key, getattr(self, key))
         for key in ("micro_batch", "rebuild_gap", "shards"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
@@ -181,11 +181,17 @@ class Config:
 
 
 def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
-    names = [f.name for f in dataclasses.fields(known) if f.name not in ("lsh", "hidden_lsh")]
+    names = [prefix + f.name for f in dataclasses.fields(known) if f.name not in ("lsh", "hidden_lsh")]
     for key in settings:
-        if key not in names:
-            known_names = ", ".join(prefix + name for name in names)
-            raise ConfigError(f"unknown setting {prefix}{key}; known are {known_names}")
+        if f"{prefix}{key}" not in names:
+            tables = (("", Config), ("lsh.", LshConfig))
+            everywhere = names + [table + f.name for table, of in tables for f in dataclasses.fields(of)]
+            parts = [
+                f"unknown setting {prefix}{key}",
+                f"known are {', '.join(names)}",
+                did_you_mean(str(key), everywhere),
+            ]
+            raise ConfigError("; ".join(filter(None, parts)))
 
 
 def _lsh_config(table: Any, name: str, **defaults: Any) -> LshConfig:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ConfigError
+from .suggestions import did_you_mean
 
 FAMILIES = ("simhash", "wta", "dwta", "doph")
 POLICIES = ("fifo", "reservoir")
@@ -17,6 +18,12 @@ def require(condition: bool, key: str, value: Any, wanted: str) -> None:
     """Raise ConfigError, in one line, unless a setting fits."""
     if not condition:
         raise ConfigError(f"{key} is {value!r}; it must be {wanted}")
+
+
+def require_one_of(names: tuple[str, ...], key: str, value: Any) -> None:
+    """Raise ConfigError, in one line, unless a setting is one of these names."""
+    meant = did_you_mean(value, names) if isinstance(value, str) else ""
+    require(value in names, key, value, "; ".join(filter(None, [f"one of {', '.join(names)}", meant])))
 
 
 def check_types(config: Any, prefix: str) -> None:
@@ -81,7 +88,7 @@ class LshConfig:
     def __post_init__(self) -> None:
         check_types(self, "lsh.")
         for key, names in (("family", FAMILIES), ("policy", POLICIES), ("strategy", STRATEGIES)):
-            require(getattr(self, key) in names, f"lsh.{key}", getattr(self, key), "one of " + ", ".join(names))
+            require_one_of(names, f"lsh.{key}", getattr(self, key))
         require(2 <= self.base <= 256, "lsh.base", self.base, "from 2 to 256")
         require(self.top >= 1, "lsh.top", self.top, "1 or more")
         digits = "" if self.family == "simhash" else f" of {self.digit_bits}-bit digits"
