@@ -172,7 +172,10 @@ def run(
     """
     console, counts, has_test = session.console, counts or counts_of(data), len(data) > 1
     console.line(_outlook(config, counts))
-    display = TrainingDisplay(console, config, options.max_seconds, counts["n_labels"])
+    display = TrainingDisplay(
+        console, config, options.max_seconds, counts["n_labels"], counts.get("n_test_samples", 0),
+        eval_every=eval_every, eval_samples=eval_samples, patience=patience,
+    )  # fmt: skip
     last: dict[str, dict[str, Any]] = {}
 
     def callback(event: dict[str, Any]) -> None:
