@@ -211,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.",
                                       epilog=f"Example: {example}")  # fmt: skip
         command.add_argument("--json", action="store_true", help="end standard output with one JSON object")
-        command.set_defaults(refuse=command.error)
+        command.set_defaults(refuse=command.error, n_ranks=0)
         return command
 
     _add_demo(add)
@@ -278,8 +278,8 @@ def _add_train(add) -> None:
     train.add_argument("--resume", action="store_true",
                        help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
-                       help="under mpiexec: split the labels over ranks, of --workers processes each; set shards to a "
-                       "multiple of the number of ranks; needs the extra slide-numpy[mpi]")  # fmt: skip
+                       help="under mpiexec: split the labels over ranks, of --workers processes each; shards is their "
+                       "number, or set to a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
     train.add_argument("--auto", action="store_true",

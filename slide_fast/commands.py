@@ -73,9 +73,9 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
 
 def _groups_in_words(groups: list[dict[str, Any]]) -> str:
     """Where the accuracy comes from; each group carries a third of the training labels."""
-    rows = ["by frequency    labels   true labels   found among 5"]
+    rows = ["by frequency  labels  true labels  found among 5"]
     for g in groups:
-        rows.append(f"{g['group']:12}{g['n_labels']:>10,}{g['n_true']:>14,}{100 * g['recall_at_5']:>14.2f} %")
+        rows.append(f"{g['group']:12}{g['n_labels']:>8,}{g['n_true']:>13,}{100 * g['recall_at_5']:>13.2f} %")
     return "\n".join(rows)
 
 

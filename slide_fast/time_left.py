@@ -14,7 +14,7 @@ from slide_ref.common.config import Config
 from .schedule import in_batch_steps, n_epochs, rebuild_steps, steps_per_epoch, total_steps
 
 HALF_LIFE = 10.0  # seconds after which a measured pace counts half
-SLOWDOWN = 2.0  # of steps that ask tables, as long as none was taken: between 1.6 and 2.4 on five data sets
+SLOWDOWN = 2.0  # of steps that ask tables, before one was taken; it was 1.6 to 2.3 on three data sets
 MOST_REBUILDS = 100_000  # that are counted
 
 

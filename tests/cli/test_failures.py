@@ -70,6 +70,13 @@ def test_a_folder_that_cannot_be_written_is_found_before_data_are_read(slide, da
     assert code == 1 and stderr.startswith(f"slide: error: {data}: holds files, but not those of a run")
 
 
+@pytest.mark.parametrize("option", ["--test", "--label-names", "--labels", "--test-labels"])
+def test_files_that_are_missing_are_found_before_data_are_read(slide, monkeypatch, tmp_path, option):
+    monkeypatch.setattr(training_commands, "read_samples", lambda *arguments: pytest.fail("data are read"))
+    code, _, stderr = slide(f"train {{data}}/train.txt --out {tmp_path}/run {option} {tmp_path}/missing")
+    assert code == 1 and stderr == f"slide: error: {tmp_path}/missing: cannot be read (No such file or directory)\n"
+
+
 def test_a_damaged_model_is_named(slide, tmp_path):
     slide("train {data}/tiny {small} --out", tmp_path / "run")
     np.save(tmp_path / "run" / "model" / "b1.npy", np.zeros(4, dtype=np.float32))
