@@ -256,7 +256,8 @@ class TrainingDisplay:
     def _left(self) -> list[str]:
         """The time left in words; nothing before it is known."""
         left = self.time_left.left()
-        return [] if math.isnan(left) else [f"{duration(math.ceil(left))} left"]
+        unknown = "" if self.time_left.counts_evaluations() else " without evaluations"
+        return [] if math.isnan(left) else [f"{duration(math.ceil(left))} left{unknown}"]
 
     def _write_row(self) -> None:
         if self.row:
@@ -274,6 +275,6 @@ class TrainingDisplay:
             "bucket": f"{facts['bucket_load']:.1f}" if "bucket_load" in facts else "",
             "fullest": f"{facts['fullest_bucket']:,}" if "fullest_bucket" in facts else "",
             "kept": f"{100 * facts['entries_kept']:.0f} %" if "entries_kept" in facts else "",
-            "left": "".join(self._left()).removesuffix(" left"),
+            "left": "".join(self._left()).partition(" ")[0],
         }
         return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items()).rstrip()

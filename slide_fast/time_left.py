@@ -148,6 +148,10 @@ class TimeLeft:
         now = 0.0 if math.isnan(self.evaluation_left) else self.evaluation_left
         return training + now + self._evaluations_left(self._last_step(training))
 
+    def counts_evaluations(self) -> bool:
+        """Whether there is nothing to evaluate, or how long that takes is known."""
+        return not self.n_test or self.row_seconds > 0
+
     def fraction(self) -> float:
         """The share of the run's time that is over."""
         elapsed, left = self.clock() - self.started, self.left()

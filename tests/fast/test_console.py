@@ -121,6 +121,12 @@ def test_a_row_shows_the_loss_since_the_last_row(show, eval_every, losses):
         assert [float(line.split()[1]) for line in lines if line] == losses
 
 
+def test_before_the_first_evaluation_the_time_left_is_one_without(show):
+    told = show(EVENTS, io.StringIO(), n_test=20)
+    assert "0:05 left without evaluations  50 samples/s" in told and "left  evaluating 50 %" in told
+    assert "without" not in show(EVENTS, io.StringIO(), n_test=0)
+
+
 def test_the_running_loss_is_one_over_a_tenth_of_an_epoch(show):
     steps = [PROGRESS | {"loss": loss, "n_new": 5} for loss in (9.0, 1.0, 1.0, 1.0)]
     assert "loss 2.00" in show([START, *steps], io.StringIO()).splitlines()[-1]
