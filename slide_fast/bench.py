@@ -8,6 +8,7 @@ with the same samples and their labels folded into fewer.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import tempfile
 import time
@@ -54,9 +55,11 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def _generated(shape: str, session: Session) -> Dataset:
-    session.console.line(f"generating {GENERATED_SAMPLES:,} samples of the shape {shape}")
+    def tell() -> None:
+        session.console.line(f"generating {GENERATED_SAMPLES:,} samples of the shape {shape}")
+
     with tempfile.TemporaryDirectory() as folder:
-        generate(folder, shape, n_samples=GENERATED_SAMPLES, n_test=1)
+        generate(folder, shape, n_samples=GENERATED_SAMPLES, n_test=1, started=tell)
         return read_dataset(f"{folder}/train.txt")
 
 
@@ -142,7 +145,7 @@ class _Bench:
             last[event["kind"]] = event
             if event["kind"] == "start":
                 self.session.worker_pids = event["pids"]
-            self.session.console.progress(min((spent + event.get("seconds", 0)) / self.seconds, 1.0), what)
+            self.session.console.progress((spent + min(event.get("seconds", 0), seconds)) / self.seconds, what)
 
         self.session.console.progress(spent / self.seconds, what)
         config = config.replace(epochs=EPOCHS, in_batch=0.0)
@@ -209,11 +212,11 @@ class _Bench:
 
 def _report(figures: dict[str, Any], own: str) -> str:
     ways = figures["ways"]
-    lines = [f"{'':20}{'samples/s':>12}{'an epoch':>12}{'active':>12}"]
+    lines = [f"{'':18}{'samples/s':>10}{'an epoch':>10}{'active':>10}"]
     for way, row in ways.items():
-        note = "  projected" if row["projected"] else ""
-        lines.append(f"{way:20}{row['samples_per_second']:>12,.0f}{duration(row['seconds_per_epoch']):>12}"
-                     f"{row['active_neurons']:>12,.0f}{note}")  # fmt: skip
+        name = f"{way}, projected" if row["projected"] else way
+        lines.append(f"{name:18}{row['samples_per_second']:>10,.0f}{duration(math.ceil(row['seconds_per_epoch'])):>10}"
+                     f"{row['active_neurons']:>10,.0f}")  # fmt: skip
     ratio = ways[own]["samples_per_second"] / ways[DENSE]["samples_per_second"]
     if figures["dense_is_faster"]:
         verdict = f"Dense would be {1 / ratio:.1f} times faster for this problem: --set lsh.min_active=all"

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.suggestions import did_you_mean
 
 from . import __version__, supervisor
 from .output import unless_standard
@@ -48,19 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         With code 2 for bad use, and with 0 after ``--help`` and ``--version``.
     """
     argv = sys.argv[1:] if argv is None else argv
-    parser = _parser()
-    options = parser.parse_args(argv)
-    if options.command == "predict" and options.json and options.out is None:
-        parser.error("predict --json needs --out: standard output is kept for the JSON object")
-    if getattr(options, "recall", None) and options.mode == "exact":
-        parser.error(f"{options.command} --recall needs --mode lsh: exact looks at every label")
-    if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
-        parser.error("train needs TRAIN and --out RUN")
-    if getattr(options, "auto", False) and (options.resume or options.print_config):
-        other = "--resume" if options.resume else "--print-config"
-        parser.error(f"train --auto does not go with {other}: it looks at the data of a new run")
-    if getattr(options, "patience", None) and options.test is None:
-        parser.error("train --patience needs --test: without test samples nobody sees what is better")
+    options = _parser().parse_args(argv)
+    _check_together(options)
     if getattr(options, "mpi", False) and supervisor.is_wanted():
         return supervisor.supervise(argv, options.workers or 1)
     if sys.stdout is None and _answers_only(options):
@@ -85,6 +75,22 @@ def main(argv: list[str] | None = None) -> int:
             return _fail(str(error))
         finally:
             discard_unwritten()
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """End with bad use where options do not go together."""
+    refuse = options.refuse
+    if options.command == "predict" and options.json and options.out is None:
+        refuse("predict --json needs --out: standard output is kept for the JSON object")
+    if getattr(options, "recall", None) and options.mode == "exact":
+        refuse(f"{options.command} --recall needs --mode lsh: exact looks at every label")
+    if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
+        refuse("train needs TRAIN and --out RUN")
+    if getattr(options, "auto", False) and (options.resume or options.print_config):
+        other = "--resume" if options.resume else "--print-config"
+        refuse(f"train --auto does not go with {other}: it looks at the data of a new run")
+    if getattr(options, "patience", None) and options.test is None:
+        refuse("train --patience needs --test: without test samples nobody sees what is better")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -135,16 +141,23 @@ def _terminable() -> Iterator[threading.Event]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that answers bad use with one line, which names the command's own help."""
+    """A parser that answers bad use with one line: what was meant, most likely, and the command's own help."""
 
     def parse_known_args(self, args=None, namespace=None):
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            meant = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(unknown)}", meant])))
         return options, unknown
 
+    def _check_value(self, action, value):
+        if action.choices is not None and value not in action.choices:
+            parts = [f"{value!r} is none of {', '.join(action.choices)}", did_you_mean(value, action.choices)]
+            raise argparse.ArgumentError(action, "; ".join(filter(None, parts)))
+
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USE, f"slide: error: {message}; see {self.prog} --help\n")
+        see = " See" if message.endswith("?") else "; see"
+        self.exit(BAD_USE, f"slide: error: {message}{see} {self.prog} --help\n")
 
 
 def _whole(least: int):
@@ -197,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.",
                                       epilog=f"Example: {example}")  # fmt: skip
         command.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+        command.set_defaults(refuse=command.error, n_ranks=0)
         return command
 
     _add_demo(add)
@@ -270,8 +284,8 @@ def _add_train(add) -> None:
     again.add_argument("--resume", action="store_true",
                        help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
-                       help="under mpiexec: split the labels over ranks, of --workers processes each; set shards to a "
-                       "multiple of the number of ranks; needs the extra slide-numpy[mpi]")  # fmt: skip
+                       help="under mpiexec: split the labels over ranks, of --workers processes each; shards is their "
+                       "number, or set to a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
     _add_settings(train)
     train.add_argument("--auto", action="store_true",

@@ -75,9 +75,9 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
 
 def _groups_in_words(groups: list[dict[str, Any]]) -> str:
     """Where the accuracy comes from; each group carries a third of the training labels."""
-    rows = ["by frequency    labels   true labels   found among 5"]
+    rows = ["by frequency  labels  true labels  found among 5"]
     for g in groups:
-        rows.append(f"{g['group']:12}{g['n_labels']:>10,}{g['n_true']:>14,}{100 * g['recall_at_5']:>14.2f} %")
+        rows.append(f"{g['group']:12}{g['n_labels']:>8,}{g['n_true']:>13,}{100 * g['recall_at_5']:>13.2f} %")
     return "\n".join(rows)
 
 
@@ -287,9 +287,12 @@ def plot(options: Namespace, session: Session) -> dict[str, Any]:
 def generate(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide generate``: synthetic data of a given shape."""
     started = time.perf_counter()
-    session.console.line(f"writing {options.shape} data into {options.dir}")
     sizes = {name: getattr(options, option) for option, name in SIZES.items()}
-    synthetic.generate(options.dir, options.shape, seed=options.seed, **sizes)
+
+    def tell() -> None:
+        session.console.line(f"writing {options.shape} data into {options.dir}")
+
+    synthetic.generate(options.dir, options.shape, seed=options.seed, started=tell, **sizes)
     files = [Path(options.dir, name) for name in ("train.txt", "test.txt")]
     lines = [f"{file}  {size(file.stat().st_size)}" for file in files]
     session.console.result("\n".join(lines))

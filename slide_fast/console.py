@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -16,16 +18,20 @@ from slide_ref.common.config import Config
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.metrics import RANKS
 
-from .schedule import n_epochs
 from .streams import Screen, print_result
+from .time_left import TimeLeft
 
-BAR = "{percentage:3.0f}% {bar:10} {desc}"
+BAR = "{percentage:3.0f} % {bar:10} {desc}"
 SECONDS_BETWEEN_DRAWINGS = 0.1
-SECONDS_BETWEEN_LINES = 10.0
-SMOOTHING = 10_000  # samples over which loss and active neurons of the moment are averaged
+SECONDS_BETWEEN_LINES = 30.0  # without any other, before one tells how far things are
+SMOOTHING = 10_000  # samples, but at most a tenth of an epoch, over which the running loss is averaged
 COLUMNS = {"epoch": 6, "loss": 9, "P@1": 9, "active": 9, "samples/s": 11}
 TABLE_COLUMNS = {"bucket": 9, "fullest": 9, "kept": 8}
 TIME_COLUMN = {"left": 9}
+LEAST_IMPORTANT = ("kept", "fullest", "bucket", "active", "samples/s", "P@1", "loss")  # columns, the first to go first
+NAME_WIDTH = 15  # of all blocks of pairs that a run prints, the longest name and a gap
+_SETTING = re.compile(r"\w+ = |\[")  # a line of TOML, which is to be copied
+_NAME = re.compile(r" *(?:[\w@]+(?: [\w@]+)* {2,})?")  # what stands before the text of a pair, or the indentation
 
 
 def duration(seconds: float) -> str:
@@ -58,7 +64,22 @@ def score_table(scores: Mapping[str, Any], yardsticks: Mapping[str, float] | Non
 
 def aligned(pairs: Iterable[tuple[str, str]]) -> str:
     """Names and what they stand for, a pair a line."""
-    return "\n".join(f"{name:12}{text}".rstrip() for name, text in pairs)
+    pairs = list(pairs)
+    width = max([NAME_WIDTH, *(len(name) + 2 for name, _ in pairs)])
+    return "\n".join(f"{name:{width}}{text}".rstrip() for name, text in pairs)
+
+
+def wrapped(text: str, width: int) -> str:
+    """Break lines that are wider than a terminal, between words; the text of a pair stays beside its name."""
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * min(_NAME.match(line).end(), width // 2)
+        fits = len(line) <= width or _SETTING.match(line)
+        parts = [] if fits else textwrap.wrap(
+            line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )  # fmt: skip
+        lines += parts or [line]
+    return "\n".join(lines)
 
 
 def has_tables(config: Config, n_labels: int) -> bool:
@@ -110,7 +131,8 @@ class Console:
         """Write a line, above the bar if there is one."""
         if self._bar is not None:
             self._bar.clear()
-        print(text, file=self.stream, flush=True)
+        print(self._fitting(text, self.stream), file=self.stream, flush=True)
+        self._shown = time.monotonic()
         if self._bar is not None:
             self._bar.refresh()
 
@@ -120,27 +142,36 @@ class Console:
         if self._results_to_stderr:
             self.line(text)
         else:
-            print_result(text)
+            print_result(self._fitting(text, sys.stdout))
+            self._shown = time.monotonic()
 
-    def progress(self, fraction: float, text: str, line: str | None = None) -> None:
-        """Show how far things are, if it is time to: `text` beside the bar, or `line`."""
+    def _fitting(self, text: str, stream: Any) -> str:
+        """Text as it fits a stream: wrapped, if that is a terminal."""
+        try:
+            return wrapped(text, self.width(stream)) if stream.isatty() else text
+        except Exception:  # no stream, or one that does not know
+            return text
+
+    def progress(self, fraction: float, text: str) -> None:
+        """Show how far things are: beside the bar, or in a line of its own after a while without any."""
         now = time.monotonic()
         if now - self._shown < (SECONDS_BETWEEN_DRAWINGS if self.is_terminal else SECONDS_BETWEEN_LINES):
             return
         self._shown = now
         if not self.is_terminal:
-            self.line(f"{fraction:4.0%} {text}" if line is None else line)
+            self.line(f"  {100 * fraction:.0f} %  {text}")
             return
         if self._bar is None:
             self._bar = _Bar(total=1, file=self.stream, leave=False, nrows=20, bar_format=BAR)
-        self._bar.n, self._bar.ncols = min(fraction, 1.0), self._width()
+        self._bar.n, self._bar.ncols = min(fraction, 1.0), self.width(self.stream)
         self._bar.set_description_str(text, refresh=False)
         self._bar.refresh()
 
-    def _width(self) -> int:
-        """Columns to use; terminals that do not know their size count as 80 columns wide."""
+    @staticmethod
+    def width(stream: Any) -> int:
+        """Columns of a terminal to use; where they are not known, as many as if there were 80."""
         try:
-            return (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
+            return (os.get_terminal_size(stream.fileno()).columns or 80) - 1
         except Exception:  # also the caller's own stream
             return 79
 
@@ -160,25 +191,35 @@ class Console:
 class TrainingDisplay:
     """Shows the events of `training.fit`: a table with a row for each epoch and evaluation, and what happens now.
 
+    Its columns are as many as the terminal is wide enough for.
+
     Parameters
     ----------
     console : Console
     config : Config
     max_seconds : float
-    n_labels : int
+    n_labels, n_test : int
+        Labels and test rows.
+    **evaluations
+        ``eval_every``, ``eval_samples`` and ``patience`` as `fit` takes them.
     """
 
-    def __init__(self, console: Console, config: Config, max_seconds: float, n_labels: int):
-        self.console, self.config, self.max_seconds = console, config, max_seconds
+    def __init__(
+        self, console: Console, config: Config, max_seconds: float, n_labels: int, n_test: int = 0, **evaluations: float
+    ):
+        self.console, self.eval_every = console, evaluations.get("eval_every", 1.0)
         self.columns = COLUMNS | (TABLE_COLUMNS if has_tables(config, n_labels) else {})
         self.columns |= {} if console.is_terminal else TIME_COLUMN
-        self.started = time.monotonic()
+        for name in LEAST_IMPORTANT if console.is_terminal else ():
+            if sum(self.columns.values()) > console.width(console.stream):
+                self.columns.pop(name, None)
+        self.time_left = TimeLeft(config, n_labels, n_test, max_seconds, **evaluations)
         self.row: dict[str, Any] = {}  # an epoch's end and an evaluation after the same step make one row
-        self.fraction = 0.0
         self.loss = self.active = self.precision = math.nan
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event."""
+        self.time_left.tell(event)
         getattr(self, f"_{event['kind']}")(event)
 
     def _memory(self, event: dict[str, Any]) -> None:
@@ -186,48 +227,51 @@ class TrainingDisplay:
         self.console.line(aligned([("memory", f"about {size(event['total'])} at the peak: {parts}")]))
 
     def _start(self, event: dict[str, Any]) -> None:
-        self.started, self.n_samples = time.monotonic(), event["n_samples"]
-        self.epochs = n_epochs(self.config, self.n_samples)
+        self.n_samples = event["n_samples"]
         self.console.line("".join(f"{name:>{width}}" for name, width in self.columns.items()))
 
     def _progress(self, event: dict[str, Any]) -> None:
         self._write_row()
-        weight = min(1.0, event["n_new"] / SMOOTHING) if self.fraction else 1.0
-        self.loss = event["loss"] * weight + (self.loss * (1 - weight) if self.fraction else 0.0)
-        self.active = event["active_neurons"] * weight + (self.active * (1 - weight) if self.fraction else 0.0)
-        epoch = event["samples"] / self.n_samples
-        self.fraction = max(epoch / self.epochs, event["seconds"] / self.max_seconds)
-        rate = event["samples"] / max(event["seconds"], 1e-9)
-        parts = [f"{self._left()} left", f"{rate:,.0f} samples/s", f"loss {self.loss:.2f}"]
+        self.loss = self._running(self.loss, event["loss"], event["n_new"])
+        self.active = self._running(self.active, event["active_neurons"], event["n_new"])
+        parts = [*self._left(), f"{event['samples'] / max(event['seconds'], 1e-9):,.0f} samples/s"]
+        parts += [f"loss {self.loss:.2f}"]
         parts += [] if math.isnan(self.precision) else [f"P@1 {100 * self.precision:.1f} %"]
         parts += [f"active {self.active:,.0f}"]
-        now = {"epoch": epoch, "loss": self.loss, "active_neurons": self.active, "samples_per_second": rate}
-        self.console.progress(self.fraction, "  ".join(parts), self._format(now))
+        self.console.progress(self.time_left.fraction(), "  ".join(parts))
+
+    def _running(self, mean: float, new: float, n_new: int) -> float:
+        """A mean over the latest samples."""
+        weight = min(1.0, n_new / min(SMOOTHING, max(1.0, self.n_samples / 10)))
+        return new if math.isnan(mean) else new * weight + mean * (1 - weight)
 
     def _evaluating(self, event: dict[str, Any]) -> None:
-        text = f"evaluating {event['done'] / event['of']:.0%}"
-        self.console.progress(self.fraction, text, text)
+        text = f"evaluating {100 * event['done'] / event['of']:.0f} %"
+        self.console.progress(self.time_left.fraction(), "  ".join([*self._left(), text]))
 
     def _epoch(self, event: dict[str, Any]) -> None:
-        if self.row.get("step") != event["step"]:
-            self._write_row()
-        self.row = event | self.row
+        self._add_to_row(event, over=self.eval_every > 1)
 
     def _evaluation(self, event: dict[str, Any]) -> None:
         self.precision = event["precision_at_1"]
+        self._add_to_row(event, over=self.eval_every <= 1)
+
+    def _add_to_row(self, event: dict[str, Any], over: bool) -> None:
+        """What is told of the same step makes one row; loss and speed are those of the shorter time (`over`)."""
         if self.row.get("step") != event["step"]:
             self._write_row()
-        self.row |= event
+        self.row = self.row | event if over else event | self.row
 
     def _end(self, event: dict[str, Any]) -> None:
         self._write_row()
         self.console.close()
         self.console.line()
 
-    def _left(self) -> str:
-        """Time left, evaluations included, if all goes on as it has gone so far."""
-        elapsed = time.monotonic() - self.started
-        return duration(elapsed * (1 - self.fraction) / self.fraction) if 0 < self.fraction <= 1 else duration(0)
+    def _left(self) -> list[str]:
+        """The time left in words; nothing before it is known."""
+        left = self.time_left.left()
+        unknown = "" if self.time_left.counts_evaluations() else " without evaluations"
+        return [] if math.isnan(left) else [f"{duration(math.ceil(left))} left{unknown}"]
 
     def _write_row(self) -> None:
         if self.row:
@@ -245,6 +289,6 @@ class TrainingDisplay:
             "bucket": f"{facts['bucket_load']:.1f}" if "bucket_load" in facts else "",
             "fullest": f"{facts['fullest_bucket']:,}" if "fullest_bucket" in facts else "",
             "kept": f"{100 * facts['entries_kept']:.0f} %" if "entries_kept" in facts else "",
-            "left": self._left(),
+            "left": "".join(self._left()).partition(" ")[0],
         }
         return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items()).rstrip()

@@ -8,13 +8,14 @@ Euclidean norm 1. Every draw is keyed by its row and place, so a row does not de
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from slide_ref.common.errors import ConfigError, DataError
-from slide_ref.common.lsh_config import whole
+from slide_ref.common.lsh_config import one_of, whole
 from slide_ref.common.rng import Purpose, draw, mix, permutation
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -68,6 +69,7 @@ def generate(
     nonzeros: int | None = None,
     labels_per_sample: int | None = None,
     seed: int = 0,
+    started: Callable[[], None] = lambda: None,
 ) -> None:
     """Write ``train.txt`` and ``test.txt`` (S17) into a folder, which is made if need be; older ones are replaced.
 
@@ -82,6 +84,8 @@ def generate(
         Mean numbers of features and labels of a sample, likewise; they come out within a few per cent.
     seed : int
         Key of all draws.
+    started : callable
+        Called once the arguments are found good, before the work.
 
     Raises
     ------
@@ -90,8 +94,7 @@ def generate(
     DataError
         If the files cannot be written. Nothing half-written is left.
     """
-    if shape not in SHAPES:
-        raise ConfigError(f"unknown shape {shape!r}; known are {', '.join(SHAPES)}")
+    one_of("shape", shape, tuple(SHAPES))
     given = {
         "n_samples": n_samples,
         "n_test": n_test,
@@ -101,14 +104,17 @@ def generate(
         "labels_per_sample": labels_per_sample,
     }
     given = {key: whole(key, value, 1) for key, value in given.items() if value is not None}
-    _write_both(Path(folder), replace(SHAPES[shape], **given), whole("seed", seed, 0))
+    _write_both(Path(folder), replace(SHAPES[shape], **given), whole("seed", seed, 0), started)
 
 
-def _write_both(folder: Path, sizes: Shape, seed: int) -> None:
+def _write_both(folder: Path, sizes: Shape, seed: int, started: Callable[[], None]) -> None:
     parts = {folder / "train.txt": (_TRAIN, sizes.n_samples), folder / "test.txt": (_TEST, sizes.n_test)}
     unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in parts}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for temporary in unfinished.values():
+            temporary.touch()
+        started()
         source = _Source(sizes, seed)
         for path, (split, n_rows) in parts.items():
             source.write(unfinished[path], split, n_rows)

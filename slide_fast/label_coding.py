@@ -204,7 +204,7 @@ def as_array(labels: list, dtype: np.dtype | None = None) -> np.ndarray:
 def places_in(
     values: Values, classes: np.ndarray, name: str, row_of: Callable[[int], int] = int, drop_unknown: bool = False
 ) -> np.ndarray:
-    """Where each label stands among the classes; of equal classes the first counts.
+    """Where each label stands among the classes, in whatever order they are.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def places_in(
     Raises
     ------
     DataError
-        If a label, or with `drop_unknown` every one, is no class, or is of another type than the classes.
+        If a label, or with `drop_unknown` every one, is no class, stands for several, or is of another type.
     """
     items, n = values.items, len(classes)
     if not len(items) or not n:
@@ -232,13 +232,13 @@ def places_in(
             f"{name}, row {row_of(0)}: {shown(items[0])} is a label of type {ours}, but the known ones, such as "
             f"{shown(classes[0])}, are of type {theirs}; give labels of the same type"
         )
-    if isinstance(items, np.ndarray) and items.dtype.kind == classes.dtype.kind:
-        places = np.minimum(np.searchsorted(classes, items), n - 1)
-        places[classes[places] != items] = -1
-    else:
-        place = dict(zip(reversed(classes.tolist()), reversed(range(n)), strict=True))
-        labels = items.tolist() if isinstance(items, np.ndarray) else items
-        places = np.fromiter(map(place.get, labels, repeat(-1)), dtype=np.int64, count=len(labels))
+    places = _places(items, classes)
+    if (places >= n).any():
+        i = int(np.argmax(places))
+        raise DataError(
+            f"{name}, row {row_of(i)}: {shown(items[i])} is the name of more than one label; give labels as an "
+            "indicator, or train with a name of its own for each"
+        )
     unknown = np.flatnonzero(places < 0)
     if len(unknown) and not (drop_unknown and len(unknown) < len(places)):
         some = list(dict.fromkeys(shown(items[i]) for i in unknown[:1000]))
@@ -247,6 +247,26 @@ def places_in(
             f"{name} holds {what}, not among the {n} known labels; leave these out, or train a new network with all "
             "labels (`partial_fit` takes them as `classes` in its first call)"
         )
+    return places
+
+
+def _places(items: Any, classes: np.ndarray) -> np.ndarray:
+    """Where each item stands among the classes; -1 where nowhere, and at least the number of classes where twice."""
+    n = len(classes)
+    if not (isinstance(items, np.ndarray) and items.dtype.kind == classes.dtype.kind):
+        place: dict[Any, int] = {}
+        for i, label in enumerate(classes.tolist()):
+            place[label] = n if label in place else i
+        labels = items.tolist() if isinstance(items, np.ndarray) else items
+        return np.fromiter(map(place.get, labels, repeat(-1)), dtype=np.int64, count=len(labels))
+    order = None if (classes[1:] > classes[:-1]).all() else np.argsort(classes, kind="stable")
+    ordered = classes if order is None else classes[order]
+    at = np.minimum(np.searchsorted(ordered, items), n - 1)
+    places = at.copy() if order is None else order[at]
+    if order is not None and n > 1:
+        twice = np.append(ordered[1:] == ordered[:-1], False)
+        places = np.where(twice[at], n, places)
+    places[ordered[at] != items] = -1
     return places
 
 

@@ -209,6 +209,7 @@ class Run:
             "seconds": seconds,
             "step": progress.step,
             "samples": progress.n_samples,
+            "rebuilds": progress.rebuilds,
             "n_new": report.n_samples,
             "loss": report.loss / max(report.n_labelled, 1),
             "active_neurons": report.active / max(report.n_labelled, 1),
@@ -311,7 +312,8 @@ class Run:
         parts = []
         for _, ids in self._in_order(tasks):
             parts.append(ids)
-            self.callback({"kind": "evaluating", "done": len(parts), "of": len(tasks)})
+            place = {"done": len(parts), "of": len(tasks), "rows": len(order), "is_last": n_rows is None}
+            self.callback({"kind": "evaluating", **place})
         if len(parts) < len(tasks):  # interrupted
             return {}
         scores = evaluate(np.concatenate(parts), self.test_labels.take(order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -63,6 +64,16 @@ def read_samples(path: str | Path, labels: str | None = None, share: Callable[[i
     if data.n_samples == 0 and share is None:
         raise _error("there are no samples", path)
     return data
+
+
+def check_there(*paths: str | None) -> None:
+    """Raise DataError where there is no such file to read; what is None or standard input passes."""
+    for path in paths:
+        if path not in (None, "-"):
+            try:
+                os.stat(path)
+            except OSError as error:
+                raise DataError(f"cannot be read ({error.strerror})", path) from error
 
 
 def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str, console: Console) -> Dataset:

@@ -63,6 +63,8 @@ def _train_or_leave(options: Namespace, session: Session, ranks: Communicator) -
 
 
 def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
+    check_number(ranks.size, options.workers or 1)  # before data are read
+    options.n_ranks = ranks.size // (options.workers or 1)
     if options.print_config:
         return training_commands.train(options, session) if ranks.rank == 0 else {}
     with ExitStack() as stack:
@@ -115,7 +117,6 @@ def _read(
     """The state to resume, settings, this process's samples, and names of labels."""
     if options.auto:
         raise ConfigError("train --mpi knows no --auto; leave it out")
-    check_number(ranks.size, options.workers or 1)  # before data are read
     state = checkpoints.last(mmap=True) if options.resume else None
     settings = training_commands.settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read

@@ -25,7 +25,7 @@ from .plots import PlotError
 from .prediction import predict_topk
 from .run_folder import CHECKPOINTS, RunFolder
 from .schedule import in_batch_steps, largest_rate, n_epochs, total_steps
-from .session import Session, fitting, read_samples
+from .session import Session, check_there, fitting, read_samples
 from .settings import ALL, PRESETS, assign, config_of, parse_value, read_settings, toml_of
 from .sharding import without_tables
 from .training import TrainingInterrupted, fit
@@ -72,6 +72,7 @@ def read_files(
 ) -> tuple[list[Dataset], list[str] | None]:
     """Training and test data, or a share of each, and names of labels; what there is, checked against each other."""
     files = [(options.train, options.labels), (options.test, options.test_labels)]
+    check_there(*files[0], *files[1], options.label_names)  # before any is read
     data = [read_samples(*pair, share) for pair in files if pair[0] is not None]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
     if not data[0].labels.nnz and share is None:
@@ -94,6 +95,8 @@ def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> d
             assign(settings, key, getattr(options, key))
     for key, text in options.set:
         assign(settings, key, parse_value(text))
+    if options.n_ranks:
+        settings.setdefault("shards", options.n_ranks)
     return settings
 
 
@@ -172,7 +175,10 @@ def run(
     """
     console, counts, has_test = session.console, counts or counts_of(data), len(data) > 1
     console.line(_outlook(config, counts))
-    display = TrainingDisplay(console, config, options.max_seconds, counts["n_labels"])
+    display = TrainingDisplay(
+        console, config, options.max_seconds, counts["n_labels"], counts.get("n_test_samples", 0),
+        eval_every=eval_every, eval_samples=eval_samples, patience=patience,
+    )  # fmt: skip
     last: dict[str, dict[str, Any]] = {}
 
     def callback(event: dict[str, Any]) -> None:

@@ -126,7 +126,7 @@ def _outlook(config: Config, data: Dataset, n_samples: int, n_labels: int, optio
     lines = [
         ("data", f"{data.n_samples:,} samples of {n_samples:,}, {options.data or 'synthetic'}"),
         ("network", network_in_words(config, data.features.n_columns, data.labels.n_columns)),
-        ("steps", f"of {config.micro_batch:,} samples; tables built anew every {config.rebuild_gap} steps or so"),
+        ("steps", f"of {config.micro_batch:,} samples; tables rebuilt every {config.rebuild_gap} steps or so"),
     ]
     alone = in_batch_steps(config, total_steps(config, data.n_samples))
     if alone:

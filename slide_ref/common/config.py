@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import ConfigError
 from .lsh_config import LshConfig, check_types, is_whole, one_of, plain, require
+from .suggestions import did_you_mean
 
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
@@ -192,11 +193,17 @@ def _layer_sizes(hidden: Any) -> tuple[int, ...]:
 
 
 def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
-    names = [f.name for f in dataclasses.fields(known) if f.name not in ("lsh", "hidden_lsh")]
+    names = [prefix + f.name for f in dataclasses.fields(known) if f.name not in ("lsh", "hidden_lsh")]
     for key in settings:
-        if key not in names:
-            known_names = ", ".join(prefix + name for name in names)
-            raise ConfigError(f"unknown setting {prefix}{key}; known are {known_names}")
+        if f"{prefix}{key}" not in names:
+            tables = (("", Config), ("lsh.", LshConfig))
+            everywhere = names + [table + f.name for table, of in tables for f in dataclasses.fields(of)]
+            parts = [
+                f"unknown setting {prefix}{key}",
+                f"known are {', '.join(names)}",
+                did_you_mean(str(key), everywhere),
+            ]
+            raise ConfigError("; ".join(filter(None, parts)))
 
 
 def _lsh_config(table: Any, name: str, **defaults: Any) -> LshConfig:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ConfigError
+from .suggestions import did_you_mean
 
 FAMILIES = ("simhash", "wta", "dwta", "doph")
 POLICIES = ("fifo", "reservoir")
@@ -73,7 +74,9 @@ def true_or_false(key: str, value: Any) -> bool:
 def one_of(key: str, value: Any, names: tuple[str, ...]) -> str:
     """Return one of some names. Raises ConfigError if it is something else."""
     value = plain(value)
-    require(isinstance(value, str) and value in names, key, value, "one of " + ", ".join(names))
+    meant = did_you_mean(value, names) if isinstance(value, str) else ""
+    fits = isinstance(value, str) and value in names
+    require(fits, key, value, "; ".join(filter(None, [f"one of {', '.join(names)}", meant])))
     return value
 
 

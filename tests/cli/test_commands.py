@@ -66,7 +66,7 @@ def test_without_test_data_there_are_no_scores(slide, tmp_path):
     assert code == 0 and figures["precision_at_1"] is None and figures["curves"] is None
     assert not (tmp_path / "run" / "curves.png").exists()
     code, stdout, _ = slide("train {data}/train.txt {small} --overwrite --out", tmp_path / "run")
-    assert code == 0 and "per cent" not in stdout and stdout.startswith("trained     2 epochs in ")
+    assert code == 0 and "per cent" not in stdout and stdout.startswith("trained        2 epochs in ")
 
 
 def test_evaluate_prints_what_train_printed(slide, trained):
@@ -94,7 +94,7 @@ def test_s28_evaluate_through_an_index_tells_what_it_misses(slide, data, trained
     assert figures["recall_at_5"] == pytest.approx(choice.recall) and choice.recall >= 0.9
     assert figures["exact_samples_per_second"] > 0
     shown = slide("evaluate {run} {data}/test.txt --mode lsh")[1]
-    assert f"recall@5    {100 * figures['recall_at_5']:.2f} %" in shown and "\nP  " in shown
+    assert f"recall@5       {100 * figures['recall_at_5']:.2f} %" in shown and "\nP  " in shown
 
 
 def test_s28_predict_through_an_index(slide, data, trained):

@@ -59,7 +59,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(slide, data, trained, tmp_path
     code, stdout, stderr = slide(command, *(["--out", tmp_path / "new" / "run"] if command.startswith("train") else []))
     assert code == 1 and stdout == ""
     assert stderr.splitlines()[-1].startswith("slide: error: " + wanted.format(data=data, run=trained))
-    assert len(stderr.splitlines()) == (2 if command.startswith("generate") else 1)
+    assert len(stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == [] and sorted(data.iterdir()) == before
 
 
@@ -68,6 +68,13 @@ def test_a_folder_that_cannot_be_written_is_found_before_data_are_read(slide, da
     assert code == 1 and stderr.startswith(f"slide: error: {data}/tiny: cannot be written (")
     code, _, stderr = slide("train {data}/missing --out {data}")
     assert code == 1 and stderr.startswith(f"slide: error: {data}: holds files, but not those of a run")
+
+
+@pytest.mark.parametrize("option", ["--test", "--label-names", "--labels", "--test-labels"])
+def test_files_that_are_missing_are_found_before_data_are_read(slide, monkeypatch, tmp_path, option):
+    monkeypatch.setattr(training_commands, "read_samples", lambda *arguments: pytest.fail("data are read"))
+    code, _, stderr = slide(f"train {{data}}/train.txt --out {tmp_path}/run {option} {tmp_path}/missing")
+    assert code == 1 and stderr == f"slide: error: {tmp_path}/missing: cannot be read (No such file or directory)\n"
 
 
 def test_a_damaged_model_is_named(slide, tmp_path):
@@ -89,11 +96,19 @@ def test_a_damaged_model_is_named(slide, tmp_path):
         ("--set scope=none", "scope is 'none'; it must be one of batch, sample"),
         ("--set epochs=x.y", "'x.y' is no value"),
         (f"--seed {2**63}", f"seed is {2**63}; it must be from 0"),
+        ("--set lsh.k=8", "did you mean lsh.K?"),
+        ("--set K=8", "did you mean lsh.K?"),
+        ("--set learning_rat=0.1", "did you mean learning_rate?"),
+        ("--set lsh.learning-rate=0.1", "did you mean learning_rate?"),
+        ("--set lhs.K=8", "did you mean lsh?"),
+        ("--hidden 8,8 --set hidden_lsh.1.k=8", "did you mean hidden_lsh.1.K?"),
+        ("--set lsh.family=simhsh", "lsh.family is 'simhsh'; it must be one of simhash, wta, dwta, doph; did you mean"),
+        ("--set decay=Linear", "decay is 'Linear'; it must be one of constant, linear, cosine; did you mean linear?"),
     ],
 )
 def test_bad_settings_are_bad_use(slide, tmp_path, options, wanted):
     code, stdout, stderr = slide(f"train {{data}}/train.txt {options} --out", tmp_path / "run")
-    assert code == 2 and stdout == "" and stderr.startswith(f"slide: error: {wanted}")
+    assert code == 2 and stdout == "" and stderr.startswith("slide: error: ") and wanted in stderr
     assert len(stderr.splitlines()) == 1 and list(tmp_path.iterdir()) == []
 
 
@@ -116,6 +131,35 @@ def test_an_unknown_option_leads_to_the_help_of_the_command(capsys):
     with pytest.raises(SystemExit):
         main(["predict", "run", "new.txt", "--top", "3"])
     assert capsys.readouterr().err == "slide: error: unrecognized arguments: --top 3; see slide predict --help\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("trian", "did you mean train? See slide --help"),
+        ("train x --out y --lerning-rate 0.1", "did you mean --learning-rate? See slide train --help"),
+        ("train x --out y --preset wid", "did you mean wide? See slide train --help"),
+        ("evaluate x y --mode lhs", "did you mean lsh? See slide evaluate --help"),
+        ("train x", "train needs TRAIN and --out RUN; see slide train --help"),
+        ("train x --out y --patience 3", "see slide train --help"),
+        ("train x --out y --auto --resume", "see slide train --help"),
+        ("predict x y --json", "see slide predict --help"),
+        ("evaluate x y --recall 0.5", "see slide evaluate --help"),
+    ],
+)
+def test_bad_use_tells_what_was_meant_and_names_the_help_of_the_command(capsys, command, wanted):
+    with pytest.raises(SystemExit, match="2"):
+        main(command.split())
+    error = capsys.readouterr().err
+    assert error.endswith(f"{wanted}\n") and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["generate {new}", "bench"])
+def test_a_shape_is_looked_at_before_anything_is_said(slide, tmp_path, command):
+    code, stdout, stderr = slide(command.format(new=tmp_path / "new"), "--shape", "amazon-67k")
+    known = "it must be one of amazon-670k, delicious-200k, wiki10-31k"
+    assert (code, stdout) == (2, "") and not (tmp_path / "new").exists()
+    assert stderr == f"slide: error: shape is 'amazon-67k'; {known}; did you mean amazon-670k?\n"
 
 
 @pytest.mark.parametrize(

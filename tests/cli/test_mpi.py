@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mpi_run
 import numpy as np
@@ -17,6 +19,7 @@ from slide_fast.checkpoints import Checkpoints
 from slide_fast.cli import main
 from slide_ref.common.model_folder import load_model
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = "--hidden 16 --micro-batch 64 --set lsh.min_active=20 --set lsh.K=4 --set rebuild_gap=3 --set shards=6"
 LOOK = """
 import pkgutil, sys
@@ -66,6 +69,46 @@ def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
     assert counted(ours.facts) == counted(alone.facts)
     for name, array in alone.arrays.items():
         assert np.allclose(array, ours.arrays[name], rtol=0, atol=1e-3)
+
+
+def printed(page):
+    """The commands under mpiexec that a page prints on lines of their own, as they stand."""
+    return re.findall(r"^mpiexec .*train train\.txt .*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+COMMANDS = [(command, "README.md") for command in printed("README.md")]
+COMMANDS += [(command, "docs/many-machines.md") for command in printed("docs/many-machines.md")]
+
+
+def test_the_documentation_prints_commands_to_try():
+    assert [page for _, page in COMMANDS] == ["README.md", *["docs/many-machines.md"] * 3]
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize(("command", "page"), COMMANDS)
+def test_commands_run_as_printed_and_shards_are_as_many_as_ranks(command, page, data, tmp_path):
+    for name in ("train.txt", "test.txt"):
+        shutil.copy(data / name, tmp_path)
+    environment = mpi_run.environment() | {"PATH": mpi_run.PLACES}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shards = 4 if "shards=4" in command else 2
+    (run,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert load_model(run / "model").config.shards == shards and f", {shards} shards" in done.stderr
+    assert f"\nshards = {shards}\n" in (run / "config.toml").read_text(encoding="utf-8")
+
+
+@mpi_run.needs_mpi
+def test_shards_that_are_given_are_kept(data, tmp_path):
+    files = ("train", data / "train.txt", "--out", tmp_path / "run", "--mpi", "--epochs", 1)
+    (tmp_path / "settings.toml").write_text("shards = 6\nmicro_batch = 64\nhidden = [8]\n", encoding="utf-8")
+    for more, shards in ((["--config", tmp_path / "settings.toml"], 6), (["--preset", "wide"], 2)):
+        done = mpi_run.python("-m", "slide_fast", *files, "--print-config", *more, ranks=2)
+        assert done.returncode == 0 and f"\nshards = {shards}\n" in done.stdout, done.stderr
+    done = mpi_run.python("-m", "slide_fast", *files, *more, "--checkpoint-every", 1, "--hidden", 8, ranks=2)
+    assert done.returncode == 0, done.stderr
+    done = mpi_run.python("-m", "slide_fast", *files, "--resume", "--epochs", 2, ranks=1)
+    assert done.returncode == 0 and load_model(tmp_path / "run" / "model").config.shards == 2, done.stderr
 
 
 @mpi_run.needs_mpi
@@ -124,6 +167,7 @@ def test_ctrl_c_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path
     [
         (["--set", "shards=5"], 2, "shards is 5, and 2 ranks cannot have equally many"),
         (["--workers", "3"], 2, "2 processes cannot be ranks of 3 workers each; start a multiple of 3"),
+        (["--workers", "3", "--print-config"], 2, "2 processes cannot be ranks of 3 workers each"),
         (["--auto"], 2, "knows no --auto"),
         (["--label-names", "none.txt"], 1, "none.txt: cannot be read"),
         (["--learning-rate", "1e30"], 1, "training diverged: at step"),

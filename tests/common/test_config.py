@@ -47,6 +47,24 @@ def test_plain_values_round_trip(settings):
     hash(config)
 
 
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"lsh": {"k": 8}}, "unknown setting lsh.k; known are .*; did you mean lsh.K?"),
+        ({"k": 8}, "unknown setting k; known are .*; did you mean lsh.K?"),
+        ({"lsh": {"Micro_Batch": 8}}, "unknown setting lsh.Micro_Batch; known are .*; did you mean micro_batch?"),
+        ({"hidden_lsh": {1: {"l": 8}}}, "unknown setting hidden_lsh.1.l; known are .*; did you mean hidden_lsh.1.L?"),
+        ({"optimizer": "adamw"}, "one of adam, sgd; did you mean adam?"),
+        ({"lsh": {"policy": "FIFO"}}, "one of fifo, reservoir; did you mean fifo?"),
+        ({"scope": "rows"}, "one of batch, sample$"),
+        ({3: 8}, "unknown setting 3; known are hidden, "),
+    ],
+)
+def test_what_is_misspelt_is_told_what_was_meant(settings, wanted):
+    with pytest.raises(ConfigError, match=wanted.replace("?", r"\?")):
+        Config.from_dict(settings)
+
+
 def test_settings_read_from_toml():
     config = Config.from_dict(tomllib.loads("hidden = [64, 32]\nmicro_batch = 16\n[lsh]\nK = 4\n"))
     assert config == Config(hidden=(64, 32), micro_batch=16, lsh=LshConfig(K=4))
