@@ -19,6 +19,7 @@ from . import inputs
 from .answers import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
 from .checkpoints import State
 from .console import Console, TrainingDisplay
+from .handover import Handover
 from .inputs import Labels, as_features, as_labels, as_weights
 from .machine import available_cpus
 from .prediction import MODES, Index, predict_topk, predict_topk_lsh
@@ -175,8 +176,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             On Ctrl-C; `model_` then holds what had been learned.
         """
         goes_on = self.warm_start and hasattr(self, "model_")
-        features, labels = self._samples(X, y, self.classes_ if goes_on else None, goes_on)
-        self._train(self._config(), features, labels, sample_weight, goes_on, self.warm_start, eval_set, callback)
+        samples = Handover(self._samples(X, y, self.classes_ if goes_on else None, goes_on))
+        self._train(self._config(), samples, sample_weight, goes_on, self.warm_start, eval_set, callback)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
@@ -200,12 +201,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         known = self.classes_ if goes_on else None if classes is None else np.unique(np.asarray(classes))
         if goes_on and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
             raise DataError("`classes` is not what it was in the first call of partial_fit")
-        features, labels = self._samples(X, y, known, goes_on)
+        samples = Handover(self._samples(X, y, known, goes_on))
         if not (goes_on and hasattr(self, "_first_seed")):
             self._first_seed = seed_from(self.random_state)  # drawn once: later calls count on in the same keys
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = self._config(epochs=1, seed=self._first_seed, **steady)
-        self._train(config, features, labels, sample_weight, goes_on, True, None, None)
+        self._train(config, samples, sample_weight, goes_on, True, None, None)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
@@ -219,19 +220,22 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _train(
         self,
         config: Config,
-        features: SparseRows,
-        labels: Labels,
+        samples: Handover[tuple[SparseRows, Labels]],
         sample_weight: Any,
         goes_on: bool,
         keeps_state: bool,
         eval_set: Any,
         callback: Callable[[Event], None] | None,
     ) -> None:
-        weights = as_weights(sample_weight, features.n_rows)
+        features, labels = samples.take()
+        weights = Handover(as_weights(sample_weight, features.n_rows))
         test = None if eval_set is None else inputs.as_held_out(eval_set, self.classes_, self.n_features_in_)
         if test is None and self.patience is not None:
             raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
         self.labels_per_sample_ = labels.per_sample
+        train = Handover(Dataset(features, labels.rows))
+        held_out = None if test is None else Handover(test)
+        del features, labels, test  # what was made of X and y is not to lie beside the copy that is trained on
         limit, patience = (math.inf if most is None else most for most in (self.max_seconds, self.patience))
         with Console() as console:
             listeners: list[Callable[[Event], None]] = [self._note] + ([] if callback is None else [callback])
@@ -239,7 +243,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
                 listeners.append(TrainingDisplay(console, config, limit, len(self.classes_)))
             try:
                 self.model_, state = fit_with_state(
-                    config, Dataset(features, labels.rows), test=test, weights=weights, n_workers=self.n_workers,
+                    config, train, test=held_out, weights=weights, n_workers=self.n_workers,
                     eval_every=self.eval_every, eval_samples=self.eval_samples, max_seconds=limit, patience=patience,
                     state=State.of(self.model_, getattr(self, "_state", None)) if goes_on else None,
                     callback=tell_all(listeners),

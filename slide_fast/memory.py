@@ -1,4 +1,4 @@
-"""How much memory a run needs, told before it takes any."""
+"""How much memory a run needs, told before the network takes any."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes
+from slide_ref.common.sharding import parts_of
 from slide_ref.common.sparse_rows import Dataset
 
 from .input_layer import is_sparse
-from .machine import memory_left
-from .tasks import dataset_arrays, table_arrays
+from .machine import memory_left, proportional_set_size
+from .prediction import GROUP, LABELS_AT_ONCE, ROWS_AT_ONCE
+from .tasks import TOP, dataset_arrays, table_arrays
+from .units import size
 
 Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
 
-PROCESS = 40 << 20  # a worker's interpreter with NumPy; pages that n processes share count one n-th
-COMMAND = 70 << 20  # the process of the command, with what it imports besides
+COMMAND = 70_000_000  # the calling process, where the system does not tell what it holds
+WORKER = 24_000_000  # of a worker's interpreter with NumPy: what it shares with the calling process is counted there
+ORDERED = 32  # bytes an element while a keyed permutation is made
+SORTED = 16  # bytes a neuron while a table is made
+SCORED = 300  # bytes a test sample while its answers are compared with its labels
 
 
 def size_of(layout: Layout) -> int:
@@ -33,21 +39,18 @@ def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None
     return data if weights is None else data | {"train_weights": weights}
 
 
-def layouts(
-    config: Config, train: Dataset, test: Dataset | None, weights: np.ndarray | None = None
-) -> tuple[Layout, Layout, Layout]:
-    """Shapes and dtypes of the parameters, of the moments, and of all else that a run keeps in shared memory."""
-    n_labels = train.labels.n_columns
-    shapes = array_shapes(config, train.features.n_columns, n_labels)
+def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | None) -> tuple[Layout, Layout, Layout]:
+    """Shapes and dtypes of the parameters, of the moments, and of all else that a run fills besides the data.
+
+    `sizes` are the numbers of features and labels.
+    """
+    shapes = array_shapes(config, *sizes)
     parameters, moments = (
         {name: (shape, np.float32) for name, shape in shapes.items() if ("_" in name) == is_moment}
         for is_moment in (False, True)
     )
-    working = {name: (array.shape, array.dtype) for name, array in data_arrays(train, test, weights).items()}
-    working["train_order"] = ((train.n_samples,), np.int32)
-    if test is not None:
-        working["test_order"] = ((test.n_samples,), np.int32)
-    return parameters, moments, working | table_arrays(config, n_labels)
+    orders = {"train_order": ((n_train,), np.int32)} | ({} if n_test is None else {"test_order": ((n_test,), np.int32)})
+    return parameters, moments, orders | table_arrays(config, sizes[1])
 
 
 class Estimate(NamedTuple):
@@ -59,9 +62,9 @@ class Estimate(NamedTuple):
         Samples and labels.
     model : int
     training : int
-        The optimiser's moments and the tables.
+        The optimiser's moments, the tables, and a copy of the best network where a lack of progress is looked for.
     processes : int
-        Interpreters, and the buffers of the workers.
+        What the calling process holds besides, the interpreters of workers, and buffers.
     """
 
     data: int
@@ -71,23 +74,41 @@ class Estimate(NamedTuple):
 
     @property
     def total(self) -> int:
-        """At the peak: either while data are copied to where the workers see them, or in training."""
-        shared = self.data + self.model + self.training
-        return shared + max(self.data + COMMAND, self.processes)
+        """At the peak of training."""
+        return sum(self)
+
+    @property
+    def to_come(self) -> int:
+        """What is to be allocated besides the data."""
+        return self.total - self.data
+
+    def with_held(self) -> Estimate:
+        """Count also what the calling process holds now, in which the data are."""
+        n_bytes = proportional_set_size()
+        return self._replace(processes=self.processes + (max(0, n_bytes - self.data) if n_bytes else COMMAND))
 
 
 def estimate(
-    config: Config, train: Dataset, test: Dataset | None, n_workers: int, weights: np.ndarray | None = None
+    config: Config,
+    train: Dataset,
+    test: Dataset | None,
+    n_workers: int,
+    weights: np.ndarray | None = None,
+    keeps_best: bool = False,
 ) -> Estimate:
-    """What training of a network on these data takes in all its processes."""
-    parameters, moments, working = layouts(config, train, test, weights)
+    """What training of a network on these data takes in all its processes, besides what this one holds."""
+    sizes = train.features.n_columns, train.labels.n_columns
+    n_test = None if test is None else test.n_samples
+    parameters, moments, working = layouts(config, sizes, train.n_samples, n_test)
     data = sum(array.nbytes for array in data_arrays(train, test, weights).values())
-    processes = COMMAND + n_workers * buffers(config, train) + (n_workers * PROCESS if n_workers > 1 else 0)
-    return Estimate(data, size_of(parameters), size_of(moments) + size_of(working) - data, processes)
+    model = size_of(parameters)
+    training = size_of(moments) + size_of(working) + (model if keeps_best else 0)
+    each = buffers(config, train, test) + (WORKER if n_workers > 1 else 0)
+    return Estimate(data, model, training, n_workers * each + passing(config, train.n_samples, sizes[1], n_test or 0))
 
 
-def buffers(config: Config, train: Dataset) -> int:
-    """Bytes that one worker needs for its micro-batch.
+def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
+    """Bytes that one worker needs for its micro-batch, and for the samples that it predicts.
 
     Rows of the first layer that samples touch, counted for the first samples; rows of the output layer that are active,
     with as many as the tables may return; the logits, and the samples where they are made dense.
@@ -103,17 +124,22 @@ def buffers(config: Config, train: Dataset) -> int:
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = n_touched * config.hidden[0] + n_active * (config.hidden[-1] + b)
     floats += 0 if is_sparse(first, n_touched) else n_touched * b
+    if test is not None:
+        floats += min(LABELS_AT_ONCE, n_labels + GROUP) * min(ROWS_AT_ONCE, test.n_samples)
     return 4 * floats + 5 * max(n_features, n_labels)
 
 
-def check_left(need: Estimate) -> None:
-    """Raise MemoryError, with both sizes, if the machine or its control group has less left than the run takes.
+def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
+    """Bytes that are needed for a moment: to order the samples, to build the tables, or to score the answers."""
+    largest = max((part.last - part.first for part in parts_of(config, n_labels).values()), default=0)
+    return max(ORDERED * n_train, ORDERED * largest, (SCORED + 4 * TOP) * n_test)
 
-    The data that have been read are in memory already.
-    """
-    left, more = memory_left(), need.total - need.data
-    if left is not None and more > left:
+
+def check_left(n_bytes: int) -> None:
+    """Raise MemoryError, with both sizes, if the machine or its control group has less left than a run is to take."""
+    left = memory_left()
+    if left is not None and n_bytes > left:
         raise MemoryError(
-            f"training needs {more / 2**30:.2f} GiB more than the data, and {left / 2**30:.2f} GiB are left; take "
+            f"training needs {size(n_bytes)} more than the data, and {size(left)} are left; take "
             "fewer features, labels, hidden neurons or workers, free memory, or raise the container's limit"
         )

@@ -16,9 +16,10 @@ from slide_ref.common.sparse_rows import Dataset
 
 from .checkpoints import Checkpoints, State
 from .facts import facts_of
+from .handover import Handover, taken
 from .interrupt import deferred_interrupt
 from .machine import available_cpus
-from .memory import check_left, estimate
+from .memory import check_left, data_arrays, estimate
 from .progress import Event, log_event
 from .run import Run
 from .schedule import n_epochs, total_steps, workers_at
@@ -58,30 +59,33 @@ def check_fits(train: Dataset, test: Dataset | None) -> None:
             raise DataError(f"test data: {test[i].n_columns} {what}, but the training data has {train[i].n_columns}")
 
 
-def fit(config: Config, train: Dataset, **options: Any) -> Model:
+def fit(config: Config, train: Dataset | Handover[Dataset], **options: Any) -> Model:
     """Train a network; `options` are those of `fit_with_state`, which tells more."""
     return fit_with_state(config, train, **options)[0]
 
 
 def fit_with_state(
     config: Config,
-    train: Dataset,
+    train: Dataset | Handover[Dataset],
     *,
-    test: Dataset | None = None,
-    weights: np.ndarray | None = None,
+    test: Dataset | Handover[Dataset] | None = None,
+    weights: np.ndarray | Handover[np.ndarray | None] | None = None,
     n_workers: int | None = None,
     eval_every: float = 1.0,
     eval_samples: int = 10_000,
     max_seconds: float = math.inf,
     patience: float = math.inf,
     checkpoints: Checkpoints | None = None,
-    state: State | None = None,
+    state: State | Handover[State] | None = None,
     callback: Callable[[Event], None] = lambda event: None,
     label_names: list[str] | None = None,
     max_restarts: int = 3,
     worker_timeout: float = 60.0,
 ) -> tuple[Model, State]:
     """Train a network.
+
+    Samples are copied to where workers see them. Data, weights and a state that come in a `Handover` are dropped when
+    that is done, so that there is no second copy during the run.
 
     Parameters
     ----------
@@ -110,7 +114,7 @@ def fit_with_state(
     state : State, optional
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable
-        Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before anything is allocated),
+        Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch`` or ``end``.
     label_names : list of str, optional
         Kept in the model.
@@ -138,18 +142,23 @@ def fit_with_state(
     TrainingInterrupted
         On Ctrl-C, with the model as it stands.
     """
+    train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
     check_fits(train, test)
     callback = log_event(callback)
     n_workers = default_workers(config, train.n_samples) if n_workers is None else n_workers
-    need = estimate(config, train, test, n_workers, weights)
-    callback({"kind": "memory", **need._asdict(), "total": need.total})
-    check_left(need)
+    need = estimate(config, train, test, n_workers, weights, test is not None and math.isfinite(patience))
+    check_left(max(need.data, need.to_come))
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         facts = facts_of(train, test, weights)
         run = Run(config, facts, eval_samples, max_seconds, patience, checkpoints, state, callback, stop)
-        run.allocate(stack, train, test, weights, state)
+        data, begun = data_arrays(train, test, weights), None if state is None else dict(state.arrays)
         del train, test, weights, state, facts
+        run.move_data(stack, data)
+        check_left(need.to_come)
+        need = need.with_held()
+        callback({"kind": "memory", **need._asdict(), "total": need.total})
+        run.allocate(stack, begun)
         run.start(stack, n_workers, max_restarts, worker_timeout)
         run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
         run.carry_out(eval_every)
