@@ -82,10 +82,10 @@ class Estimate(NamedTuple):
         """What is to be allocated besides the data."""
         return self.total - self.data
 
-    def with_held(self) -> Estimate:
-        """Count also what the calling process holds now, in which the data are."""
-        n_bytes = proportional_set_size()
-        return self._replace(processes=self.processes + (max(0, n_bytes - self.data) if n_bytes else COMMAND))
+    def with_held(self, best: Mapping[str, np.ndarray]) -> Estimate:
+        """Count also what the calling process holds now, besides the data and the best network, which are counted."""
+        n_bytes, counted = proportional_set_size(), self.data + sum(array.nbytes for array in best.values())
+        return self._replace(processes=self.processes + (max(0, n_bytes - counted) if n_bytes else COMMAND))
 
 
 def estimate(

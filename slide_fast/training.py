@@ -156,7 +156,7 @@ def fit_with_state(
         del train, test, weights, state, facts
         run.move_data(stack, data)
         check_left(need.to_come)
-        need = need.with_held()
+        need = need.with_held(run.best_arrays)
         callback({"kind": "memory", **need._asdict(), "total": need.total})
         run.allocate(stack, begun)
         run.start(stack, n_workers, max_restarts, worker_timeout)
