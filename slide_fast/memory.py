@@ -11,9 +11,9 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes
 from slide_ref.common.sharding import parts_of
-from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .input_layer import is_sparse
+from .input_layer import FREQUENT, is_sparse
 from .machine import memory_left, proportional_set_size
 from .prediction import GROUP, LABELS_AT_ONCE, ROWS_AT_ONCE
 from .tasks import TOP, dataset_arrays, table_arrays
@@ -23,6 +23,7 @@ Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
 
 COMMAND = 70_000_000  # the calling process, where the system does not tell what it holds
 WORKER = 24_000_000  # of a worker's interpreter with NumPy: what it shares with the calling process is counted there
+ENTRY = 40  # bytes a stored value of a micro-batch: the value, its feature, and where both are looked up
 ORDERED = 32  # bytes an element while a keyed permutation is made
 SORTED = 16  # bytes a neuron while a table is made
 SCORED = 300  # bytes a test sample while its answers are compared with its labels
@@ -110,23 +111,31 @@ def estimate(
 def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     """Bytes that one worker needs for its micro-batch, and for the samples that it predicts.
 
-    Rows of the first layer that samples touch, counted for the first samples; rows of the output layer that are active,
-    with as many as the tables may return; the logits, and the samples where they are made dense.
+    Rows of the first layer, counted for the first samples; rows of the output layer that are active,
+    with as many as the tables may return; the logits.
     """
     b, n_features, n_labels = config.micro_batch, train.features.n_columns, train.labels.n_columns
     first = train.features.take(np.arange(min(b, train.n_samples)))
-    n_touched = len(np.unique(first.indices))
     n_active = n_labels
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
     if lsh is not None:
         found = lsh.budget or config.shards * lsh.L * lsh.bucket_size
         found = b * (found + math.ceil(train.labels.nnz / train.n_samples))
         n_active = min(n_labels, max(found, lsh.min_active))
-    floats = n_touched * config.hidden[0] + n_active * (config.hidden[-1] + b)
-    floats += 0 if is_sparse(first, n_touched) else n_touched * b
+    floats = first_layer(first, config.hidden[0]) + n_active * (config.hidden[-1] + b)
     if test is not None:
         floats += min(LABELS_AT_ONCE, n_labels + GROUP) * min(ROWS_AT_ONCE, test.n_samples)
-    return 4 * floats + 5 * max(n_features, n_labels)
+    return 4 * floats + ENTRY * first.nnz + 5 * max(n_features, n_labels)
+
+
+def first_layer(samples: SparseRows, n_neurons: int) -> int:
+    """Numbers that the first layer needs for a micro-batch: rows of touched features, and what `input_layer` adds."""
+    counts = np.unique(samples.indices, return_counts=True)[1]
+    n_touched, n_frequent = len(counts), int((counts > FREQUENT).sum())
+    if not is_sparse(samples, n_touched):
+        return n_touched * (n_neurons + samples.n_rows)
+    n_few = int((counts > 1).sum()) - n_frequent  # their terms, and the sums with these
+    return (n_touched + 2 * n_few + n_frequent) * n_neurons + n_frequent * samples.n_rows
 
 
 def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
