@@ -14,6 +14,7 @@ from slide_ref.common.sparse_rows import SparseRows
 from .inputs import KINDS, as_labels
 from .label_coding import as_array, from_json, names_of, to_json
 from .machine import memory_left
+from .units import size
 
 
 def are_ids(classes: np.ndarray) -> bool:
@@ -63,7 +64,7 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
     if labels is None:
         left = memory_left()
         if left is not None and 8 * n * n_samples > left:
-            need = f"{8 * n * n_samples / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB are left"
+            need = f"{size(8 * n * n_samples)}, and {size(left)} are left"
             raise MemoryError(f"scores of {n} labels for {n_samples} samples need {need}; choose some with labels=…")
         return np.arange(n)
     wanted = as_labels(labels, classes, name="labels")

@@ -27,6 +27,7 @@ from .checkpoints import Before, State
 from .console import aligned, duration, network_in_words
 from .data import read_dataset
 from .generate import generate
+from .handover import Handover
 from .machine import available_cpus, cpu_model, memory_left
 from .prediction import predict_topk
 from .schedule import joined_after
@@ -149,7 +150,7 @@ class _Bench:
 
         self.session.console.progress(spent / self.seconds, what)
         config = config.replace(epochs=EPOCHS, in_batch=0.0)
-        state = in_full_swing(config, data, workers)
+        state = Handover(in_full_swing(config, data, workers))
         self.model = fit(config, data, state=state, n_workers=workers, max_seconds=seconds, callback=watch)
         self.session.worker_pids = tuple
         self.spent += seconds

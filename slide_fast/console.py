@@ -20,6 +20,7 @@ from slide_ref.common.metrics import RANKS
 
 from .streams import Screen, print_result
 from .time_left import TimeLeft
+from .units import size
 
 BAR = "{percentage:3.0f} % {bar:10} {desc}"
 SECONDS_BETWEEN_DRAWINGS = 0.1
@@ -39,15 +40,6 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes as ``12 MB`` or ``1.2 GB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if n_bytes < 999.5:
-            return f"{n_bytes:.0f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} GB"
 
 
 def score_table(scores: Mapping[str, Any], yardsticks: Mapping[str, float] | None = None) -> str:

@@ -21,6 +21,7 @@ from . import inputs
 from .answers import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
 from .checkpoints import State
 from .console import Console, TrainingDisplay
+from .handover import Handover
 from .inputs import Labels, as_features, as_labels, as_weights
 from .machine import available_cpus
 from .model_facts import KEPT_EVENTS, history_of
@@ -201,8 +202,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         options, config = self._options(eval_set, callback), self._config()
         goes_on = self.warm_start and hasattr(self, "model_")
         with copy_to_train(self) as new:
-            features, labels = new._samples(X, y, self.classes_ if goes_on else None, goes_on)
-            new._train(config, options, features, labels, sample_weight, goes_on, self.warm_start, eval_set, callback)
+            samples = Handover(new._samples(X, y, self.classes_ if goes_on else None, goes_on))
+            new._train(config, options, samples, sample_weight, goes_on, self.warm_start, eval_set, callback)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
@@ -233,8 +234,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             raise DataError("`classes` is not what it was in the first call of partial_fit")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
-            features, labels = new._samples(X, y, known, goes_on)
-            new._train(config, options, features, labels, sample_weight, goes_on, True, None, None)
+            samples = Handover(new._samples(X, y, known, goes_on))
+            new._train(config, options, samples, sample_weight, goes_on, True, None, None)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
@@ -249,26 +250,28 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self,
         config: Config,
         options: dict[str, Any],
-        features: SparseRows,
-        labels: Labels,
+        samples: Handover[tuple[SparseRows, Labels]],
         sample_weight: Any,
         goes_on: bool,
         keeps_state: bool,
         eval_set: Any,
         callback: Callable[[Event], None] | None,
     ) -> None:
-        weights = as_weights(sample_weight, features.n_rows)
+        features, labels = samples.take()
+        weights = Handover(as_weights(sample_weight, features.n_rows))
         test = None if eval_set is None else inputs.as_held_out(eval_set, self.classes_, self.n_features_in_)
         self.labels_per_sample_, self.history_ = labels.per_sample, [*self.history_]
         state = State.of(self.model_, getattr(self, "_state", None)) if goes_on else None
+        train = Handover(Dataset(features, labels.rows))
+        held_out = None if test is None else Handover(test)
+        del features, labels, test  # what was made of X and y is not to lie beside the copy that is trained on
         with Console() as console:
             listeners: list[Callable[[Event], None]] = [self._note] + ([] if callback is None else [callback])
             if self.verbose:
                 listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(self.classes_)))
             try:
                 model, end = fit_with_state(
-                    config, Dataset(features, labels.rows), test=test, weights=weights, state=state,
-                    callback=tell_all(listeners), **options,
+                    config, train, test=held_out, weights=weights, state=state, callback=tell_all(listeners), **options
                 )  # fmt: skip
             except TrainingInterrupted as interrupted:
                 if interrupted.model.facts["steps"] > (0 if state is None else state.before.steps):

@@ -19,18 +19,17 @@ from slide_ref.common.model_folder import Model
 from slide_ref.common.parameters import initialise, layers_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sharding import parts_of
-from slide_ref.common.sparse_rows import Dataset
 
 from .checkpoints import Before, Checkpoints, State
 from .facts import Facts
 from .hash_tables import HashTables
-from .memory import data_arrays, layouts
+from .memory import layouts
 from .model_facts import KEPT_EVENTS, about_run, about_settings
 from .pool import InProcess, Pool
 from .progress import Event, Progress, Totals, evaluation_steps
 from .schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps, workers_at
 from .shared_arrays import SharedArrays
-from .tasks import RangeReport, Setup, WorkerState, parts_asked, table_arrays, tables_of
+from .tasks import RangeReport, Setup, WorkerState, dataset_of, parts_asked, table_arrays, tables_of
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a segment
 STEPS_PER_RANGE = 64
@@ -88,35 +87,41 @@ class Run:
         self.parts = parts_of(config, self.n_labels)
         self.tables: dict[int, HashTables] = {}
 
-    def allocate(
-        self,
-        stack: ExitStack,
-        train: Dataset,
-        test: Dataset | None,
-        weights: np.ndarray | None,
-        state: State | None,
-    ) -> None:
-        """Put parameters, moments, and tables with the data into a shared block each; fill them.
+    def move_data(self, stack: ExitStack, data: dict[str, np.ndarray]) -> None:
+        """Put the arrays of the data into shared memory, one after the other, and drop each: `data` is emptied."""
+        self.data_blocks, shared = [], {}
+        for name in list(data):
+            array = data.pop(name)
+            block = stack.enter_context(SharedArrays.create({name: (array.shape, array.dtype)}))
+            block.arrays[name][:] = array
+            self.data_blocks.append(block)
+            shared |= block.arrays
+        if self.test_labels is not None:
+            self.test_labels = dataset_of("test", shared, self.n_features, self.n_labels).labels
 
-        Parameters outlive the run, in the model; the moments do where the state is kept.
+    def allocate(self, stack: ExitStack, begun: dict[str, np.ndarray] | None) -> None:
+        """Put parameters, moments, and tables into a shared block each; fill them.
+
+        Parameters outlive the run, in the model; the moments do where the state is kept. `begun` holds the arrays of a
+        state to go on from, and is emptied.
         """
-        blocks = [stack.enter_context(SharedArrays.create(part)) for part in layouts(self.config, train, test, weights)]
+        n_test = None if self.test_labels is None else self.test_labels.n_rows
+        parts = layouts(self.config, (self.n_features, self.n_labels), self.n_train, n_test)
+        blocks = [stack.enter_context(SharedArrays.create(part)) for part in parts]
         self.parameters, self.moments, self.working = blocks
-        for name, array in data_arrays(train, test, weights).items():
-            self.working.arrays[name][:] = array
         arrays = {name: array for block in blocks for name, array in block.arrays.items()}
-        if state is None:
+        if begun is None:
             initialise(layers_of(arrays), self.config.seed)
-        for name, array in ({} if state is None else state.arrays).items():
-            arrays[name][:] = array  # moments that an earlier run did not keep begin at 0
-        if test is not None:
-            arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=test.n_samples)
+        for name in list(begun or ()):
+            arrays[name][:] = begun.pop(name)  # moments that an earlier run did not keep begin at 0
+        if n_test is not None:
+            arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=n_test)
         self.tables = tables_of(self.parts, arrays)
 
     def start(self, stack: ExitStack, n_workers: int, max_restarts: int, worker_timeout: float) -> None:
         """Start the workers; one works in this process."""
         setup = Setup(self.config, self.n_features, self.n_labels, self.before.steps)
-        shared = [self.parameters, self.moments, self.working]
+        shared = [self.parameters, self.moments, self.working, *self.data_blocks]
         if n_workers == 1:
             arrays = {name: array for block in shared for name, array in block.arrays.items()}
             self.pool = InProcess(WorkerState(setup, arrays))
@@ -346,6 +351,7 @@ class Run:
 
     def keep_best(self) -> None:
         """Remember the network as it is."""
+        self.best_arrays = {}  # the last one goes before the next one comes
         self.best_arrays = {name: array.copy() for name, array in self.parameters.arrays.items()}
 
     def load_best(self, checkpoints: Checkpoints) -> None:

@@ -41,6 +41,10 @@ class Session:
         self._started = time.perf_counter()
         self._meter = MemoryMeter(lambda: self.worker_pids())
 
+    def memory(self) -> tuple[int, int]:
+        """Bytes that this command takes now, and took at the peak so far."""
+        return self._meter.sample(), self._meter.peak_bytes
+
     def totals(self) -> dict[str, Any]:
         """Time and memory of the whole command; it ends with this."""
         self._meter.stop()

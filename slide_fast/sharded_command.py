@@ -21,6 +21,7 @@ from . import training_commands
 from .checkpoints import Checkpoints, State
 from .communicator import Communicator, mpi_ranks, together
 from .console import aligned, size
+from .handover import Handover, taken
 from .machine import MemoryMeter
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
@@ -87,8 +88,9 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
         with Conductor(own) as conductor:
 
-            def fit(config: Config, train: Dataset, *, test: Dataset | None, n_workers: object, **rest: Any) -> Model:
-                del train, test  # each rank has its own
+            def fit(config: Config, train: Handover, *, test: Handover | None, n_workers: object, **rest: Any) -> Model:
+                for own_copy in (train, test):
+                    taken(own_copy)  # and dropped: each rank has its own
                 return conduct(conductor, facts, **rest)
 
             figures = training_commands.run(

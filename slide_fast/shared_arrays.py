@@ -18,6 +18,7 @@ import numpy as np
 
 from .machine import memory_left
 from .streams import off_standard_descriptors
+from .units import size
 
 PAGE = 4096
 CACHE_LINE = 64
@@ -79,9 +80,9 @@ def _unnamed_file(kind: str) -> int:
 
 
 def _shortage(n_bytes: int, left: int | None) -> MemoryError:
-    have = "more than the system gives" if left is None else f"and {left / 2**30:.2f} GiB are left"
+    have = "more than the system gives" if left is None else f"and {size(left)} are left"
     return MemoryError(
-        f"the shared arrays need {n_bytes / 2**30:.2f} GiB, {have}; take fewer features, labels or hidden neurons, "
+        f"the shared arrays need {size(n_bytes)}, {have}; take fewer features, labels or hidden neurons, "
         "free memory, or raise the container's limit"
     )
 
@@ -113,7 +114,8 @@ def _allocate(kind: str, n_bytes: int) -> tuple[int | str, mmap.mmap]:
     descriptor = _unnamed_file(kind)
     try:
         _fill(descriptor, n_bytes)
-        return descriptor, mmap.mmap(descriptor, n_bytes)
+        # with all its pages, where the system can (Linux): what is taken is then also what is measured
+        return descriptor, mmap.mmap(descriptor, n_bytes, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
     except BaseException:
         os.close(descriptor)
         raise

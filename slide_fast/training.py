@@ -17,9 +17,10 @@ from slide_ref.common.sparse_rows import Dataset
 
 from .checkpoints import Checkpoints, State
 from .facts import facts_of
+from .handover import Handover, taken
 from .interrupt import deferred_interrupt
 from .machine import available_cpus
-from .memory import check_left, estimate
+from .memory import check_left, data_arrays, estimate
 from .options import checked
 from .progress import Event, log_event
 from .run import Run
@@ -70,30 +71,33 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
         raise DataError(f"label_names: {len(label_names)} names, but there are {train.labels.n_columns} labels")
 
 
-def fit(config: Config, train: Dataset, **options: Any) -> Model:
+def fit(config: Config, train: Dataset | Handover[Dataset], **options: Any) -> Model:
     """Train a network; `options` are those of `fit_with_state`, which tells more."""
     return fit_with_state(config, train, **options)[0]
 
 
 def fit_with_state(
     config: Config,
-    train: Dataset,
+    train: Dataset | Handover[Dataset],
     *,
-    test: Dataset | None = None,
-    weights: np.ndarray | None = None,
+    test: Dataset | Handover[Dataset] | None = None,
+    weights: np.ndarray | Handover[np.ndarray | None] | None = None,
     n_workers: int | None = None,
     eval_every: float = 1.0,
     eval_samples: int = 10_000,
     max_seconds: float | None = None,
     patience: float | None = None,
     checkpoints: Checkpoints | None = None,
-    state: State | None = None,
+    state: State | Handover[State] | None = None,
     callback: Callable[[Event], None] | None = None,
     label_names: list[str] | None = None,
     max_restarts: int = 3,
     worker_timeout: float = 60.0,
 ) -> tuple[Model, State]:
     """Train a network.
+
+    Samples are copied to where workers see them. Data, weights and a state that come in a `Handover` are dropped when
+    that is done, so that there is no second copy during the run.
 
     Parameters
     ----------
@@ -122,7 +126,7 @@ def fit_with_state(
     state : State, optional
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable, optional
-        Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before anything is allocated),
+        Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch`` or ``end``.
     label_names : list of str, optional
         Kept in the model and in checkpoints. Default: those of `state`.
@@ -152,6 +156,7 @@ def fit_with_state(
     TrainingInterrupted
         On Ctrl-C, with the model as it stands.
     """
+    train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
     require(isinstance(config, Config), "config", config, "a Config")
     checked({"checkpoints": checkpoints, "state": state, "callback": callback})
     options = checked({
@@ -163,16 +168,21 @@ def fit_with_state(
     check_fits(train, test, weights, label_names)
     callback = log_event(callback or (lambda event: None))
     n_workers = options["n_workers"] or default_workers(config, train.n_samples)
-    need = estimate(config, train, test, n_workers, weights)
-    callback({"kind": "memory", **need._asdict(), "total": need.total})
-    check_left(need, train)
+    need = estimate(config, train, test, n_workers, weights, options["patience"] < math.inf)
+    sizes = train.features.n_columns, train.labels.n_columns
+    check_left(max(need.data, need.to_come), *sizes)
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         facts = facts_of(train, test, weights)
         limits = [options[key] for key in ("eval_samples", "max_seconds", "patience")]
         run = Run(config, facts, *limits, checkpoints, state, callback, stop, label_names)
-        run.allocate(stack, train, test, weights, state)
+        data, begun = data_arrays(train, test, weights), None if state is None else dict(state.arrays)
         del train, test, weights, state, facts
+        run.move_data(stack, data)
+        check_left(need.to_come, *sizes)
+        need = need.with_held(run.best_arrays)
+        callback({"kind": "memory", **need._asdict(), "total": need.total})
+        run.allocate(stack, begun)
         run.start(stack, n_workers, options["max_restarts"], options["worker_timeout"])
         run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
         run.carry_out(options["eval_every"])

@@ -20,6 +20,7 @@ from .auto import tuned
 from .checkpoints import Checkpoints, State
 from .console import TrainingDisplay, aligned, network_in_words, score_table, size
 from .demo import DemoTask, build_task, co_occurrence, describe, most_common, pick_examples
+from .handover import Handover
 from .machine import available_cpus, cpu_model
 from .plots import PlotError
 from .prediction import predict_topk
@@ -36,6 +37,7 @@ DEMO_EPOCHS = 2
 DEMO_EVAL_EVERY = 0.25
 DEMO_EVAL_SAMPLES = 5000
 DEMO_GUESSES = 3
+PLOTTING = 40_000_000  # bytes that Matplotlib takes
 YARDSTICKS = {"most_common": "most common", "co_occurrence": "co-occurrence"}
 
 
@@ -50,9 +52,11 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         return {"config": whole}
     folder = RunFolder(options.out, options.overwrite or options.resume)
     checkpoints = Checkpoints(folder.path / CHECKPOINTS, options.checkpoint_every, options.keep)
-    state = checkpoints.last() if options.resume else None
+    state = checkpoints.last(mmap=True) if options.resume else None
     settings = settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read
+    resumed = None if state is None else Handover(state)
+    del state  # the run is to hold the only reference
     with folder:
         data, names = read_files(options, session)
         config = config_of(settings, data[0].labels.n_columns)
@@ -61,7 +65,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         figures = run(
             session, folder, options, config, data, names,
             eval_every=options.eval_every, eval_samples=options.eval_samples,
-            patience=options.patience or math.inf, checkpoints=checkpoints, state=state,
+            patience=options.patience or math.inf, checkpoints=checkpoints, state=resumed,
         )[1]  # fmt: skip
     session.console.result(report(figures))
     return figures
@@ -164,13 +168,13 @@ def run(
     yardsticks: dict[str, float] | None = None,
     patience: float = math.inf,
     checkpoints: Checkpoints | None = None,
-    state: State | None = None,
+    state: State | Handover[State] | None = None,
     fit_with: Callable[..., Model] | None = None,
     counts: dict[str, int] | None = None,
 ) -> tuple[Model, dict[str, Any]]:
     """Train on ``data[0]`` and test on ``data[1]``, if there is one; on the screen and into the folder.
 
-    `data` is emptied, so that `fit` holds the only references. `fit_with` may take its place, and `counts` that of the
+    `data` is emptied, and `fit` holds the only references. `fit_with` may take its place, and `counts` that of the
     sizes of `data`. Returns the model and the figures for ``--json``.
     """
     console, counts, has_test = session.console, counts or counts_of(data), len(data) > 1
@@ -183,6 +187,10 @@ def run(
 
     def callback(event: dict[str, Any]) -> None:
         last[event["kind"]] = event
+        if event["kind"] == "memory":  # reading may have taken more; at the end, only the model stays beside the curves
+            now, before = session.memory()
+            at_end = now - event["data"] + event["model"] + (PLOTTING if has_test else 0)
+            event["total"] = max(event["total"], before, at_end)
         if event["kind"] == "start":
             session.worker_pids = event.pop("pids")
             folder.begin(config, options.command_line, None if state is None else event["step"])
@@ -194,7 +202,7 @@ def run(
 
     try:
         model = (fit_with or fit)(
-            config, data.pop(0), test=data.pop(0) if has_test else None, n_workers=options.workers,
+            config, Handover(data.pop(0)), test=Handover(data.pop(0)) if has_test else None, n_workers=options.workers,
             eval_every=eval_every, eval_samples=eval_samples, max_seconds=options.max_seconds, callback=callback,
             label_names=label_names, patience=patience, checkpoints=checkpoints, state=state,
         )  # fmt: skip
