@@ -26,6 +26,7 @@ from .label_coding import (
     values_of_items,
 )
 from .machine import memory_left
+from .units import size
 from .xmc_blocks import COUNT_LIMIT
 
 KINDS = ("classes", "lists", "indicator", "sparse indicator", "rows")
@@ -217,7 +218,7 @@ def _check_number(n_labels: int, place: str) -> None:
     need, left = n_labels * BYTES_PER_LABEL, memory_left()
     if left is not None and need > left:
         raise MemoryError(
-            f"{place} {n_labels} labels, which take {need / 2**30:.1f} GiB or more, and {left / 2**30:.1f} GiB are "
+            f"{place} {n_labels} labels, which take {size(need)} or more, and {size(left)} are "
             "left; number the labels from 0, or give str"
         )
 

@@ -149,7 +149,7 @@ def check_left(n_bytes: int, n_features: int, n_labels: int) -> None:
     left = memory_left()
     if left is not None and n_bytes > left:
         raise MemoryError(
-            f"training needs {size(n_bytes)} more than the data, and {size(left)} are left; take "
-            f"fewer features (of {n_features}), labels (of {n_labels}), hidden neurons or workers, free memory, or raise "
-            "the container's limit"
+            f"training needs {size(n_bytes)} more than the data, and {size(left)} are left; take fewer features (of "
+            f"{n_features}), labels (of {n_labels}), hidden neurons or workers, free memory, or raise the limit of the "
+            "container"
         )

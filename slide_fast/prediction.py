@@ -21,6 +21,7 @@ from .hashing import addresses_of, hash_constants
 from .network import forward
 from .sampling import hard_threshold
 from .scratch import Scratch
+from .units import size
 
 MODES = ("exact", "lsh")
 ROWS_AT_ONCE = 256
@@ -132,7 +133,7 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
     except (MemoryError, ValueError) as error:
-        need = f"{8 * n_rows * k / 2**30:,.1f} GiB"
+        need = f"{size(8 * n_rows * k)}"
         raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
 
 

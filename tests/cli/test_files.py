@@ -120,7 +120,7 @@ def test_usual_mistakes_in_svmlight_text_are_named(slide, tmp_path, line, wanted
 
 def test_models_and_samples_that_changed_places_are_told(slide, data):
     assert "run: the file cannot be read: it is the folder of a model; give samples" in slide("predict {run} {run}")[2]
-    assert "test.txt: is a file; give the model folder" in slide("predict {data}/test.txt {run}")[2]
+    assert "test.txt: is a file; give the folder of a model" in slide("predict {data}/test.txt {run}")[2]
     assert f"{data}: the file cannot be read: it is a folder; give a file" in slide("predict {run} {data}")[2]
 
 
