@@ -19,7 +19,7 @@ import tasks
 from curves import best
 from harness import child, figure, in_turn, require_agreement, table, write_result
 
-import slide_fast.tasks
+import slide_fast.engine.worker
 from slide_fast.network import RowGradient
 from slide_fast.schedule import workers_at
 
@@ -28,7 +28,7 @@ Curve = dict[str, Any]
 
 def delayed_curve(data: str, n_workers: int, joins: bool) -> Curve:
     """`curve` of ours, of one process that updates late."""
-    update, waiting = slide_fast.tasks.update, deque()
+    update, waiting = slide_fast.engine.worker.update, deque()
 
     def late(layers: list, gradients: list[RowGradient], step: int, *rest: Any) -> None:
         copies = [RowGradient(*(None if part is None else part.copy() for part in gradient)) for gradient in gradients]
@@ -37,7 +37,7 @@ def delayed_curve(data: str, n_workers: int, joins: bool) -> Curve:
         while len(waiting) >= under_way:
             update(layers, *waiting.popleft())
 
-    slide_fast.tasks.update = late
+    slide_fast.engine.worker.update = late
     return ours.curve(data, None, 1, 1e9, gap=1.0)
 
 

@@ -24,12 +24,12 @@ import tasks
 from curves import Point, time_to
 from harness import child, figure, read_result, require_agreement, table, write_result
 
-from slide_fast.settings import PRESETS
+from slide_fast.cli.settings import PRESETS
 
 SETS = ("acl_authors", "stdlib", "diginetica", "tate_subjects", "delicious")
 QUICK_SETS, QUICK_SAMPLES, QUICK_EPOCHS = ("tate_subjects", "delicious"), 10_000, 2
 MATCHED = "matched"  # as min_active: as many as the setting before it had active
-AUTO = "auto"  # as a setting: `slide_fast.auto` chooses
+AUTO = "auto"  # as a setting: `slide_fast.engine.auto_settings` chooses
 DENSE = {"lsh": {"L": 0, "min_active": ours.ALL}}
 HASHED = {"in_batch": 0.0, "lsh": {"min_active": 0}}  # from the first step on, and without padding
 MEASURES = {"precision_at_1": "P@1", "precision_at_5": "P@5"}

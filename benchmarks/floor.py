@@ -26,7 +26,7 @@ from harness import figure, require_agreement, table, write_result
 from threadpoolctl import threadpool_limits
 
 from slide_fast import network, optimizers
-from slide_fast import tasks as work
+from slide_fast.engine import worker as work
 from slide_fast.schedule import sample_order
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of

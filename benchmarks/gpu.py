@@ -21,7 +21,7 @@ from curves import best
 from harness import child, figure, in_turn, require_agreement, spread, write_result
 from time_to_accuracy import DENSE, OURS, SAMPLED, SHARE, draw, report, summary
 
-from slide_fast.machine import available_cpus
+from slide_fast.parallel.machine import available_cpus
 
 DENSE_GPU, SAMPLED_GPU = f"{DENSE['pytorch']}, GPU", f"{SAMPLED}, GPU"
 

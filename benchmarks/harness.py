@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from slide_fast.machine import available_cpus, cpu_model
+from slide_fast.parallel.machine import available_cpus, cpu_model
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

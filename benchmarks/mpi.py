@@ -24,11 +24,11 @@ import numpy as np
 import tasks
 from harness import ROOT, require_agreement, table, write_result
 
-from slide_fast.blas_threads import ONE_BLAS_THREAD
-from slide_fast.communicator import mpi_ranks
-from slide_fast.machine import MemoryMeter, proportional_set_size
-from slide_fast.sharded import prepare
-from slide_fast.shares import share_of
+from slide_fast.mpi.communicator import mpi_ranks
+from slide_fast.mpi.sample_ranges import share_of
+from slide_fast.mpi.training import prepare
+from slide_fast.parallel.blas_threads import ONE_BLAS_THREAD
+from slide_fast.parallel.machine import MemoryMeter, proportional_set_size
 from slide_ref.common.config import Config
 from slide_ref.common.sparse_rows import Dataset
 
@@ -165,7 +165,7 @@ def main() -> None:
         return
     if MPIEXEC is None:
         sys.exit('there is no mpiexec; install one with: pip install "slide-numpy[mpi]"')
-    require_agreement("tests/agreement/test_sharded.py")
+    require_agreement("tests/mpi/test_training.py")
     config = Config(shards=options.shards, in_batch=0.0)
     sizes = {name: [int(number) for number in name.split("x")] for name in options.sizes}
     results = {name: launch(n_ranks, options, config, n_workers=n) for name, (n_ranks, n) in sizes.items()}

@@ -9,8 +9,8 @@ from typing import Any
 import tasks
 from curves import Point, ended
 
-from slide_fast.auto import tuned
-from slide_fast.machine import MemoryMeter
+from slide_fast.engine.auto_settings import tuned
+from slide_fast.parallel.machine import MemoryMeter
 from slide_fast.schedule import joined_after
 from slide_fast.training import Run, fit
 from slide_ref.common.config import Config

@@ -19,14 +19,14 @@ import numpy as np
 import tasks
 from harness import child, figure, in_turn, require_agreement, spread, table, write_result
 
+from slide_fast.inference.index_choice import ROWS, index_of
 from slide_fast.prediction import Index, build_index, predict_topk, predict_topk_lsh
-from slide_fast.prediction_settings import ROWS, index_of
 from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import recall_at
-from slide_ref.common.model_folder import load_model, save_model
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.storage.model_folder import load_model, save_model
 
 K = 5
 BATCH = 256

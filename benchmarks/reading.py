@@ -18,10 +18,10 @@ import tasks
 from harness import child, figure, in_turn, require_agreement, spread, table, write_result
 
 from slide_fast.data import read_dataset, write_xmc
-from slide_fast.machine import MemoryMeter
+from slide_fast.parallel.machine import MemoryMeter
 from slide_ref.common.config import Config
-from slide_ref.common.model_folder import Model, load_model, save_model
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.storage.model_folder import Model, load_model, save_model
 
 BYTES = 100_000_000
 

@@ -16,11 +16,11 @@ import numpy as np
 import tasks
 from harness import child, figure, require_agreement, table, write_result
 
+from slide_fast.engine.run import Run
 from slide_fast.hashing import addresses_of, hash_constants
+from slide_fast.kernels.scratch import Scratch
 from slide_fast.prediction import hidden_outputs
-from slide_fast.run import Run
 from slide_fast.sampling import hard_threshold
-from slide_fast.scratch import Scratch
 from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import layers_of

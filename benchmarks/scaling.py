@@ -18,7 +18,7 @@ import tasks
 from harness import child, figure, in_turn, require_agreement, spread, write_result
 from ours import train_once
 
-from slide_fast.worker import BLAS_ON_ONE_THREAD
+from slide_fast.parallel.child import BLAS_ON_ONE_THREAD
 
 SPIN = """
 import time

@@ -34,18 +34,18 @@ from pathlib import Path
 
 import numpy as np
 
-from slide_fast import run
 from slide_fast.data import write_xmc
-from slide_fast.machine import cpu_model
-from slide_fast.pool import Pool
+from slide_fast.engine import run
+from slide_fast.inference.index_choice import RECALL, index_of
+from slide_fast.parallel.machine import cpu_model
+from slide_fast.parallel.pool import Pool
 from slide_fast.prediction import predict_topk, predict_topk_lsh
-from slide_fast.prediction_settings import RECALL, index_of
 from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import evaluate
-from slide_ref.common.model_folder import load_model, save_model
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.storage.model_folder import load_model, save_model
 
 N_LABELS, N_TRAIN, N_TEST, EPOCHS = 1_000, 20_000, 2_000, 4
 LEAST_PRECISION = 0.5

@@ -16,8 +16,8 @@ import numpy as np
 import tasks
 from harness import figure, require_agreement, table, write_result
 
+from slide_fast.kernels.scratch import Scratch
 from slide_fast.prediction import build_index, found_in_tables, hidden_outputs, predict_topk
-from slide_fast.scratch import Scratch
 from slide_fast.training import fit_with_state
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import Layer, layers_of

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from slide_fast.data import read_dataset, write_npz
-from slide_fast.demo import build_task
-from slide_fast.generate import SHAPES, Shape, generate
+from slide_fast.datasets.stdlib_names import build_task
+from slide_fast.datasets.synthetic import SHAPES, Shape, generate
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
@@ -43,7 +43,7 @@ def load(data: str, n_samples: int | None = None) -> tuple[Dataset, Dataset]:
     Parameters
     ----------
     data : str
-        "stdlib", a shape of `slide_fast.generate`, a name in `UNSEEN`, a folder with train.txt and test.txt, or the
+        "stdlib", a shape of `slide_fast.datasets.synthetic`, a name in `UNSEEN`, a folder with train.txt and test.txt, or the
         name of one in the folder that the environment variable SLIDE_DATA names.
     n_samples : int, optional
         Training samples, the first by key; by default those of `DENSE_SAMPLES`, or all; 0 means all.
@@ -94,7 +94,7 @@ def generated(shape: str, n_labels: int | None = None) -> Path:
 
 
 def _made(folder: Path, **sizes: Any) -> Path:
-    """The folder, with the data that `slide_fast.generate` makes of these sizes if they are not there yet."""
+    """The folder, with the data that `slide_fast.datasets.synthetic` makes of these sizes if they are not there yet."""
     if not (folder / "test.txt").exists():
         generate(folder, **sizes)
     return folder

@@ -10,18 +10,18 @@ __all__ = [
 if TYPE_CHECKING:
     from slide_ref.common.config import Config
     from slide_ref.common.errors import ConfigError, DataError, DivergedError, ModelError, SlideError, WorkerDiedError
-    from slide_ref.common.model_folder import load_model
+    from slide_ref.common.storage.model_folder import load_model
 
-    from .estimator import SlideClassifier
+    from .estimator.classifier import SlideClassifier
     from .training import fit
 
     __version__: str
 else:
     _MODULES = {
         "Config": "slide_ref.common.config",
-        "SlideClassifier": "slide_fast.estimator",
+        "SlideClassifier": "slide_fast.estimator.classifier",
         "fit": "slide_fast.training",
-        "load_model": "slide_ref.common.model_folder",
+        "load_model": "slide_ref.common.storage.model_folder",
     }
 
     def __getattr__(name: str) -> Any:

@@ -6,8 +6,8 @@ import numpy as np
 
 from slide_ref.common.sparse_rows import SparseRows
 
+from .kernels.scratch import Scratch, positions
 from .sampling import Active, Retrieved
-from .scratch import Scratch, positions
 
 
 def label_shares(labels: SparseRows) -> np.ndarray:

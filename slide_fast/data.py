@@ -15,10 +15,10 @@ import numpy as np
 from slide_ref.common.diagnosis import EMPTY, LOOKED_AT, not_npz, unreadable
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.storage.complete_file import complete_file, reason
 
-from .formats import check_kind_of_scipy, open_text, rows_of_scipy, svmlight_blocks, with_columns_found
-from .output import complete_file, reason
-from .xmc_blocks import COUNT_LIMIT, parse_block, parse_header
+from .readers.formats import check_kind_of_scipy, open_text, rows_of_scipy, svmlight_blocks, with_columns_found
+from .readers.xmc_blocks import COUNT_LIMIT, parse_block, parse_header
 
 BLOCK_BYTES = 1 << 19
 SVMLIGHT = (".svm", ".svmlight", ".libsvm")

@@ -15,12 +15,12 @@ import numpy as np
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
-from .communicator import Communicator
-from .false_alarms import without_false_alarms
-from .input_layer import is_sparse, sparse_gradient, sparse_product, values_of
+from .active_sets import ids_between
+from .kernels.blas_warnings import without_false_alarms
+from .kernels.scratch import Scratch, distinct, positions
+from .kernels.sparse_products import is_sparse, sparse_gradient, sparse_product, values_of
+from .mpi.communicator import Communicator
 from .sampling import Active
-from .scratch import Scratch, distinct, positions
-from .sharding import ids_between
 
 ALONE = Communicator()
 

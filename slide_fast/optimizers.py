@@ -10,8 +10,8 @@ import numpy as np
 from slide_ref.common.config import LARGEST_STEP, Config
 from slide_ref.common.parameters import Layer
 
+from .kernels.scratch import Scratch
 from .network import RowGradient, gather
-from .scratch import Scratch
 
 ELEMENTS_AT_ONCE = 1 << 16
 

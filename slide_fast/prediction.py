@@ -14,14 +14,14 @@ from slide_ref.common.lsh_config import LshConfig, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
-from .blas_threads import ONE_BLAS_THREAD
-from .false_alarms import without_false_alarms
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
+from .kernels.blas_warnings import without_false_alarms
+from .kernels.scratch import Scratch
 from .network import forward
+from .parallel.blas_threads import ONE_BLAS_THREAD
+from .parallel.units import size
 from .sampling import hard_threshold
-from .scratch import Scratch
-from .units import size
 
 MODES = ("exact", "lsh")
 ROWS_AT_ONCE = 256

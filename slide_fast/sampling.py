@@ -11,7 +11,7 @@ from slide_ref.common.rng import Purpose, draw, mix
 from slide_ref.common.sparse_rows import SparseRows
 
 from .hash_tables import HashTables
-from .scratch import Scratch, distinct, positions
+from .kernels.scratch import Scratch, distinct, positions
 
 
 class Active(NamedTuple):

@@ -12,18 +12,18 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.lsh_config import require
-from slide_ref.common.model_folder import Model
 from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.storage.model_folder import Model
 
-from .checkpoints import Checkpoints, State
-from .facts import facts_of
-from .handover import Handover, taken
-from .interrupt import deferred_interrupt
-from .machine import available_cpus
-from .memory import check_left, data_arrays, estimate
-from .options import checked
-from .progress import Event, log_event
-from .run import Run
+from .engine.checkpoints import Checkpoints, State
+from .engine.data_summary import facts_of
+from .engine.handover import Handover, taken
+from .engine.memory_estimate import check_left, data_arrays, estimate
+from .engine.option_checks import checked
+from .engine.progress import Event, log_event
+from .engine.run import Run
+from .parallel.interrupt import deferred_interrupt
+from .parallel.machine import available_cpus
 from .schedule import n_epochs, total_steps, workers_at
 
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save

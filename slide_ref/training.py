@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .active_sets import choose_in_part
 from .common.config import Config
 from .common.divergence import check_loss, check_weights
 from .common.hash_constants import HashConstants
 from .common.parameters import Layer, array_shapes, initialise, layers_of
-from .common.sharding import Part, parts_of
+from .common.parts import Part, parts_of
 from .common.sparse_rows import Dataset
 from .correction import label_shares
 from .hash_tables import HashTables, build_tables
@@ -20,7 +21,6 @@ from .micro_batches import MicroBatch, micro_batch
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
 from .schedule import in_batch_steps, n_epochs, rebuild_steps, sample_order, steps_per_epoch, total_steps
-from .sharding import choose_in_part
 
 
 class StepReport(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from slide_fast import shared_arrays
+from slide_fast.parallel import shared_arrays
 
 SHARED_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("usual", **SHARED_MACHINE)
@@ -14,7 +14,7 @@ settings.register_profile("ci", derandomize=True, **SHARED_MACHINE)
 settings.register_profile("mutation", derandomize=True, phases=[Phase.explicit, Phase.generate], **SHARED_MACHINE)
 settings.load_profile("ci" if os.environ.get("CI") else "usual")
 
-if os.environ.get("SLIDE_ELSEWHERE") == "windows":  # see tests/elsewhere
+if os.environ.get("SLIDE_ELSEWHERE") == "windows":  # see tests/support/elsewhere
     shared_arrays.KIND = "tagged"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from slide_ref.common.lsh_config import LshConfig
 
-from ..false_alarms import without_false_alarms
+from ..kernels.blas_warnings import without_false_alarms
 
 
 @without_false_alarms

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from problems import STEPS, found_by_the_reference, label_rows, queries
 
 import slide_fast.correction as fast
-import slide_fast.verify as verify
+import slide_fast.verify.lockstep as verify
 import slide_ref.correction as ref
 from slide_fast import sampling
-from slide_fast.scratch import Scratch
+from slide_fast.kernels.scratch import Scratch
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
 

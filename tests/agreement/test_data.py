@@ -8,7 +8,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from slide_fast import data as fast
-from slide_fast import xmc_blocks
+from slide_fast.readers import xmc_blocks
 from slide_ref import data as ref
 from slide_ref.common.errors import DataError
 

@@ -9,7 +9,7 @@ from problems import SEEDS, dyadic_arrays, generators, lsh_configs
 import slide_fast.hash_tables as fast
 import slide_ref.hash_tables as ref
 from slide_fast.hashing import addresses_of, hash_constants
-from slide_fast.verify import Report, check_buckets
+from slide_fast.verify.lockstep import Report, check_buckets
 from slide_ref.common.lsh_config import POLICIES, LshConfig
 
 SIZES = st.one_of(st.sampled_from([1, 2]), st.integers(1, 60))

@@ -7,7 +7,7 @@ from problems import SEEDS, dyadic_arrays, generators, lsh_configs, sparse_array
 
 import slide_fast.hashing as fast
 import slide_ref.hashing as ref
-from slide_fast.verify import Report, check_constants
+from slide_fast.verify.lockstep import Report, check_constants
 from slide_ref.common.lsh_config import LshConfig
 
 LAYERS = st.integers(1, 3)

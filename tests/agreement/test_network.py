@@ -8,10 +8,10 @@ from problems import dyadic_arrays, feature_rows, id_lists, label_rows, layers, 
 
 import slide_fast.network as fast
 import slide_ref.network as ref
-from slide_fast import input_layer
+from slide_fast.kernels import sparse_products as input_layer
+from slide_fast.kernels.scratch import Scratch
 from slide_fast.sampling import Active
-from slide_fast.scratch import Scratch
-from slide_fast.verify import Report, as_dtype, check_activations, check_gradients, without_signs
+from slide_fast.verify.lockstep import Report, as_dtype, check_activations, check_gradients, without_signs
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows, rows_from_lists

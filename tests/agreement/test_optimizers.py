@@ -10,8 +10,8 @@ import slide_fast.network
 import slide_fast.optimizers as fast
 import slide_ref.network
 import slide_ref.optimizers as ref
-from slide_fast.scratch import Scratch
-from slide_fast.verify import as_dtype
+from slide_fast.kernels.scratch import Scratch
+from slide_fast.verify.lockstep import as_dtype
 from slide_ref.common.config import Config
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left

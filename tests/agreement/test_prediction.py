@@ -8,7 +8,7 @@ from problems import SEEDS, dyadic_arrays, feature_rows, layers, lsh_configs, re
 
 import slide_fast.prediction as fast
 import slide_ref.prediction as ref
-from slide_fast.verify import Report, as_dtype, check_answers, without_signs
+from slide_fast.verify.lockstep import Report, as_dtype, check_answers, without_signs
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows

@@ -14,10 +14,10 @@ from problems import (
 )
 
 import slide_fast.sampling as fast
-import slide_fast.verify as verify
+import slide_fast.verify.lockstep as verify
 import slide_ref.sampling as ref
 from slide_fast.hash_tables import tables_from_addresses
-from slide_fast.scratch import Scratch
+from slide_fast.kernels.scratch import Scratch
 from slide_ref.common.lsh_config import POLICIES, LshConfig
 from slide_ref.common.rng import Purpose
 from slide_ref.common.sparse_rows import rows_from_lists

@@ -8,7 +8,7 @@ from problems import dyadic_arrays, generators, real_arrays
 
 import slide_fast.hashing.simhash as fast
 import slide_ref.hashing.simhash as ref
-from slide_fast.comparison import within_rounding_of_zero
+from slide_fast.verify.comparison import within_rounding_of_zero
 from slide_ref.common.lsh_config import LshConfig
 
 BITS = st.one_of(st.sampled_from([1, 23, 24, 25, 63, 64]), st.integers(1, 64))

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from problems import configs, datasets, random_dataset, real_arrays, some_weights
 
 import slide_fast.training as fast
-import slide_fast.verify as verify
+import slide_fast.verify.lockstep as verify
 import slide_ref.prediction
 import slide_ref.training as ref
-from slide_fast.checkpoints import Before, State
-from slide_fast.pool import Pool
-from slide_fast.run import Run
-from slide_fast.tasks import Setup, WorkerState, dataset_arrays, table_arrays
+from slide_fast.engine.checkpoints import Before, State
+from slide_fast.engine.run import Run
+from slide_fast.engine.worker import Setup, WorkerState, dataset_arrays, table_arrays
+from slide_fast.parallel.pool import Pool
 from slide_ref.common.config import OPTIMIZERS, SCOPES, Config
 from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES
 from slide_ref.common.parameters import array_shapes, initialise, layers_of

@@ -2,8 +2,8 @@
 
 import pytest
 
-from slide_fast.cli import main
-from slide_fast.generate import generate
+from slide_fast.cli.main import main
+from slide_fast.datasets.synthetic import generate
 
 SMALL = "--workers 1 --epochs 2 --micro-batch 64 --hidden 16 --set lsh.min_active=20 --set lsh.K=4 --set rebuild_gap=3"
 

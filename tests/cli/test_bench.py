@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from slide_fast import bench
-from slide_fast.bench import DENSE, SLIDE, UNIFORM, fold, in_full_swing, level_at
+from slide_fast.cli import bench
+from slide_fast.cli.bench import DENSE, SLIDE, UNIFORM, fold, in_full_swing, level_at
+from slide_fast.cli.session import read_samples
 from slide_fast.schedule import workers_at
-from slide_fast.session import read_samples
 from slide_fast.training import fit
 from slide_ref.common.config import Config
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from problems import content_without_clock
 
-from slide_fast import training_commands
-from slide_fast.cli import main
-from slide_fast.demo import build_task
-from slide_fast.generate import SHAPES
-from slide_fast.plots import PlotError
+from slide_fast.cli import train as training_commands
+from slide_fast.cli.main import main
+from slide_fast.datasets.stdlib_names import build_task
+from slide_fast.datasets.synthetic import SHAPES
+from slide_fast.display.plots import PlotError
+from slide_fast.inference.index_choice import index_of
 from slide_fast.prediction import predict_topk, predict_topk_lsh
-from slide_fast.prediction_settings import index_of
 from slide_fast.schedule import largest_rate, n_epochs
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import recall_at
-from slide_ref.common.model_folder import load_model
+from slide_ref.common.storage.model_folder import load_model
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "verify", "bench", "info", "plot", "generate")
 FIGURES = ("precision_at_1", "precision_at_3", "precision_at_5", "samples_per_second", "seconds", "seconds_total",
@@ -240,7 +240,7 @@ def test_version_and_module(capsys):
 
 
 def test_help_does_without_numpy():
-    code = "import sys, slide_fast.cli; slide_fast.cli._parser(); print('numpy' in sys.modules)"
+    code = "import sys, slide_fast.cli.main; slide_fast.cli.main._parser(); print('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from slide_fast import training_commands
-from slide_fast.cli import main
+from slide_fast.cli import train as training_commands
+from slide_fast.cli.main import main
 from slide_fast.training import TrainingInterrupted
-from slide_ref.common.model_folder import load_model
+from slide_ref.common.storage.model_folder import load_model
 
 
 def start(*arguments):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-from slide_fast.cli import main
+from slide_fast.cli.main import main
+from slide_fast.cli.settings import config_of, read_settings
 from slide_fast.data import write_xmc
-from slide_fast.settings import config_of, read_settings
 
 
 def test_printed_settings_are_those_of_the_run(tmp_path, capsys):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-import slide_fast.training_commands as commands
-from slide_fast.cli import main
+import slide_fast.cli.train as commands
+from slide_fast.cli.main import main
 from slide_fast.data import write_xmc
-from slide_fast.plots import read_curves
-from slide_ref.common.model_folder import load_model
+from slide_fast.display.plots import read_curves
+from slide_ref.common.storage.model_folder import load_model
 
 TRAIN = ["train", "train.txt", "--test", "test.txt", "--workers", "1", "--epochs", "4", "--micro-batch", "7"]
 SMALL = ["--hidden", "8", "--set", "lsh.min_active=10", "--set", "lsh.K=3", "--set", "lsh.L=2"]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-from slide_fast import hash_tables, hashing, network, optimizers, prediction, sampling, verify_command
-from slide_fast.verify_command import cut
+from slide_fast import hash_tables, hashing, network, optimizers, prediction, sampling
+from slide_fast.cli import verify as verify_command
+from slide_fast.cli.verify import cut
 
 QUICK = "--steps 2 --micro-batch 8 --set hidden=[6] --set lsh.min_active=20 --set lsh.K=3 --set rebuild_gap=1 --json"
 STAGES = ["codes", "buckets", "active sets", "activations", "loss", "gradients", "weights", "moments", "predictions"]

@@ -1,7 +1,7 @@
 """Model folders when the disk fails, or the process dies, at any call that writes: what stood there before still loads.
 
 A crash is played in this process: from some call on, nothing that writes has an effect any more. The system calls of
-a save are few and all go through `slide_ref.common.replacing`, so each of them can be hit.
+a save are few and all go through `slide_ref.common.storage.replacing`, so each of them can be hit.
 """
 
 import builtins
@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slide_ref.common import replacing
-from slide_ref.common.checkpoint import load_arrays, save_arrays
 from slide_ref.common.errors import ModelError
+from slide_ref.common.storage import replacing
+from slide_ref.common.storage.array_folder import load_arrays, save_arrays
 
 REMOVE_TREE = shutil.rmtree
 
@@ -207,7 +207,7 @@ def test_a_reader_sees_one_model_while_another_process_replaces_it(tmp_path):
 FULL_DISK = """
 import os, sys
 import numpy as np
-from slide_ref.common.checkpoint import load_arrays, save_arrays
+from slide_ref.common.storage.array_folder import load_arrays, save_arrays
 from slide_ref.common.errors import ModelError
 save_arrays("model", {"generation": 1}, {"W": np.ones(100)})
 if sys.argv[1] == "full":

@@ -137,7 +137,7 @@ def watch(options, path):
     done = [line for line in child.stdout.splitlines() if line.startswith("Done ")]
     print(child.stdout[-3000:])
     if options.out and done:
-        from slide_fast.machine import cpu_model
+        from slide_fast.parallel.machine import cpu_model
 
         facts = {"date": datetime.date.today().isoformat(), "cpu": cpu_model(), "fuzzer": "atheris (libFuzzer)",
                  "runs": int(done[0].split()[1]), "accepted": counts[-1]["accepted"] if counts else None,

@@ -8,14 +8,7 @@ from hypothesis import strategies as st
 
 from slide_ref.common.lsh_config import STRATEGIES, LshConfig
 from slide_ref.common.rng import Purpose, draw, mix, permutation
-from slide_ref.sampling import (
-    active_sets,
-    hard_threshold,
-    pad,
-    retrieve,
-    top_k,
-    vanilla,
-)
+from slide_ref.sampling import active_sets, hard_threshold, pad, retrieve, top_k, vanilla
 
 KEY = {"seed": 6, "layer": 1, "epoch": 2, "sample": 9}
 BUCKETS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=12), max_size=5)

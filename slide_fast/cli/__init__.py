@@ -1,0 +1,5 @@
+"""The ``slide`` command."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,188 @@
+"""A run's folder: config.toml, metrics.jsonl, curves.png and the model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.storage.model_folder import MODEL, Model, find_model, save_model
+from slide_ref.common.storage.replacing import standing
+
+from ..display.plots import plot_runs
+from ..engine.checkpoints import Checkpoints
+from ..engine.training_info import KEPT_EVENTS
+from .settings import to_toml
+
+__all__ = ["RunFolder", "find_model", "json_line"]
+CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
+CHECKPOINTS, LOCK = "checkpoints", ".lock"
+
+
+def json_line(values: Mapping[str, Any]) -> str:
+    """One JSON object on one line; a float that is not finite becomes null."""
+    finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+              for key, value in values.items()}  # fmt: skip
+    return json.dumps(finite, allow_nan=False)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder. The system unlocks it when this process dies.
+
+    Raises
+    ------
+    SlideError
+        If another run is at work there.
+    """
+    if sys.platform == "win32":  # no folder can be opened there
+        path, flags = folder / LOCK, os.O_RDWR | os.O_CREAT
+    else:
+        path, flags = folder, os.O_RDONLY
+    descriptor = os.open(path, flags)
+    try:
+        if not _lock(descriptor):
+            raise SlideError(f"{folder}: another run is training there; wait for its end, or choose another folder")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether nobody else holds the lock, which this process has then. A file system without locks keeps nobody out."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+class RunFolder:
+    """Where a training run puts what it makes; a context manager.
+
+    On entry the folder is made if need be, and tried; until the end no other run may enter it. If the block fails
+    before a model is saved, everything is as it was before.
+
+    Parameters
+    ----------
+    path : path
+        Absent, empty, or the folder of an earlier run, whose files are replaced.
+    replaces : bool
+        Whether an earlier run may have left a model or checkpoints there.
+
+    Raises
+    ------
+    ConfigError
+        On entry, if the folder holds a model or checkpoints that are not to be replaced.
+    SlideError
+        On entry, if the folder holds something else, cannot be written, or another run is at work there.
+    """
+
+    def __init__(self, path: str | Path, replaces: bool = False):
+        self.path, self._replaces = Path(path), replaces
+        self.model_path = self.path / MODEL
+        self._made: list[Path] = []
+        self._before: dict[Path, bytes | None] = {}
+        self._metrics: TextIO | None = None
+        self._has_model = False
+        self._lock = ExitStack()
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.enter_context(_locked(self.path))
+            probe = self.path / f".{METRICS}.probe"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            self._lock.close()
+            self._restore()
+            raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
+        with self._lock:  # released if this fails
+            self._check_content()
+            self._lock = self._lock.pop_all()
+        return self
+
+    def _check_content(self) -> None:
+        names = {entry.name for entry in self.path.iterdir()} - {LOCK}
+        has_model = (standing(self.model_path) / "config.json").is_file()
+        if names and not (has_model or (METRICS in names and MODEL not in names)):
+            raise SlideError(f"{self.path}: holds files, but not those of a run; choose an empty or a new folder")
+        can_resume = bool(Checkpoints(self.path / CHECKPOINTS).saved())
+        if (has_model or can_resume) and not self._replaces:
+            what = "a trained model" if has_model else "checkpoints of a run"
+            ways = ["--resume goes on from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
+            raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
+
+    def begin(self, config: Config, command: str, resumed_step: int | None = None) -> None:
+        """Write config.toml, with the command as a comment, and begin metrics.jsonl or keep what was before a step."""
+        files = [self.path / name for name in (CONFIG, METRICS, CURVES)]
+        self._before = {file: file.read_bytes() if file.exists() else None for file in files}
+        printable = "".join(c if c.isprintable() else "?" for c in command)
+        (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
+        (self.path / CURVES).unlink(missing_ok=True)
+        kept = [] if resumed_step is None else self._metrics_up_to(resumed_step)
+        self._metrics = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+        self._metrics.writelines(kept)
+
+    def _metrics_up_to(self, step: int) -> list[str]:
+        """Lines that a run to be resumed at a step has written before it; one that a crash left half is dropped."""
+        kept = []
+        for line in (self._before[self.path / METRICS] or b"").decode("utf-8", "replace").splitlines():
+            try:
+                event = json.loads(line)
+                if event["kind"] != "end" and event["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        return kept
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Add an event to metrics.jsonl if it is of a kind that is kept; it is on the disk at once."""
+        if event["kind"] in KEPT_EVENTS:
+            self._metrics.write(json_line(event) + "\n")
+
+    def save(self, model: Model) -> None:
+        """Write the model, in the place of an earlier one. Raises ModelError."""
+        save_model(self.model_path, model)
+        self._has_model = True
+
+    def plot(self, yardsticks: Mapping[str, float]) -> Path:
+        """Draw curves.png and return its path. Raises PlotError; the run must have evaluated."""
+        plot_runs([self.path], self.path / CURVES, dict(yardsticks))
+        return self.path / CURVES
+
+    def _restore(self) -> None:
+        for file, content in self._before.items():
+            with suppress(OSError):
+                if content is None:
+                    file.unlink(missing_ok=True)
+                else:
+                    file.write_bytes(content)
+        for folder in self._made:
+            with suppress(OSError):  # not empty: someone else uses it
+                folder.rmdir()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+        self._lock.close()
+        if not self._has_model and not any((self.path / CHECKPOINTS).glob("*")):
+            self._restore()

@@ -1,0 +1,107 @@
+"""What all commands share: the screen, the clock, the memory meter, and how they read samples."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset
+
+from ..data import names_no_sizes, read_dataset
+from ..display.console import Console
+from ..parallel.machine import MemoryMeter
+from ..readers.formats import with_columns
+
+
+class Session:
+    """One command at work; a context manager.
+
+    Parameters
+    ----------
+    json : bool
+        Standard output is kept for the JSON object; results for people go to standard error instead.
+
+    Attributes
+    ----------
+    console : Console
+    worker_pids : callable
+        Returns the ids of the worker processes of the moment, whose memory counts too.
+    bytes_elsewhere : int
+        What processes that are not metered from here took at their peaks.
+    """
+
+    def __init__(self, json: bool):
+        self.console = Console(results_to_stderr=json)
+        self.worker_pids: Callable[[], Iterable[int]] = tuple
+        self.bytes_elsewhere = 0
+        self._started = time.perf_counter()
+        self._meter = MemoryMeter(lambda: self.worker_pids())
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes that this command takes now, and took at the peak so far."""
+        return self._meter.sample(), self._meter.peak_bytes
+
+    def totals(self) -> dict[str, Any]:
+        """Time and memory of the whole command; it ends with this."""
+        self._meter.stop()
+        return {
+            "seconds_total": time.perf_counter() - self._started,
+            "peak_memory_bytes": self._meter.peak_bytes + self.bytes_elsewhere,
+        }
+
+    def __enter__(self) -> Session:
+        self._meter.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._meter.stop()
+        self.console.close()
+
+
+def read_samples(path: str | Path, labels: str | None = None, share: Callable[[int], range] | None = None) -> Dataset:
+    """Read a data set that must not be empty, as `read_dataset` does; a share of one may be. Raises DataError."""
+    data = read_dataset(path, labels, share)
+    if data.n_samples == 0 and share is None:
+        raise _error("there are no samples", path)
+    return data
+
+
+def check_there(*paths: str | None) -> None:
+    """Raise DataError where there is no such file to read; what is None or standard input passes."""
+    for path in paths:
+        if path not in (None, "-"):
+            try:
+                os.stat(path)
+            except OSError as error:
+                raise DataError(f"cannot be read ({error.strerror})", path) from error
+
+
+def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str, console: Console) -> Dataset:
+    """Data with no more ``features`` and ``labels`` than `wanted` says that `owner` has. Raises DataError.
+
+    Where the file names no sizes, features that `owner` does not know are left out, and a line says so.
+    """
+    n_unknown = data.features.n_columns - wanted["features"]
+    if n_unknown > 0 and names_no_sizes(path):
+        known = with_columns(data.features, wanted["features"])
+        n_values = data.features.nnz - known.nnz
+        console.line(f"{path}: {n_values:,} values of features that {owner} does not have are left out")
+        data = Dataset(known, data.labels)
+    for what, n_wanted in wanted.items():
+        n_found = getattr(data, what).n_columns
+        if n_found > n_wanted:
+            advice = f"both must count the same {what}"
+            if names_no_sizes(path):
+                advice = f"take these {what} out, or train on XMC text, whose header can count more than occur"
+            raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; {advice}", path)
+    return data
+
+
+def _error(message: str, path: str | Path) -> DataError:
+    """An error about the header of XMC text, or about the whole of a file without one."""
+    has_header = not names_no_sizes(path) and Path(path).suffix.lower() != ".npz"
+    return DataError(message, path, 1 if has_header else None)

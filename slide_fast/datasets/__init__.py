@@ -1,0 +1,1 @@
+"""Data that the project makes itself: synthetic sets, and the standard library's identifiers."""

@@ -1,0 +1,1 @@
+"""One training run: its memory, its workers, its loop, its checkpoints."""

@@ -1,0 +1,78 @@
+"""Settings for a problem: from its size, and from how full the buckets of its tables are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
+from slide_ref.common.sparse_rows import Dataset
+
+from ..hashing import addresses_of, hash_constants
+from ..kernels.scratch import Scratch
+from ..prediction import hidden_outputs
+
+NAMES = ("micro_batch", "lsh.K", "lsh.bucket_size")
+STEPS_PER_EPOCH = 32  # with fewer, micro-batches are made smaller
+SMALLEST_BATCH = 64
+BUDGETS_FOUND = 1  # budgets that a sample's buckets hold: fuller ones took longer and taught no more (docs/results.md)
+DIGITS = range(4, 17)
+ROWS = 256
+LABELS_COUNTED = 65536
+TIMES_MEAN = 4  # room in a bucket over its mean load
+
+
+def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config:
+    """The settings in `NAMES` as they suit a problem; all others, and those in `given`, stay.
+
+    The number of digits is the largest with which a sample's buckets hold enough neurons for its budget, counted with
+    the first weights. Nothing is timed, so the choice is the same on every machine.
+
+    Parameters
+    ----------
+    config : Config
+    train : Dataset
+    given : collection of str
+        Names that the user has set, such as ``"lsh.K"``.
+    """
+    if "micro_batch" not in given:
+        wanted = train.n_samples // STEPS_PER_EPOCH
+        size = 1 << max(wanted, 1).bit_length() - 1
+        config = config.replace(micro_batch=min(max(size, SMALLEST_BATCH), Config().micro_batch))
+    n_labels = train.labels.n_columns
+    is_dense = config.lsh.min_active >= n_labels
+    if is_dense or not config.lsh.L or config.lsh.family != "simhash" or config.lsh.strategy == "threshold":
+        return config
+    K = config.lsh.K if "lsh.K" in given else _digits(config, train)
+    lsh = {"K": K}
+    if "lsh.bucket_size" not in given:
+        load = TIMES_MEAN * n_labels / (1 << K)
+        lsh["bucket_size"] = 1 << max(math.ceil(math.log2(load)), 4)
+    return config.replace(lsh=lsh)
+
+
+def _digits(config: Config, train: Dataset) -> int:
+    """The largest K with which the median sample's buckets hold `BUDGETS_FOUND` budgets, or the smallest there is."""
+    n, wanted = train.labels.n_columns, BUDGETS_FOUND * max(config.lsh.budget, 1)
+    layers = _first_network(config, train.features.n_columns, min(n, LABELS_COUNTED))
+    rows = train.features.take(np.arange(min(ROWS, train.n_samples)))
+    inputs, W = hidden_outputs(layers, rows, Scratch()).copy(), layers[-1].W
+    for K in reversed(DIGITS):
+        lsh = config.replace(lsh={"K": K, "bucket_bits": 0}).lsh
+        constants = hash_constants(lsh, config.seed, len(config.hidden), W.shape[1])
+        asked, stored = (addresses_of(X, constants, lsh, config.seed, len(config.hidden)) for X in (inputs, W))
+        loads = [np.bincount(stored[:, t], minlength=1 << lsh.address_bits)[asked[:, t]] for t in range(lsh.L)]
+        if np.median(np.sum(loads, axis=0)) * n / len(W) >= wanted:
+            return K
+    return DIGITS[0]
+
+
+def _first_network(config: Config, n_features: int, n_labels: int) -> list[Layer]:
+    """Layers with the weights that they begin with, some of the labels only."""
+    arrays = {name: np.empty(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
+    layers = layers_of(arrays)
+    initialise(layers, config.seed)
+    return layers

@@ -1,0 +1,253 @@
+"""Where a run stands, so that it can go on: in memory for further training, in folders for a run that was cut short.
+
+With one worker a run that is resumed from a checkpoint ends with the bytes of the run that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.lsh_config import positive, whole
+from slide_ref.common.parameters import array_shapes
+from slide_ref.common.rng import Purpose, mix
+from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.storage.array_folder import is_count, load_arrays, save_arrays
+from slide_ref.common.storage.model_folder import Model, load_model, save_model
+
+from .progress import Event, Progress, Totals
+from .training_info import history_of
+from .worker import table_arrays
+
+KIND = "checkpoint"
+BEST = "best"
+PREFIX = "step-"
+SAMPLES_AT_ONCE = 1 << 14
+
+
+class Before(NamedTuple):
+    """What earlier runs did to a network that is trained further: numbers are counted on from these (S13).
+
+    `steps` counts from the beginning of the optimiser's moments, epochs and rebuilds from that of the network.
+    """
+
+    steps: int = 0
+    epochs: int = 0
+    rebuilds: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A network in training.
+
+    Attributes
+    ----------
+    config : Config
+    n_features, n_labels : int
+    arrays : dict of str to ndarray
+        Parameters, and as far as they are kept moments and tables, named as in shared memory.
+    before : Before
+        What runs before this one did.
+    progress : Progress or None
+        How far the run is that is to be resumed; None: it is at its end, and another begins here.
+    data : str
+        Fingerprint of the training data of the run to be resumed.
+    history : tuple of dict
+        What was reported so far at the end of epochs and at evaluations.
+    label_names : list of str, optional
+        For the model.
+    """
+
+    config: Config
+    n_features: int
+    n_labels: int
+    arrays: dict[str, np.ndarray]
+    before: Before = Before()
+    progress: Progress | None = None
+    data: str = ""
+    history: tuple[Event, ...] = ()
+    label_names: list[str] | None = None
+
+    @classmethod
+    def of(cls, model: Model, kept: State | None = None) -> State:
+        """The end of the run that made a model: as it was kept, else its moments begin anew."""
+        if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
+            return kept
+        counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
+        sizes, arrays, history = (model.n_features, model.n_labels), dict(model.arrays), tuple(history_of(model))
+        return cls(model.config, *sizes, arrays, Before(0, *counts), history=history, label_names=model.label_names)
+
+    def check_fits(self, config: Config, n_features: int, n_labels: int, data: str) -> None:
+        """Raise ConfigError or DataError where a run with these settings and data cannot go on from here."""
+        for what, mine, theirs in (
+            ("features", self.n_features, n_features),
+            ("labels", self.n_labels, n_labels),
+        ):
+            if mine != theirs:
+                raise DataError(f"training data: {theirs} {what}, but the network was trained on {mine}")
+        if self.progress is None:
+            shapes = [array_shapes(c, self.n_features, self.n_labels) for c in (self.config, config)]
+            if shapes[0] != shapes[1]:
+                raise ConfigError("the network has other layers or another optimizer than the settings ask for")
+            return
+        had, has = _flat(self.config.to_dict()), _flat(config.to_dict())
+        changed = [key for key in has if had.get(key) != has[key] and key != "epochs"]
+        if changed:
+            old, new = (", ".join(f"{key}={side.get(key)}" for key in changed) for side in (had, has))
+            raise ConfigError(f"the run to resume has {old}, not {new}; only epochs may change")
+        if data != self.data:
+            raise DataError("training data: not those of the run to resume; give the same file and weights")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their full names, such as ``lsh.K``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
+    """A number of 64 bits that differs where training data or weights of samples do.
+
+    It is a sum over samples, modulo 2^64, each with its number in its key: those of shares of the data, `first_sample`
+    being the number of a share's first, add up to that of the whole.
+    """
+    total = 0
+    for start in range(0, train.n_samples, SAMPLES_AT_ONCE):
+        rows = np.arange(start, min(start + SAMPLES_AT_ONCE, train.n_samples))
+        words = mix(0, Purpose.FINGERPRINT, first_sample + rows)
+        for part in train.take(rows):
+            values = np.ones(part.nnz, dtype=np.float32) if part.data is None else part.data
+            entries = part.indices.astype(np.uint64) | values.view(np.uint32).astype(np.uint64) << np.uint64(32)
+            sums = np.cumsum(mix(0, Purpose.FINGERPRINT, entries), dtype=np.uint64)
+            sums = np.concatenate([np.zeros(1, dtype=np.uint64), sums])[part.indptr]
+            words = mix(0, Purpose.FINGERPRINT, words, np.diff(sums))
+        if weights is not None:
+            words = mix(0, Purpose.FINGERPRINT, words, weights[rows].astype(np.float64).view(np.uint64))
+        total += int(words.sum(dtype=np.uint64))
+    return total % 2**64
+
+
+def save_state(folder: str | Path, state: State) -> None:
+    """Write a state as a folder of plain arrays, replacing an earlier one whole. Raises ModelError."""
+    progress = None if state.progress is None else dataclasses.asdict(state.progress)
+    description: dict[str, Any] = {
+        "kind": KIND,
+        "config": state.config.to_dict(),
+        "data": state.data,
+        "progress": progress,
+    }
+    description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.before._asdict()}
+    description |= {"history": list(state.history), "label_names": state.label_names}
+    save_arrays(folder, description, state.arrays)
+
+
+def load_state(folder: str | Path, mmap: bool = False) -> State:
+    """Read what `save_state` wrote. Raises ModelError where anything is missing, malformed, or does not fit.
+
+    With `mmap` the arrays are mapped into memory, read-only, instead of being read.
+    """
+    description, arrays = load_arrays(folder, mmap)
+    path = Path(folder) / "config.json"
+    n_features, n_labels = (description.get(key) for key in ("n_features", "n_labels"))
+    if description.get("kind") != KIND or not (is_count(n_features) and is_count(n_labels)):
+        raise ModelError(f"{path}: does not describe a checkpoint; give a folder that training wrote")
+    assert isinstance(n_features, int) and isinstance(n_labels, int)
+    try:
+        config = Config.from_dict(description["config"])
+        before = Before(**description["before"])
+        progress = None if description["progress"] is None else _progress(description["progress"])
+        state = State(
+            config, n_features, n_labels, arrays, before, progress, str(description["data"]),
+            _history(description.get("history", [])), _names(description.get("label_names"), n_labels),
+        )  # fmt: skip
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: not a whole checkpoint ({error}); take an earlier one") from error
+    wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {
+        name: (shape, np.dtype(np.float32)) for name, shape in array_shapes(config, n_features, n_labels).items()
+    }
+    wanted |= {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in table_arrays(config, n_labels).items()}
+    if wanted != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
+        raise ModelError(f"{path}: its arrays are not those that its settings ask for; take an earlier checkpoint")
+    return state
+
+
+def _history(events: Any) -> tuple[Event, ...]:
+    if not (isinstance(events, list) and all(isinstance(event, dict) for event in events)):
+        raise ValueError("history holds something else than events")
+    return tuple(events)
+
+
+def _names(names: Any, n_labels: int) -> list[str] | None:
+    is_list = isinstance(names, list) and len(names) == n_labels and all(isinstance(name, str) for name in names)
+    if names is not None and not is_list:
+        raise ValueError(f"label_names is not a list of {n_labels} names")
+    return names
+
+
+def _progress(values: dict[str, Any]) -> Progress:
+    fields = {field.name: field.default for field in dataclasses.fields(Progress)}
+    totals = {key: Totals(**values[key]) for key in ("since_evaluation", "in_epoch")}
+    if values.keys() != fields.keys():
+        raise ValueError("progress is incomplete")
+    plain = {key: value for key, value in values.items() if key not in totals}
+    numbers = [*plain.values(), *(number for part in totals.values() for number in vars(part).values())]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise ValueError("progress holds something else than numbers")
+    return Progress(**{**plain, **totals})
+
+
+class Checkpoints:
+    """A folder of checkpoints: ``step-N`` for the state after N steps, ``best`` for the model that did best so far.
+
+    Parameters
+    ----------
+    folder : path
+    every : float
+        Epochs between two checkpoints; without end: only when a run is interrupted.
+    keep : int
+        How many of them are kept, the newest.
+    """
+
+    def __init__(self, folder: str | Path, every: float = math.inf, keep: int = 2):
+        self.folder, self.every, self.keep = Path(folder), positive("every", every), whole("keep", keep, 1)
+
+    def saved(self) -> list[Path]:
+        """Folders of the checkpoints there are, oldest first."""
+        found = [path for path in self.folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
+        return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint and remove the oldest beyond `keep`. Raises ModelError."""
+        assert state.progress is not None
+        save_state(self.folder / f"{PREFIX}{state.progress.step:09}", state)
+        for old in self.saved()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def save_best(self, model: Model) -> None:
+        """Write the best model, in the place of the one before. Raises ModelError."""
+        save_model(self.folder / BEST, model)
+
+    def best_arrays(self) -> dict[str, np.ndarray]:
+        """Parameters of the best model. Raises ModelError if there is none."""
+        return load_model(self.folder / BEST).arrays
+
+    def last(self, mmap: bool = False) -> State:
+        """The newest checkpoint, as `load_state` reads it. Raises ModelError if there is none."""
+        saved = self.saved()
+        if not saved:
+            raise ModelError(f"{self.folder}: no checkpoint to resume from; train with --checkpoint-every")
+        return load_state(saved[-1], mmap)
+
+    def clear(self) -> None:
+        """Remove all checkpoints and the best model, for a new run in the same folder."""
+        for path in [*self.saved(), self.folder / BEST]:
+            shutil.rmtree(path, ignore_errors=True)

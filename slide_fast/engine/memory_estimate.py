@@ -1,0 +1,155 @@
+"""How much memory a run needs, told before the network takes any."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes
+from slide_ref.common.parts import parts_of
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from ..kernels.sparse_products import FREQUENT, is_sparse
+from ..parallel.machine import memory_left, proportional_set_size
+from ..parallel.units import size
+from ..prediction import GROUP, LABELS_AT_ONCE, ROWS_AT_ONCE
+from .worker import TOP, dataset_arrays, table_arrays
+
+Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
+
+COMMAND = 70_000_000  # the calling process, where the system does not tell what it holds
+WORKER = 24_000_000  # of a worker's interpreter with NumPy: what it shares with the calling process is counted there
+ENTRY = 40  # bytes a stored value of a micro-batch: the value, its feature, and where both are looked up
+ORDERED = 32  # bytes an element while a keyed permutation is made
+SORTED = 16  # bytes a neuron while a table is made
+SCORED = 300  # bytes a test sample while its answers are compared with its labels
+
+
+def size_of(layout: Layout) -> int:
+    """Bytes of all arrays of a layout."""
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
+
+
+def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The samples as workers see them, by name."""
+    data = dataset_arrays("train", train) | ({} if test is None else dataset_arrays("test", test))
+    return data if weights is None else data | {"train_weights": weights}
+
+
+def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | None) -> tuple[Layout, Layout, Layout]:
+    """Shapes and dtypes of the parameters, of the moments, and of all else that a run fills besides the data.
+
+    `sizes` are the numbers of features and labels.
+    """
+    shapes = array_shapes(config, *sizes)
+    parameters, moments = (
+        {name: (shape, np.float32) for name, shape in shapes.items() if ("_" in name) == is_moment}
+        for is_moment in (False, True)
+    )
+    orders = {"train_order": ((n_train,), np.int32)} | ({} if n_test is None else {"test_order": ((n_test,), np.int32)})
+    return parameters, moments, orders | table_arrays(config, sizes[1])
+
+
+class Estimate(NamedTuple):
+    """Bytes, by what they are for.
+
+    Attributes
+    ----------
+    data : int
+        Samples and labels.
+    model : int
+    training : int
+        The optimiser's moments, the tables, and a copy of the best network where a lack of progress is looked for.
+    processes : int
+        What the calling process holds besides, the interpreters of workers, and buffers.
+    """
+
+    data: int
+    model: int
+    training: int
+    processes: int
+
+    @property
+    def total(self) -> int:
+        """At the peak of training."""
+        return sum(self)
+
+    @property
+    def to_come(self) -> int:
+        """What is to be allocated besides the data."""
+        return self.total - self.data
+
+    def with_held(self, best: Mapping[str, np.ndarray]) -> Estimate:
+        """Count also what the calling process holds now, besides the data and the best network, which are counted."""
+        n_bytes, counted = proportional_set_size(), self.data + sum(array.nbytes for array in best.values())
+        return self._replace(processes=self.processes + (max(0, n_bytes - counted) if n_bytes else COMMAND))
+
+
+def estimate(
+    config: Config,
+    train: Dataset,
+    test: Dataset | None,
+    n_workers: int,
+    weights: np.ndarray | None = None,
+    keeps_best: bool = False,
+) -> Estimate:
+    """What training of a network on these data takes in all its processes, besides what this one holds."""
+    sizes = train.features.n_columns, train.labels.n_columns
+    n_test = None if test is None else test.n_samples
+    parameters, moments, working = layouts(config, sizes, train.n_samples, n_test)
+    data = sum(array.nbytes for array in data_arrays(train, test, weights).values())
+    model = size_of(parameters)
+    training = size_of(moments) + size_of(working) + (model if keeps_best else 0)
+    each = buffers(config, train, test) + (WORKER if n_workers > 1 else 0)
+    return Estimate(data, model, training, n_workers * each + passing(config, train.n_samples, sizes[1], n_test or 0))
+
+
+def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
+    """Bytes that one worker needs for its micro-batch, and for the samples that it predicts.
+
+    Rows of the first layer, counted for the first samples; rows of the output layer that are active,
+    with as many as the tables may return; the logits.
+    """
+    b, n_features, n_labels = min(config.micro_batch, train.n_samples), train.features.n_columns, train.labels.n_columns
+    first = train.features.take(np.arange(b))
+    n_active = n_labels
+    lsh = config.sampled_layers(n_labels).get(len(config.hidden))
+    if lsh is not None:
+        found = lsh.budget or config.shards * lsh.L * lsh.bucket_size
+        found = b * (found + math.ceil(train.labels.nnz / train.n_samples))
+        n_active = min(n_labels, max(found, lsh.min_active))
+    floats = first_layer(first, config.hidden[0]) + n_active * (config.hidden[-1] + b)
+    if test is not None:
+        floats += min(LABELS_AT_ONCE, n_labels + GROUP) * min(ROWS_AT_ONCE, test.n_samples)
+    return 4 * floats + ENTRY * first.nnz + 5 * max(n_features, n_labels)
+
+
+def first_layer(samples: SparseRows, n_neurons: int) -> int:
+    """Numbers that the first layer needs for a micro-batch: rows of touched features, and what `input_layer` adds."""
+    counts = np.unique(samples.indices, return_counts=True)[1]
+    n_touched, n_frequent = len(counts), int((counts > FREQUENT).sum())
+    if not is_sparse(samples, n_touched):
+        return n_touched * (n_neurons + samples.n_rows)
+    n_few = int((counts > 1).sum()) - n_frequent  # their terms, and the sums with these
+    return (n_touched + 2 * n_few + n_frequent) * n_neurons + n_frequent * samples.n_rows
+
+
+def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
+    """Bytes that are needed for a moment: to order the samples, to build the tables, or to score the answers."""
+    largest = max((part.last - part.first for part in parts_of(config, n_labels).values()), default=0)
+    return max(ORDERED * n_train, ORDERED * largest, (SCORED + 4 * TOP) * n_test)
+
+
+def check_left(n_bytes: int, n_features: int, n_labels: int) -> None:
+    """Raise MemoryError, with both sizes, if the machine or its control group has less left than a run is to take."""
+    left = memory_left()
+    if left is not None and n_bytes > left:
+        raise MemoryError(
+            f"training needs {size(n_bytes)} more than the data, and {size(left)} are left; take fewer features (of "
+            f"{n_features}), labels (of {n_labels}), hidden neurons or workers, free memory, or raise the limit of the "
+            "container"
+        )

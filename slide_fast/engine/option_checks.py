@@ -1,0 +1,80 @@
+"""Options of a training run and of estimators, besides the settings of the network, checked before any work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from slide_ref.common.lsh_config import is_whole, plain, positive, require, true_or_false, whole
+
+from ..parallel.machine import available_cpus
+from .checkpoints import Checkpoints, State
+
+
+def _workers(key: str, value: Any) -> int | None:
+    value = plain(value)
+    fits = value is None or (is_whole(value) and (value >= 1 or value == -1))
+    require(fits, key, value, "1 or more, -1 for all CPUs, or None for the default")
+    return available_cpus() if value == -1 else value
+
+
+def _or_endless(check: Callable[[str, Any], float], key: str, value: Any) -> float:
+    value = plain(value)
+    is_endless = value is None or (isinstance(value, float) and value == math.inf)
+    return math.inf if is_endless else check(key, value)
+
+
+def _pair_or_path(key: str, value: Any) -> Any:
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    require(value is None or is_pair or isinstance(value, (str, Path)), key, value, "a pair (X, y), a path, or None")
+    return value
+
+
+def _settings(key: str, value: Any) -> Any:
+    require(value is None or isinstance(value, Mapping), key, value, "a dict of settings, or None")
+    return value
+
+
+def _verbose(key: str, value: Any) -> bool:
+    value = plain(value)
+    require(isinstance(value, bool) or (is_whole(value) and value >= 0), key, value, "true or false")
+    return bool(value)
+
+
+def _function(key: str, value: Any) -> Any:
+    require(value is None or callable(value), key, value, "a function that takes an event, or None")
+    return value
+
+
+def _or_none(kind: type, key: str, value: Any) -> Any:
+    require(value is None or isinstance(value, kind), key, value, f"a {kind.__name__}, or None")
+    return value
+
+
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "n_workers": _workers,
+    "eval_every": positive,
+    "eval_samples": partial(whole, least=1),
+    "max_seconds": partial(_or_endless, positive),
+    "patience": partial(_or_endless, partial(whole, least=1)),
+    "checkpoints": partial(_or_none, Checkpoints),
+    "state": partial(_or_none, State),
+    "callback": _function,
+    "max_restarts": partial(whole, least=0),
+    "worker_timeout": positive,
+    "eval_set": _pair_or_path,
+    "settings": _settings,
+    "verbose": _verbose,
+    "warm_start": true_or_false,
+}
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as plain values; of those, ``max_seconds`` and ``patience`` are infinite for None.
+
+    Raises ConfigError, in one line, where a value does not fit.
+    """
+    return {key: CHECKS[key](key, value) if key in CHECKS else value for key, value in options.items()}

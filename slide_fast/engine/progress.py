@@ -1,0 +1,93 @@
+"""Where a training run stands, and what it did since it was last asked."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .worker import RangeReport
+
+Event = dict[str, Any]
+LOGGER = logging.getLogger("slide_fast")
+
+
+def evaluation_steps(gap: float) -> Iterator[int]:
+    """The steps that are nearest to gap, 2 gap, 3 gap, … for a gap of at least 1; without end."""
+    number = 1
+    while True:
+        yield round(number * gap)
+        number += 1
+
+
+@dataclass
+class Totals:
+    """Sums over finished steps, between two reports."""
+
+    n_samples: int = 0
+    n_labelled: int = 0
+    loss: float = 0.0
+    active: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, report: RangeReport) -> None:
+        self.n_samples += report.n_samples
+        self.n_labelled += report.n_labelled
+        self.loss += report.loss
+        self.active += report.active
+
+    def summary(self) -> Event:
+        """Mean loss and active neurons of the labelled samples, and samples a second."""
+        n = max(self.n_labelled, 1)
+        rate = self.n_samples / self.seconds if self.seconds else 0.0
+        return {"loss": self.loss / n, "active_neurons": self.active / n, "samples_per_second": rate}
+
+
+@dataclass
+class Progress:
+    """Where a run stands. `seconds` counts training and rebuilds, not evaluation.
+
+    `best_score` is the largest P@1 of an evaluation during training, `best_step` its step, and `n_worse` the number of
+    evaluations since. `evaluated` is the last step at which an evaluation was due and is done with, `rebuilt` the last
+    after which tables were built, and `all_rebuilt` the last after which those of the output layer were too.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    rebuilds: int = 0
+    seconds: float = 0.0
+    n_samples: int = 0
+    n_unlabelled: int = 0
+    step_seconds: float = math.inf
+    best_score: float = -math.inf
+    best_step: int = 0
+    n_worse: int = 0
+    evaluated: int = 0
+    rebuilt: int = 0
+    all_rebuilt: int = -1
+    since_evaluation: Totals = field(default_factory=Totals)
+    in_epoch: Totals = field(default_factory=Totals)
+
+
+def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None]:
+    """A callback that passes each event on to all listeners, in their order."""
+
+    def tell(event: Event) -> None:
+        for listen in listeners:
+            listen(event)
+
+    return tell
+
+
+def log_event(callback: Callable[[Event], None]) -> Callable[[Event], None]:
+    """A callback that tells Python's logging of starts, epochs, evaluations and ends, at level INFO, and goes on."""
+
+    def logged(event: Event) -> None:
+        if event["kind"] in ("start", "epoch", "evaluation", "end") and LOGGER.isEnabledFor(logging.INFO):
+            facts = ((key, value) for key, value in event.items() if isinstance(value, (int, float)))
+            LOGGER.info("%s: %s", event["kind"], ", ".join(f"{key} {value:.6g}" for key, value in facts))
+        callback(event)
+
+    return logged

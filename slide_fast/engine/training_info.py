@@ -1,0 +1,86 @@
+"""What a model tells about its training: noted when a run ends, kept in the model folder, shown by ``slide info``."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from slide_ref.common.config import Config
+from slide_ref.common.storage.model_folder import Model
+
+from ..schedule import largest_rate, n_epochs, total_steps
+from .progress import Event
+
+if TYPE_CHECKING:
+    from .run import Run
+
+KEPT_EVENTS = ("epoch", "evaluation", "end")
+ROWS = 10  # of the table of a model's history
+MEASURES = {"precision_at": "P", "ndcg_at": "nDCG"}
+
+
+def about_settings(config: Config, n_samples: int) -> dict[str, Any]:
+    """The settings of a run that may go by the number of its samples, as they were."""
+    rate = largest_rate(config, total_steps(config, n_samples))
+    return {"planned_epochs": n_epochs(config, n_samples), "learning_rate": rate}
+
+
+def about_run(run: Run) -> dict[str, Any]:
+    """How a run went so far: its time, its measures on test samples of this very network, and what it reported."""
+    from .. import __version__
+
+    measured = {key: value for key, value in run.measured.items() if "_at_" in key}
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    facts = {"seconds": run.progress.seconds, "date": date, "version": __version__, "history": list(run.history)}
+    return facts | ({"metrics": measured} if measured else {})
+
+
+def history_of(model: Model) -> list[Event]:
+    """What was reported while a model was trained; nothing where the model does not say."""
+    history = model.facts.get("history")
+    return [event for event in history if isinstance(event, dict)] if isinstance(history, list) else []
+
+
+def in_words(model: Model) -> list[tuple[str, str]]:
+    """A model's facts for people, as pairs for `aligned`; what is not known is left out."""
+    facts = {key: value for key, value in model.facts.items() if isinstance(value, (int, float, str))}
+    lines = {
+        "trained": [
+            ("{epochs:.4g} of {planned_epochs} epochs", "{epochs:.4g} epochs"), ("{steps:,} steps",),
+            ("{rebuilds:,} rebuilds",), ("{seconds:,.1f} s",),
+        ],
+        "rate": [("{learning_rate:.3g} at most",)],
+        "samples": [("{n_train_samples:,}",), ("{labels_per_sample:.3g} labels each, of those that have any",)],
+        "made": [("{date}",), ("slide-numpy {version}",)],
+    }  # fmt: skip
+    pairs = [(name, ", ".join(filter(None, (_first(ways, facts) for ways in parts)))) for name, parts in lines.items()]
+    measured = model.facts.get("metrics")
+    for key, name in MEASURES.items() if isinstance(measured, dict) else ():
+        cells = [_first((f"{name}@{k} {{{key}_{k}:.2%}}",), measured) for k in (1, 3, 5)]
+        pairs.append(("test" if name == "P" else "", ", ".join(filter(None, cells))))
+    return [pair for pair in pairs if pair[1]]
+
+
+def _first(ways: tuple[str, ...], facts: dict[str, Any]) -> str:
+    """The first of the texts that the facts can fill in; empty if there is none."""
+    for way in ways:
+        try:
+            return way.format(**facts)
+        except (KeyError, ValueError, TypeError):
+            continue
+    return ""
+
+
+def history_table(history: list[Event]) -> str:
+    """The last epochs and evaluations of a run, a row a step; empty if there were none."""
+    rows: dict[str, Event] = {}
+    for event in history:
+        if "epoch" in event and "step" in event:
+            key = f"{event['epoch']} {event['step']}"
+            rows[key] = rows.get(key, {}) | {name: value for name, value in event.items() if name != "kind"}
+    cells = {"epoch": "{epoch:.2f}", "seconds": "{seconds:,.1f}", "loss": "{loss:.3f}", "P@1": "{precision_at_1:.2%}"}
+    lines = ["".join(f"{name:>10}" for name in cells)] if rows else []
+    lines += [f"{'…':>10}"] if len(rows) > ROWS else []
+    for row in list(rows.values())[-ROWS:]:
+        lines.append("".join(f"{_first((way,), row):>10}" for way in cells.values()).rstrip())
+    return "\n".join(lines)

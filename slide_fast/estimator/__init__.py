@@ -1,0 +1,1 @@
+"""`SlideClassifier`: samples and labels as users of scikit-learn have them."""

@@ -1,0 +1,118 @@
+"""Labels in the user's words: from places among the outputs back to what stood in y, and the other way."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.errors import DataError, ModelError
+from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.storage.model_folder import Model
+
+from ..parallel.machine import memory_left
+from ..parallel.units import size
+from .label_coding import as_array, from_json, names_of, to_json
+from .validation import KINDS, as_labels
+
+
+def are_ids(classes: np.ndarray) -> bool:
+    """Whether the classes are ids: whole numbers from 0, of the dtype that ids have by default."""
+    return classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes)))
+
+
+def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """What stands for labels in y; where an id is -1, -1 for integer dtypes, NaT for times, else None."""
+    if are_ids(classes):
+        return ids
+    names, missing = classes[ids], ids < 0
+    if not missing.any():
+        return names
+    kind = names.dtype.kind
+    if kind not in "iMm":
+        names = names.astype(object)  # numbers without a sign, too: among them there is no -1
+    names[missing] = "NaT" if kind in "Mm" else -1 if kind in "iu" else None
+    return names
+
+
+def as_in_training(ids: np.ndarray, classes: np.ndarray, kind: str) -> Any:
+    """Labels, as many for each sample, in the form that y had: one of `KINDS`."""
+    if kind == "classes":
+        return classes[ids[:, 0]]
+    if kind == "lists":
+        labels = classes[np.sort(ids, axis=1)]
+        return [list(row) for row in labels] if labels.dtype.kind in "Mm" else labels.tolist()
+    n_rows, k = ids.shape
+    if kind == "indicator":
+        dense = np.zeros((n_rows, len(classes)), dtype=np.int64)
+        np.put_along_axis(dense, ids.astype(np.int64), 1, axis=1)
+        return dense
+    rows = SparseRows(np.arange(n_rows + 1) * k, np.sort(ids, axis=1).ravel(), None, len(classes))
+    return _as_csr(rows) if kind == "sparse indicator" else rows
+
+
+def _as_csr(rows: SparseRows) -> Any:
+    from scipy.sparse import csr_array  # Y was one of SciPy's
+
+    return csr_array((np.ones(rows.nnz, dtype=np.int64), rows.indices, rows.indptr), shape=rows.shape)
+
+
+def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
+    """Where labels stand in `classes`; None: all of them, if their scores for so many samples fit in memory."""
+    n = len(classes)
+    if labels is None:
+        left = memory_left()
+        if left is not None and 8 * n * n_samples > left:
+            need = f"{size(8 * n * n_samples)}, and {size(left)} are left"
+            raise MemoryError(f"scores of {n} labels for {n_samples} samples need {need}; choose some with labels=…")
+        return np.arange(n)
+    wanted = as_labels(labels, classes, name="labels")
+    if wanted.kind != "classes":
+        raise DataError("labels is no plain sequence; give a sequence of some of classes_")
+    return wanted.rows.indices
+
+
+def are_right(best: np.ndarray, truths: SparseRows) -> np.ndarray:
+    """1 for each sample whose best label is one of its own, else 0."""
+    row_of = np.repeat(np.arange(truths.n_rows), np.diff(truths.indptr))
+    return np.bincount(row_of[truths.indices == best[row_of]], minlength=truths.n_rows)
+
+
+def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample: float) -> Model:
+    """A model that also says what its labels were in y; `classes_of` and `form_of` read it."""
+    facts, names, values = {"labels_kind": kind, "labels_per_sample": labels_per_sample}, model.label_names, None
+    if not are_ids(classes):
+        values, facts["labels_dtype"] = to_json(classes)
+        names = names_of(classes)
+    return dataclasses.replace(model, facts=model.facts | facts, label_names=names, label_values=values)
+
+
+def form_of(model: Model) -> tuple[str, float]:
+    """The form of y, one of `KINDS`, and the mean number of labels of a labelled sample."""
+    kind, several = model.facts.get("labels_kind"), model.facts.get("labels_per_sample")
+    return kind if kind in KINDS else "rows", several if isinstance(several, (int, float)) else 1.0
+
+
+def classes_of(model: Model) -> np.ndarray:
+    """What stands for each label in y: values that the model keeps, else its labels' names, else their ids.
+
+    Raises
+    ------
+    ModelError
+        If the values or names are not of the kind that the model says.
+    """
+    dtype, names = model.facts.get("labels_dtype"), model.label_names
+    try:
+        if model.label_values is not None:
+            return from_json(model.label_values, dtype)
+        if names is None:
+            return np.arange(model.n_labels)
+        if dtype is None:
+            return as_array(names)
+        kind = np.dtype(dtype)  # as models were saved before they kept values
+        if kind.kind == "S":
+            raise ValueError("their names do not tell bytes")
+        return np.array(names) == "True" if kind.kind == "b" else np.array(names).astype(kind)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the labels are not of the kind {dtype!r} that the model asks for") from error

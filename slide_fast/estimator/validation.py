@@ -1,0 +1,392 @@
+"""Samples and labels as users have them, turned into checked rows: matrices, arrays, lists, paths."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from ..data import names_no_sizes, read_dataset
+from ..parallel.machine import memory_left
+from ..parallel.units import size
+from ..readers.formats import with_columns
+from ..readers.xmc_blocks import COUNT_LIMIT
+from .label_coding import (
+    classes_and_places,
+    is_missing,
+    is_row,
+    places_in,
+    refuse_missing,
+    shown,
+    values_of_array,
+    values_of_items,
+)
+
+KINDS = ("classes", "lists", "indicator", "sparse indicator", "rows")
+BYTES_PER_LABEL = 32  # at least: class, count, a weight and a bias, and their moments
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether X is one of SciPy's sparse matrices or arrays."""
+    return hasattr(X, "tocsr") and hasattr(X, "nnz")
+
+
+def is_path(X: Any) -> bool:
+    """Whether X names a file."""
+    return isinstance(X, (str, Path))
+
+
+def as_features(X: Any) -> SparseRows:
+    """Samples as checked, canonical rows.
+
+    Parameters
+    ----------
+    X : SparseRows, SciPy matrix or array of any sparse format, or array of numbers, shape (n_samples, n_features)
+
+    Raises
+    ------
+    DataError
+        If X is something else, or its arrays do not fit together, or a value is not finite.
+    """
+    if not isinstance(X, SparseRows):
+        X = _rows_of_sparse(X, "X") if is_sparse(X) else _rows_of_dense(X)
+    if X.data is not None and not np.isfinite(X.data).all():
+        _refuse_infinite(X.data, "X")
+    X.check("X")
+    return X.canonical()
+
+
+def _rows_of_sparse(X: Any, name: str) -> SparseRows:
+    if np.issubdtype(X.dtype, np.complexfloating):
+        raise DataError(f"{name}: Complex data not supported")
+    if X.shape[1] >= COUNT_LIMIT:
+        raise DataError(f"{name} has {X.shape[1]} columns, but there may be fewer than 2**31")
+    X = X.tocsr()
+    data = _as_float32(X.data, name)
+    return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
+
+
+def _rows_of_dense(X: Any) -> SparseRows:
+    try:
+        array = np.asarray(X)
+        if array.dtype.kind == "c":
+            raise DataError("X: Complex data not supported")
+        if array.dtype.kind not in "fiub":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        text = "X is no table of numbers; give a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"
+        if isinstance(error, TypeError):
+            raise TypeError(f"{text}: {error}") from error  # as scikit-learn does
+        raise DataError(f"{text} ({error})") from error
+    if array.ndim != 2:
+        raise DataError(
+            f"X has {array.ndim} dimensions: expected 2D array, shape (n_samples, n_features). "
+            "Reshape your data, X.reshape(1, -1) if it is one sample"
+        )
+    rows, columns = array.nonzero()
+    data = _as_float32(array[rows, columns], "X")
+    indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
+    return SparseRows(indptr, columns.astype(np.int32), data, array.shape[1])
+
+
+def _as_float32(values: np.ndarray, name: str) -> np.ndarray:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        _refuse_infinite(values, name)
+    with np.errstate(over="ignore"):
+        data = values.astype(np.float32)
+    if not np.isfinite(data).all():
+        raise DataError(f"{name} holds a value too large for float32; rescale the data")
+    return data
+
+
+def _refuse_infinite(values: np.ndarray, name: str) -> None:
+    kind = "NaN" if np.isnan(values).any() else "infinity"
+    raise DataError(f"Input {name} contains {kind}, which is not finite; remove or replace it")
+
+
+def check_sizes(features: SparseRows) -> None:
+    """Raise DataError where there is nothing to learn from."""
+    for n, what in zip(features.shape, ("sample", "feature"), strict=True):
+        if n == 0:
+            few = "there are no samples" if what == "sample" else "there are no features"
+            raise DataError(
+                f"{few}: Found array with 0 {what}(s) (shape={features.shape}) while a minimum of 1 is required."
+            )
+
+
+class Labels(NamedTuple):
+    """Labels of samples, and what is needed to give answers in the same words.
+
+    Attributes
+    ----------
+    rows : SparseRows, shape (n_samples, n_labels)
+    classes : ndarray, shape (n_labels,)
+        What stands for each label in Y.
+    kind : str
+        The form of Y, one of `KINDS`.
+    """
+
+    rows: SparseRows
+    classes: np.ndarray
+    kind: str
+
+    @property
+    def per_sample(self) -> float:
+        """Mean number of labels of the samples that have any."""
+        return self.rows.nnz / max(int((np.diff(self.rows.indptr) > 0).sum()), 1)
+
+
+def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = False, name: str = "y") -> Labels:
+    """Labels as canonical rows without values.
+
+    Indicators, dense or sparse, and lists of ids that say the same train the same network, if they agree about the
+    number of labels: an indicator has one for each column, lists of ids have as many as the largest id says.
+
+    A list of rows that all have the same length, hold only 0 and 1, and repeat one of them somewhere is taken for
+    lists of ids, with a warning: it is most likely an indicator, as lists of ids need not repeat any.
+
+    Parameters
+    ----------
+    Y : sequence of class labels or of lists of them, indicator (SciPy matrix, array of 0 and 1), or SparseRows
+        Class labels are all of one type: whole numbers, floats without fractions, bool, str, bytes, datetime64,
+        timedelta64. Lists may also be tuples, sets, arrays or Series, in a list, an array of objects or a Series; they
+        hold whole numbers, which are label ids, or str, bytes, datetime64 or timedelta64.
+    classes : ndarray, optional
+        The classes there are. By default those in Y.
+    drop_unknown : bool
+        Leave out labels that are no class, if there are others, instead of refusing them.
+    name : str
+        What messages call Y.
+
+    Raises
+    ------
+    DataError
+        If Y is something else, a label is missing, an id is negative or too large, or a label is no class.
+    MemoryError
+        If the machine has not enough left for so many labels.
+    """
+    if Y is None:
+        raise DataError("requires y to be passed, but the target y is None")
+    if isinstance(Y, SparseRows):
+        return _indicator(Y, classes, "rows", name)
+    if is_sparse(Y):
+        return _indicator(_rows_of_sparse(Y, name), classes, "sparse indicator", name)
+    items: list | np.ndarray
+    is_plain = isinstance(Y, Sequence) and not hasattr(Y, "__array__") and not isinstance(Y, (str, bytes))
+    if is_plain:
+        items = list(Y)
+    else:
+        array = Y if np.ma.is_masked(Y) else np.asarray(Y)
+        if array.ndim == 2 and array.shape[1] != 1:
+            return _indicator(_rows_of_table(array, name), classes, "indicator", name)
+        array = _column(array, name)
+        items = array.tolist() if array.dtype == object or np.ma.is_masked(array) else array
+    if isinstance(items, np.ndarray):
+        values = values_of_array(items, name)
+    elif any(map(is_row, set(map(type, items)))):
+        return _lists(items, classes, drop_unknown, name)
+    else:
+        values = values_of_items(items, name, objects=not is_plain)
+    if classes is None:
+        classes, places = classes_and_places(values)
+    else:
+        places = places_in(values, classes, name, drop_unknown=drop_unknown)
+    return Labels(_rows_of_ids(places, len(classes)), classes, "classes")
+
+
+def as_classes(classes: Any) -> np.ndarray:
+    """The distinct ones of a sequence of class labels, ascending. Raises DataError as `as_labels`."""
+    labels = as_labels(classes, name="classes")
+    if labels.kind != "classes":
+        raise DataError("classes holds lists or is a table; give a sequence of labels, range(n_labels) for label ids")
+    return labels.classes
+
+
+def _check_number(n_labels: int, place: str) -> None:
+    """Raise DataError or MemoryError where a network cannot have so many labels."""
+    if n_labels >= COUNT_LIMIT:
+        raise DataError(f"{place} {n_labels} labels, of at most 2**31 - 1; number them from 0, or give str")
+    need, left = n_labels * BYTES_PER_LABEL, memory_left()
+    if left is not None and need > left:
+        raise MemoryError(
+            f"{place} {n_labels} labels, which take {size(need)} or more, and {size(left)} are "
+            "left; number the labels from 0, or give str"
+        )
+
+
+def _indicator(rows: SparseRows, classes: np.ndarray | None, kind: str, name: str) -> Labels:
+    rows.check(name)
+    rows = rows.canonical()
+    if classes is None:
+        _check_number(rows.n_columns, f"{name} has")
+    known = np.arange(rows.n_columns) if classes is None else classes
+    if rows.n_columns > len(known):
+        raise DataError(f"{name} has {rows.n_columns} labels, but the model has {len(known)}")
+    return Labels(SparseRows(rows.indptr, rows.indices, None, len(known)), known, kind)
+
+
+def _rows_of_table(array: np.ndarray, name: str) -> SparseRows:
+    if array.dtype == object or np.ma.is_masked(array):
+        flat = [item for row in array.tolist() for item in row]
+        missing = next((i for i, item in enumerate(flat) if is_missing(item)), None)
+        if missing is not None:
+            refuse_missing(name, missing // array.shape[1])
+    is_number = array.dtype.kind in "biufO"
+    wrong = ~np.isin(array, (0, 1)) if is_number else np.ones(array.shape, dtype=bool)
+    if wrong.any():
+        row = np.argmax(wrong.any(axis=1))
+        raise DataError(
+            f"{name}, row {row}: {shown(array[row, np.argmax(wrong[row])])}. Unknown label type: a table of {name} "
+            "holds something else than 0 and 1; give lists of ids or names"
+        )
+    row_of, columns = array.nonzero()
+    indptr = np.searchsorted(row_of, np.arange(len(array) + 1)).astype(np.int64)
+    return SparseRows(indptr, columns.astype(np.int32), None, array.shape[1])
+
+
+def _column(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim not in (1, 2):
+        raise DataError(f"{name} should be a 1d array, got an array of shape {array.shape} instead; bad input shape")
+    if array.ndim == 2:
+        try:
+            from sklearn.exceptions import DataConversionWarning as Category
+        except ImportError:
+            Category = UserWarning
+        text = f"A column-vector {name} was passed when a 1d array was expected; change its shape to (n_samples,)"
+        warnings.warn(text, Category, stacklevel=4)
+    return array.ravel()
+
+
+def _rows_of_ids(ids: np.ndarray, n_labels: int) -> SparseRows:
+    """One id a row, none where it is -1."""
+    indptr = np.concatenate([[0], np.cumsum(ids >= 0)])
+    return SparseRows(indptr, ids[ids >= 0].astype(np.int32), None, n_labels)
+
+
+def _lists(Y: list, classes: np.ndarray | None, drop_unknown: bool, name: str) -> Labels:
+    lists = [item if type(item) is list else _list_of(item, f"{name}, row {i}") for i, item in enumerate(Y)]
+    lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+    ends = np.cumsum(lengths)
+
+    def row_of(i: int) -> int:
+        return int(np.searchsorted(ends, i, "right"))
+
+    values = values_of_items(list(chain.from_iterable(lists)), name, row_of, kinds="iUSMm")
+    are_ids = values.kind in "iu"
+    if are_ids:
+        _check_ids(values.items, lengths, classes is None, name, row_of)
+    if classes is not None:
+        places = places_in(values, classes, name, row_of, drop_unknown)
+    elif are_ids:
+        places, classes = values.items, np.arange(max(values.items, default=-1) + 1)
+    else:
+        classes, places = classes_and_places(values)
+    kept = places >= 0
+    indptr = np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], ends])]
+    rows = SparseRows(indptr, places[kept].astype(np.int32), None, len(classes))
+    return Labels(rows.canonical(), classes, "lists")
+
+
+def _list_of(item: Any, place: str) -> list:
+    """The labels of a sample, Python values where they can be."""
+    if is_missing(item):
+        raise DataError(f"{place}: the labels are missing; give [] for a sample that has none")
+    if not is_row(type(item)) or (isinstance(item, np.ndarray) and item.ndim != 1):
+        raise DataError(f"{place}: {shown(item)} is no list of labels, as other rows are; give [label] where it is one")
+    return item.tolist() if isinstance(item, np.ndarray) and item.dtype.kind not in "Mm" else list(item)
+
+
+def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_of: Callable[[int], int]) -> None:
+    """Raise where label ids cannot be any, before they take memory; warn where they look like an indicator."""
+    if not len(ids):
+        return
+    ids = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
+    lowest, largest = int(ids.argmin()), int(ids.argmax())
+    if ids[lowest] < 0:
+        raise DataError(f"{name}, row {row_of(lowest)}: label id {ids[lowest]} lies outside 0..; ids count from 0")
+    if make_labels:
+        place = f"{name}, row {row_of(largest)}: label id {ids[largest]}"
+        _check_number(int(ids[largest]) + 1, f"{place} makes a network of")
+    length = int(lengths[0])
+    if ids[largest] <= 1 and length > 1 and (lengths == length).all():
+        table = ids.reshape(-1, length)
+        if length > 2 or (table[:, 0] == table[:, 1]).any():
+            warnings.warn(
+                f"{name}: each row holds {length} numbers, all 0 or 1. They are taken for label ids; if each row is an "
+                f"indicator, give np.array({name}), else no id twice in a row",
+                stacklevel=5,
+            )
+
+
+def as_dataset(
+    X: Any, Y: Any, classes: np.ndarray | None = None, n_features: int | None = None, name: str = "y"
+) -> tuple[SparseRows, Labels]:
+    """Samples and labels; where X is a path the file has both, and labels given go over its own.
+
+    Where that file names no sizes, features beyond `n_features` are left out, with a warning. Messages call Y `name`.
+    """
+    if not is_path(X):
+        return as_features(X), as_labels(Y, classes, name=name)
+    data = _read(X, n_features)
+    return data.features, as_labels(data.labels if Y is None else Y, classes, name=name)
+
+
+def as_held_out(eval_set: Any, classes: np.ndarray, n_features: int) -> Dataset:
+    """Samples to evaluate a network on: (X, y), or a path."""
+    X, y = (eval_set, None) if is_path(eval_set) else eval_set
+    features, labels = as_dataset(X, y, classes, n_features, "y of eval_set")
+    return Dataset(features, labels.rows)
+
+
+def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
+    """True labels to hold answers against, those that are no class left out; the file's where X is a path without y."""
+    labels = read_dataset(X).labels if y is None and is_path(X) else y
+    return as_labels(labels, classes, drop_unknown=True).rows
+
+
+def as_samples(X: Any, n_features: int) -> SparseRows:
+    """Samples to ask a network of so many features about; labels are passed over where X is a path."""
+    return _read(X, n_features).features if is_path(X) else as_features(X)
+
+
+def _read(path: str | Path, n_features: int | None) -> Dataset:
+    data = read_dataset(path)
+    if n_features is None or data.features.n_columns <= n_features or not names_no_sizes(path):
+        return data
+    known = with_columns(data.features, n_features)
+    n_values = data.features.nnz - known.nnz
+    warnings.warn(f"{path}: {n_values} values of features that were not there in training are left out", stacklevel=4)
+    return Dataset(known, data.labels)
+
+
+def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
+    """Weights of samples in float64; None where all are the same (S10).
+
+    Raises
+    ------
+    DataError
+        If there is not one weight a sample, or one is negative or not finite, or all are 0.
+    """
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n_samples, weights)
+    if weights.ndim != 1:
+        raise DataError("Sample weights must be 1D array or scalar")
+    if len(weights) != n_samples:
+        raise DataError(f"sample_weight.shape == {weights.shape}, expected ({n_samples},)!")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise DataError("sample_weight holds a value that is negative or not finite; give numbers of 0 or more")
+    if not weights.any():
+        raise DataError("the weight is zero for every sample in sample_weight; there is nothing to learn from")
+    return None if (weights == weights[0]).all() else weights

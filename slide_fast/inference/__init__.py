@@ -1,0 +1,1 @@
+"""A trained model in use: which index it needs, probabilities."""

@@ -1,0 +1,71 @@
+"""Scores of chosen labels: logits, and the softmax over all labels without ever holding all logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from slide_ref.common.parameters import Layer
+from slide_ref.common.sparse_rows import SparseRows
+
+from ..kernels.blas_warnings import without_false_alarms
+from ..kernels.scratch import Scratch
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs
+
+
+def _blocks(layers: list[Layer], features: SparseRows) -> Iterator[tuple[slice, np.ndarray]]:
+    """Some rows after the other, and what enters the output layer for them."""
+    scratch = Scratch()
+    for start in range(0, features.n_rows, ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
+        yield slice(start, start + len(rows)), hidden_outputs(layers, features.take(rows), scratch)
+
+
+@without_false_alarms
+def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> np.ndarray:
+    """Logits of some labels, every layer before the last evaluated in full (S15).
+
+    Parameters
+    ----------
+    layers : list of Layer
+    features : SparseRows, shape (n_samples, n_features)
+    labels : ndarray of int, shape (n_chosen,)
+
+    Returns
+    -------
+    ndarray of float32, shape (n_samples, n_chosen)
+    """
+    output = layers[-1]
+    W, b = output.W[labels], output.b[labels]
+    logits = np.empty((features.n_rows, len(labels)), dtype=W.dtype)
+    for rows, inputs in _blocks(layers, features):
+        np.matmul(inputs, W.T, out=logits[rows])
+        logits[rows] += b
+    return logits
+
+
+@without_false_alarms
+def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
+    """The logarithm of the sum of exp(logit) over all labels, for each row.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_samples,)
+    """
+    output, totals = layers[-1], np.full(features.n_rows, -np.inf)
+    for rows, inputs in _blocks(layers, features):
+        for first in range(0, len(output.b), LABELS_AT_ONCE):
+            part = slice(first, first + LABELS_AT_ONCE)
+            logits = (inputs @ output.W[part].T + output.b[part]).astype(np.float64)
+            largest = logits.max(axis=1)
+            sums = np.exp(logits - largest[:, None]).sum(axis=1)
+            totals[rows] = np.logaddexp(totals[rows], largest + np.log(sums))
+    return totals
+
+
+def probabilities_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> np.ndarray:
+    """The softmax over all labels, at some of them: float64, shape (n_samples, n_chosen)."""
+    logits = logits_of(layers, features, labels).astype(np.float64)
+    logits -= log_totals(layers, features)[:, None]
+    return np.exp(logits, out=logits)

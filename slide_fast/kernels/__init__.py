@@ -1,0 +1,1 @@
+"""NumPy building blocks that know nothing of training: buffers, products with sparse rows, BLAS."""

@@ -1,0 +1,1 @@
+"""Training over several machines; nothing but the command line imports it."""

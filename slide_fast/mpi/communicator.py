@@ -1,0 +1,210 @@
+"""How the ranks of a run talk to each other: one process by itself, or the processes that ``mpiexec`` started.
+
+Whoever uses a `Communicator` does not know which it is. mpi4py is imported by `mpi_ranks` and by nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+
+from slide_ref.common.errors import DivergedError, SlideError
+
+from ..parallel.streams import Screen
+
+PIECE = 1 << 24  # bytes of an array on their way at once
+SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when the end comes
+
+
+def title_of(number: int, n_workers: int) -> str:
+    """What a process is called where `n_workers` of them, which follow each other, are a rank."""
+    rank, worker = divmod(number, n_workers)
+    return f"rank {rank}" if n_workers == 1 else f"rank {rank}, worker {worker}"
+
+
+class Communicator:
+    """One process by itself: what it would send to the others stays here.
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this process, from 0, and how many there are.
+    n_workers : int
+        How many of the processes, which follow each other, are called one rank where an error names them.
+    messages, n_bytes : dict of str to int
+        Calls so far, and bytes of what this rank gave to them, by the kind of call; broadcasts of tasks, which are a
+        few numbers, are not counted.
+    """
+
+    rank = 0
+    size = 1
+    n_workers = 1
+
+    def __init__(self) -> None:
+        self.messages: dict[str, int] = {}
+        self.n_bytes: dict[str, int] = {}
+
+    def _count(self, kind: str, n_bytes: int) -> None:
+        self.messages[kind] = self.messages.get(kind, 0) + 1
+        self.n_bytes[kind] = self.n_bytes.get(kind, 0) + n_bytes
+
+    def allreduce(self, array: np.ndarray, how: str = "sum") -> np.ndarray:
+        """The ``"sum"`` or ``"max"`` of the ranks' arrays, element by element, in the place of this rank's array.
+
+        The shape and dtype are the same on all ranks, and so are the bytes of the result.
+        """
+        self._count("allreduce", array.nbytes)
+        return array
+
+    def allgather(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The rows of every rank, in the order of the ranks; their numbers may differ."""
+        self._count("allgather", rows.nbytes)
+        return [rows]
+
+    def gather(self, rows: np.ndarray) -> list[np.ndarray]:
+        """As `allgather`, but for rank 0 alone: the others get their own rows only."""
+        self._count("gather", rows.nbytes)
+        return [rows]
+
+    def take_over(self, rows: np.ndarray) -> None:
+        """Put rank 0's rows, of the same shape on all ranks, in the place of this rank's."""
+        self._count("take over", rows.nbytes)
+
+    def broadcast(self, message: Any = None) -> Any:
+        """What rank 0 says; it must survive pickling."""
+        return message
+
+    def split(self, colour: int) -> Communicator:
+        """Those who say the same colour, by themselves and in the same order; all must ask."""
+        return Communicator()
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+
+    def agree(self, error: Exception | None) -> None:
+        """Raise an error on all ranks where one of them, or this one, has met with it."""
+        if error is not None:
+            raise error
+
+    def title(self, number: int | None = None) -> str:
+        """What process `number`, by default this one, is called."""
+        return title_of(self.rank if number is None else number, self.n_workers)
+
+    def names(self) -> list[str]:
+        """Where each rank runs: process id and machine."""
+        return [f"process {os.getpid()} on {socket.gethostname()}"]
+
+    def give_up(self, error: BaseException) -> NoReturn:
+        """End all ranks because this one cannot go on while the others wait for it."""
+        raise error
+
+
+class MpiRanks(Communicator):
+    """The processes of one MPI run.
+
+    Parameters
+    ----------
+    world : mpi4py.MPI.Comm
+    operations : dict of str to mpi4py.MPI.Op
+        ``"sum"`` and ``"max"``.
+    """
+
+    def __init__(self, world: Any, operations: dict[str, Any]):
+        super().__init__()
+        self._world, self._operations = world, operations
+        self.rank, self.size = world.rank, world.size
+
+    def allreduce(self, array: np.ndarray, how: str = "sum") -> np.ndarray:
+        self._count("allreduce", array.nbytes)
+        received = np.empty_like(array)
+        self._world.Allreduce(array, received, self._operations[how])
+        array[...] = received
+        return array
+
+    def allgather(self, rows: np.ndarray) -> list[np.ndarray]:
+        self._count("allgather", rows.nbytes)
+        return self._parts(rows, lambda own, whole: self._world.Allgatherv(own, whole))
+
+    def gather(self, rows: np.ndarray) -> list[np.ndarray]:
+        self._count("gather", rows.nbytes)
+        parts = self._parts(rows, lambda own, whole: self._world.Gatherv(own, whole if self.rank == 0 else None))
+        return parts if self.rank == 0 else [rows]
+
+    def _parts(self, rows: np.ndarray, exchange: Any) -> list[np.ndarray]:
+        rows = np.ascontiguousarray(rows)
+        self._count("sizes", 8)
+        counts = np.empty(self.size, dtype=np.int64)
+        self._world.Allgather(np.array([len(rows)], dtype=np.int64), counts)
+        whole = np.empty((int(counts.sum()), *rows.shape[1:]), rows.dtype)
+        row_bytes = whole[:1].nbytes if len(whole) else 0
+        n_bytes = (counts * row_bytes).tolist()
+        exchange(rows.reshape(-1).view(np.uint8), [whole.reshape(-1).view(np.uint8), n_bytes])
+        return np.split(whole, np.cumsum(counts)[:-1])
+
+    def take_over(self, rows: np.ndarray) -> None:
+        super().take_over(rows)
+        whole = rows.reshape(-1).view(np.uint8)
+        for start in range(0, len(whole), PIECE):
+            self._world.Bcast(whole[start : start + PIECE])
+
+    def broadcast(self, message: Any = None) -> Any:
+        return self._world.bcast(message)
+
+    def split(self, colour: int) -> Communicator:
+        part = self._world.Split(colour, self.rank)
+        return Communicator() if part.size == 1 else MpiRanks(part, self._operations)
+
+    def barrier(self) -> None:
+        self._world.Barrier()
+
+    def agree(self, error: Exception | None) -> None:
+        errors = self._world.allgather(error)
+        for rank, found in enumerate(errors):
+            if found is not None and (rank == 0 or isinstance(found, DivergedError)):
+                raise found
+            if found is not None:
+                raise SlideError(f"{self.title(rank)}: {found}") from found
+
+    def names(self) -> list[str]:
+        return self._world.allgather(super().names()[0])
+
+    def give_up(self, error: BaseException) -> NoReturn:
+        what = f"{type(error).__name__}: {error}"
+        print(f"slide: error: {self.title()}, {super().names()[0]}, ends the run: {what}", file=Screen(), flush=True)
+        time.sleep(SECONDS_TO_SPEAK)
+        self._world.Abort(1)
+        raise error
+
+
+@contextmanager
+def together(ranks: Communicator) -> Iterator[None]:
+    """What every rank does for itself; where it fails on one of them, all raise that rank's error."""
+    error: Exception | None = None
+    try:
+        yield
+    except (SlideError, OSError, MemoryError) as found:
+        error = found
+    ranks.agree(error)
+
+
+def mpi_ranks() -> Communicator:
+    """The ranks that ``mpiexec`` started together with this process, which may be this one alone.
+
+    Raises
+    ------
+    SlideError
+        If mpi4py, or the MPI library that it needs, is not installed.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, an MPI library is not
+        raise SlideError(
+            'several ranks need mpi4py and an MPI library; install both with: pip install "slide-numpy[mpi]"'
+        ) from error
+    return MpiRanks(MPI.COMM_WORLD, {"sum": MPI.SUM, "max": MPI.MAX})

@@ -1,0 +1,167 @@
+"""Samples that ranks and their workers hold in shares, and answers that they put together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from .communicator import Communicator, together
+from .process_grid import Place, shared_by_workers
+
+
+def share_of(n_samples: int, ranks: Communicator) -> range:
+    """Which samples, or whatever else, this rank keeps of so many."""
+    return range(ranks.rank * n_samples // ranks.size, (ranks.rank + 1) * n_samples // ranks.size)
+
+
+def _values(features: SparseRows) -> np.ndarray:
+    return np.ones(features.nnz, dtype=np.float32) if features.data is None else features.data
+
+
+def _pack(data: Dataset, weights: np.ndarray | None) -> np.ndarray:
+    """Some samples, and their weights, as one array of 32-bit words."""
+    features, labels = data
+    lengths = [np.diff(rows.indptr).astype(np.int32) for rows in data]
+    own = [] if weights is None else [weights.view(np.int32)]
+    return np.concatenate([*lengths, features.indices, _values(features).view(np.int32), labels.indices, *own])
+
+
+def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> tuple[Dataset, np.ndarray]:
+    """The inverse of `_pack` for `n` samples; no weights where there were none."""
+    indptrs = np.zeros((2, n + 1), dtype=np.int64)
+    np.cumsum(words[: 2 * n].reshape(2, n), axis=1, out=indptrs[:, 1:])
+    nnz, n_ids = indptrs[:, -1].tolist()
+    ids, values, labels, weights = np.split(words[2 * n :], [nnz, 2 * nnz, 2 * nnz + n_ids])
+    features = SparseRows(indptrs[0], ids, values.view(np.float32), n_features)
+    return Dataset(features, SparseRows(indptrs[1], labels, None, n_labels)), weights.copy().view(np.float64)
+
+
+def _stacked(parts: list[SparseRows]) -> SparseRows:
+    """The rows of all parts, one part after the other."""
+    lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+    indptr = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    values = [part.data for part in parts if part.data is not None]
+    data = np.concatenate(values) if values else None
+    return SparseRows(indptr, np.concatenate([part.indices for part in parts]), data, parts[0].n_columns)
+
+
+def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Dataset, np.ndarray | None]:
+    """The samples of all workers of a rank and their weights, in their order, in memory that they share.
+
+    All processes must ask. Where a rank has one worker, its samples as they are.
+    """
+    workers = place.workers
+    if workers.size == 1:
+        return own, weights
+    columns = _columns(own, weights)
+    found = np.concatenate(workers.allgather(np.array([[own.n_samples, own.features.nnz, own.labels.nnz, *columns]])))
+    with together(place.everyone):
+        _check_columns(found[:, 3:])
+    n, n_features, n_labels = found[:, :3].sum(axis=0).tolist()
+    layout = {"values": ((n_features,), np.float32)} | ({} if weights is None else {"weights": ((n,), np.float64)})
+    for name, length in (("features", n_features), ("labels", n_labels)):
+        layout |= {f"{name}_indptr": ((n + 1,), np.int64), f"{name}_indices": ((length,), np.int32)}
+    arrays = shared_by_workers(layout, place).arrays
+    start, *firsts = found[: workers.rank, :3].sum(axis=0).tolist()
+    mine = slice(start, start + own.n_samples)
+    for name, rows, first in zip(Dataset._fields, own, firsts, strict=True):
+        arrays[f"{name}_indptr"][1:][mine] = rows.indptr[1:] + first
+        arrays[f"{name}_indices"][first : first + rows.nnz] = rows.indices
+    arrays["values"][firsts[0] : firsts[0] + own.features.nnz] = _values(own.features)
+    if weights is not None:
+        arrays["weights"][mine] = weights
+    workers.barrier()
+    features = SparseRows(arrays["features_indptr"], arrays["features_indices"], arrays["values"], columns[0])
+    labels = SparseRows(arrays["labels_indptr"], arrays["labels_indices"], None, columns[1])
+    return Dataset(features, labels), arrays.get("weights")
+
+
+def _columns(own: Dataset, weights: np.ndarray | None) -> list[int]:
+    """What must be the same for all processes: numbers of features and labels, and whether samples have weights."""
+    return [own.features.n_columns, own.labels.n_columns, weights is not None]
+
+
+def _check_columns(found: np.ndarray) -> None:
+    """Raise DataError where `_columns` of processes, one a row, differ."""
+    if (found[:, :2] != found[0, :2]).any():
+        raise DataError("the ranks count different features or labels; give all of them the same files")
+    if (found != found[0]).any():
+        raise DataError("some ranks give weights of their samples and some do not; all must, or none")
+
+
+class SharedSamples:
+    """Samples of which every rank holds some; those of a rank follow those of the rank before.
+
+    Parameters
+    ----------
+    own : Dataset
+        Those of this rank.
+    ranks : Communicator
+    weights : ndarray of float64, shape (n_samples,), optional
+        Of these samples (S10); all ranks give some, or none does.
+
+    Attributes
+    ----------
+    n_samples, n_labelled, n_features, n_labels : int
+        Of all ranks together.
+    first : int
+        The number of this rank's first sample.
+    """
+
+    def __init__(self, own: Dataset, ranks: Communicator, weights: np.ndarray | None = None):
+        self.own, self.weights, self._ranks = own, weights, ranks
+        self.n_features, self.n_labels = own.features.n_columns, own.labels.n_columns
+        n_labelled = int(np.count_nonzero(np.diff(own.labels.indptr)))
+        found = np.concatenate(ranks.allgather(np.array([[own.n_samples, n_labelled, *_columns(own, weights)]])))
+        _check_columns(found[:, 2:])
+        self._ends, self.n_labelled = np.cumsum(found[:, 0]), int(found[:, 1].sum())
+        self.n_samples = int(self._ends[-1])
+        self.first = int(self._ends[ranks.rank]) - own.n_samples
+
+    def take(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray | None]:
+        """The given samples and their weights, in the given order, on all ranks; all of them must ask for the same.
+
+        Parameters
+        ----------
+        samples : ndarray of int64
+        """
+        owners = np.searchsorted(self._ends, samples, side="right")
+        own = samples[owners == self._ranks.rank] - self.first
+        counts = np.bincount(owners, minlength=self._ranks.size).tolist()
+        words = self._ranks.allgather(_pack(self.own.take(own), None if self.weights is None else self.weights[own]))
+        pairs = (_unpack(*part, self.n_features, self.n_labels) for part in zip(words, counts, strict=True))
+        parts, weights = zip(*pairs, strict=True)
+        gathered = Dataset(*(_stacked(list(rows)) for rows in zip(*parts, strict=True)))
+        place = np.empty(len(samples), dtype=np.int64)
+        place[np.argsort(owners, kind="stable")] = np.arange(len(samples))
+        return gathered.take(place), None if self.weights is None else np.concatenate(weights)[place]
+
+    def all_labels(self) -> SparseRows:
+        """The labels of all samples; rank 0 gets them, the others their own."""
+        lengths, ids = np.diff(self.own.labels.indptr), self.own.labels.indices
+        lengths, ids = (np.concatenate(self._ranks.gather(rows)) for rows in (lengths, ids))
+        return SparseRows(np.concatenate([[0], np.cumsum(lengths)]), ids, None, self.n_labels)
+
+
+def merge_best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of the answers that the ranks found, each among its labels. Implements S15.
+
+    Parameters
+    ----------
+    ids : ndarray of int32, shape (n_ranks, n_samples, k)
+        Ids of the whole layer; -1 where there are fewer than k.
+    scores : ndarray of float32, of the same shape
+        -inf where the id is -1.
+    k : int
+
+    Returns
+    -------
+    ids, scores : ndarray, shape (n_samples, k)
+        Best first; of equal scores the lower id comes first.
+    """
+    ids, scores = (np.concatenate(list(parts), axis=1) for parts in (ids, scores))
+    best = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(ids, best, axis=1), np.take_along_axis(scores, best, axis=1)

@@ -1,0 +1,350 @@
+"""The parent's side of the worker processes: start them, hand out work, notice deaths, stop.
+
+Nobody holds a lock. Each worker has a pipe of its own and at most one task; when the pipe ends the worker is dead,
+and its task goes to another. What a task does to the shared arrays before its worker dies stays done, so a task
+must be one that may be done twice.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from slide_ref.common.errors import WorkerDiedError
+
+from .blas_threads import ONE_BLAS_THREAD
+from .child import BLAS_ON_ONE_THREAD, BOOTSTRAP
+from .shared_arrays import SharedArrays
+from .streams import off_standard_descriptors
+
+POLL_SECONDS = 0.1
+STOP_SECONDS = 1.0
+NOTHING = object()
+
+
+class _Worker:
+    """One child process: its pipe, the task it has (or NOTHING), and how long the parent has waited for that."""
+
+    def __init__(self, setup: bytes, descriptors: list[int]):
+        self.task: Any = NOTHING
+        self.waited = 0.0
+        with off_standard_descriptors(), ExitStack() as stack:
+            self.connection, theirs = connection.Pipe(duplex=True)
+            stack.enter_context(theirs)
+            self.process = subprocess.Popen(
+                _command(theirs.fileno()),
+                stdin=subprocess.PIPE,  # its end tells the child that the parent is gone
+                env={**os.environ, **BLAS_ON_ONE_THREAD},
+                **_inheritance(theirs.fileno(), descriptors),
+            )
+        self._send(setup)
+
+    def _send(self, message: bytes) -> None:
+        with suppress(OSError):  # the worker is dead; whoever waits for its answer will see that
+            self.connection.send_bytes(message)
+
+    def hand(self, task: Any) -> None:
+        message = pickle.dumps(task)
+        self.task, self.waited = task, 0.0
+        self._send(message)
+
+    def receive(self) -> tuple:
+        """The answer to the task; EOFError or OSError if the worker died before it was complete."""
+        answer = pickle.loads(self.connection.recv_bytes())
+        self.task = NOTHING
+        return answer
+
+    def is_dead(self) -> bool:
+        return self.process.poll() is not None and not connection.wait([self.connection], 0)
+
+    def let_go(self) -> None:
+        """Close the pipes: the worker ends by itself, at once."""
+        self.connection.close()
+        self.process.stdin.close()
+
+    def reap(self, patience: float) -> int:
+        """Wait for the worker's end, kill it after `patience` seconds, and return its exit code."""
+        try:
+            return self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def _command(descriptor: int) -> list[str]:
+    flags = subprocess._args_from_interpreter_flags()  # as multiprocessing does: -I, -W error, -X utf8 and so on
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    home = str(Path(__file__).resolve().parents[2])
+    return [sys.executable, *flags, "-c", BOOTSTRAP, str(descriptor), *path, *([] if home in path else [home])]
+
+
+def _inheritance(descriptor: int, shared: list[int]) -> dict[str, Any]:
+    """Arguments of Popen: which descriptors the child has, and a process group that the terminal's Ctrl-C misses."""
+    if os.name == "posix":
+        return {"pass_fds": (descriptor, *shared), "process_group": 0}
+    os.set_handle_inheritable(descriptor, True)
+    startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [descriptor]})
+    return {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+
+
+def _end(workers: list[_Worker]) -> None:
+    """End all workers within about STOP_SECONDS."""
+    for worker in workers:
+        worker.let_go()
+    deadline = time.monotonic() + STOP_SECONDS
+    while workers:
+        workers.pop().reap(max(0.0, deadline - time.monotonic()))
+
+
+def obituary(code: int) -> str:
+    """How a process ended and what to try, from its exit code."""
+    if code >= 0:
+        return f"it ended by itself with exit code {code}; its last words are on standard error"
+    name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+    advice = {
+        "SIGKILL": "someone killed it, most likely the system for lack of memory; try fewer workers, a smaller "
+        "micro_batch, or a machine or container with more memory",
+        "SIGBUS": "the memory behind the shared arrays ran out; free memory or raise the container's limit",
+        "SIGTERM": "someone asked it to end; see who limits processes here (a batch system, a container)",
+    }
+    return f"{name}: " + advice.get(name, "it crashed in compiled code; check the installations of Python and NumPy")
+
+
+class Pool:
+    """Worker processes that share arrays with the caller and work through tasks.
+
+    A worker is a fresh interpreter that calls ``state_factory(setup, arrays)`` once and then ``state.run(task)`` for
+    each task, with BLAS on one thread. It never imports the caller's main module, so scripts need no
+    ``if __name__ == "__main__"`` guard. It ignores Ctrl-C, and it ends when the caller's process does.
+
+    Parameters
+    ----------
+    state_factory : str
+        ``"module:function"``; the module must be importable with the caller's ``sys.path``.
+    setup : object
+        Picklable; small, since every worker gets a copy.
+    shared : sequence of SharedArrays
+        Blocks whose arrays all workers see, under distinct names; they must stay open as long as the pool.
+    n_workers : int
+    max_restarts : int
+        Workers replaced over the life of the pool before a death is an error.
+    worker_timeout : float
+        Seconds after which a worker that does not answer is killed and replaced. Time in which the caller's process
+        is stopped, or busy elsewhere, does not count.
+
+    Attributes
+    ----------
+    n_workers : int
+    restarts : int
+        Workers that died or were killed for their silence so far.
+    """
+
+    def __init__(
+        self,
+        state_factory: str,
+        setup: Any,
+        shared: Sequence[SharedArrays],
+        n_workers: int,
+        max_restarts: int = 3,
+        worker_timeout: float = 60.0,
+    ):
+        self.n_workers, self.restarts = n_workers, 0
+        self._max_restarts, self._worker_timeout = max_restarts, worker_timeout
+        handles = [block.handle for block in shared]
+        self._setup = pickle.dumps((state_factory, setup, handles))
+        self._descriptors = [descriptor for handle in handles for descriptor in handle.descriptors]
+        self._orphaned: deque[Any] = deque()  # tasks of dead workers
+        self._last_death = ""
+        self._workers: list[_Worker] = []
+        self._finalizer = weakref.finalize(self, _end, self._workers)
+        self._finalizer.atexit = False  # a daemon thread may be at work; the workers notice the end by themselves
+        self._start_missing()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers of the moment."""
+        return [worker.process.pid for worker in self._workers]
+
+    def run(
+        self,
+        tasks: Iterable[Any],
+        should_stop: Callable[[], bool] | None = None,
+        at_most: Callable[[], int] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Work through tasks; one call is a barrier: after it no task is under way.
+
+        The next task is drawn when a worker is free to take it, so tasks start in their order. If the caller gives
+        up before the end, workers with a task under way are killed, and replaced by the next call.
+
+        Parameters
+        ----------
+        tasks : iterable
+            Picklable, and small: they travel through pipes.
+        should_stop : callable, optional
+            Asked every 0.1 s or more often. Once it returns true no task is handed out; those under way have one
+            second to end, then their workers are killed.
+        at_most : callable, optional
+            How many workers may have a task, asked before each is handed out.
+
+        Yields
+        ------
+        (task, result)
+            In the order in which results arrive.
+
+        Raises
+        ------
+        WorkerDiedError
+            If more than `max_restarts` workers died.
+        Exception
+            What ``state.run`` or the factory raised in a worker; the worker's traceback is in the error's notes.
+        """
+        if not self._finalizer.alive or self._busy():
+            raise RuntimeError("the pool is closed, or another run of it is under way")
+        tasks, done, deadline = iter(tasks), [], None
+        self._orphaned.clear()
+        try:
+            while True:
+                if deadline is None and should_stop is not None and should_stop():
+                    deadline = time.monotonic() + STOP_SECONDS
+                if deadline is None:
+                    self._hand_out(tasks, at_most or (lambda: self.n_workers))
+                yield from done
+                busy = self._busy()
+                if not busy or (deadline is not None and time.monotonic() > deadline):
+                    return
+                done = self._collect(busy)
+        finally:
+            for worker in self._busy():
+                self._remove(worker)
+
+    def close(self) -> None:
+        """End the workers, within about a second; a second call does nothing."""
+        self._finalizer()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _busy(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.task is not NOTHING]
+
+    def _start_missing(self) -> None:
+        while len(self._workers) < self.n_workers:
+            self._workers.append(_Worker(self._setup, self._descriptors))
+
+    def _hand_out(self, tasks: Iterator[Any], at_most: Callable[[], int]) -> None:
+        """Give free workers a task, as many as may have one: tasks of the dead first."""
+        if self.restarts > self._max_restarts:
+            raise WorkerDiedError(
+                f"a worker died, and max_restarts ({self._max_restarts}) is used up. The last, {self._last_death}"
+            )
+        self._start_missing()
+        for worker in self._workers:
+            if worker.task is NOTHING and len(self._busy()) < at_most():
+                task = self._orphaned.popleft() if self._orphaned else next(tasks, NOTHING)
+                if task is NOTHING:
+                    return
+                worker.hand(task)
+
+    def _collect(self, busy: list[_Worker]) -> list[tuple[Any, Any]]:
+        """Wait a moment for answers; take them, and bury who is dead or silent for too long."""
+        start = time.monotonic()
+        ready = connection.wait([worker.connection for worker in busy], POLL_SECONDS)
+        elapsed = min(time.monotonic() - start, 2 * POLL_SECONDS)  # more than that is a process that was stopped
+        done = []
+        for worker in busy:
+            worker.waited += elapsed
+            if worker.connection in ready:
+                task = worker.task
+                try:
+                    answer = worker.receive()
+                except (EOFError, OSError):
+                    self._bury(worker)
+                    continue
+                done.append((task, _result(answer, worker.process.pid)))
+            elif worker.is_dead():
+                self._bury(worker)
+            elif worker.waited > self._worker_timeout:
+                self._bury(worker, silent=True)
+        return done
+
+    def _bury(self, worker: _Worker, silent: bool = False) -> None:
+        """Remove a worker that died or is silent for too long, and keep its task for another."""
+        self._orphaned.append(worker.task)
+        self.restarts += 1
+        cause = obituary(self._remove(worker, patience=0.0 if silent else STOP_SECONDS))
+        if silent:
+            cause = (
+                f"no answer for {self._worker_timeout:g} s, so it was killed; something stopped it, or the machine is "
+                "overloaded or short of memory: try fewer workers"
+            )
+        self._last_death = f"worker {worker.process.pid}: {cause}"
+
+    def _remove(self, worker: _Worker, patience: float = 0.0) -> int:
+        self._workers.remove(worker)
+        code = worker.reap(patience)  # before the pipes are closed: that would end a dying worker with another code
+        worker.let_go()
+        return code
+
+
+def _result(answer: tuple, pid: int) -> Any:
+    if len(answer) == 1:
+        return answer[0]
+    error, trace = answer
+    error.add_note(f"In worker {pid}:\n{trace}")
+    raise error
+
+
+class InProcess:
+    """The interface of `Pool` without processes: tasks run one after another in the calling process.
+
+    Parameters
+    ----------
+    state : object
+        ``state.run(task)`` does the work; BLAS uses one thread meanwhile, as in a worker.
+    """
+
+    n_workers = 1
+    restarts = 0
+
+    def __init__(self, state: Any):
+        self.pids: list[int] = []
+        self._state = state
+
+    def run(
+        self,
+        tasks: Iterable[Any],
+        should_stop: Callable[[], bool] | None = None,
+        at_most: Callable[[], int] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield (task, result) for each task until `should_stop`, asked before each, returns true."""
+        tasks = iter(tasks)
+        while should_stop is None or not should_stop():
+            task = next(tasks, NOTHING)
+            if task is NOTHING:
+                return
+            with ONE_BLAS_THREAD:
+                result = self._state.run(task)
+            yield task, result
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Files of samples, read block by block."""

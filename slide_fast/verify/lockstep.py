@@ -1,0 +1,371 @@
+"""Reference and fast path side by side: both go through every stage of training from the same state.
+
+What it means that they agree is said in `slide_fast.verify.comparison`. This module, when called, is the only one of the fast
+path that looks at the reference's algorithms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+import slide_ref as ref
+import slide_ref.correction
+import slide_ref.hash_tables
+import slide_ref.hashing
+import slide_ref.micro_batches
+import slide_ref.network
+import slide_ref.optimizers
+import slide_ref.prediction
+import slide_ref.training
+from slide_ref.common.config import Config
+from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.parameters import Layer
+from slide_ref.common.parts import Part
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from .. import active_sets as sharding
+from .. import hash_tables, hashing, network, optimizers, prediction, sampling
+from ..kernels.scratch import Scratch
+from ..sampling import Active
+from .comparison import Disagreement, Report, check_addresses, check_constants, check_equal, check_floats
+
+
+def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
+    """Active sets of the fast path as the reference has them, one a sample."""
+    if active.mask is None:
+        return [active.ids] * n_samples
+    return [active.ids[row] for row in active.mask]
+
+
+def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
+    """A copy of parameters and moments in another dtype."""
+    return [
+        Layer(**{name: array.astype(dtype) for name, array in vars(layer).items() if array is not None})
+        for layer in layers
+    ]
+
+
+def weights_in_float64(layers: list[Layer]) -> list[Layer]:
+    """A copy of the parameters, without moments."""
+    return [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
+
+
+def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer], SparseRows]:
+    """Parameters and samples in float64, made positive: what goes through them is the size of what went through."""
+    data = None if features.data is None else np.abs(features.data)
+    positive = [Layer(np.abs(layer.W), np.abs(layer.b)) for layer in weights_in_float64(layers)]
+    return positive, dataclasses.replace(features, data=data)
+
+
+def corrected(trace: ref.network.Trace, inclusion: list[np.ndarray] | None) -> list[ref.network.Activation]:
+    """The logits of a trace as the reference corrects them."""
+    if inclusion is None:
+        return trace[-1]
+    return [ref.network.corrected(*pair) for pair in zip(trace[-1], inclusion, strict=True)]
+
+
+def gradient_sizes(
+    layers: list[Layer],
+    trace: ref.network.Trace,
+    labels: SparseRows,
+    weights: np.ndarray | None = None,
+    inclusion: list[np.ndarray] | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Sizes of the gradients of W and b, one pair a layer: backpropagation without signs."""
+    rows = [np.unique(np.concatenate([a.ids for a in activations])) for activations in trace]
+    values = []
+    for activations, ids in zip(trace, rows, strict=True):
+        values.append(np.zeros((len(activations), len(ids))))
+        for row, a in zip(values[-1], activations, strict=True):
+            row[np.searchsorted(ids, a.ids)] = np.abs(a.values)
+    size = np.zeros(values[-1].shape)
+    for i, logits in enumerate(corrected(trace, inclusion)):
+        own = labels.row(i)[0]
+        size[i, np.searchsorted(rows[-1], logits.ids)] = np.abs(ref.network.softmax_loss(logits, own)[1])
+    size *= ref.network.shares(labels.n_rows, weights)[:, None]
+    sizes = []
+    for l in reversed(range(len(layers))):
+        sizes.append((size.T @ values[l], size.sum(axis=0)))
+        if l > 0:
+            size = size @ np.abs(layers[l].W[rows[l + 1]][:, rows[l]]) * (values[l] > 0)
+    return sizes[::-1]
+
+
+def check_activations(report: Report, passes: list[network.LayerPass], *traces: ref.network.Trace) -> None:
+    """Compare the activations of every layer, then give the fast path those of the reference.
+
+    Parameters
+    ----------
+    report : Report
+    passes : list of LayerPass
+        From the fast path; its outputs at active neurons are overwritten.
+    *traces : Trace
+        Of the reference in float32, in float64, and in float64 without signs.
+    """
+    for l, this in enumerate(passes):
+        active = slice(None) if this.mask is None else this.mask
+        sides = (np.concatenate([a.values for a in trace[l + 1]]) for trace in traces)
+        theirs, exact, size = (side.reshape(this.outputs[active].shape) for side in sides)
+        check_floats(report, f"activations of layer {l}", this.outputs[active], theirs, exact, size)
+        this.outputs[active] = theirs
+        if this.mask is not None and l < len(passes) - 1:
+            inactive = this.outputs[~this.mask]
+            check_equal(report, f"inactive neurons of layer {l}", inactive, np.zeros_like(inactive))
+
+
+def check_inclusion(report: Report, fast: Active, theirs: list[np.ndarray], labels: SparseRows) -> None:
+    """Probabilities of being active are equal where they count: not at a sample's own labels."""
+    for i, wanted in enumerate(theirs):
+        found = fast.inclusion if fast.mask is None else fast.inclusion[i][fast.mask[i]]
+        ids = fast.ids if fast.mask is None else fast.ids[fast.mask[i]]
+        others = ~np.isin(ids, labels.row(i)[0])
+        check_equal(report, "probabilities of being active", found[others], wanted[others])
+
+
+def check_gradients(
+    report: Report,
+    layers: list[Layer],
+    passes: list[network.LayerPass],
+    trace: ref.network.Trace,
+    labels: SparseRows,
+    scratch: Scratch,
+    weights: np.ndarray | None = None,
+    inclusion: list[np.ndarray] | None = None,
+) -> list[ref.network.RowGradient]:
+    """Compare loss and gradients from the same activations; returns the reference's gradients."""
+    layers64 = weights_in_float64(layers)
+    trace64 = [[ref.network.Activation(a.ids, a.values.astype(np.float64)) for a in part] for part in trace]
+    loss64, gradients64 = ref.network.backward(layers64, trace64, labels, weights, inclusion)
+    loss, gradients = ref.network.backward(layers, trace, labels, weights, inclusion)
+    fast_loss, fast = network.backward(layers, passes, labels, scratch, weights)
+    size = np.array([1 + np.mean([np.ptp(a.values) for a in corrected(trace, inclusion)])])
+    check_floats(report, "loss", *(np.array([x]) for x in (fast_loss, loss, loss64)), size)
+    sizes = gradient_sizes(layers64, trace64, labels, weights, inclusion)
+    for l, (ours, theirs, exact, size) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
+        ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
+        check_equal(report, f"touched rows of layer {l}", ids, theirs.ids)
+        check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, size[0])
+        check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, size[1])
+    return gradients
+
+
+def new_lockstep(config: Config, train: Dataset) -> Lockstep:
+    """A new network of the reference, to be trained in lockstep on some samples."""
+    network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
+    network.shares = ref.correction.label_shares(train.labels) if config.correction else None
+    return Lockstep(network)
+
+
+class Lockstep:
+    """Train the reference in float32 and hold the fast path against it at every stage of every step.
+
+    Each stage gets the reference's state and the reference's result of the stage before, so that differences do not
+    add up and every stage can be judged by the rounding of that stage alone. Where rounding decides a bit of a code,
+    both sides go on with the reference's address.
+
+    Parameters
+    ----------
+    reference : slide_ref.training.Network
+        In float32; trained by `step`.
+    """
+
+    def __init__(self, reference: ref.training.Network):
+        self.reference, self.config = reference, reference.config
+        self.scratch = Scratch()
+        self.report = Report()
+        self.constants: dict[int, HashConstants] = {}
+        self.tables: dict[int, hash_tables.HashTables] = {}
+
+    def rebuild(self, number: int) -> None:
+        """Rebuild both sides' tables of all layers from the reference's weights and compare all buckets."""
+        for word, part in self.reference.parts.items():
+            seed, lsh, constants = self.config.seed, part.lsh, self.reference.constants[word]
+            W = self.reference.layers[part.layer].W[part.first : part.last]
+            own = self.constants[word] = hashing.hash_constants(lsh, seed, word, W.shape[1])
+            check_constants(self.report, own, constants)
+            theirs = ref.hashing.addresses_of(W, constants, lsh, seed, word)
+            ours = np.empty((lsh.L, len(W)), dtype=np.int64)
+            hash_tables.hash_rows(W, own, lsh, seed, word, ours)
+            check_addresses(self.report, "addresses of neurons", ours.T, theirs, W, constants, lsh)
+            self.reference.tables[word] = ref.hash_tables.tables_from_addresses(theirs.T, lsh, seed, word, number)
+            self.tables[word] = hash_tables.tables_from_addresses(theirs.T, lsh, seed, word, number)
+            check_buckets(self.report, self.tables[word], self.reference.tables[word])
+
+    def step(self, batch: ref.micro_batches.MicroBatch) -> None:
+        """One step of the reference, every stage compared."""
+        if not len(batch.samples):
+            return
+        layers, features, labels = self.reference.layers, *batch.data
+        active: dict[int, Active] = {}
+        sets: dict[int, list[np.ndarray]] = {}
+        inclusion: list[np.ndarray] | None = None
+
+        def choose(l: int, inputs: list) -> list[np.ndarray]:
+            nonlocal inclusion
+            if l not in sets:
+                active[l], sets[l], inclusion = self.active_sets(l, inputs, batch)
+            return sets[l]
+
+        trace, trace64, sizes = self._traces(features, choose)
+        passes = network.forward(layers, features, lambda l, _: active[l], self.scratch)
+        check_activations(self.report, passes, trace, trace64, sizes)
+        gradients = check_gradients(self.report, layers, passes, trace, labels, self.scratch, batch.weights, inclusion)
+        self._check_update(gradients, batch)
+
+    def active_sets(
+        self, l: int, inputs: list[ref.network.Activation], batch: ref.micro_batches.MicroBatch
+    ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
+        """From the same activations both sides must choose the same neurons.
+
+        Returns
+        -------
+        fast : Active or None
+        sets, inclusion
+            Of the reference.
+        """
+        layer = self.reference.layers[l]
+        chosen, probabilities = ref.training.choose_active(self.reference, l, inputs, batch)
+        vectors = np.zeros((len(inputs), layer.W.shape[1]), layer.W.dtype)
+        for vector, activation in zip(vectors, inputs, strict=True):
+            vector[activation.ids] = activation.values
+        parts = [part for part in self.reference.parts.values() if part.layer == l]
+        if not parts:
+            return None, chosen, None
+        fast = sharding.unite([self._active_in_part(part, vectors, batch) for part in parts])
+        for mine, other in zip(one_by_one(fast, len(chosen)), chosen, strict=True):
+            check_equal(self.report, "active sets", mine, other)
+        if probabilities is not None:
+            check_inclusion(self.report, fast, probabilities, batch.data.labels)
+        return fast, chosen, probabilities
+
+    def _active_in_part(self, part: Part, vectors: np.ndarray, batch: ref.micro_batches.MicroBatch) -> Active:
+        """What the fast path chooses in a layer or shard where the addresses are those of the reference."""
+        word, lsh, seed = part.word, part.lsh, self.config.seed
+        constants = self.reference.constants[word]
+        theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, word)
+        ours = hashing.addresses_of(vectors, self.constants[word], lsh, seed, word)
+        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
+        shares = self.reference.shares if part.layer == len(self.config.hidden) else None
+        shares = None if shares is None else shares[part.first : part.last]
+        return sharding.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, shares)
+
+    def predict(self, features: SparseRows, k: int) -> None:
+        """Compare exact answers, and answers from the tables of the last rebuild unless those are split (S28)."""
+        layers, last = self.reference.layers, len(self.reference.layers) - 1
+
+        def everyone(l: int, inputs: list) -> list[np.ndarray]:
+            return [np.arange(len(layers[l].b))] * len(inputs)
+
+        traces = self._traces(features, everyone)
+        exact = prediction.predict_topk(layers, features, k)
+        check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces))
+        if last not in self.tables or self.config.shards > 1:
+            return
+        lsh, seed, inputs = self.config.lsh, self.config.seed, np.array([a.values for a in traces[0][-2]])
+        head, tail = np.arange(0), np.arange(len(layers[last].b))  # the tables of training hold all
+        none = Layer(layers[last].W[head], layers[last].b[head])
+        ours = prediction.Index(head, tail, none, self.tables[last], self.constants[last], lsh, seed, last)
+        theirs = ref.prediction.Index(
+            head, tail, self.reference.tables[last], self.reference.constants[last], lsh, seed, last
+        )
+        hidden = prediction.hidden_outputs(layers, features, self.scratch)
+        addresses, own = (hashing.addresses_of(x, ours.constants, lsh, seed, last) for x in (inputs, hidden))
+        wanted = ref.hashing.addresses_of(inputs, theirs.constants, lsh, seed, last)
+        check_addresses(self.report, "addresses of samples", addresses, wanted, inputs, theirs.constants, lsh)
+        rows = np.flatnonzero((own == wanted).all(axis=1))  # elsewhere rounding decides, in hidden layers or in codes
+        found = [ref.prediction.candidates(theirs, inputs[row]) for row in rows]
+        for mine, other in zip(prediction.candidates(ours, hidden[rows]), found, strict=True):
+            check_equal(self.report, "candidates", mine, other)
+        *answers, counts = prediction.predict_topk_lsh(layers, features.take(rows), k, ours)
+        check_equal(self.report, "candidates", counts, np.array([len(ids) for ids in found], dtype=np.int64))
+        traces = self._traces(features.take(rows), lambda l, a: found if l == last else everyone(l, a))
+        check_answers(self.report, "answers from tables", *answers, *(trace[-1] for trace in traces))
+
+    def _traces(self, features: SparseRows, choose: ref.network.Choose) -> list[ref.network.Trace]:
+        """What goes through the reference in float32, in float64, and in float64 without signs."""
+        layers = self.reference.layers
+        sides = (layers, features), (weights_in_float64(layers), features), without_signs(layers, features)
+        return [ref.network.forward(*side, choose) for side in sides]
+
+    def _check_update(self, gradients: list[ref.network.RowGradient], batch: ref.micro_batches.MicroBatch) -> None:
+        """Apply the reference's gradients on both sides; the reference's layers take the step for good.
+
+        Touched rows are compared, and of the others those beside them.
+        """
+        layers, step, rate = self.reference.layers, batch.step, batch.rate
+        rows = [_beside(g.ids, len(layer.W)) for layer, g in zip(layers, gradients, strict=True)]
+        before = [_take_rows(layer, ids, l == 0) for l, (layer, ids) in enumerate(zip(layers, rows, strict=True))]
+        fast, layers64 = as_dtype(before, np.float32), as_dtype(before, np.float64)
+        places = [np.searchsorted(ids, g.ids) for ids, g in zip(rows, gradients, strict=True)]
+        ours = [network.RowGradient(at, g.W.copy(), g.b.copy()) for at, g in zip(places, gradients, strict=True)]
+        optimizers.update(fast, ours, step, rate, self.config, self.scratch)
+        exact = [g._replace(ids=at, W=g.W.astype(np.float64), b=g.b.astype(np.float64))
+                 for at, g in zip(places, gradients, strict=True)]  # fmt: skip
+        ref.optimizers.update(layers64, exact, step, rate, self.config)
+        ref.optimizers.update(layers, gradients, step, rate, self.config)
+        theirs = [_take_rows(layer, ids, l == 0) for l, (layer, ids) in enumerate(zip(layers, rows, strict=True))]
+        for l, sides in enumerate(zip(fast, theirs, layers64, before, strict=True)):
+            for name in vars(sides[0]):
+                this, other, exact_one, old = (getattr(side, name) for side in sides)
+                if this is not None or other is not None:
+                    size = np.maximum(np.abs(exact_one), np.abs(old))
+                    check_floats(self.report, f"{name} of layer {l}", this, other, exact_one, size)
+
+
+def _beside(ids: np.ndarray, n: int) -> np.ndarray:
+    """Some rows of n, and the rows before and after each of them, ascending."""
+    return np.unique(np.clip(np.concatenate([ids - 1, ids, ids + 1]), 0, n - 1))
+
+
+def _take_rows(layer: Layer, rows: np.ndarray, is_first: bool) -> Layer:
+    """A layer of some rows of a layer; the first layer's biases do not belong to its rows."""
+    return Layer(**{
+        name: array if array is None else array.copy() if is_first and name[0] == "b" else array[rows]
+        for name, array in vars(layer).items()
+    })  # fmt: skip
+
+
+def check_answers(
+    report: Report, stage: str, ids: np.ndarray, scores: np.ndarray, *logits: list[ref.network.Activation]
+) -> None:
+    """Raise Disagreement unless each row's answers are the best of its logits; rounding may decide between equals.
+
+    Parameters
+    ----------
+    report, stage
+    ids, scores : ndarray, shape (n_samples, k)
+        From the fast path.
+    *logits : list of Activation
+        Of the reference in float32, in float64, and in float64 without signs; a row's neurons are those to choose from.
+    """
+    for i, sides in enumerate(zip(*logits, strict=True)):
+        n_found = min(ids.shape[1], len(sides[0].ids))
+        found = np.sort(ids[i, :n_found])
+        known = np.isin(found, sides[0].ids) & (np.diff(found, prepend=-1) > 0)
+        rest = (ids[i, n_found:] == -1) & (scores[i, n_found:] == -np.inf)
+        if not known.all() or not rest.all() or not (scores[i, 1:] <= scores[i, :-1]).all():
+            what = f"candidates are {sides[0].ids.tolist()[:20]}" if len(sides[0].ids) else "there is no candidate"
+            raise Disagreement(f"{stage}: at {(i,)} labels {ids[i].tolist()} with scores {scores[i].tolist()}; {what}")
+        at = np.searchsorted(sides[0].ids, ids[i, :n_found])
+        best = (np.sort(side.values)[::-1][:n_found] for side in sides)
+        for wanted in ((side.values[at] for side in sides), best):
+            try:
+                check_floats(report, stage, scores[i, :n_found], *wanted)
+            except Disagreement as error:
+                raise Disagreement(f"{error} (of sample {i}, answers {ids[i].tolist()})") from None
+
+
+def check_buckets(report: Report, fast: hash_tables.HashTables, reference: ref.hash_tables.HashTables) -> None:
+    """Every bucket holds the same neurons in the same order."""
+    addresses = np.arange(fast.offsets.shape[1] - 1)
+    starts, lengths = fast.slices(np.repeat(addresses[:, None], len(fast.ids), axis=1))
+    for table, buckets in enumerate(reference.tables):
+        sizes = np.array([len(buckets.get(address, ())) for address in addresses.tolist()])
+        members = [neuron for address in sorted(buckets) for neuron in buckets[address]]
+        check_equal(report, f"bucket sizes of table {table}", lengths[:, table], sizes)
+        found = fast.ids.reshape(-1)[sampling.concatenate_slices(starts[:, table], lengths[:, table])]
+        check_equal(report, f"buckets of table {table}", found, np.array(members, dtype=np.int32))
+    if fast.occupancy() != reference.occupancy():
+        raise Disagreement(f"occupancy: {fast.occupancy()} on the fast path, {reference.occupancy()} in the reference")

@@ -1,0 +1,72 @@
+"""Active sets in one part of a network: a layer with tables, or one shard of the output layer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .common.config import Config
+from .common.lsh_config import LshConfig
+from .common.parts import Part
+from .correction import inclusion
+from .hash_tables import HashTables
+from .micro_batches import MicroBatch
+from .sampling import active_sets, retrieve
+
+
+def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]:
+    """The true labels of each sample that are neurons of a part, counted within it. Hidden layers have none."""
+    if part.layer < len(config.hidden):
+        return [np.arange(0)] * len(batch.samples)
+    rows = (batch.data.labels.row(i)[0] for i in range(len(batch.samples)))
+    return [ids[(ids >= part.first) & (ids < part.last)] - part.first for ids in rows]
+
+
+def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
+    """How the neurons of a part are chosen in a step: those of its tables, or without these. Implements S32."""
+    if batch.in_batch and part.layer == len(config.hidden):
+        return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 4)
+    return part.lsh
+
+
+def choose_in_part(
+    part: Part,
+    tables: HashTables,
+    addresses: np.ndarray,
+    config: Config,
+    batch: MicroBatch,
+    shares: np.ndarray | None = None,
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """The neurons of a part that are active for each sample, and how probable that was. Implements S31.
+
+    Parameters
+    ----------
+    part : Part
+    tables : HashTables
+        Over its neurons, which count from 0 within it.
+    addresses : ndarray of int64, shape (n_samples, L)
+        Bucket of each sample in each table.
+    config : Config
+    batch : MicroBatch
+    shares : ndarray of float64, shape (n_labels,), optional
+        From `slide_ref.correction.label_shares`; None: logits are not corrected. Those of hidden layers never are.
+
+    Returns
+    -------
+    sets : list of ndarrays of int64
+        Ids within the layer, one active set a sample, ascending and without duplicates.
+    probabilities : list of ndarrays of float64, or None
+        From `slide_ref.correction.inclusion`, where logits are to be corrected.
+    """
+    n, lsh, seed, word = part.last - part.first, settings_in(part, config, batch), config.seed, part.word
+    retrieved = [
+        retrieve(tables.query(own) if lsh.L else [], lsh, seed, word, batch.epoch, int(sample))
+        for own, sample in zip(addresses, batch.samples, strict=True)
+    ]
+    labels = labels_in(part, config, batch)
+    sets = active_sets(retrieved, labels, lsh, config.scope, n, seed, word, batch.epoch, batch.samples, batch.step)
+    probabilities = None
+    if shares is not None and part.layer == len(config.hidden):
+        probabilities = inclusion(sets, retrieved, labels, config.scope, shares[part.first : part.last])
+    return [ids + part.first for ids in sets], probabilities

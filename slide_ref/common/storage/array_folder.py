@@ -1,0 +1,183 @@
+"""Arrays in a folder: config.json says what they are, one plain .npy file holds each. Nothing is ever unpickled.
+
+A folder is written under a temporary name beside its place and renamed when it is complete, so that a reader sees
+the old folder or the new one and never half of either. The same content gives the same bytes. config.json holds a
+checksum of each array, so that files which were damaged or exchanged are noticed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from ..errors import ModelError
+from ..lsh_config import true_or_false
+from .array_files import DTYPES, SAVE_AGAIN, Blocks, bytes_of, read_array, write_array
+from .replacing import replacing, standing, synced_file
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_ENTRY_KEYS = ("shape", "dtype", "crc32")
+GIVE_MODEL = "give the folder of a model or of a run that training wrote"
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether a value read from JSON is a whole number of 0 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_shape(value: Any) -> bool:
+    counts = isinstance(value, list) and len(value) <= 32 and all(is_count(n) for n in value)
+    return counts and math.prod(n or 1 for n in value) < 2**56
+
+
+def save_arrays(
+    folder: str | Path,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray | Blocks],
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Write arrays and their description to a folder, replacing an earlier one whole.
+
+    Parameters
+    ----------
+    folder : path
+        Missing parent folders are made. What stands there must be absent, empty, or written by this function.
+    description : mapping
+        JSON values; the keys ``format_version`` and ``arrays`` are taken.
+    arrays : mapping of str to ndarray or Blocks
+        Names are letters, digits and underscores. Any shape; floats and integers only.
+    texts : mapping of str to str, optional
+        Further files, by name, written as UTF-8; halves of surrogate pairs, too, as if they were characters.
+
+    Raises
+    ------
+    ModelError
+        If a key, name or dtype cannot be stored, the folder holds something else, or the system refuses to write.
+        What stood in `folder` is then still there.
+    """
+    folder = Path(folder)
+    for name, array in arrays.items():
+        if not _NAME.fullmatch(name) or array.dtype.name not in DTYPES:
+            raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
+    if {"format_version", "arrays"} & description.keys():
+        raise ModelError("a description cannot hold the keys format_version and arrays")
+    try:
+        _check_replaceable(folder)
+        with replacing(folder) as new:
+            entries = {name: write_array(new / f"{name}.npy", array) for name, array in arrays.items()}
+            content = {**description, "format_version": FORMAT_VERSION, "arrays": entries}
+            texts = {"config.json": json.dumps(content, indent=1, sort_keys=True) + "\n", **(texts or {})}
+            for name, text in texts.items():
+                with synced_file(new / name) as file:
+                    file.write(text.encode("utf-8", "surrogatepass"))
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written ({error}); choose another folder or free some space") from error
+
+
+def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `save_arrays` wrote. Nothing in the files is believed before it is checked.
+
+    Parameters
+    ----------
+    folder : path
+    mmap : bool
+        Map the files into memory, read-only, instead of reading them.
+
+    Returns
+    -------
+    description : dict
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    ModelError
+        If the folder or a file is missing, malformed, or not what config.json says. The message names the file.
+    """
+    mmap = true_or_false("mmap", mmap)
+    folder = Path(folder)
+    if folder.is_file():
+        raise ModelError(f"{folder}: is a file; {GIVE_MODEL}")
+    while True:
+        before = _identity(folder)
+        try:
+            content = _read(before[0] if before else folder, mmap)
+        except ModelError:
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:  # else another process has put a new model there meanwhile
+                return content
+
+
+def _identity(folder: Path) -> tuple[Path, int, int] | None:
+    """What stands for the folder, and where: the old content moves away before the new one comes."""
+    place = standing(folder)
+    try:
+        status = place.stat()
+    except OSError:
+        return None
+    return place, status.st_ino, status.st_mtime_ns
+
+
+def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    description, arrays = _read_config_json(folder), {}
+    for name, entry in description.pop("arrays").items():
+        path = folder / f"{name}.npy"
+        try:
+            with path.open("rb") as file:
+                array = read_array(file, path, tuple(entry["shape"]), entry["dtype"], mmap)
+                checksum = zlib.crc32(bytes_of(array))
+                if mmap:  # pages that the checksum has touched would count as taken as long as they are mapped
+                    file.seek(0)
+                    array = read_array(file, path, tuple(entry["shape"]), entry["dtype"], mmap)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
+        if checksum != entry["crc32"]:
+            raise ModelError(f"{path}: not what was saved, by its checksum in config.json; {SAVE_AGAIN}")
+        arrays[name] = array
+    return description, arrays
+
+
+def _check_replaceable(folder: Path) -> None:
+    folder = standing(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        try:
+            _read_config_json(folder)
+        except ModelError as error:
+            raise ModelError(f"{folder}: something that is no model stands there; choose another folder") from error
+
+
+def _read_config_json(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {GIVE_MODEL}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
+    version = content.pop("format_version", None) if isinstance(content, dict) else None
+    if not is_count(version) or version < 1:
+        raise ModelError(f"{path}: no format_version; {GIVE_MODEL}")
+    if version > FORMAT_VERSION:
+        raise ModelError(f"{path}: format {version} is newer than this release reads; upgrade slide-numpy")
+    _check_entries(content.get("arrays"), path)
+    return content
+
+
+def _check_entries(entries: Any, path: Path) -> None:
+    if not isinstance(entries, dict):
+        raise ModelError(f"{path}: no table of arrays; {SAVE_AGAIN}")
+    for name, entry in entries.items():
+        if not _NAME.fullmatch(name):
+            raise ModelError(f"{path}: {name!r} is no name of an array; {SAVE_AGAIN}")
+        shape, dtype, checksum = (entry.get(key) if isinstance(entry, dict) else None for key in _ENTRY_KEYS)
+        if not _is_shape(shape) or dtype not in DTYPES or not is_count(checksum):
+            raise ModelError(f"{path}: array {name} needs a shape, a dtype and a checksum; {SAVE_AGAIN}")

@@ -1,0 +1,202 @@
+"""A trained network as a folder: its settings, weights and biases, and the names of its labels and features."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from ..diagnosis import not_text
+from ..errors import ConfigError, DataError, ModelError
+from ..parameters import array_shapes
+from .array_files import SAVE_AGAIN
+from .array_folder import GIVE_MODEL, is_count, load_arrays, save_arrays
+
+MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network.
+
+    Attributes
+    ----------
+    config : Config
+    n_features, n_labels : int
+    arrays : dict of str to ndarray of float32, or Blocks where the model can only be saved
+        ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`. The optimiser's moments are not kept.
+    facts : dict
+        JSON values about the training: steps, seconds, samples and the like.
+    label_names : list of str, length n_labels, or None
+    label_counts : ndarray of int64, shape (n_labels,), or None
+        Training samples that carry each label, for `inverse_propensity`.
+    feature_names : list of str, length n_features, or None
+        Names of the columns, where the training data had some.
+    label_values : list of JSON values, length n_labels, or None
+        What stands for each label in the training data, where names do not tell.
+    """
+
+    config: Config
+    n_features: int
+    n_labels: int
+    arrays: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    label_names: list[str] | None = None
+    label_counts: np.ndarray | None = None
+    feature_names: list[str] | None = None
+    label_values: list[Any] | None = None
+
+
+def save_model(folder: str | Path, model: Model) -> None:
+    """Write a model folder, replacing an earlier one whole.
+
+    Raises
+    ------
+    ModelError
+        As `save_arrays`, or if the arrays do not fit the settings, a label name has a line break in it, or there are
+        not `n_labels` names, counts or values, or not `n_features` names of features.
+    """
+    arrays = dict(model.arrays)
+    if model.label_counts is not None:
+        arrays["label_counts"] = np.asarray(model.label_counts, dtype=np.int64)
+    description = {
+        "config": model.config.to_dict(),
+        "n_features": model.n_features,
+        "n_labels": model.n_labels,
+        "facts": model.facts,
+        "has_label_names": model.label_names is not None,
+    }
+    _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
+    texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
+    for key, file, values, n, what in (
+        ("has_feature_names", FEATURES, model.feature_names, model.n_features, "names of features"),
+        ("has_label_values", LABEL_VALUES, model.label_values, model.n_labels, "label values"),
+    ):
+        description[key] = values is not None
+        if values is not None:
+            if len(values) != n:
+                raise ModelError(f"{len(values)} {what}, but the model has {n}")
+            texts[file] = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=0) + "\n"
+    save_arrays(folder, description, arrays, texts)
+
+
+def load_model(folder: str | Path, mmap: bool = False) -> Model:
+    """Read a model folder.
+
+    Parameters
+    ----------
+    folder : path
+        A model folder, or the folder of a run that holds one.
+    mmap : bool
+        Map the weights into memory, read-only, instead of reading them.
+
+    Raises
+    ------
+    ModelError
+        If anything is missing, malformed, or does not fit the rest. The message names the file.
+    """
+    folder = find_model(folder)
+    description, arrays = load_arrays(folder, mmap)
+    path = folder / "config.json"
+    keys = ("n_features", "n_labels", "facts", "config", "has_label_names")
+    n_features, n_labels, facts, settings, has_names = (description.get(key) for key in keys)
+    has_columns, has_values = (description.get(key, False) for key in ("has_feature_names", "has_label_values"))
+    if (
+        not (isinstance(settings, dict) and isinstance(facts, dict))
+        or not all(isinstance(flag, bool) for flag in (has_names, has_columns, has_values))
+        or not is_count(n_features)
+        or not is_count(n_labels)
+    ):
+        raise ModelError(f"{path}: does not describe a model; {GIVE_MODEL}")
+    try:
+        config = Config.from_dict(settings)
+    except ConfigError as error:
+        raise ModelError(f"{path}: {error}") from error
+    _check_shapes(arrays, config, n_features, n_labels, path)
+    try:
+        label_names = read_label_names(folder / "labels.txt", n_labels) if has_names else None
+    except DataError as error:
+        raise ModelError(f"{error}; {SAVE_AGAIN}") from error
+    label_counts = arrays.pop("label_counts", None)
+    feature_names = _read_list(folder / FEATURES, n_features, str) if has_columns else None
+    values = _read_list(folder / LABEL_VALUES, n_labels, object) if has_values else None
+    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names, values)
+
+
+def find_model(path: str | Path) -> Path:
+    """The model folder that `path` is, or that the run folder `path` holds."""
+    inner = Path(path) / MODEL
+    return inner if inner.is_dir() else Path(path)
+
+
+def _read_list(path: Path, n: int, kind: type) -> list[Any]:
+    """A JSON list of so many values of a kind. Raises ModelError."""
+    try:
+        values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
+    if not (isinstance(values, list) and len(values) == n and all(isinstance(value, kind) for value in values)):
+        raise ModelError(f"{path}: not a list of {n} {'names' if kind is str else 'values'}; {SAVE_AGAIN}")
+    return values
+
+
+def read_label_names(path: str | Path, n_labels: int) -> list[str]:
+    """Read the names of labels from a UTF-8 text file, one a line, in the order of the ids.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or decoded, or has not `n_labels` lines. The message names the file and line.
+    """
+    try:
+        raw = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", str(path)) from error
+    try:
+        lines = raw.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(not_text(raw) or "not UTF-8 text; convert the file to UTF-8", str(path), line) from error
+    if lines[-1] == "":
+        lines.pop()
+    if len(lines) != n_labels:
+        line = min(len(lines), n_labels) + 1
+        raise DataError(f"{len(lines)} names, but there are {n_labels} labels; write one a line", str(path), line)
+    names = [line.removesuffix("\r") for line in lines]
+    for i, name in enumerate(names):
+        if "\r" in name:
+            raise DataError("a carriage return inside a name; end lines in LF or CR LF", str(path), i + 1)
+    return names
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], config: Config, n_features: int, n_labels: int, path: Path) -> None:
+    shapes = array_shapes(config, n_features, n_labels)
+    wanted = {name: (shape, "float32") for name, shape in shapes.items() if "_" not in name}  # W and b, no moments
+    if "label_counts" in arrays:
+        wanted["label_counts"] = ((n_labels,), "int64")
+    found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            held, needed = _in_words(found.get(name)), _in_words(wanted.get(name))
+            raise ModelError(f"{path}: array {name}: there is {held}, but the settings ask for {needed}")
+
+
+def _in_words(entry: tuple[tuple[int, ...], str] | None) -> str:
+    return "nothing" if entry is None else f"{entry[1]} of shape {entry[0]}"
+
+
+def _join_names(names: list[str], n_labels: int) -> str:
+    if len(names) != n_labels:
+        raise ModelError(f"{len(names)} label names, but the model has {n_labels} labels")
+    for i, name in enumerate(names):
+        if re.search("[\n\r\ud800-\udfff]", name):
+            raise ModelError(f"label {i}: a name cannot hold a line break or half a surrogate pair: {name!r}")
+    return "".join(name + "\n" for name in names)

@@ -1,0 +1,151 @@
+"""The run folder: tried before training, complete or untouched after it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from slide_fast.cli.run_folder import RunFolder, find_model, json_line
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.parameters import array_shapes
+from slide_ref.common.storage.model_folder import Model, load_model
+
+CONFIG = Config(hidden=(2,))
+
+
+def make_model(bias=0.0):
+    shapes = array_shapes(CONFIG, 3, 4)
+    arrays = {name: np.full(shape, bias, dtype=np.float32) for name, shape in shapes.items() if "_" not in name}
+    return Model(CONFIG, 3, 4, arrays, {}, None, None)
+
+
+def snapshot(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(path, model=None, failure=None):
+    with RunFolder(path, replaces=True) as folder:
+        folder.begin(CONFIG, "slide train x\n --out y")
+        folder.record({"kind": "progress"})
+        folder.record({"kind": "epoch", "loss": float("nan")})
+        if failure is not None:
+            raise failure
+        folder.save(model)
+
+
+def test_a_run_leaves_its_files(tmp_path):
+    path = tmp_path / "a" / "run"
+    run(path, make_model(1.0))
+    assert (path / "config.toml").read_text().startswith("# slide train x? --out y\nhidden = [2]\n")
+    assert json.loads((path / "metrics.jsonl").read_text()) == {"kind": "epoch", "loss": None}
+    assert load_model(find_model(path)).arrays["b1"].tolist() == [1.0] * 4
+    assert find_model(path / "model") == path / "model"
+
+
+def test_events_are_on_the_disk_at_once(tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        folder.begin(CONFIG, "")
+        folder.record({"kind": "end"})
+        assert (tmp_path / "run" / "metrics.jsonl").read_text() == '{"kind": "end"}\n'
+
+
+@pytest.mark.parametrize("failure", [SlideError("no"), KeyboardInterrupt()])
+def test_a_failed_run_leaves_nothing_behind(tmp_path, failure):
+    with pytest.raises(type(failure)):
+        run(tmp_path / "a" / "run", failure=failure)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_failed_run_leaves_an_earlier_one_as_it_was(tmp_path):
+    path = tmp_path / "run"
+    run(path, make_model(1.0))
+    (path / "curves.png").write_bytes(b"picture")
+    before = snapshot(path)
+    with pytest.raises(SlideError):
+        run(path, failure=SlideError("no"))
+    assert snapshot(path) == before
+
+
+def test_a_new_run_takes_the_place_of_an_earlier_one(tmp_path):
+    path = tmp_path / "run"
+    run(path, make_model(1.0))
+    (path / "curves.png").write_bytes(b"picture")
+    (path / "notes.txt").write_text("mine")
+    run(path, make_model(2.0))
+    assert load_model(path / "model").arrays["b1"].tolist() == [2.0] * 4
+    assert not (path / "curves.png").exists() and (path / "notes.txt").read_text() == "mine"
+
+
+def test_a_finished_run_is_replaced_only_where_that_is_said(tmp_path):
+    run(tmp_path / "run", make_model(1.0))
+    before = snapshot(tmp_path)
+    wanted = r"run: holds a trained model; --overwrite replaces it, or choose another folder"
+    with pytest.raises(ConfigError, match=wanted), RunFolder(tmp_path / "run"):
+        pass
+    assert snapshot(tmp_path) == before
+
+
+def test_checkpoints_of_an_unfinished_run_are_replaced_only_where_that_is_said(tmp_path):
+    (tmp_path / "checkpoints" / "step-000000003").mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").touch()
+    with (
+        pytest.raises(ConfigError, match="checkpoints of a run; --resume goes on .*, --overwrite"),
+        RunFolder(tmp_path),
+    ):
+        pass
+    with RunFolder(tmp_path, replaces=True):
+        pass
+
+
+def test_what_an_unfinished_run_left_without_a_model_is_replaced(tmp_path):
+    for name in ("metrics.jsonl", "config.toml", ".lock"):
+        (tmp_path / name).touch()
+    with RunFolder(tmp_path) as folder:
+        folder.save(make_model(1.0))
+    assert load_model(tmp_path / "model").arrays["b1"].tolist() == [1.0] * 4
+
+
+def test_one_run_at_a_time_enters_a_folder(tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        for replaces in (False, True):
+            with (
+                pytest.raises(SlideError, match="run: another run is training there; "),
+                RunFolder(folder.path, replaces),
+            ):
+                pass
+    assert list(tmp_path.iterdir()) == []
+    with RunFolder(tmp_path / "run"):
+        pass
+
+
+def test_a_run_that_was_killed_keeps_nobody_out(tmp_path):
+    code = (
+        "import os, sys; from slide_fast.cli.run_folder import RunFolder as Folder\nwith Folder(sys.argv[1]): os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "run"]).returncode == 9
+    run(tmp_path / "run", make_model(1.0))
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "config.toml", "model/notes.txt"])
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(SlideError, match="holds files, but not those of a run"), RunFolder(tmp_path):
+        pass
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(SlideError, match="cannot be written .*; choose another folder"), RunFolder(path):
+            pass
+    assert snapshot(tmp_path) == {(tmp_path / "file").relative_to(tmp_path): b"mine"}
+
+
+def test_json_has_no_figures_that_are_not_finite():
+    values = {"a": float("inf"), "b": float("nan"), "c": 1.5, "d": {"e": 2}, "f": None}
+    assert json.loads(json_line(values)) == {"a": None, "b": None, "c": 1.5, "d": {"e": 2}, "f": None}

@@ -1,0 +1,230 @@
+"""``slide train --mpi``: as users start it, what it says when something is amiss, and what a death leaves behind."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mpi_run
+import numpy as np
+import pytest
+from problems import counted
+
+from slide_fast.cli.main import main
+from slide_fast.engine.checkpoints import Checkpoints
+from slide_ref.common.storage.model_folder import load_model
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = "--hidden 16 --micro-batch 64 --set lsh.min_active=20 --set lsh.K=4 --set rebuild_gap=3 --set shards=6"
+LOOK = """
+import pkgutil, sys
+import slide_fast, slide_ref
+for package in (slide_fast, slide_ref):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            __import__(module.name)
+sys.exit("mpi4py" in sys.modules)
+"""
+
+
+def slide_on(ranks, data, out, *more):
+    """Run the command in so many processes."""
+    files = ("train", data / "train.txt", "--test", data / "test.txt", "--out", out)
+    return mpi_run.python("-m", "slide_fast", *files, "--mpi", *SETTINGS.split(), *more, ranks=ranks)
+
+
+def test_without_the_extra_the_command_says_what_to_install(data, tmp_path):
+    (tmp_path / "mpi4py.py").write_text("raise ImportError\n")
+    done = mpi_run.python("-m", "slide_fast", "train", data / "train.txt", "--out", tmp_path / "run", "--mpi",
+                          first=tmp_path)  # fmt: skip
+    wanted = 'several ranks need mpi4py and an MPI library; install both with: pip install "slide-numpy[mpi]"'
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"slide: error: {wanted}\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_module_imports_mpi_before_it_is_asked_for():
+    assert mpi_run.python("-c", LOOK).returncode == 0
+
+
+@mpi_run.needs_mpi
+def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
+    done = slide_on(2, data, tmp_path / "run", "--epochs", 2, "--json", "--checkpoint-every", 1)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["ranks"] == figures["workers"] == len(figures["rank_peak_memory_bytes"]) == 2
+    assert figures["n_train_samples"] == 300 and figures["epochs"] == 2
+    assert figures["messages_per_step"]["allreduce"] == 4
+    assert done.stderr.count("epoch     loss") == 1  # one table, that of rank 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "run"), str(data / "test.txt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision_at_1"] == figures["precision_at_1"]
+    arguments = ["train", data / "train.txt", "--out", tmp_path / "alone", "--workers", 1, "--epochs", 2]
+    assert main([*map(str, arguments), *SETTINGS.split()]) == 0
+    ours, alone = (load_model(tmp_path / name / "model") for name in ("run", "alone"))
+    assert counted(ours.facts) == counted(alone.facts)
+    for name, array in alone.arrays.items():
+        assert np.allclose(array, ours.arrays[name], rtol=0, atol=1e-3)
+
+
+def printed(page):
+    """The commands under mpiexec that a page prints on lines of their own, as they stand."""
+    return re.findall(r"^mpiexec .*train train\.txt .*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+COMMANDS = [(command, "README.md") for command in printed("README.md")]
+COMMANDS += [(command, "docs/many-machines.md") for command in printed("docs/many-machines.md")]
+
+
+def test_the_documentation_prints_commands_to_try():
+    assert [page for _, page in COMMANDS] == ["README.md", *["docs/many-machines.md"] * 3]
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize(("command", "page"), COMMANDS)
+def test_commands_run_as_printed_and_shards_are_as_many_as_ranks(command, page, data, tmp_path):
+    for name in ("train.txt", "test.txt"):
+        shutil.copy(data / name, tmp_path)
+    environment = mpi_run.environment() | {"PATH": mpi_run.PLACES}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shards = 4 if "shards=4" in command else 2
+    (run,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert load_model(run / "model").config.shards == shards and f", {shards} shards" in done.stderr
+    assert f"\nshards = {shards}\n" in (run / "config.toml").read_text(encoding="utf-8")
+
+
+@mpi_run.needs_mpi
+def test_shards_that_are_given_are_kept(data, tmp_path):
+    files = ("train", data / "train.txt", "--out", tmp_path / "run", "--mpi", "--epochs", 1)
+    (tmp_path / "settings.toml").write_text("shards = 6\nmicro_batch = 64\nhidden = [8]\n", encoding="utf-8")
+    for more, shards in ((["--config", tmp_path / "settings.toml"], 6), (["--preset", "wide"], 2)):
+        done = mpi_run.python("-m", "slide_fast", *files, "--print-config", *more, ranks=2)
+        assert done.returncode == 0 and f"\nshards = {shards}\n" in done.stdout, done.stderr
+    done = mpi_run.python("-m", "slide_fast", *files, *more, "--checkpoint-every", 1, "--hidden", 8, ranks=2)
+    assert done.returncode == 0, done.stderr
+    done = mpi_run.python("-m", "slide_fast", *files, "--resume", "--epochs", 2, ranks=1)
+    assert done.returncode == 0 and load_model(tmp_path / "run" / "model").config.shards == 2, done.stderr
+
+
+@mpi_run.needs_mpi
+def test_two_ranks_of_two_workers_train_a_model_and_keep_the_best(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    done = slide_on(4, data, run, "--workers", 2, "--epochs", 40, "--learning-rate", 0.3, "--patience", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert (figures["ranks"], figures["workers"], len(figures["rank_peak_memory_bytes"])) == (2, 4, 2)
+    assert figures["n_train_samples"] == 300 and figures["n_test_samples"] == 80 and figures["epochs"] < 40
+    named = re.findall(r"(\d), worker (\d): process", done.stderr)
+    assert named == [("0", "0"), ("0", "1"), ("1", "0"), ("1", "1")]
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    scores = [event["precision_at_1"] for event in events if event["kind"] == "evaluation"]
+    assert figures["precision_at_1"] == max(scores) == scores[-1]
+    assert [event["samples"] for event in events if event["kind"] == "epoch"][0] == 300
+    capsys.readouterr()
+    assert main(["evaluate", str(run), str(data / "test.txt"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision_at_1"] == figures["precision_at_1"]
+
+
+@mpi_run.needs_mpi
+def test_ctrl_c_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path):
+    files = [
+        "train",
+        data / "train.txt",
+        "--test",
+        data / "test.txt",
+        "--out",
+        tmp_path / "run",
+        "--mpi",
+        "--workers",
+        2,
+    ]
+    command = [mpi_run.MPIEXEC, "-n", 4, sys.executable, "-m", "slide_fast", *files, *SETTINGS.split()]
+    log, metrics = tmp_path / "log", tmp_path / "run" / "metrics.jsonl"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*map(str, command), "--epochs", "100000"], stdout=file, stderr=subprocess.STDOUT, env=mpi_run.environment()
+        )
+        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+            time.sleep(0.05)
+        victim = re.search(r"0, worker 0: process (\d+) on", log.read_text())
+        os.kill(int(victim[1]), signal.SIGINT)
+        assert process.wait(60) == 130, log.read_text()
+    assert "slide: interrupted after" in log.read_text() and "train with --resume to go on" in log.read_text()
+    epochs = Checkpoints(tmp_path / "run" / "checkpoints").last().progress.step // 5 + 1
+    done = slide_on(3, data, tmp_path / "run", "--resume", "--epochs", epochs)
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "run" / "model").facts["epochs"] == epochs
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--set", "shards=5"], 2, "shards is 5, and 2 ranks cannot have equally many"),
+        (["--workers", "3"], 2, "2 processes cannot be ranks of 3 workers each; start a multiple of 3"),
+        (["--workers", "3", "--print-config"], 2, "2 processes cannot be ranks of 3 workers each"),
+        (["--auto"], 2, "knows no --auto"),
+        (["--label-names", "none.txt"], 1, "none.txt: cannot be read"),
+        (["--learning-rate", "1e30"], 1, "training diverged: at step"),
+        (["--resume"], 1, "no checkpoint to resume from"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_once(data, tmp_path, more, code, message):
+    done = slide_on(2, data, tmp_path / "run", *more)
+    errors = [line for line in done.stderr.splitlines() if "error" in line]
+    assert done.returncode == code and len(errors) == 1 and message in errors[0], done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize(("n", "workers", "name"), [(3, 1, "2"), (4, 2, "1, worker 1")])
+def test_a_process_that_is_killed_ends_the_run_and_fewer_resume_it(n, workers, name, data, tmp_path):
+    files = ["train", data / "train.txt", "--test", data / "test.txt", "--out", tmp_path / "run", "--mpi"]
+    files += ["--workers", workers]
+    command = [mpi_run.MPIEXEC, "-n", n, sys.executable, "-m", "slide_fast", *files, *SETTINGS.split()]
+    log, checkpoints = tmp_path / "log", Checkpoints(tmp_path / "run" / "checkpoints")
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*map(str, command), "--epochs", "100000", "--checkpoint-every", "1"],
+            stdout=file, stderr=subprocess.STDOUT, env=mpi_run.environment(),
+        )  # fmt: skip
+        while not checkpoints.saved() and process.poll() is None:
+            time.sleep(0.05)
+        victim = re.search(rf"{name}: process (\d+) on", log.read_text())
+        os.kill(int(victim[1]), signal.SIGKILL)
+        assert process.wait(60) != 0
+    told = [line for line in log.read_text().splitlines() if line.startswith("slide: error")]
+    assert len(told) == 1 and re.match(rf"slide: error: rank {name}, process {victim[1]} on \S+, died", told[0])
+    assert "SIGKILL: someone killed it, most likely the system for lack of memory" in told[0]
+    epochs = checkpoints.last().progress.step // 5 + 1
+    done = slide_on(1, data, tmp_path / "run", "--resume", "--epochs", epochs)
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "run" / "model").facts["epochs"] == epochs
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_that_fails_alone_says_so_and_ends_the_others(workers, data, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\n"
+        "from slide_fast import cli, sharded\n"
+        "step = sharded.RankState.train_step\n"
+        "def failing(self, batch):\n"
+        "    if self.everyone.rank == self.everyone.size - 1 and batch.step > 2:\n"
+        "        raise MemoryError('no room')\n"
+        "    return step(self, batch)\n"
+        "sharded.RankState.train_step = failing\n"
+        "os.environ['SLIDE_SUPERVISOR'] = str(os.pipe()[0])\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    files = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", "--workers", workers, *SETTINGS.split()]
+    done = mpi_run.python(program, *files, ranks=2 * workers)
+    name = {1: "rank 1", 2: "rank 1, worker 1"}[workers]
+    assert done.returncode != 0
+    assert re.search(rf"slide: error: {name}, process \d+ on \S+, ends the run: MemoryError: no room\n", done.stderr)

@@ -1,0 +1,63 @@
+"""Settings chosen for a problem: within their ranges, the user's untouched, and buckets that hold what they should."""
+
+import numpy as np
+import pytest
+from problems import random_dataset
+
+from slide_fast.cli.settings import assign
+from slide_fast.engine.auto_settings import BUDGETS_FOUND, DIGITS, NAMES, tuned
+from slide_fast.kernels.scratch import Scratch
+from slide_fast.prediction import hidden_outputs
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.hash_tables import build_tables
+from slide_ref.hashing import addresses_of, hash_constants
+
+SAMPLED = Config().replace(hidden=[32], lsh={"min_active": 10})
+
+
+def data(n_samples=300, n_labels=500):
+    return random_dataset(0, n_samples=n_samples, n_features=40, n_labels=n_labels, min_features=3)
+
+
+@pytest.mark.parametrize(("n_samples", "wanted"), [(1, 64), (64 * 32, 64), (128 * 32, 128), (10**4, 256)])
+def test_small_data_have_small_micro_batches(n_samples, wanted):
+    assert tuned(Config(), data(n_samples, 12)).micro_batch == wanted
+
+
+def test_what_the_user_gave_stays():
+    settings = {}
+    for name, value in zip(NAMES, (7, 3, 5), strict=True):
+        assign(settings, name, value)
+    config = SAMPLED.replace(**settings)
+    assert tuned(config, data(), NAMES) == config
+    for name, value in zip(NAMES, (7, 3, 5), strict=True):
+        found = tuned(config, data(), {name}).to_dict()
+        assert (found | found["lsh"])[name.removeprefix("lsh.")] == value
+
+
+def test_a_dense_or_tableless_network_keeps_its_digits():
+    for lsh in ({"min_active": 500}, {"L": 0}):
+        config = Config().replace(lsh={"K": 5, "bucket_size": 9} | lsh)
+        found = tuned(config, data())
+        assert (found.lsh.K, found.lsh.bucket_size) == (5, 9)
+
+
+def test_buckets_hold_enough_for_the_budget_and_one_digit_more_would_not():
+    train = data(n_labels=2000)
+    found = tuned(SAMPLED, train)
+    assert DIGITS[0] < found.lsh.K < DIGITS[-1]
+    shapes = array_shapes(found, train.features.n_columns, 2000)
+    layers = layers_of({name: np.empty(shape, np.float32) for name, shape in shapes.items()})
+    initialise(layers, found.seed)
+    inputs = hidden_outputs(layers, train.features.take(np.arange(256)), Scratch())
+
+    def median(K):
+        lsh = found.replace(lsh={"K": K, "bucket_size": 2000}).lsh
+        constants = hash_constants(lsh, found.seed, 1, 32)
+        tables = build_tables(layers[-1].W, constants, lsh, found.seed, 1, 0)
+        addresses = addresses_of(inputs, constants, lsh, found.seed, 1)
+        return np.median([sum(len(bucket) for bucket in tables.query(row)) for row in addresses])
+
+    wanted = BUDGETS_FOUND * found.lsh.budget
+    assert median(found.lsh.K) >= wanted > median(found.lsh.K + 1)

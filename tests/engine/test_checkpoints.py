@@ -1,0 +1,258 @@
+"""Runs that go on: resumed from a checkpoint to the bit, trained further, stopped early with the best network kept."""
+
+import json
+import math
+import signal
+
+import numpy as np
+import pytest
+from problems import random_dataset, without_clock
+
+from slide_fast.engine.checkpoints import Before, Checkpoints, State, load_state, save_state
+from slide_fast.engine.run import Run
+from slide_fast.engine.worker import WorkerState
+from slide_fast.training import TrainingInterrupted, fit, fit_with_state
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.storage.model_folder import load_model
+
+TRAIN, TEST = random_dataset(0, n_samples=60), random_dataset(1, n_samples=30)
+CONFIG = Config(hidden=(8,), micro_batch=7, epochs=4, rebuild_gap=4, learning_rate=0.02, decay="constant").replace(
+    lsh={"K": 4, "L": 3, "bucket_size": 4, "budget": 5, "min_active": 10}
+)
+TWO_TABLES = CONFIG.replace(hidden=(8, 12), hidden_lsh={1: {"K": 3, "L": 2, "budget": 4}}, decay="cosine")
+
+
+def assert_same_bytes(first, second):
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name].tobytes() != second[name].tobytes()] == []
+
+
+class Cut(Exception):
+    """What ends a run in the middle."""
+
+
+def cut_at(step):
+    def callback(event):
+        if event.get("step", 0) >= step:
+            raise Cut
+
+    return callback
+
+
+@pytest.mark.parametrize("cut", [1, 9, 14, 30, 36])
+@pytest.mark.parametrize("every", [0.3, 1.0])
+@pytest.mark.parametrize("config", [CONFIG, TWO_TABLES, CONFIG.replace(optimizer="sgd", momentum=0.5)])
+def test_s18_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_cut(tmp_path, config, every, cut):
+    weights = np.random.default_rng(0).exponential(size=60)
+    whole, state = fit_with_state(config, TRAIN, n_workers=1, test=TEST, weights=weights)
+    checkpoints = Checkpoints(tmp_path, every, keep=1)
+    options = {"n_workers": 1, "test": TEST, "weights": weights, "checkpoints": checkpoints}
+    with pytest.raises(Cut):
+        fit(config, TRAIN, callback=cut_at(cut), **options)
+    earlier = checkpoints.last() if checkpoints.saved() else None
+    resumed, end = fit_with_state(config, TRAIN, state=earlier, **options)
+    assert_same_bytes(whole.arrays, resumed.arrays)
+    assert_same_bytes(state.arrays, end.arrays)
+    assert without_clock(whole.facts) == without_clock(resumed.facts) and state.before == end.before
+
+
+def test_a_run_goes_on_with_another_number_of_workers(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    with pytest.raises(Cut):
+        fit(CONFIG, TRAIN, n_workers=2, checkpoints=checkpoints, callback=cut_at(20))
+    steps = []
+    model = fit(
+        CONFIG, TRAIN, n_workers=3, checkpoints=checkpoints, state=checkpoints.last(),
+        callback=lambda event: steps.append(event["step"]) if "step" in event else None,
+    )  # fmt: skip
+    assert steps[0] == 18 and model.facts["steps"] == 36 and model.facts["epochs"] == 4
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C works, also where the tests run in the background of a shell that has put it out of use."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("in_batch", [0.6, 1.0])
+@pytest.mark.parametrize("after", [3, 9, 18, 21, 27])
+def test_s18_a_run_resumed_after_ctrl_c_ends_with_the_bytes_of_one_without(tmp_path, ctrl_c, after, in_batch):
+    evaluations = {"whole": [], "parts": []}
+
+    def note(name):
+        def callback(event):
+            if event["kind"] == "evaluation":
+                evaluations[name].append((event["step"], event["precision_at_1"]))
+            if name == "parts" and event.get("step") == after and not pressed:
+                pressed.append(True)
+                signal.raise_signal(signal.SIGINT)
+
+        return callback
+
+    pressed, config = [], CONFIG.replace(in_batch=in_batch)
+    whole = fit(config, TRAIN, n_workers=1, test=TEST, callback=note("whole"))
+    checkpoints = Checkpoints(tmp_path)
+    options = {"n_workers": 1, "test": TEST, "checkpoints": checkpoints, "callback": note("parts")}
+    with pytest.raises(TrainingInterrupted):
+        fit(config, TRAIN, **options)
+    resumed = fit(config, TRAIN, state=checkpoints.last(), **options)
+    assert_same_bytes(whole.arrays, resumed.arrays)
+    in_two = {"history": "with an epoch in two parts"}
+    assert without_clock(whole.facts) | in_two == without_clock(resumed.facts) | in_two
+    assert evaluations["parts"] == evaluations["whole"]
+
+
+def test_the_last_checkpoints_and_the_best_model_are_kept(tmp_path):
+    scores = {}
+
+    def callback(event):
+        if event["kind"] == "evaluation" and event["step"] not in scores:
+            scores[event["step"]] = event["precision_at_1"]
+
+    checkpoints = Checkpoints(tmp_path, every=0.5, keep=3)
+    fit(CONFIG, TRAIN, n_workers=1, test=TEST, eval_every=0.5, checkpoints=checkpoints, callback=callback)
+    assert [path.name for path in checkpoints.saved()] == ["step-000000027", "step-000000032", "step-000000036"]
+    del scores[36]  # the evaluation after the end, on all rows
+    best = load_model(tmp_path / "best")
+    assert best.facts["steps"] == max(scores, key=lambda step: (scores[step], -step))
+    checkpoints.clear()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ModelError, match="no checkpoint"):
+        checkpoints.last()
+
+
+def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=2.0)
+    config = CONFIG.replace(in_batch=0.0)
+    whole = fit(config, TRAIN, n_workers=1)
+    fit(config.replace(epochs=2), TRAIN, n_workers=1, checkpoints=checkpoints)
+    further = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=checkpoints.last())
+    assert_same_bytes(whole.arrays, further.arrays)
+
+
+@pytest.mark.parametrize("n_steps", [3, 6, 7, 8, 10])  # rebuilds come after 4, 6 and 8
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, TWO_TABLES, CONFIG.replace(lsh={"L": 0}), CONFIG.replace(lsh={"min_active": 60})],
+    ids=["one layer", "two layers", "no tables", "dense"],
+)
+def test_s32_a_run_of_fewer_epochs_than_were_wanted_asks_tables_that_are_built(tmp_path, monkeypatch, config, n_steps):
+    config, checkpoints = config.replace(in_batch=0.34, epochs=2), Checkpoints(tmp_path, every=0.01)
+    with pytest.raises(Cut):
+        fit(config.replace(epochs=99), TRAIN, n_workers=1, checkpoints=checkpoints, callback=cut_at(n_steps))
+    state, step, asked = checkpoints.last(), WorkerState.train_step, []
+
+    def train_step(self, batch):
+        if not batch.in_batch:
+            asked.append(batch.step)
+            assert all(tables.offsets[:, -1].all() for tables in self.tables.values() if tables.offsets.size)
+        return step(self, batch)
+
+    monkeypatch.setattr(WorkerState, "train_step", train_step)
+    first = state.progress.step + 1
+    model = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=state)
+    assert asked == list(range(max(first, 7), 19)) and model.facts["steps"] == 18  # 6 of 18 steps ask none
+
+
+def test_s32_a_finished_run_that_asked_no_table_builds_none_when_it_is_resumed(tmp_path, monkeypatch):
+    config, checkpoints = CONFIG.replace(in_batch=1.0), Checkpoints(tmp_path, every=4.0)
+    whole = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints)
+    monkeypatch.setattr(Run, "rebuild", lambda run: pytest.fail("tables are built"))
+    resumed = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=checkpoints.last())
+    assert_same_bytes(whole.arrays, resumed.arrays)
+
+
+def test_patience_ends_a_run_and_gives_the_best_network_back():
+    seen = {}
+
+    def callback(event):
+        if event["kind"] == "evaluation":
+            seen.setdefault(event["step"], event["precision_at_1"])
+
+    config = CONFIG.replace(epochs=50, in_batch=0.0, learning_rate=0.3)
+    model = fit(config, TRAIN, n_workers=1, test=TEST, patience=3, callback=callback)
+    steps = list(seen)
+    best = max(steps, key=lambda step: (seen[step], -step))
+    assert steps.index(best) == len(steps) - 4 and len(steps) < 50
+    epochs = best // 9
+    alone = fit(config.replace(epochs=epochs), TRAIN, n_workers=1)
+    assert_same_bytes(model.arrays, alone.arrays)
+
+
+def test_patience_survives_an_end(tmp_path):
+    config = CONFIG.replace(epochs=50, learning_rate=0.3)
+    options = {"n_workers": 1, "test": TEST, "patience": 3}
+    whole = fit(config, TRAIN, **options)
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    with pytest.raises(Cut):
+        fit(config, TRAIN, checkpoints=checkpoints, callback=cut_at(whole.facts["steps"] - 2), **options)
+    resumed = fit(config, TRAIN, checkpoints=checkpoints, state=checkpoints.last(), **options)
+    assert_same_bytes(whole.arrays, resumed.arrays)
+
+
+def test_s13_further_training_counts_on():
+    """Two runs, one after the other, are one run where nothing but the numbers of steps and epochs ties them."""
+    config = CONFIG.replace(epochs=1, in_batch=0.0, lsh={"min_active": 60})
+    whole = fit(config.replace(epochs=3), TRAIN, n_workers=1)
+    state = None
+    for _ in range(3):
+        model, state = fit_with_state(config, TRAIN, n_workers=1, state=state)
+    assert_same_bytes(whole.arrays, model.arrays)
+    assert model.facts["epochs"] == 3 and model.facts["steps"] == 27 and state.before == Before(27, 3, 9)
+
+
+def test_a_state_comes_back_from_its_folder(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=1.0, keep=9)
+    fit(TWO_TABLES, TRAIN, n_workers=1, checkpoints=checkpoints)
+    state = checkpoints.last()
+    save_state(tmp_path / "again", state)
+    again = load_state(tmp_path / "again")
+    assert_same_bytes(state.arrays, again.arrays)
+    assert (again.config, again.before, again.progress, again.data) == (
+        state.config, state.before, state.progress, state.data,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "model"}, "does not describe a checkpoint"),
+        ({"format_version": 99}, "format 99 is newer than this release reads; upgrade"),
+        ({"progress": {}}, "not a whole checkpoint"),
+        ({"before": {"steps": 1, "hours": 2}}, "not a whole checkpoint"),
+        ({"config": {"epochs": -1}}, "not a whole checkpoint"),
+        ({"n_labels": 3}, "not those that its settings ask for"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(tmp_path, change, message):
+    checkpoints = Checkpoints(tmp_path, every=4.0)
+    fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints)
+    path = checkpoints.saved()[-1] / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=message):
+        checkpoints.last()
+
+
+def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=4.0)
+    fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints)
+    state = checkpoints.last()
+    with pytest.raises(ConfigError, match="has lsh.K=4, not lsh.K=5"):
+        fit(CONFIG.replace(lsh={"K": 5}), TRAIN, state=state)
+    with pytest.raises(DataError, match="not those of the run to resume"):
+        fit(CONFIG, TEST, state=state)
+    with pytest.raises(DataError, match="not those of the run to resume"):
+        fit(CONFIG, TRAIN, weights=np.arange(60.0), state=state)
+    with pytest.raises(DataError, match="50 labels, but the network was trained on 60"):
+        fit(CONFIG, random_dataset(0, n_labels=50), state=state)
+    with pytest.raises(ConfigError, match="other layers or another optimizer"):
+        fit(CONFIG.replace(hidden=(9,)), TRAIN, state=State(CONFIG, 30, 60, state.arrays))
+
+
+@pytest.mark.parametrize(("every", "keep"), [(0, 1), (math.nan, 1), ("1", 1), (1, 0), (1, 2.5)])
+def test_a_schedule_of_checkpoints_must_make_sense(tmp_path, every, keep):
+    with pytest.raises(ConfigError, match=r"^every is .* above 0|^keep is .* 1 or more"):
+        Checkpoints(tmp_path, every, keep)

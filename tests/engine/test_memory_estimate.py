@@ -1,0 +1,133 @@
+"""Memory: what a run takes is told beforehand, what does not fit is refused at once, and /dev/shm does not matter."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from problems import random_dataset
+
+from slide_fast.datasets.synthetic import generate
+from slide_fast.engine import memory_estimate as memory
+from slide_fast.engine import run
+from slide_fast.parallel import shared_arrays
+from slide_fast.training import fit
+from slide_ref.common.config import Config
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def announced_and_used(command):
+    """Bytes that a command says it takes at the peak, and took."""
+    done = subprocess.run([sys.executable, "-m", "slide_fast", *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    used = json.loads(done.stdout.splitlines()[-1])["peak_memory_bytes"]
+    number, unit = re.search(r"memory +about ([\d.]+) (MB|GB) at the peak: data", done.stderr).groups()
+    return float(number) * {"MB": 1e6, "GB": 1e9}[unit], used
+
+
+def assert_within_a_tenth(announced, used):
+    print(f"announced {announced / 1e6:.0f} MB, used {used / 1e6:.0f} MB")
+    assert abs(announced - used) <= 0.1 * used
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    generate(folder, "wiki10-31k", n_samples=3000, n_test=500)
+    return folder
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("options", ["", "--test {0}/test.txt --patience 9", "--preset wide"])
+def test_the_estimate_is_within_a_tenth_of_what_is_used(files, tmp_path, n_workers, options):
+    command = f"train {files}/train.txt --out {tmp_path}/run --workers {n_workers} --json --checkpoint-every 2 --epochs"
+    given = options.format(files).split()
+    assert_within_a_tenth(*announced_and_used([*command.split(), 6, *given]))
+    if "wide" not in options:
+        assert_within_a_tenth(*announced_and_used([*command.split(), 8, *given, "--resume"]))
+
+
+@linux
+@pytest.mark.slow
+def test_the_estimate_of_the_demo_is_within_a_tenth(tmp_path):
+    assert_within_a_tenth(*announced_and_used(["demo", "--max-seconds", 5, "--json", "--out", tmp_path / "run"]))
+
+
+IN_PYTHON = """
+import sys
+from slide_fast import SlideClassifier
+from slide_fast.data import read_dataset
+from slide_fast.parallel.machine import MemoryMeter
+from slide_fast.training import fit
+from slide_ref.common.config import Config
+
+last = {"start": {"pids": tuple}}
+with MemoryMeter(lambda: last["start"]["pids"](), 0.05) as meter:
+    data, n_workers = read_dataset(sys.argv[1]), int(sys.argv[3])
+    note = lambda event: last.update({event["kind"]: event})
+    if sys.argv[2] == "fit":
+        fit(Config(epochs=4), data, n_workers=n_workers, callback=note)
+    else:
+        SlideClassifier(epochs=4, n_workers=n_workers).fit(data.features, data.labels, callback=note)
+print(last["memory"]["total"], meter.peak_bytes)
+"""
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["fit", "classifier"])
+@pytest.mark.parametrize("n_workers", ["1", "2"])
+def test_the_estimate_in_python_is_within_a_tenth(files, entry, n_workers):
+    command = [sys.executable, "-c", IN_PYTHON, files / "train.txt", entry, n_workers]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert_within_a_tenth(*map(int, done.stdout.split()))
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch):
+    monkeypatch.setattr(memory, "memory_left", lambda: 1000)
+    monkeypatch.setattr(run, "SharedArrays", None)
+    with pytest.raises(MemoryError, match=r"training needs \d+ kB more than the data, and 1 kB are left; take"):
+        fit(Config(hidden=(8,)), random_dataset(0), n_workers=1)
+
+
+@linux
+def test_a_network_that_no_machine_could_hold_is_refused_at_once():
+    features, labels = random_dataset(0)
+    wide = SparseRows(features.indptr, features.indices, features.data, 2**30)
+    with pytest.raises(MemoryError, match=r"needs \d{5}\.\d GB more than the data, and [\d.]+ [GM]B are left"):
+        fit(Config(hidden=(4096,)), Dataset(wide, labels), n_workers=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd")
+def test_nothing_is_taken_from_dev_shm():
+    before = os.statvfs("/dev/shm").f_bfree
+    with shared_arrays.SharedArrays.create({"W": ((96 << 20,), np.uint8)}) as block:
+        block["W"][:] = 1
+        assert (before - os.statvfs("/dev/shm").f_bfree) * os.statvfs("/dev/shm").f_bsize < 48 << 20
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd")
+def test_a_dev_shm_of_64_megabytes_does_no_harm(tmp_path):
+    """As in a container; where this system lets one mount it."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mount = "mount -t tmpfs -o size=64m tmpfs /dev/shm"
+    if shutil.which("unshare") is None or subprocess.run([*alone, mount], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a file system of their own")
+    script = (
+        "import os, numpy as np; from slide_fast.parallel.shared_arrays import SharedArrays\n"
+        "s = os.statvfs('/dev/shm'); print(s.f_blocks * s.f_bsize >> 20)\n"
+        "block = SharedArrays.create({'W': ((96 << 20,), 'u1')}); block['W'][:] = 1; print(int(block['W'].sum()) >> 20)"
+    )
+    (tmp_path / "script.py").write_text(script)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([*alone, f"{mount} && {sys.executable} {tmp_path}/script.py"], capture_output=True, text=True,
+                          env=environment, check=True)  # fmt: skip
+    assert done.stdout.split() == ["64", "96"]

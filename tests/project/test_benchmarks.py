@@ -1,0 +1,57 @@
+"""What the benchmarks compute from their measurements; the measurements themselves are no tests."""
+
+from pathlib import Path
+
+import pytest
+
+from slide_ref.common.config import Config
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def points(*scores):
+    return [{"seconds": 10.0 * (i + 1), "precision_at_1": score} for i, score in enumerate(scores)]
+
+
+def test_time_to_accuracy_is_interpolated():
+    from curves import best, time_to
+
+    curve = points(0.1, 0.3, 0.2)
+    assert best(curve) == 0.3
+    assert time_to(curve, 0.2) == pytest.approx(15) and time_to(curve, 0.05) == pytest.approx(5)
+    assert time_to(curve, 0.3) == pytest.approx(20) and time_to(curve, 0.31) is None
+    assert time_to(points(0.4), 0.2) == 10  # known at the end only
+
+
+def test_a_curve_ends_after_three_evaluations_without_a_gain_or_when_its_time_is_up():
+    from curves import ended
+
+    assert not ended([], 1e9) and not ended(points(0.2, 0.1, 0.1), 1e9) and not ended(points(0.1, 0.2, 0.3, 0.4), 1e9)
+    assert ended(points(0.2, 0.1, 0.2, 0.2), 1e9) and ended(points(0.1, 0.2), 20)
+
+
+def test_rebuilds_are_counted_out_for_ten_minutes():
+    from rebuild import simulate
+
+    course = simulate(step_seconds=1.0, rebuild_seconds=10.0, config=Config(rebuild_gap=90, rebuild_growth=0.0))
+    assert course == [(10, 10), (110, 20), (210, 30), (310, 40), (410, 50), (510, 60), (600, 60)]
+
+
+def test_results_are_written_whole_and_read_back(tmp_path, monkeypatch, capsys):
+    import harness
+
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    monkeypatch.setattr("sys.argv", [str(BENCHMARKS / "floor.py"), "--data", "acl_authors"])
+    assert harness.read_result("x") is None
+    harness.write_result("x", {"figure": 1}, tmp_path)
+    result = harness.read_result("x")
+    assert result["figure"] == 1 and result["command"] == "python benchmarks/floor.py --data acl_authors"
+    assert {"cpu", "cpus", "numpy", "date"} <= result["machine"].keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    harness.table([["", "long head"], ["a name", "1"]])
+    assert capsys.readouterr().out.splitlines()[-2:] == ["        long head", "a name          1"]

@@ -1,0 +1,104 @@
+"""README and documentation say what is true: their Python and their commands run, their links lead somewhere."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from problems import random_dataset
+
+from slide_fast.cli.main import main
+from slide_fast.data import write_xmc
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SLIDE = f'set -euo pipefail\nslide() {{ "{sys.executable}" -m slide_fast "$@"; }}\n'
+ELSEWHERE = {  # no test asks the network: whoever adds one opens it once
+    "https://arxiv.org/abs/1903.03129",
+    "https://arxiv.org/abs/2310.10636",
+    "https://pypi.org/project/argcomplete/",
+    "https://pypi.org/project/shtab/",
+}
+LONG = ("pip install", "slide demo", "slide generate")  # tried in tests of their own
+
+
+def blocks(language):
+    found = {page: BLOCK.findall(page.read_text(encoding="utf-8")) for page in PAGES}
+    texts = {page: [text for kind, text in pairs if kind == language] for page, pairs in found.items()}
+    return [pytest.param(page, own, id=str(page.relative_to(ROOT))) for page, own in texts.items() if own]
+
+
+def run(arguments, folder, **options):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, **options
+    )
+
+
+@pytest.mark.parametrize(("page", "texts"), blocks("python"))
+def test_python_runs_as_printed(page, texts, tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pandas")
+    done = run([sys.executable, "-c", "\n".join(texts)], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with what the commands speak of: samples, and a run."""
+    folder = tmp_path_factory.mktemp("place")
+    for i, name in enumerate(("train.txt", "test.txt", "new.txt")):
+        write_xmc(folder / name, random_dataset(i))
+    files = [f"{folder}/train.txt", "--test", f"{folder}/test.txt", "--out", f"{folder}/run"]
+    assert main(["train", *files, "--epochs", "1"]) == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "texts"), blocks("sh"))
+def test_commands_run_as_printed(page, texts, place, tmp_path):
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
+    if re.search(r"slide train .* --out run$", "".join(texts), re.MULTILINE):  # the page makes the run itself
+        shutil.rmtree(tmp_path / "run")
+    lines = [line for line in "".join(texts).splitlines() if not any(word in line for word in LONG)]
+    done = run(["bash", "-c", SLIDE + "\n".join(lines)], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("page", "texts"), blocks("sh"))
+def test_commands_exist(page, texts):
+    for command in re.findall(r"\bslide (\w+)", "".join(texts)):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "--help"])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    """Places within a page are checked by the strict build of the site."""
+    for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_links_that_lead_elsewhere_are_known():
+    links = {link for page in PAGES for link in re.findall(r"https?://[^\s)>\"`]+", page.read_text(encoding="utf-8"))}
+    assert links == ELSEWHERE
+
+
+def test_pictures_are_what_their_script_draws(tmp_path):
+    pytest.importorskip("matplotlib")
+    folder = ROOT / "docs" / "pictures"
+    (tmp_path / "draw.py").write_text((folder / "draw.py").read_text(encoding="utf-8"), encoding="utf-8")
+    done = run([sys.executable, "draw.py"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("*.svg")} == {path.name for path in folder.glob("*.svg")}
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert page.relative_to(ROOT / "docs").as_posix() in navigation, page

@@ -1,0 +1,57 @@
+"""What is built, installed and imported: wheel and sdist, an environment without extras, types."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BARE = """
+import importlib.metadata, importlib.util
+import numpy as np
+from slide_fast import SlideClassifier
+assert not any(importlib.util.find_spec(name) for name in ("sklearn", "scipy", "matplotlib", "pandas"))
+X, y = np.eye(4).repeat(50, axis=0), np.array(list("abcd")).repeat(50)
+model = SlideClassifier(hidden=(8,), epochs=30, micro_batch=20, learning_rate=0.05, n_workers=2).fit(X, y)
+print(model.score(X, y), importlib.metadata.version("slide-numpy"))
+"""
+
+
+def run(*arguments, folder):
+    clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    done = subprocess.run(arguments, cwd=folder, env=clean, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_packages_say_that_they_have_types():
+    for package in ("slide_ref", "slide_fast"):
+        assert (ROOT / package / "py.typed").is_file()
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_install_alone_and_run_the_demo(tmp_path):
+    """The wheel is made from the sdist, so that both are whole."""
+    copy = tmp_path / "source"
+    shutil.copytree(
+        ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "dist", "site", "*.egg-info", "__pycache__")
+    )
+    run(sys.executable, "-m", "venv", str(tmp_path / "tools"), folder=tmp_path)
+    tools, bare = tmp_path / "tools" / "bin" / "python", tmp_path / "bare" / "bin"
+    run(str(tools), "-m", "pip", "install", "-q", "build", folder=tmp_path)
+    run(str(tools), "-m", "build", "-q", "--outdir", str(tmp_path / "dist"), str(copy), folder=tmp_path)
+    (wheel,), (sdist,) = (list((tmp_path / "dist").glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
+    assert wheel.name.endswith("-py3-none-any.whl") and sdist.stat().st_size > 0
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"slide_fast/py.typed", "slide_ref/py.typed", "slide_ref/common/config.py"} <= set(names)
+    assert not [name for name in names if name.endswith((".so", ".pyd", ".c"))]
+    venv.create(tmp_path / "bare", with_pip=True)
+    run(str(bare / "python"), "-m", "pip", "install", "-q", str(wheel), folder=tmp_path)
+    assert run(str(bare / "python"), "-c", BARE, folder=tmp_path).split() == ["1.0", "0.1.0"]
+    run(str(bare / "slide"), "demo", "--out", "demo", "--max-seconds", "1", folder=tmp_path)
+    assert (tmp_path / "demo" / "model" / "config.json").is_file()

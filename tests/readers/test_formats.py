@@ -1,0 +1,150 @@
+"""Data that others write: gzip, svmlight text, SciPy's ``.npz``, standard input."""
+
+import gzip
+import io
+import sys
+
+import numpy as np
+import pytest
+from problems import random_dataset
+
+from slide_fast.data import read_dataset, write_npz, write_xmc
+from slide_fast.readers.formats import with_columns
+from slide_ref.common.errors import DataError
+
+DATA = random_dataset(0, n_samples=50)
+
+
+def assert_same_data(ours, theirs):
+    for mine, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(mine.indptr, other.indptr) and np.array_equal(mine.indices, other.indices)
+        assert mine.data is other.data is None or np.allclose(mine.data, other.data)
+
+
+def as_svmlight(data):
+    lines = []
+    for i in range(data.n_samples):
+        labels, (ids, values) = data.labels.row(i)[0], data.features.row(i)
+        pairs = [f"{f}:{v:.9g}" for f, v in zip(ids, values, strict=True)]
+        lines.append(" ".join(([",".join(map(str, labels))] if len(labels) else []) + pairs) or "# nothing")
+    return "\n".join(lines)
+
+
+def test_text_packed_by_gzip_is_read_whatever_its_name(tmp_path):
+    write_xmc(tmp_path / "data.txt", DATA)
+    for name in ("data.txt.gz", "packed.txt"):
+        (tmp_path / name).write_bytes(gzip.compress((tmp_path / "data.txt").read_bytes()))
+        assert_same_data(read_dataset(tmp_path / name), read_dataset(tmp_path / "data.txt"))
+
+
+def test_damaged_gzip_is_refused(tmp_path):
+    whole = gzip.compress(b"1 1 1\n0 0:1\n" * 100)
+    for content in (whole[:-9], whole[:30] + b"\xff" * 30 + whole[60:]):
+        (tmp_path / "data.txt.gz").write_bytes(content)
+        with pytest.raises(DataError, match="not intact gzip"):
+            read_dataset(tmp_path / "data.txt.gz")
+
+
+def test_standard_input_is_read(tmp_path, monkeypatch):
+    write_xmc(tmp_path / "data.txt", DATA)
+    text = (tmp_path / "data.txt").read_bytes()
+    for content in (text, gzip.compress(text)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
+        assert_same_data(read_dataset("-"), read_dataset(tmp_path / "data.txt"))
+
+
+def test_svmlight_text_is_read(tmp_path):
+    rows = np.flatnonzero((np.diff(DATA.labels.indptr) > 0) | (np.diff(DATA.features.indptr) > 0))
+    wanted = DATA.take(rows)
+    for suffix in (".svm", ".svmlight", ".libsvm"):
+        (tmp_path / f"data{suffix}").write_text(as_svmlight(wanted))
+        found = read_dataset(tmp_path / f"data{suffix}")
+        assert_same_data(found, wanted)
+        assert [part.n_columns for part in found] == [part.indices.max() + 1 for part in wanted]
+
+
+def test_rows_of_fewer_columns_lose_what_lies_beyond():
+    rows, labels = with_columns(DATA.features, 20), with_columns(DATA.labels, 9)
+    for i in range(DATA.n_samples):
+        ids, values = DATA.features.row(i)
+        assert np.array_equal(rows.row(i), (ids[ids < 20], values[ids < 20]))
+        assert labels.row(i)[0].tolist() == [label for label in DATA.labels.row(i)[0] if label < 9]
+    assert rows.shape == (50, 20) and labels.shape == (50, 9)
+
+
+def test_what_svmlight_allows_is_understood(tmp_path):
+    text = "# a comment\n+1 qid:3 2:0.5 7:1 # end\n\n3.0,0 1:2\r\n 5:1\n2\n"
+    for content in (text.encode(), gzip.compress(text.encode())):
+        (tmp_path / "data.svm.gz").write_bytes(content)
+        features, labels = read_dataset(tmp_path / "data.svm.gz")
+        assert [labels.row(i)[0].tolist() for i in range(4)] == [[1], [0, 3], [], [2]]
+        assert [features.row(i)[0].tolist() for i in range(4)] == [[2, 7], [1], [5], []]
+        assert features.shape == (4, 8) and labels.shape == (4, 4)
+
+
+def test_svmlight_agrees_with_scikit_learn(tmp_path):
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import dump_svmlight_file, load_svmlight_file
+
+    from slide_fast.estimator.validation import as_features
+
+    rng = np.random.default_rng(0)
+    dump_svmlight_file(
+        rng.random((30, 9)) * (rng.random((30, 9)) < 0.4), rng.integers(0, 5, 30), str(tmp_path / "a.svm")
+    )
+    X, y = load_svmlight_file(str(tmp_path / "a.svm"), zero_based=True)
+    features, labels = read_dataset(tmp_path / "a.svm")
+    assert_same_data([features], [as_features(X)])
+    assert labels.indices.tolist() == y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("0 1:1\n-1 2:1\n", "data.svm, line 2: label '-1'"),
+        ("0 1:1\n\n# x\n0 1:one\n", "data.svm, line 4: "),
+        ("0 1:1\n1.5 1:1\n", "data.svm, line 2: label '1.5'"),
+        ("0 1:1\n0 -1:1\n", "data.svm, line 2: "),
+        ("0 1:1\n0 -1:1\n-1 1:1\n", "data.svm, line 2: "),
+    ],
+)
+def test_malformed_svmlight_names_the_line(tmp_path, text, place):
+    (tmp_path / "data.svm").write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_dataset(tmp_path / "data.svm")
+    assert place in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("container", ["matrix", "array"])
+def test_npz_of_scipy_is_read(tmp_path, kind, container):
+    sparse = pytest.importorskip("scipy.sparse")
+    matrices = []
+    for rows in DATA:
+        values = np.ones(rows.nnz) if rows.data is None else rows.data
+        made = getattr(sparse, f"csr_{container}")((values, rows.indices, rows.indptr), shape=rows.shape)
+        matrices.append(made.asformat(kind))
+    for name, matrix in zip("XY", matrices, strict=True):
+        sparse.save_npz(tmp_path / f"{name}.npz", matrix)
+    data = read_dataset(tmp_path / "X.npz", tmp_path / "Y.npz")
+    assert_same_data(data, DATA)
+    assert data.labels.shape == DATA.labels.shape
+    assert read_dataset(tmp_path / "X.npz").labels.nnz == 0
+
+
+def test_npz_that_does_not_fit_is_refused(tmp_path):
+    sparse = pytest.importorskip("scipy.sparse")
+    sparse.save_npz(tmp_path / "X.npz", sparse.eye_array(3, format="csr"))
+    sparse.save_npz(tmp_path / "Y.npz", sparse.eye_array(4, format="csr"))
+    sparse.save_npz(tmp_path / "dia.npz", sparse.eye_array(3, format="dia"))
+    write_npz(tmp_path / "both.npz", DATA)
+    (tmp_path / "text.txt").write_text("1 1 1\n0 0:1\n")
+    for arguments, message in (
+        (("X.npz", "Y.npz"), "X has 3 rows, but Y has 4"),
+        (("dia.npz",), "'dia' is not one of csr, csc, coo"),
+        (("both.npz", "Y.npz"), "holds labels already"),
+        (("X.npz", "both.npz"), "both.npz: holds a whole data set"),
+        (("text.txt", "Y.npz"), "here they are in the file itself"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_dataset(*(tmp_path / name for name in arguments))
