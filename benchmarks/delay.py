@@ -21,7 +21,7 @@ from harness import child, figure, in_turn, require_agreement, table, write_resu
 
 import slide_fast.engine.worker
 from slide_fast.network import RowGradient
-from slide_fast.schedule import workers_at
+from slide_ref.common.schedule import workers_at
 
 Curve = dict[str, Any]
 

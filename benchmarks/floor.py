@@ -27,9 +27,9 @@ from threadpoolctl import threadpool_limits
 
 from slide_fast import network, optimizers
 from slide_fast.engine import worker as work
-from slide_fast.schedule import sample_order
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.schedule import sample_order
 
 PHASES = ("batch", "forward hidden", "retrieve", "gather", "output products", "softmax", "backward hidden",
           "update output rows", "update input rows", "rest")  # fmt: skip

@@ -25,7 +25,7 @@ import tasks
 from harness import ROOT, require_agreement, table, write_result
 
 from slide_fast.mpi.communicator import mpi_ranks
-from slide_fast.mpi.sample_ranges import share_of
+from slide_fast.mpi.sample_ranges import range_of
 from slide_fast.mpi.training import prepare
 from slide_fast.parallel.blas_threads import ONE_BLAS_THREAD
 from slide_fast.parallel.machine import MemoryMeter, proportional_set_size
@@ -67,7 +67,7 @@ def rank(data: str, config: Config, n_workers: int, n_steps: int, interface: str
     everyone = mpi_ranks()
     with MemoryMeter() as meter, ONE_BLAS_THREAD:
         train, _ = tasks.load(data)
-        mine = train.take(np.array(share_of(train.n_samples, everyone)))
+        mine = train.take(np.array(range_of(train.n_samples, everyone)))
         del train
         own, _ = prepare(config, mine, None, everyone, None, n_workers)
         mine, ranks = own.train_samples.own, own.ranks

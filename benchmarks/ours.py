@@ -11,9 +11,9 @@ from curves import Point, ended
 
 from slide_fast.engine.auto_settings import tuned
 from slide_fast.parallel.machine import MemoryMeter
-from slide_fast.schedule import joined_after
 from slide_fast.training import Run, fit
 from slide_ref.common.config import Config
+from slide_ref.common.schedule import joined_after
 from slide_ref.common.sparse_rows import Dataset
 
 ALL = 2**31 - 1  # as min_active: the dense softmax

@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from slide_fast.data import write_xmc
 from slide_fast.parallel.machine import MemoryMeter
-from slide_fast.schedule import sample_order
 from slide_ref.common.metrics import precision_at
+from slide_ref.common.schedule import sample_order
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 HIDDEN = 128

@@ -16,8 +16,8 @@ import ours
 import tasks
 from harness import child, figure, require_agreement, table, write_result
 
-from slide_fast.schedule import rebuild_steps
 from slide_ref.common.config import Config
+from slide_ref.common.schedule import rebuild_steps
 
 TEN_MINUTES = 600.0
 

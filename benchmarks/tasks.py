@@ -43,8 +43,8 @@ def load(data: str, n_samples: int | None = None) -> tuple[Dataset, Dataset]:
     Parameters
     ----------
     data : str
-        "stdlib", a shape of `slide_fast.datasets.synthetic`, a name in `UNSEEN`, a folder with train.txt and test.txt, or the
-        name of one in the folder that the environment variable SLIDE_DATA names.
+        "stdlib", a shape of `slide_fast.datasets.synthetic`, a name in `UNSEEN`, a folder with train.txt and test.txt,
+        or the name of one in the folder that the environment variable SLIDE_DATA names.
     n_samples : int, optional
         Training samples, the first by key; by default those of `DENSE_SAMPLES`, or all; 0 means all.
     """

@@ -8,13 +8,14 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.micro_batches import MicroBatch
 from slide_ref.common.parts import Part
+from slide_ref.common.rng import Key
 from slide_ref.common.sparse_rows import SparseRows
 
 from .correction import inclusion
 from .hash_tables import HashTables
 from .kernels.scratch import Scratch
-from .micro_batches import MicroBatch
 from .sampling import Active, active_sets, nothing, retrieve
 
 
@@ -53,7 +54,7 @@ def choose_in_part(
     config: Config,
     batch: MicroBatch,
     scratch: Scratch,
-    shares: np.ndarray | None = None,
+    priors: np.ndarray | None = None,
 ) -> Active:
     """The neurons of a part that are active for a micro-batch, and how probable that was. Implements S31.
 
@@ -67,24 +68,23 @@ def choose_in_part(
     config : Config
     batch : MicroBatch
     scratch : Scratch
-    shares : ndarray of float64, shape (n,), optional
-        Of the part's labels, from `slide_fast.correction.label_shares`; None: logits are not corrected.
+    priors : ndarray of float64, shape (n,), optional
+        Of the part's labels, from `slide_ref.common.priors.label_priors`; None: logits are not corrected.
 
     Returns
     -------
     Active
         Ids within the layer.
     """
-    n, lsh, seed, word = part.last - part.first, settings_in(part, config, batch), config.seed, part.word
+    n, lsh = part.last - part.first, settings_in(part, config, batch)
+    key = Key(config.seed, part.word, batch.epoch, batch.step)
     retrieved = nothing(len(batch.samples))
     if lsh.L:
-        retrieved = retrieve(tables, addresses, lsh, seed, word, batch.epoch, batch.samples)
+        retrieved = retrieve(tables, addresses, lsh, key, batch.samples)
     labels = labels_in(part, config, batch)
-    active = active_sets(
-        scratch, retrieved, labels, lsh, config.scope, n, seed, word, batch.epoch, batch.samples, batch.step
-    )
-    if shares is not None:
-        active = active._replace(inclusion=inclusion(scratch, active, retrieved, labels, shares))
+    active = active_sets(scratch, retrieved, labels, lsh, config.scope, n, key, batch.samples)
+    if priors is not None:
+        active = active._replace(inclusion=inclusion(scratch, active, retrieved, labels, priors))
     return active._replace(ids=active.ids + part.first)
 
 

@@ -10,14 +10,8 @@ from .kernels.scratch import Scratch, positions
 from .sampling import Active, Retrieved
 
 
-def label_shares(labels: SparseRows) -> np.ndarray:
-    """The share of the labelled rows that carry each label, float64, shape (n_labels,). Implements S30."""
-    n_labelled = int(np.count_nonzero(np.diff(labels.indptr)))
-    return np.bincount(labels.indices, minlength=labels.n_columns) / max(n_labelled, 1)
-
-
 def inclusion(
-    scratch: Scratch, active: Active, retrieved: Retrieved, labels: SparseRows, shares: np.ndarray
+    scratch: Scratch, active: Active, retrieved: Retrieved, labels: SparseRows, priors: np.ndarray
 ) -> np.ndarray:
     """How probable it was that each neuron became active, for samples of which it is not a label. Implements S30.
 
@@ -28,15 +22,15 @@ def inclusion(
         From `active_sets`.
     retrieved : Retrieved
     labels : SparseRows, shape (n_samples, n)
-    shares : ndarray of float64, shape (n,)
-        From `label_shares`.
+    priors : ndarray of float64, shape (n,)
+        From `slide_ref.common.priors.label_priors`.
 
     Returns
     -------
     ndarray of float64, shape (n_union,) without a mask, else (n_samples, n_union)
         1 for what was retrieved.
     """
-    ids, n = active.ids, len(shares)
+    ids, n = active.ids, len(priors)
     if active.mask is not None:
         held = np.zeros(active.mask.shape, dtype=bool)
         for part in (retrieved, Retrieved(labels.indptr, labels.indices)):
@@ -51,5 +45,5 @@ def inclusion(
     n_held = np.count_nonzero(marked[ids])
     marked[ids] = False
     drawn = (len(ids) - n_held) / max(n - n_held, 1)
-    absent = (1 - drawn) * (1 - shares[ids]) ** (labels.n_rows - 1)
+    absent = (1 - drawn) * (1 - priors[ids]) ** (labels.n_rows - 1)
     return np.where(found | (absent == 1), 1.0, 1 - absent)  # absent for certain, but there: a label of its only sample

@@ -19,10 +19,12 @@ from .active_sets import ids_between
 from .kernels.blas_warnings import without_false_alarms
 from .kernels.scratch import Scratch, distinct, positions
 from .kernels.sparse_products import is_sparse, sparse_gradient, sparse_product, values_of
-from .mpi.communicator import Communicator
 from .sampling import Active
 
-ALONE = Communicator()
+
+def alone(array: np.ndarray, how: str = "sum") -> np.ndarray:
+    """Return an array as it is: all labels are here, and there is nobody to add up with."""
+    return array
 
 
 class RowGradient(NamedTuple):
@@ -73,6 +75,7 @@ class LayerPass(NamedTuple):
 
 
 Choose = Callable[[int, np.ndarray], "Active | None"]
+Reduce = Callable[..., np.ndarray]
 
 
 def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
@@ -166,7 +169,7 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
     return passes
 
 
-def shares(n: int, weights: np.ndarray | None) -> np.ndarray:
+def sample_weights(n: int, weights: np.ndarray | None) -> np.ndarray:
     """The part of each of n labelled rows in loss and gradient, float64: by weight, or all the same. Implements S10."""
     return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
 
@@ -177,13 +180,10 @@ def softmax_loss(
     scratch: Scratch,
     n_labels: int,
     weights: np.ndarray | None = None,
-    ranks: Communicator = ALONE,
+    reduce: Reduce = alone,
     first_label: int = 0,
 ) -> float:
     """Cross-entropy of each true label among the active neurons that are no true labels. Implements S10 and S30.
-
-    Where ranks hold a range of the labels each, they tell each other of each sample the largest logit of a negative,
-    the sum over these, and how much its labels pull.
 
     Parameters
     ----------
@@ -192,15 +192,13 @@ def softmax_loss(
         replaced by their gradient.
     labels : SparseRows, shape (n_samples, number of all labels)
         No row is empty; every label is active.
-    scratch : Scratch
-    n_labels : int
-        That `output` stands for.
+    n_labels, first_label : int
+        Which labels `output` stands for: so many, from `first_label` on.
     weights : ndarray of float64, shape (n_samples,), optional
         Above 0.
-    ranks : Communicator
-        Who holds the other labels.
-    first_label : int
-        Of `output`.
+    reduce : callable
+        ``reduce(array, how)`` combines an array, in place, with those of whoever holds the other labels: the ``"max"``
+        of the largest logit of a sample's negatives, the ``"sum"`` over these, and of how much its labels pull.
 
     Returns
     -------
@@ -217,18 +215,18 @@ def softmax_loss(
     if output.inclusion is not None:
         logits -= np.log(output.inclusion).astype(logits.dtype)
     logits[row_of, columns] = -np.inf
-    largest = ranks.allreduce(logits.max(axis=1, initial=-np.inf), "max")
+    largest = reduce(logits.max(axis=1, initial=-np.inf), "max")
     largest[np.isneginf(largest)] = 0  # nobody but true labels
     logits -= largest[:, None]
     np.exp(logits, out=logits)
-    totals = ranks.allreduce(logits.sum(axis=1))
+    totals = reduce(logits.sum(axis=1))
     with np.errstate(divide="ignore"):
         behind = np.log(totals.astype(np.float64))[row_of] + largest[row_of] - of_labels  # log-odds against each label
-    share = shares(n, weights)
+    share = sample_weights(n, weights)
     targets = (share / np.diff(labels.indptr))[row_of]
     pull = targets * np.exp(-np.logaddexp(0, -behind))
     loss = (targets * np.logaddexp(0, behind)).sum()
-    sums = ranks.allreduce(np.append(np.bincount(row_of, pull, n), loss))
+    sums = reduce(np.append(np.bincount(row_of, pull, n), loss))
     logits *= (sums[:-1] / np.maximum(totals, np.finfo(totals.dtype).tiny)).astype(logits.dtype)[:, None]
     logits[row_of, columns] = -pull
     return float(sums[-1])
@@ -241,7 +239,7 @@ def backward(
     labels: SparseRows,
     scratch: Scratch,
     weights: np.ndarray | None = None,
-    ranks: Communicator = ALONE,
+    reduce: Reduce = alone,
     first_label: int = 0,
 ) -> tuple[float, list[RowGradient]]:
     """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
@@ -257,8 +255,8 @@ def backward(
         Owns the arrays returned.
     weights : ndarray of float64, shape (n_samples,), optional
         Above 0.
-    ranks, first_label
-        As in `softmax_loss`; the ranks also add up what their labels send back to the layer before.
+    reduce, first_label
+        As in `softmax_loss`; also adds up what all labels send back to the layer before.
 
     Returns
     -------
@@ -266,7 +264,7 @@ def backward(
         Mean over the rows, by weight.
     gradients : list of RowGradient, one a layer
     """
-    loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b), weights, ranks, first_label)
+    loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b), weights, reduce, first_label)
     delta = passes[-1].outputs
     gradients = []
     for l in reversed(range(len(layers))):
@@ -275,7 +273,7 @@ def backward(
             delta = scratch.empty(f"delta{l}", this.inputs.shape, above.dtype)
             np.matmul(above, this.weights, out=delta)
             if l == len(layers) - 1:
-                ranks.allreduce(delta)
+                reduce(delta)
             delta *= this.inputs > 0
         W = _weight_gradient(l, this, above, scratch)
         W = spread(W, this.columns, layers[l].W.shape[1], scratch, f"W{l}")

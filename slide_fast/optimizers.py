@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,19 +17,25 @@ from .network import RowGradient, gather
 ELEMENTS_AT_ONCE = 1 << 16
 
 
+class Step(NamedTuple):
+    """What one update needs to know: its number over the whole run, from 1, the learning rate (S27), the settings."""
+
+    number: int
+    rate: float
+    config: Config
+
+
 def adam_rows(
     w: np.ndarray,
     m: np.ndarray | None,
     v: np.ndarray,
     ids: np.ndarray | None,
     g: np.ndarray,
-    step: int,
-    rate: float,
-    config: Config,
+    step: Step,
     scratch: Scratch,
     weight_decay: float = 0.0,
 ) -> None:
-    """Adam's update of some rows of an array, in place, with the decay of weights apart from it. Implements S12.
+    """Update some rows of an array in place by Adam, as `slide_ref.optimizers.adam_row` does each. Implements S12.
 
     The operations are the reference's, in their order, so the result is the same to the bit. The rows are read again
     just before they are written: what other workers did to them since the forward pass is kept, and the time in which
@@ -42,51 +49,50 @@ def adam_rows(
         Distinct rows; None: all.
     g : ndarray, shape (n_rows, ...)
         Gradient; overwritten.
-    step : int
-        Number of the step over the whole run, from 1.
-    rate : float
-        Learning rate of the step (S27).
-    config : Config
-    scratch : Scratch
-    weight_decay : float
-        What is taken off the weights, in units of the learning rate (Loshchilov and Hutter 2019, algorithm 2).
+    step, scratch, weight_decay
+        `weight_decay` is taken off the weights, in units of the learning rate.
     """
-    number = w.dtype.type
-    decay1, decay2 = number(config.beta1), number(config.beta2)
-    fresh1, fresh2 = number(1 - config.beta1), number(1 - config.beta2)
-    correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
-    limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
+    number, config = w.dtype.type, step.config
     for block in _blocks(g):
         rows = block if ids is None else ids[block]
         gb = g[block]
         vb = v[block] if ids is None else gather(v, rows, scratch, "adam_v")
         squares = scratch.empty("adam_t", gb.shape, w.dtype)
-        np.multiply(gb, fresh2, out=squares)
+        np.multiply(gb, number(1 - config.beta2), out=squares)
         squares *= gb
-        vb *= decay2
+        vb *= number(config.beta2)
         vb += squares
         if ids is not None:
             v[rows] = vb
         if m is not None:
             mb = m[block] if ids is None else gather(m, rows, scratch, "adam_m")
-            gb *= fresh1
-            mb *= decay1
+            gb *= number(1 - config.beta1)
+            mb *= number(config.beta1)
             mb += gb
             if ids is not None:
                 m[rows] = mb
-            np.divide(mb, number(correction1), out=gb)
-        np.divide(vb, number(correction2), out=squares)
-        np.sqrt(squares, out=squares)
-        squares += number(config.epsilon)
-        np.divide(gb, squares, out=squares)
-        np.clip(squares, -limit, limit, out=squares)
-        squares *= number(rate)
+            np.divide(mb, number(1 - config.beta1**step.number), out=gb)
+        move = _adam_move(gb, vb, squares, step)
         wb = w[block] if ids is None else gather(w, rows, scratch, "adam_w")
         if weight_decay:
-            wb *= number(1 - rate * weight_decay)
-        wb -= squares
+            wb *= number(1 - step.rate * weight_decay)
+        wb -= move
         if ids is not None:
             w[rows] = wb
+
+
+def _adam_move(m: np.ndarray, v: np.ndarray, out: np.ndarray, step: Step) -> np.ndarray:
+    """What Adam takes off the weights for corrected first moments and second moments, bounded (S12)."""
+    number, config = v.dtype.type, step.config
+    correction1, correction2 = 1 - config.beta1**step.number, 1 - config.beta2**step.number
+    limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
+    np.divide(v, number(correction2), out=out)
+    np.sqrt(out, out=out)
+    out += number(config.epsilon)
+    np.divide(m, out, out=out)
+    np.clip(out, -limit, limit, out=out)
+    out *= number(step.rate)
+    return out
 
 
 def sgd_rows(
@@ -94,11 +100,10 @@ def sgd_rows(
     m: np.ndarray | None,
     ids: np.ndarray | None,
     g: np.ndarray,
-    rate: float,
-    config: Config,
+    step: Step,
     scratch: Scratch,
 ) -> None:
-    """Gradient descent on some rows of an array, in place. Implements S26.
+    """Update some rows of an array in place by gradient descent. Implements S26.
 
     Parameters
     ----------
@@ -108,10 +113,8 @@ def sgd_rows(
         Distinct rows; None: all.
     g : ndarray, shape (n_rows, ...)
         Gradient; overwritten.
-    rate : float
-        Learning rate of the step (S27).
-    config : Config
-    scratch : Scratch
+    step, scratch
+        As in `adam_rows`.
     """
     number = w.dtype.type
     for block in _blocks(g):
@@ -119,12 +122,12 @@ def sgd_rows(
         move = g[block]
         if m is not None:
             mb = m[block] if ids is None else gather(m, rows, scratch, "sgd_m")
-            mb *= number(config.momentum)
+            mb *= number(step.config.momentum)
             mb += move
             if ids is not None:
                 m[rows] = mb
             move[...] = mb
-        move *= number(rate)
+        move *= number(step.rate)
         w[rows] -= move
 
 
@@ -153,12 +156,13 @@ def update(
     config : Config
     scratch : Scratch
     """
+    this = Step(step, rate, config)
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         bias_ids = None if l == 0 else gradient.ids
         if config.optimizer == "adam":
             decay = config.weight_decay if l == 0 else 0.0
-            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, step, rate, config, scratch, decay)
-            adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, step, rate, config, scratch)
+            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, this, scratch, decay)
+            adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, this, scratch)
         else:
-            sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, rate, config, scratch)
-            sgd_rows(layer.b, layer.b_m, bias_ids, gradient.b, rate, config, scratch)
+            sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, this, scratch)
+            sgd_rows(layer.b, layer.b_m, bias_ids, gradient.b, this, scratch)

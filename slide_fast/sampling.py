@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.lsh_config import LshConfig
-from slide_ref.common.rng import Purpose, draw, mix
+from slide_ref.common.rng import Key, Purpose, draw, mix
 from slide_ref.common.sparse_rows import SparseRows
 
 from .hash_tables import HashTables
@@ -57,7 +57,7 @@ def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def vanilla(
-    tables: HashTables, addresses: np.ndarray, budget: int, seed: int, layer: int, epoch: int, samples: np.ndarray
+    tables: HashTables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray
 ) -> Retrieved:
     """Whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
@@ -68,8 +68,8 @@ def vanilla(
         Bucket of each sample in each table.
     budget : int
         β; 0 means no limit.
-    seed, layer, epoch : int
-        Words of the keys.
+    key : Key
+        Of the draws.
     samples : ndarray of int64, shape (n_samples,)
         Sample indices, words of the keys.
 
@@ -81,7 +81,7 @@ def vanilla(
     """
     starts, lengths = tables.slices(addresses)
     if budget:
-        keys = mix(seed, Purpose.TABLE_ORDER, layer, epoch, samples[:, None], np.arange(addresses.shape[1]))
+        keys = mix(key.seed, Purpose.TABLE_ORDER, key.layer, key.epoch, samples[:, None], np.arange(addresses.shape[1]))
         order = np.argsort(keys, axis=1)
         starts, lengths = np.take_along_axis(starts, order, 1), np.take_along_axis(lengths, order, 1)
         fills = lengths > budget  # one such bucket is enough, whatever stands in those before it
@@ -99,7 +99,7 @@ def vanilla(
     passes = np.cumsum(n_new, axis=1) > budget
     rows = np.flatnonzero(passes.any(axis=1))
     slots = np.argmax(passes[rows], axis=1)
-    keys = mix(seed, Purpose.BUCKET_START, layer, epoch, samples[rows], order[rows, slots])
+    keys = mix(key.seed, Purpose.BUCKET_START, key.layer, key.epoch, samples[rows], order[rows, slots])
     place = _rotated_places(lengths.ravel(), rows * L + slots, keys)
     ids[place], is_new[place] = ids.copy(), is_new.copy()
     found = np.cumsum(is_new)
@@ -153,8 +153,8 @@ def top_k(tables: HashTables, addresses: np.ndarray, budget: int) -> Retrieved:
     """
     n_samples, L = addresses.shape
     rows, ids, frequencies = _frequencies(tables, addresses)
-    rank = rows * (L + 1) + L - frequencies
-    order = np.argsort(rank.astype(np.min_scalar_type(n_samples * (L + 1))), kind="stable")  # 16 bits: by radix
+    places = rows * (L + 1) + L - frequencies
+    order = np.argsort(places.astype(np.min_scalar_type(n_samples * (L + 1))), kind="stable")  # 16 bits: by radix
     found = _by_row(rows, ids[order], n_samples)
     if not budget:
         return found
@@ -184,7 +184,7 @@ def hard_threshold(tables: HashTables, addresses: np.ndarray, least: int) -> Ret
 
 
 def retrieve(
-    tables: HashTables, addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, epoch: int, samples: np.ndarray
+    tables: HashTables, addresses: np.ndarray, lsh: LshConfig, key: Key, samples: np.ndarray
 ) -> Retrieved:
     """The neurons that the layer's strategy takes from the samples' buckets (S8, S23, S24).
 
@@ -194,8 +194,8 @@ def retrieve(
     addresses : ndarray of int64, shape (n_samples, L)
         Bucket of each sample in each table.
     lsh : LshConfig
-    seed, layer, epoch : int
-        Words of the keys.
+    key : Key
+        Of the draws.
     samples : ndarray of int64, shape (n_samples,)
         Sample indices, words of the keys.
     """
@@ -203,7 +203,7 @@ def retrieve(
         return top_k(tables, addresses, lsh.budget)
     if lsh.strategy == "threshold":
         return hard_threshold(tables, addresses, lsh.threshold)
-    return vanilla(tables, addresses, lsh.budget, seed, layer, epoch, samples)
+    return vanilla(tables, addresses, lsh.budget, key, samples)
 
 
 def _first_occurrences(ids: np.ndarray) -> np.ndarray:
@@ -281,11 +281,8 @@ def active_sets(
     lsh: LshConfig,
     scope: str,
     n: int,
-    seed: int,
-    layer: int,
-    epoch: int,
+    key: Key,
     samples: np.ndarray,
-    step: int,
 ) -> Active:
     """Add the true labels, unite over the micro-batch if the scope says so, and pad. Implements S9.
 
@@ -301,8 +298,8 @@ def active_sets(
         ``"sample"`` or ``"batch"``.
     n : int
         Neurons of the layer.
-    seed, layer, epoch, step : int
-        Words of the keys.
+    key : Key
+        Of the draws.
     samples : ndarray of int64, shape (n_samples,)
         Sample indices, words of the keys in scope ``"sample"``.
 
@@ -313,16 +310,16 @@ def active_sets(
     """
     if scope == "batch":
         union = distinct(scratch, [retrieved.ids, labels.indices], n)
-        return Active(pad(scratch, union, lsh.min_active, n, seed, Purpose.PAD_BATCH, layer, step), None)
+        return Active(pad(scratch, union, lsh.min_active, n, key.seed, Purpose.PAD_BATCH, key.layer, key.step), None)
     sets = [
         own
         if len(own) >= lsh.min_active
-        else pad(scratch, own, lsh.min_active, n, seed, Purpose.PAD_SAMPLE, layer, epoch, int(sample))
+        else pad(scratch, own, lsh.min_active, n, key.seed, Purpose.PAD_SAMPLE, key.layer, key.epoch, int(sample))
         for own, sample in zip(_with_labels(retrieved, labels, n), samples, strict=True)
     ]
     ids = np.concatenate(sets)
     union = distinct(scratch, [ids], n)
-    mask = scratch.zeros(f"mask{layer}", (len(sets), len(union)), np.bool_)
+    mask = scratch.zeros(f"mask{key.layer}", (len(sets), len(union)), np.bool_)
     first_of_row = np.repeat(np.arange(len(sets)) * len(union), [len(own) for own in sets])
     mask.reshape(-1)[first_of_row + positions(scratch, union, ids, n)] = True
     return Active(union, mask)

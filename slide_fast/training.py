@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -12,19 +11,22 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.lsh_config import require
+from slide_ref.common.schedule import n_epochs, total_steps, workers_at
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
-from .engine.checkpoints import Checkpoints, State
-from .engine.data_summary import facts_of
+from .engine.checkpoints import Checkpoints, TrainingState
+from .engine.data_summary import summarise
 from .engine.handover import Handover, taken
-from .engine.memory_estimate import check_left, data_arrays, estimate
+from .engine.layout import data_arrays
+from .engine.local_engine import LocalEngine
+from .engine.memory_estimate import check_left, estimate
 from .engine.option_checks import checked
-from .engine.progress import Event, log_event
+from .engine.options import RunOptions
+from .engine.progress import Event
 from .engine.run import Run
 from .parallel.interrupt import deferred_interrupt
 from .parallel.machine import available_cpus
-from .schedule import n_epochs, total_steps, workers_at
 
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
 
@@ -88,12 +90,12 @@ def fit_with_state(
     max_seconds: float | None = None,
     patience: float | None = None,
     checkpoints: Checkpoints | None = None,
-    state: State | Handover[State] | None = None,
+    state: TrainingState | Handover[TrainingState] | None = None,
     callback: Callable[[Event], None] | None = None,
     label_names: list[str] | None = None,
     max_restarts: int = 3,
     worker_timeout: float = 60.0,
-) -> tuple[Model, State]:
+) -> tuple[Model, TrainingState]:
     """Train a network.
 
     Samples are copied to where workers see them. Data, weights and a state that come in a `Handover` are dropped when
@@ -123,7 +125,7 @@ def fit_with_state(
         found no larger P@1; the network is then the best of those that were evaluated. By default it is the last one.
     checkpoints : Checkpoints, optional
         Where the state of the run, and the best model by P@1 on `test`, are kept.
-    state : State, optional
+    state : TrainingState, optional
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable, optional
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
@@ -138,7 +140,7 @@ def fit_with_state(
     Returns
     -------
     model : Model
-    state : State
+    state : TrainingState
         To train further from; it holds on to the optimiser's moments, which take twice the model's memory.
 
     Raises
@@ -159,33 +161,37 @@ def fit_with_state(
     train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
     require(isinstance(config, Config), "config", config, "a Config")
     checked({"checkpoints": checkpoints, "state": state, "callback": callback})
-    options = checked({
-        "n_workers": n_workers, "eval_every": eval_every, "eval_samples": eval_samples, "max_seconds": max_seconds,
-        "patience": patience, "max_restarts": max_restarts, "worker_timeout": worker_timeout,
-    })  # fmt: skip
-    if test is None and options["patience"] < math.inf:
+    pool = checked({"n_workers": n_workers, "max_restarts": max_restarts, "worker_timeout": worker_timeout})
+    options = RunOptions.checked(
+        eval_every=eval_every, eval_samples=eval_samples, max_seconds=max_seconds, patience=patience,
+        checkpoints=checkpoints, callback=callback, label_names=label_names,
+    )  # fmt: skip
+    if test is None and options.keeps_best:
         raise ConfigError("patience needs samples to evaluate on; give some as test")
     check_fits(train, test, weights, label_names)
-    callback = log_event(callback or (lambda event: None))
-    n_workers = options["n_workers"] or default_workers(config, train.n_samples)
-    need = estimate(config, train, test, n_workers, weights, options["patience"] < math.inf)
+    n_workers = pool["n_workers"] or default_workers(config, train.n_samples)
+    need = estimate(config, train, test, n_workers, weights, options.keeps_best)
     sizes = train.features.n_columns, train.labels.n_columns
     check_left(max(need.data, need.to_come), *sizes)
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
-        facts = facts_of(train, test, weights)
-        limits = [options[key] for key in ("eval_samples", "max_seconds", "patience")]
-        run = Run(config, facts, *limits, checkpoints, state, callback, stop, label_names)
+        resumes = state is not None and state.progress is not None
+        summary = summarise(train, test, weights, with_fingerprint=resumes or checkpoints is not None)
+        if state is not None:
+            state.check_fits(config, summary)
         data, begun = data_arrays(train, test, weights), None if state is None else dict(state.arrays)
-        del train, test, weights, state, facts
-        run.move_data(stack, data)
+        state = None if state is None else state.without_arrays()
+        del train, test, weights
+        engine = LocalEngine(config, summary, stop.is_set, stack)
+        summary = engine.move_data(data)
+        run = Run(config, summary, options, state, engine, stop)
         check_left(need.to_come, *sizes)
-        need = need.with_held(run.best_arrays)
-        callback({"kind": "memory", **need._asdict(), "total": need.total})
-        run.allocate(stack, begun)
-        run.start(stack, n_workers, options["max_restarts"], options["worker_timeout"])
-        run.report("start", {"n_workers": n_workers, "pids": lambda: run.pool.pids, "n_samples": run.n_train})
-        run.carry_out(options["eval_every"])
+        need = need.with_held(engine.best)
+        options.callback({"kind": "memory", **need._asdict(), "total": need.total})
+        engine.allocate(begun)
+        engine.start(n_workers, run.past.steps, pool["max_restarts"], pool["worker_timeout"])
+        run.report("start", {"n_workers": n_workers, "pids": lambda: engine.pids, "n_samples": summary.n_train})
+        run.carry_out()
         if stop.is_set():
             raise TrainingInterrupted(run.model())
         return run.model(), run.state(is_over=True)

@@ -8,10 +8,11 @@ import numpy as np
 
 from .common.config import Config
 from .common.lsh_config import LshConfig
+from .common.micro_batches import MicroBatch
 from .common.parts import Part
+from .common.rng import Key
 from .correction import inclusion
 from .hash_tables import HashTables
-from .micro_batches import MicroBatch
 from .sampling import active_sets, retrieve
 
 
@@ -36,7 +37,7 @@ def choose_in_part(
     addresses: np.ndarray,
     config: Config,
     batch: MicroBatch,
-    shares: np.ndarray | None = None,
+    priors: np.ndarray | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """The neurons of a part that are active for each sample, and how probable that was. Implements S31.
 
@@ -49,8 +50,8 @@ def choose_in_part(
         Bucket of each sample in each table.
     config : Config
     batch : MicroBatch
-    shares : ndarray of float64, shape (n_labels,), optional
-        From `slide_ref.correction.label_shares`; None: logits are not corrected. Those of hidden layers never are.
+    priors : ndarray of float64, shape (n_labels,), optional
+        From `slide_ref.common.priors.label_priors`; None: logits are not corrected. Those of hidden layers never are.
 
     Returns
     -------
@@ -59,14 +60,15 @@ def choose_in_part(
     probabilities : list of ndarrays of float64, or None
         From `slide_ref.correction.inclusion`, where logits are to be corrected.
     """
-    n, lsh, seed, word = part.last - part.first, settings_in(part, config, batch), config.seed, part.word
+    n, lsh = part.last - part.first, settings_in(part, config, batch)
+    key = Key(config.seed, part.word, batch.epoch, batch.step)
     retrieved = [
-        retrieve(tables.query(own) if lsh.L else [], lsh, seed, word, batch.epoch, int(sample))
+        retrieve(tables.query(own) if lsh.L else [], lsh, key, int(sample))
         for own, sample in zip(addresses, batch.samples, strict=True)
     ]
     labels = labels_in(part, config, batch)
-    sets = active_sets(retrieved, labels, lsh, config.scope, n, seed, word, batch.epoch, batch.samples, batch.step)
+    sets = active_sets(retrieved, labels, lsh, config.scope, n, key, batch.samples)
     probabilities = None
-    if shares is not None and part.layer == len(config.hidden):
-        probabilities = inclusion(sets, retrieved, labels, config.scope, shares[part.first : part.last])
+    if priors is not None and part.layer == len(config.hidden):
+        probabilities = inclusion(sets, retrieved, labels, config.scope, priors[part.first : part.last])
     return [ids + part.first for ids in sets], probabilities

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .common.sparse_rows import SparseRows
-
-
-def label_shares(labels: SparseRows) -> np.ndarray:
-    """The share of the labelled rows that carry each label, float64, shape (n_labels,). Implements S30."""
-    n_labelled = int(np.count_nonzero(np.diff(labels.indptr)))
-    return np.bincount(labels.indices, minlength=labels.n_columns) / max(n_labelled, 1)
-
 
 def inclusion(
-    active: list[np.ndarray], retrieved: list[np.ndarray], labels: list[np.ndarray], scope: str, shares: np.ndarray
+    active: list[np.ndarray], retrieved: list[np.ndarray], labels: list[np.ndarray], scope: str, priors: np.ndarray
 ) -> list[np.ndarray]:
     """How probable it was that each neuron came into a sample's active set. Implements S30.
 
@@ -24,14 +16,14 @@ def inclusion(
         From `active_sets`.
     retrieved, labels, scope
         As `active_sets` took them.
-    shares : ndarray of float64, shape (n_neurons,)
-        From `label_shares`.
+    priors : ndarray of float64, shape (n_neurons,)
+        From `slide_ref.common.priors.label_priors`.
 
     Returns
     -------
     list of ndarrays of float64, each of the shape of the active set
     """
-    n, probabilities = len(shares), []
+    n, probabilities = len(priors), []
     found = [np.unique(np.concatenate(retrieved))] * len(active) if scope == "batch" else retrieved
     for i, ids in enumerate(active):
         known = np.concatenate(labels) if scope == "batch" else labels[i]
@@ -39,7 +31,7 @@ def inclusion(
         drawn = (len(ids) - len(held)) / max(n - len(held), 1)
         absent = 1 - drawn
         if scope == "batch":  # the labels of each other sample might have brought it in
-            absent = absent * (1 - shares[ids]) ** (len(active) - 1)
+            absent = absent * (1 - priors[ids]) ** (len(active) - 1)
         certain = np.isin(ids, np.union1d(found[i], labels[i]))
         probabilities.append(np.where(certain, 1.0, 1 - absent))
     return probabilities

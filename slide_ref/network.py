@@ -80,7 +80,7 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose) -> Trace:
     return trace
 
 
-def shares(n: int, weights: np.ndarray | None) -> np.ndarray:
+def sample_weights(n: int, weights: np.ndarray | None) -> np.ndarray:
     """The part of each of n labelled rows in loss and gradient, float64: by weight, or all the same. Implements S10."""
     return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
 
@@ -155,7 +155,7 @@ def backward(
     """
     loss = 0.0
     deltas = []
-    for i, share in enumerate(shares(labels.n_rows, weights)):
+    for i, share in enumerate(sample_weights(labels.n_rows, weights)):
         logits = trace[-1][i] if inclusion is None else corrected(trace[-1][i], inclusion[i])
         row_loss, delta = softmax_loss(logits, labels.row(i)[0])
         loss += float(share) * row_loss

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from .common.lsh_config import LshConfig
-from .common.rng import Purpose, draw, mix
+from .common.rng import Key, Purpose, draw, mix
 
 DRAWS_AT_ONCE = 64
 
 
-def vanilla(buckets: list[np.ndarray], budget: int, seed: int, layer: int, epoch: int, sample: int) -> np.ndarray:
+def vanilla(buckets: list[np.ndarray], budget: int, key: Key, sample: int) -> np.ndarray:
     """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
     The bucket in which the budget would be passed is read cyclically from a random place.
@@ -27,8 +27,10 @@ def vanilla(buckets: list[np.ndarray], budget: int, seed: int, layer: int, epoch
         The sample's bucket in each table.
     budget : int
         β; 0 means no limit.
-    seed, layer, epoch, sample : int
-        Words of the keys.
+    key : Key
+        Of the draws.
+    sample : int
+        Index of the sample, a word of the keys.
 
     Returns
     -------
@@ -37,12 +39,12 @@ def vanilla(buckets: list[np.ndarray], budget: int, seed: int, layer: int, epoch
     """
     found: list[int] = []
     held: set[int] = set()
-    order = np.argsort(mix(seed, Purpose.TABLE_ORDER, layer, epoch, sample, np.arange(len(buckets))))
+    order = np.argsort(mix(key.seed, Purpose.TABLE_ORDER, key.layer, key.epoch, sample, np.arange(len(buckets))))
     for table in order:
         bucket = buckets[table]
         new = sum(int(neuron) not in held for neuron in bucket)
         if budget and len(found) + new > budget:
-            start = draw(mix(seed, Purpose.BUCKET_START, layer, epoch, sample, int(table)), len(bucket))
+            start = draw(mix(key.seed, Purpose.BUCKET_START, key.layer, key.epoch, sample, int(table)), len(bucket))
             bucket = np.roll(bucket, -int(start))
         for neuron in bucket:
             if budget and len(found) == budget:
@@ -97,15 +99,17 @@ def hard_threshold(buckets: list[np.ndarray], least: int) -> np.ndarray:
     return np.array(sorted(neuron for neuron in frequencies if frequencies[neuron] >= least), dtype=np.int64)
 
 
-def retrieve(buckets: list[np.ndarray], lsh: LshConfig, seed: int, layer: int, epoch: int, sample: int) -> np.ndarray:
+def retrieve(buckets: list[np.ndarray], lsh: LshConfig, key: Key, sample: int) -> np.ndarray:
     """The neurons that the layer's strategy takes from a sample's buckets (S8, S23, S24).
 
     Parameters
     ----------
     buckets : list of L ndarrays of int64
     lsh : LshConfig
-    seed, layer, epoch, sample : int
-        Words of the keys.
+    key : Key
+        Of the draws.
+    sample : int
+        Index of the sample, a word of the keys.
 
     Returns
     -------
@@ -116,7 +120,7 @@ def retrieve(buckets: list[np.ndarray], lsh: LshConfig, seed: int, layer: int, e
         return top_k(buckets, lsh.budget)
     if lsh.strategy == "threshold":
         return hard_threshold(buckets, lsh.threshold)
-    return vanilla(buckets, lsh.budget, seed, layer, epoch, sample)
+    return vanilla(buckets, lsh.budget, key, sample)
 
 
 def _uniform_ids(n: int, seed: int, purpose: Purpose, *key: int) -> Iterator[int]:
@@ -160,11 +164,8 @@ def active_sets(
     lsh: LshConfig,
     scope: str,
     n: int,
-    seed: int,
-    layer: int,
-    epoch: int,
+    key: Key,
     samples: np.ndarray,
-    step: int,
 ) -> list[np.ndarray]:
     """Add the true labels, unite over the micro-batch if the scope says so, and pad. Implements S9.
 
@@ -177,8 +178,8 @@ def active_sets(
         ``"sample"`` or ``"batch"``.
     n : int
         Neurons of the layer.
-    seed, layer, epoch, step : int
-        Words of the keys.
+    key : Key
+        Of the draws.
     samples : ndarray of int64
         Sample indices, words of the keys in scope ``"sample"``.
 
@@ -190,9 +191,9 @@ def active_sets(
     sets = [np.union1d(found, own).astype(np.int64) for found, own in zip(retrieved, labels, strict=True)]
     if scope == "batch":
         union = np.unique(np.concatenate(sets))
-        union = pad(union, lsh.min_active, n, seed, Purpose.PAD_BATCH, layer, step)
+        union = pad(union, lsh.min_active, n, key.seed, Purpose.PAD_BATCH, key.layer, key.step)
         return [union] * len(sets)
     return [
-        pad(ids, lsh.min_active, n, seed, Purpose.PAD_SAMPLE, layer, epoch, int(sample))
+        pad(ids, lsh.min_active, n, key.seed, Purpose.PAD_SAMPLE, key.layer, key.epoch, int(sample))
         for ids, sample in zip(sets, samples, strict=True)
     ]

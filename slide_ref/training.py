@@ -11,16 +11,16 @@ from .active_sets import choose_in_part
 from .common.config import Config
 from .common.divergence import check_loss, check_weights
 from .common.hash_constants import HashConstants
+from .common.micro_batches import MicroBatch, micro_batch
 from .common.parameters import Layer, array_shapes, initialise, layers_of
 from .common.parts import Part, parts_of
+from .common.priors import label_priors
+from .common.schedule import in_batch_steps, n_epochs, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from .common.sparse_rows import Dataset
-from .correction import label_shares
 from .hash_tables import HashTables, build_tables
 from .hashing import addresses_of, hash_constants
-from .micro_batches import MicroBatch, micro_batch
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
-from .schedule import in_batch_steps, n_epochs, rebuild_steps, sample_order, steps_per_epoch, total_steps
 
 
 class StepReport(NamedTuple):
@@ -51,8 +51,8 @@ class Network:
         Of their hash functions.
     tables : dict of int to HashTables
         Their tables; empty until `rebuild` is called.
-    shares : ndarray of float64, or None
-        From `label_shares` of the samples that it is trained on; None: its logits are not corrected (S30).
+    priors : ndarray of float64, or None
+        From `label_priors` of the samples that it is trained on; None: its logits are not corrected (S30).
     """
 
     config: Config
@@ -60,7 +60,7 @@ class Network:
     parts: dict[int, Part]
     constants: dict[int, HashConstants]
     tables: dict[int, HashTables]
-    shares: np.ndarray | None = None
+    priors: np.ndarray | None = None
 
 
 class Earlier(NamedTuple):
@@ -111,7 +111,7 @@ def choose_active(
     chosen, probabilities = [], []
     for part in parts:
         addresses = addresses_of(vectors, network.constants[part.word], part.lsh, network.config.seed, part.word)
-        in_part = choose_in_part(part, network.tables[part.word], addresses, network.config, batch, network.shares)
+        in_part = choose_in_part(part, network.tables[part.word], addresses, network.config, batch, network.priors)
         chosen.append(in_part[0])
         probabilities.append(in_part[1])
     sets = [np.concatenate(own) for own in zip(*chosen, strict=True)]
@@ -189,7 +189,7 @@ def fit(
     if earlier is None:
         earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
     network = earlier.network
-    network.shares = label_shares(train.labels) if config.correction else None
+    network.priors = label_priors(train.labels) if config.correction else None
     rebuild(network, earlier.rebuilds)
     alone = in_batch_steps(config, total_steps(config, train.n_samples))
     steps_of_rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth, alone)

@@ -20,17 +20,17 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.schedule import joined_after
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
 from ..data import read_dataset
 from ..datasets.synthetic import generate
 from ..display.console import aligned, duration, network_in_words
-from ..engine.checkpoints import Before, State
+from ..engine.checkpoints import PastRuns, TrainingState
 from ..engine.handover import Handover
 from ..parallel.machine import available_cpus, cpu_model, memory_left
 from ..prediction import predict_topk
-from ..schedule import joined_after
 from ..training import fit
 from .session import Session, read_samples
 from .settings import config_of
@@ -94,13 +94,13 @@ def variants(config: Config) -> dict[str, Config]:
     return ({SLIDE: config} if config.lsh.L else {}) | {UNIFORM: uniform, DENSE: everything}
 
 
-def in_full_swing(config: Config, data: Dataset, n_workers: int) -> State:
+def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingState:
     """A fresh network that counts as trained for so many steps that all workers train (S33)."""
     sizes = data.features.n_columns, data.labels.n_columns
     shapes = {name: shape for name, shape in array_shapes(config, *sizes).items() if "_" not in name}
     arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
     initialise(layers_of(arrays), config.seed)
-    return State(config, *sizes, arrays, Before(joined_after(n_workers)))
+    return TrainingState(config, *sizes, arrays, PastRuns(joined_after(n_workers)))
 
 
 class _Bench:

@@ -19,7 +19,6 @@ from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 
 from .. import __version__
-from ..mpi import supervisor
 from ..parallel.streams import Screen, any_text, discard_unwritten, print_result
 from .settings import PRESETS
 
@@ -52,8 +51,6 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     options = _parser().parse_args(argv)
     _check_together(options)
-    if getattr(options, "mpi", False) and supervisor.is_wanted():
-        return supervisor.supervise(argv, options.workers or 1)
     if sys.stdout is None and _answers_only(options):
         return _fail("standard output is closed, and the result would go nowhere else")
     options.command_line = shlex.join(["slide", *argv])

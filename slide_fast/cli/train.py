@@ -13,6 +13,7 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.parameters import layers_of
+from slide_ref.common.schedule import in_batch_steps, largest_rate, n_epochs, total_steps
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model, read_label_names
 
@@ -21,11 +22,10 @@ from ..datasets.stdlib_names import DemoTask, build_task, co_occurrence, describ
 from ..display.console import TrainingDisplay, aligned, network_in_words, score_table, size
 from ..display.plots import PlotError
 from ..engine.auto_settings import tuned
-from ..engine.checkpoints import Checkpoints, State
+from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..parallel.machine import available_cpus, cpu_model
 from ..prediction import predict_topk
-from ..schedule import in_batch_steps, largest_rate, n_epochs, total_steps
 from ..training import TrainingInterrupted, fit
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_there, fitting, read_samples
@@ -168,7 +168,7 @@ def run(
     yardsticks: dict[str, float] | None = None,
     patience: float = math.inf,
     checkpoints: Checkpoints | None = None,
-    state: State | Handover[State] | None = None,
+    state: TrainingState | Handover[TrainingState] | None = None,
     fit_with: Callable[..., Model] | None = None,
     counts: dict[str, int] | None = None,
 ) -> tuple[Model, dict[str, Any]]:

@@ -18,13 +18,14 @@ from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
 from ..display.console import aligned, size
-from ..engine.checkpoints import Checkpoints, State
+from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover, taken
 from ..mpi.communicator import Communicator, mpi_ranks, together
 from ..mpi.process_grid import check_number
-from ..mpi.sample_ranges import share_of
-from ..mpi.supervisor import end_with_supervisor
-from ..mpi.training import Conductor, conduct, follow, prepare, without_arrays
+from ..mpi.rank_engine import RankEngine, follow
+from ..mpi.sample_ranges import range_of
+from ..mpi.tasks import Peaks
+from ..mpi.training import conduct, prepare
 from ..parallel.machine import MemoryMeter
 from . import train as training_commands
 from .run_folder import CHECKPOINTS, RunFolder
@@ -36,7 +37,6 @@ FAILURE, BAD_USE = 1, 2
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
     """As `training_commands.train`; the first process alone speaks and returns, the others leave with an exit code."""
-    end_with_supervisor()
     ranks = mpi_ranks()
     with ExitStack() as stack:
         if ranks.rank:
@@ -77,28 +77,28 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
                 stack.enter_context(folder)
             state, config, data, names = _read(options, session, checkpoints, ranks)
         n_workers = options.workers or 1
-        own, facts = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
+        own, summary = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
         counts = _counts(data, ranks)
-        own.meter, places, state = meter, ranks.names(), without_arrays(state)
+        own.meter, places, state = meter, ranks.names(), None if state is None else state.without_arrays()
         if ranks.rank:
-            del data, facts
+            del data, summary
             follow(own)
             return {}
         places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
         session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
-        with Conductor(own) as conductor:
+        with RankEngine(own) as engine:
 
             def fit(config: Config, train: Handover, *, test: Handover | None, n_workers: object, **rest: Any) -> Model:
                 for own_copy in (train, test):
                     taken(own_copy)  # and dropped: each rank has its own
-                return conduct(conductor, facts, **rest)
+                return conduct(engine, summary, **rest)
 
             figures = training_commands.run(
                 session, folder, options, config, data, names,
                 eval_every=options.eval_every, eval_samples=options.eval_samples, patience=options.patience or math.inf,
                 checkpoints=checkpoints, state=state, fit_with=fit, counts=counts,
             )[1]  # fmt: skip
-            peaks = conductor.run(("peaks",))
+            peaks = engine.run(Peaks())
             session.bytes_elsewhere = sum(peaks) - meter.peak_bytes
     steps = max(own.n_steps, 1)
     figures |= {
@@ -115,14 +115,14 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
 
 def _read(
     options: Namespace, session: Session, checkpoints: Checkpoints, ranks: Communicator
-) -> tuple[State | None, Config, list[Dataset], list[str] | None]:
+) -> tuple[TrainingState | None, Config, list[Dataset], list[str] | None]:
     """The state to resume, settings, this process's samples, and names of labels."""
     if options.auto:
         raise ConfigError("train --mpi knows no --auto; leave it out")
     state = checkpoints.last(mmap=True) if options.resume else None
     settings = training_commands.settings_of(options, {} if state is None else state.config.to_dict())
     config_of(settings)  # says what is wrong before data are read
-    data, names = training_commands.read_files(options, session, lambda n_samples: share_of(n_samples, ranks))
+    data, names = training_commands.read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
     return state, config_of(settings, data[0].labels.n_columns), data, names
 
 

@@ -14,13 +14,13 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.metrics import RANKS
+from slide_ref.common.micro_batches import micro_batch
+from slide_ref.common.schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from slide_ref.common.sparse_rows import Dataset
 
 from ..data import read_dataset
 from ..datasets.synthetic import generate
 from ..display.console import aligned, network_in_words
-from ..micro_batches import micro_batch
-from ..schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from ..verify.lockstep import Disagreement, Lockstep, Report, new_lockstep
 from .session import Session, read_samples
 from .settings import assign, config_of

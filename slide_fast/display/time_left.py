@@ -10,8 +10,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 from slide_ref.common.config import Config
-
-from ..schedule import in_batch_steps, n_epochs, rebuild_steps, steps_per_epoch, total_steps
+from slide_ref.common.schedule import in_batch_steps, n_epochs, rebuild_steps, steps_per_epoch, total_steps
 
 HALF_LIFE = 10.0  # seconds after which a measured pace counts half
 SLOWDOWN = 2.0  # of steps that ask tables, before one was taken; it was 1.6 to 2.3 on three data sets

@@ -17,22 +17,20 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.lsh_config import positive, whole
 from slide_ref.common.parameters import array_shapes
-from slide_ref.common.rng import Purpose, mix
-from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.array_folder import is_count, load_arrays, save_arrays
 from slide_ref.common.storage.model_folder import Model, load_model, save_model
 
+from .data_summary import DataSummary
+from .layout import table_arrays
 from .progress import Event, Progress, Totals
 from .training_info import history_of
-from .worker import table_arrays
 
 KIND = "checkpoint"
 BEST = "best"
 PREFIX = "step-"
-SAMPLES_AT_ONCE = 1 << 14
 
 
-class Before(NamedTuple):
+class PastRuns(NamedTuple):
     """What earlier runs did to a network that is trained further: numbers are counted on from these (S13).
 
     `steps` counts from the beginning of the optimiser's moments, epochs and rebuilds from that of the network.
@@ -44,7 +42,7 @@ class Before(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class State:
+class TrainingState:
     """A network in training.
 
     Attributes
@@ -53,8 +51,8 @@ class State:
     n_features, n_labels : int
     arrays : dict of str to ndarray
         Parameters, and as far as they are kept moments and tables, named as in shared memory.
-    before : Before
-        What runs before this one did.
+    past : PastRuns
+        What earlier runs did.
     progress : Progress or None
         How far the run is that is to be resumed; None: it is at its end, and another begins here.
     data : str
@@ -69,26 +67,30 @@ class State:
     n_features: int
     n_labels: int
     arrays: dict[str, np.ndarray]
-    before: Before = Before()
+    past: PastRuns = PastRuns()
     progress: Progress | None = None
     data: str = ""
     history: tuple[Event, ...] = ()
     label_names: list[str] | None = None
 
     @classmethod
-    def of(cls, model: Model, kept: State | None = None) -> State:
+    def of(cls, model: Model, kept: TrainingState | None = None) -> TrainingState:
         """The end of the run that made a model: as it was kept, else its moments begin anew."""
         if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
             return kept
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
         sizes, arrays, history = (model.n_features, model.n_labels), dict(model.arrays), tuple(history_of(model))
-        return cls(model.config, *sizes, arrays, Before(0, *counts), history=history, label_names=model.label_names)
+        return cls(model.config, *sizes, arrays, PastRuns(0, *counts), history=history, label_names=model.label_names)
 
-    def check_fits(self, config: Config, n_features: int, n_labels: int, data: str) -> None:
+    def without_arrays(self) -> TrainingState:
+        """Return what is left to know once the arrays are where training happens, so that nobody holds on to them."""
+        return dataclasses.replace(self, arrays={})
+
+    def check_fits(self, config: Config, summary: DataSummary) -> None:
         """Raise ConfigError or DataError where a run with these settings and data cannot go on from here."""
         for what, mine, theirs in (
-            ("features", self.n_features, n_features),
-            ("labels", self.n_labels, n_labels),
+            ("features", self.n_features, summary.n_features),
+            ("labels", self.n_labels, summary.n_labels),
         ):
             if mine != theirs:
                 raise DataError(f"training data: {theirs} {what}, but the network was trained on {mine}")
@@ -102,7 +104,7 @@ class State:
         if changed:
             old, new = (", ".join(f"{key}={side.get(key)}" for key in changed) for side in (had, has))
             raise ConfigError(f"the run to resume has {old}, not {new}; only epochs may change")
-        if data != self.data:
+        if summary.data != self.data:
             raise DataError("training data: not those of the run to resume; give the same file and weights")
 
 
@@ -114,29 +116,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
-    """A number of 64 bits that differs where training data or weights of samples do.
-
-    It is a sum over samples, modulo 2^64, each with its number in its key: those of shares of the data, `first_sample`
-    being the number of a share's first, add up to that of the whole.
-    """
-    total = 0
-    for start in range(0, train.n_samples, SAMPLES_AT_ONCE):
-        rows = np.arange(start, min(start + SAMPLES_AT_ONCE, train.n_samples))
-        words = mix(0, Purpose.FINGERPRINT, first_sample + rows)
-        for part in train.take(rows):
-            values = np.ones(part.nnz, dtype=np.float32) if part.data is None else part.data
-            entries = part.indices.astype(np.uint64) | values.view(np.uint32).astype(np.uint64) << np.uint64(32)
-            sums = np.cumsum(mix(0, Purpose.FINGERPRINT, entries), dtype=np.uint64)
-            sums = np.concatenate([np.zeros(1, dtype=np.uint64), sums])[part.indptr]
-            words = mix(0, Purpose.FINGERPRINT, words, np.diff(sums))
-        if weights is not None:
-            words = mix(0, Purpose.FINGERPRINT, words, weights[rows].astype(np.float64).view(np.uint64))
-        total += int(words.sum(dtype=np.uint64))
-    return total % 2**64
-
-
-def save_state(folder: str | Path, state: State) -> None:
+def save_state(folder: str | Path, state: TrainingState) -> None:
     """Write a state as a folder of plain arrays, replacing an earlier one whole. Raises ModelError."""
     progress = None if state.progress is None else dataclasses.asdict(state.progress)
     description: dict[str, Any] = {
@@ -145,12 +125,12 @@ def save_state(folder: str | Path, state: State) -> None:
         "data": state.data,
         "progress": progress,
     }
-    description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.before._asdict()}
+    description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.past._asdict()}
     description |= {"history": list(state.history), "label_names": state.label_names}
     save_arrays(folder, description, state.arrays)
 
 
-def load_state(folder: str | Path, mmap: bool = False) -> State:
+def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
     """Read what `save_state` wrote. Raises ModelError where anything is missing, malformed, or does not fit.
 
     With `mmap` the arrays are mapped into memory, read-only, instead of being read.
@@ -163,10 +143,10 @@ def load_state(folder: str | Path, mmap: bool = False) -> State:
     assert isinstance(n_features, int) and isinstance(n_labels, int)
     try:
         config = Config.from_dict(description["config"])
-        before = Before(**description["before"])
+        past = PastRuns(**description["before"])
         progress = None if description["progress"] is None else _progress(description["progress"])
-        state = State(
-            config, n_features, n_labels, arrays, before, progress, str(description["data"]),
+        state = TrainingState(
+            config, n_features, n_labels, arrays, past, progress, str(description["data"]),
             _history(description.get("history", [])), _names(description.get("label_names"), n_labels),
         )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:
@@ -225,7 +205,7 @@ class Checkpoints:
         found = [path for path in self.folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
         return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
-    def save(self, state: State) -> None:
+    def save(self, state: TrainingState) -> None:
         """Write a checkpoint and remove the oldest beyond `keep`. Raises ModelError."""
         assert state.progress is not None
         save_state(self.folder / f"{PREFIX}{state.progress.step:09}", state)
@@ -240,7 +220,7 @@ class Checkpoints:
         """Parameters of the best model. Raises ModelError if there is none."""
         return load_model(self.folder / BEST).arrays
 
-    def last(self, mmap: bool = False) -> State:
+    def last(self, mmap: bool = False) -> TrainingState:
         """The newest checkpoint, as `load_state` reads it. Raises ModelError if there is none."""
         saved = self.saved()
         if not saved:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from slide_ref.common.rng import Purpose, mix
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .checkpoints import fingerprint
+SAMPLES_AT_ONCE = 1 << 14
 
 
-class Facts(NamedTuple):
+
+class DataSummary(NamedTuple):
     """What a run must know of its data, wherever the samples are.
 
     Attributes
@@ -22,8 +23,8 @@ class Facts(NamedTuple):
     n_labelled : int
         Samples that have labels.
     test_labels : SparseRows or None
-    fingerprint : callable
-        Returns that of training data and weights.
+    data : str
+        Fingerprint of training data and weights, or "" where none is needed.
     """
 
     n_train: int
@@ -32,7 +33,7 @@ class Facts(NamedTuple):
     label_counts: np.ndarray
     n_labelled: int
     test_labels: SparseRows | None
-    fingerprint: Callable[[], int]
+    data: str
 
     def about_labels(self) -> dict[str, Any]:
         """The form in which a model of these data answers: one label a sample, or lists of as many as they have."""
@@ -41,14 +42,38 @@ class Facts(NamedTuple):
         return {"labels_kind": kind, "labels_per_sample": n / max(self.n_labelled, 1)}
 
 
-def facts_of(train: Dataset, test: Dataset | None, weights: np.ndarray | None) -> Facts:
-    """The facts of data that this process holds."""
+def summarise(
+    train: Dataset, test: Dataset | None, weights: np.ndarray | None, with_fingerprint: bool
+) -> DataSummary:
+    """Summarise data that this process holds; `with_fingerprint` for a run that is resumed or saved."""
     counts = np.bincount(train.labels.indices, minlength=train.labels.n_columns)
     test_labels = None if test is None else test.labels
-    sizes = (*train.features.shape, train.labels.n_columns)
-    return Facts(*sizes, counts, n_labelled(train), test_labels, lambda: fingerprint(train, weights))
+    data = f"{fingerprint(train, weights):016x}" if with_fingerprint else ""
+    return DataSummary(*train.features.shape, train.labels.n_columns, counts, n_labelled(train), test_labels, data)
 
 
 def n_labelled(data: Dataset) -> int:
-    """How many samples have labels."""
+    """Return how many samples have labels."""
     return int(np.count_nonzero(np.diff(data.labels.indptr)))
+
+
+def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
+    """A number of 64 bits that differs where training data or weights of samples do.
+
+    It is a sum over samples, modulo 2^64, each with its number in its key: those of shares of the data, `first_sample`
+    being the number of a share's first, add up to that of the whole.
+    """
+    total = 0
+    for start in range(0, train.n_samples, SAMPLES_AT_ONCE):
+        rows = np.arange(start, min(start + SAMPLES_AT_ONCE, train.n_samples))
+        words = mix(0, Purpose.FINGERPRINT, first_sample + rows)
+        for part in train.take(rows):
+            values = np.ones(part.nnz, dtype=np.float32) if part.data is None else part.data
+            entries = part.indices.astype(np.uint64) | values.view(np.uint32).astype(np.uint64) << np.uint64(32)
+            sums = np.cumsum(mix(0, Purpose.FINGERPRINT, entries), dtype=np.uint64)
+            sums = np.concatenate([np.zeros(1, dtype=np.uint64), sums])[part.indptr]
+            words = mix(0, Purpose.FINGERPRINT, words, np.diff(sums))
+        if weights is not None:
+            words = mix(0, Purpose.FINGERPRINT, words, weights[rows].astype(np.float64).view(np.uint64))
+        total += int(words.sum(dtype=np.uint64))
+    return total % 2**64

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.parameters import array_shapes
 from slide_ref.common.parts import parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -17,9 +16,8 @@ from ..kernels.sparse_products import FREQUENT, is_sparse
 from ..parallel.machine import memory_left, proportional_set_size
 from ..parallel.units import size
 from ..prediction import GROUP, LABELS_AT_ONCE, ROWS_AT_ONCE
-from .worker import TOP, dataset_arrays, table_arrays
-
-Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
+from .layout import data_arrays, layouts, size_of
+from .worker import TOP
 
 COMMAND = 70_000_000  # the calling process, where the system does not tell what it holds
 WORKER = 24_000_000  # of a worker's interpreter with NumPy: what it shares with the calling process is counted there
@@ -27,31 +25,6 @@ ENTRY = 40  # bytes a stored value of a micro-batch: the value, its feature, and
 ORDERED = 32  # bytes an element while a keyed permutation is made
 SORTED = 16  # bytes a neuron while a table is made
 SCORED = 300  # bytes a test sample while its answers are compared with its labels
-
-
-def size_of(layout: Layout) -> int:
-    """Bytes of all arrays of a layout."""
-    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
-
-
-def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """The samples as workers see them, by name."""
-    data = dataset_arrays("train", train) | ({} if test is None else dataset_arrays("test", test))
-    return data if weights is None else data | {"train_weights": weights}
-
-
-def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | None) -> tuple[Layout, Layout, Layout]:
-    """Shapes and dtypes of the parameters, of the moments, and of all else that a run fills besides the data.
-
-    `sizes` are the numbers of features and labels.
-    """
-    shapes = array_shapes(config, *sizes)
-    parameters, moments = (
-        {name: (shape, np.float32) for name, shape in shapes.items() if ("_" in name) == is_moment}
-        for is_moment in (False, True)
-    )
-    orders = {"train_order": ((n_train,), np.int32)} | ({} if n_test is None else {"test_order": ((n_test,), np.int32)})
-    return parameters, moments, orders | table_arrays(config, sizes[1])
 
 
 class Estimate(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 from slide_ref.common.lsh_config import is_whole, plain, positive, require, true_or_false, whole
 
 from ..parallel.machine import available_cpus
-from .checkpoints import Checkpoints, State
+from .checkpoints import Checkpoints, TrainingState
 
 
 def _workers(key: str, value: Any) -> int | None:
@@ -61,7 +61,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_seconds": partial(_or_endless, positive),
     "patience": partial(_or_endless, partial(whole, least=1)),
     "checkpoints": partial(_or_none, Checkpoints),
-    "state": partial(_or_none, State),
+    "state": partial(_or_none, TrainingState),
     "callback": _function,
     "max_restarts": partial(whole, least=0),
     "worker_timeout": positive,

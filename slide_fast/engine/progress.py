@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .worker import RangeReport
+from .tasks import RangeReport
 
 Event = dict[str, Any]
 LOGGER = logging.getLogger("slide_fast")
 
-
-def evaluation_steps(gap: float) -> Iterator[int]:
-    """The steps that are nearest to gap, 2 gap, 3 gap, … for a gap of at least 1; without end."""
-    number = 1
-    while True:
-        yield round(number * gap)
-        number += 1
 
 
 @dataclass
@@ -69,6 +62,14 @@ class Progress:
     all_rebuilt: int = -1
     since_evaluation: Totals = field(default_factory=Totals)
     in_epoch: Totals = field(default_factory=Totals)
+
+    def add(self, report: RangeReport, n_steps: int) -> None:
+        """Count in what a range of steps did."""
+        self.step_seconds = report.seconds / n_steps
+        self.n_samples += report.n_samples
+        self.n_unlabelled += report.n_samples - report.n_labelled
+        self.since_evaluation.add(report)
+        self.in_epoch.add(report)
 
 
 def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None]:

@@ -6,9 +6,9 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from slide_ref.common.config import Config
+from slide_ref.common.schedule import largest_rate, n_epochs, total_steps
 from slide_ref.common.storage.model_folder import Model
 
-from ..schedule import largest_rate, n_epochs, total_steps
 from .progress import Event
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def about_run(run: Run) -> dict[str, Any]:
 
     measured = {key: value for key, value in run.measured.items() if "_at_" in key}
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    facts = {"seconds": run.progress.seconds, "date": date, "version": __version__, "history": list(run.history)}
+    facts = {"seconds": run.progress.seconds, "date": date, "version": __version__, "history": list(run.reported)}
     return facts | ({"metrics": measured} if measured else {})
 
 

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slide_ref.common.config import Config
-from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.errors import DataError
 from slide_ref.common.lsh_config import one_of, share, whole
 from slide_ref.common.parameters import Layer, layers_of
-from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model, load_model, save_model
 
-from ..display.console import Console, TrainingDisplay
-from ..engine.checkpoints import State
+from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
-from ..engine.option_checks import checked
-from ..engine.progress import Event, tell_all
-from ..engine.training_info import KEPT_EVENTS, history_of
+from ..engine.progress import Event
+from ..engine.training_info import history_of
 from ..inference.index_choice import RECALL, Indexes
 from ..inference.probabilities import logits_of, probabilities_of
 from ..parallel.machine import available_cpus
 from ..prediction import MODES, Index, predict_topk, predict_topk_lsh
-from ..training import TrainingInterrupted, fit_with_state
 from . import validation as inputs
+from .fitting import Given, train
 from .label_decoding import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
+from .parameters import config_of, options_of
 from .sklearn_base import (
     HAS_SKLEARN,
     BaseEstimator,
@@ -42,7 +39,6 @@ from .sklearn_base import (
 from .validation import Labels, as_features, as_labels, as_weights
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
-RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patience")
 
 
 class SlideClassifier(ClassifierMixin, BaseEstimator):
@@ -105,7 +101,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     n_features_in_: int
     feature_names_in_: np.ndarray
     _kind: str
-    _state: State | None
+    _state: TrainingState | None
     _indexed: Indexes
     _first_seed: int
 
@@ -149,20 +145,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         state: Any = super().__getstate__() if HAS_SKLEARN else vars(self)
         return {key: value for key, value in state.items() if key != "_indexed"}  # tables are built again
 
-    def _config(self, **changes: Any) -> Config:
-        named: dict[str, Any] = {"seed": seed_from(self.random_state)}
-        named |= {key: getattr(self, key) for key in ("hidden", "epochs", "micro_batch", "learning_rate")}
-        return Config.from_dict({**named, **(self.settings or {})}).replace(**changes)
-
-    def _options(self, eval_set: Any, callback: Any) -> dict[str, Any]:
-        """Checked options of a run, for `fit_with_state`."""
-        checked({"eval_set": eval_set, "callback": callback})
-        checked({name: getattr(self, name) for name in ("settings", "warm_start", "verbose")})
-        options = checked({name: getattr(self, name) for name in RUN_OPTIONS})
-        if eval_set is None and options["patience"] < math.inf:
-            raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
-        return options
-
     def fit(
         self,
         X: Any,
@@ -199,11 +181,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         KeyboardInterrupt
             On Ctrl-C; `model_` then holds what had been learned, if anything had.
         """
-        options, config = self._options(eval_set, callback), self._config()
+        options, config = options_of(self, eval_set, callback), config_of(self)
         goes_on = self.warm_start and hasattr(self, "model_")
         with copy_to_train(self) as new:
             samples = Handover(new._samples(X, y, self.classes_ if goes_on else None, goes_on))
-            new._train(config, options, samples, sample_weight, goes_on, self.warm_start, eval_set, callback)
+            train(new, config, options, samples, Given(sample_weight, eval_set, callback), goes_on, self.warm_start)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
@@ -224,10 +206,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         SlideClassifier
             Itself.
         """
-        options, goes_on = self._options(None, None), hasattr(self, "model_")
+        options, goes_on = options_of(self), hasattr(self, "model_")
         seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
-        config = self._config(epochs=1, seed=seed, **steady)
+        config = config_of(self, epochs=1, seed=seed, **steady)
         given = None if classes is None else inputs.as_classes(classes)
         known = self.classes_ if goes_on else given
         if goes_on and given is not None and given.tolist() != np.sort(self.classes_).tolist():
@@ -235,7 +217,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
             samples = Handover(new._samples(X, y, known, goes_on))
-            new._train(config, options, samples, sample_weight, goes_on, True, None, None)
+            train(new, config, options, samples, Given(sample_weight), goes_on, keeps_state=True)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
@@ -245,43 +227,6 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
         return features, labels
-
-    def _train(
-        self,
-        config: Config,
-        options: dict[str, Any],
-        samples: Handover[tuple[SparseRows, Labels]],
-        sample_weight: Any,
-        goes_on: bool,
-        keeps_state: bool,
-        eval_set: Any,
-        callback: Callable[[Event], None] | None,
-    ) -> None:
-        features, labels = samples.take()
-        weights = Handover(as_weights(sample_weight, features.n_rows))
-        test = None if eval_set is None else inputs.as_held_out(eval_set, self.classes_, self.n_features_in_)
-        self.labels_per_sample_, self.history_ = labels.per_sample, [*self.history_]
-        state = State.of(self.model_, getattr(self, "_state", None)) if goes_on else None
-        train = Handover(Dataset(features, labels.rows))
-        held_out = None if test is None else Handover(test)
-        del features, labels, test  # what was made of X and y is not to lie beside the copy that is trained on
-        with Console() as console:
-            listeners: list[Callable[[Event], None]] = [self._note] + ([] if callback is None else [callback])
-            if self.verbose:
-                listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(self.classes_)))
-            try:
-                model, end = fit_with_state(
-                    config, train, test=held_out, weights=weights, state=state, callback=tell_all(listeners), **options
-                )  # fmt: skip
-            except TrainingInterrupted as interrupted:
-                if interrupted.model.facts["steps"] > (0 if state is None else state.before.steps):
-                    self._state, self.model_ = None, interrupted.model
-                raise
-        self._state, self.model_ = end if keeps_state else None, model
-
-    def _note(self, event: Event) -> None:
-        if event["kind"] in KEPT_EVENTS:
-            self.history_.append(dict(event))
 
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
         """Note how many features there are and their names, or raise DataError where they are others."""

@@ -235,9 +235,10 @@ def places_in(
     places = _places(items, classes)
     if (places >= n).any():
         i = int(np.argmax(places))
+        first, second = [at for at, label in enumerate(classes.tolist()) if label == items[i]][:2]
         raise DataError(
-            f"{name}, row {row_of(i)}: {shown(items[i])} is the name of more than one label; give labels as an "
-            "indicator, or train with a name of its own for each"
+            f"{name}, row {row_of(i)}: {shown(items[i])} is the name of more than one label: {first} and {second}; "
+            "give labels as an indicator, or train with a name of its own for each"
         )
     unknown = np.flatnonzero(places < 0)
     if len(unknown) and not (drop_unknown and len(unknown) < len(places)):

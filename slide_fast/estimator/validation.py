@@ -340,13 +340,6 @@ def as_dataset(
     return data.features, as_labels(data.labels if Y is None else Y, classes, name=name)
 
 
-def as_held_out(eval_set: Any, classes: np.ndarray, n_features: int) -> Dataset:
-    """Samples to evaluate a network on: (X, y), or a path."""
-    X, y = (eval_set, None) if is_path(eval_set) else eval_set
-    features, labels = as_dataset(X, y, classes, n_features, "y of eval_set")
-    return Dataset(features, labels.rows)
-
-
 def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
     """True labels to hold answers against, those that are no class left out; the file's where X is a path without y."""
     labels = read_dataset(X).labels if y is None and is_path(X) else y

@@ -7,10 +7,9 @@ teams wait for each other only where all meet.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import socket
-from contextlib import ExitStack
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -74,42 +73,26 @@ def shared_by_workers(layout: dict[str, tuple[tuple[int, ...], np.typing.DTypeLi
     with together(place.everyone):
         if place.workers.rank == 0:
             block = SharedArrays.create(layout)
-    handle = place.workers.broadcast(None if block is None else block.handle)
-    if place.workers.size > 1 and handle.descriptors:
-        return _hand_over(block, handle, place)
-    return SharedArrays.attach(handle) if block is None else block
+    home = place.workers.broadcast(None if block is None else (socket.gethostname(), os.getpid(), block.handle))
+    with together(place.everyone):
+        return _attached(*home, place.workers.size) if block is None else block
 
 
-def _hand_over(block: SharedArrays | None, handle: Handle, place: Place) -> SharedArrays:
-    """Give the descriptor of a block, on the one worker that has it, to the others."""
-    with ExitStack() as stack:
-        address, desk = "", stack.enter_context(socket.socket(socket.AF_UNIX))
-        with together(place.everyone):
-            if block is not None:
-                address = os.path.join(stack.enter_context(TemporaryDirectory(prefix="slide-")), "desk")
-                desk.bind(address)
-                desk.listen(place.workers.size)
-        address = place.workers.broadcast(address)
-        with together(place.everyone):
-            if block is None:
-                _call(desk, address, place.workers.size)
-        if block is not None:
-            for _ in range(place.workers.size - 1):
-                with desk.accept()[0] as visitor:
-                    socket.send_fds(visitor, [b"-"], list(handle.descriptors))
-            return block
-        _, (descriptor,), _, _ = socket.recv_fds(desk, 1, 1)
+def _attached(host: str, pid: int, handle: Handle, n_workers: int) -> SharedArrays:
+    """See the block that process `pid` on `host` has made. On Linux any process of the same user can open its file."""
+    if not handle.descriptors:
+        return SharedArrays.attach(handle)
+    try:
+        if host != socket.gethostname():
+            raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+        descriptor = os.open(f"/proc/{pid}/fd/{handle.source}", os.O_RDWR)
+    except OSError as error:
+        raise ConfigError(
+            f"the {n_workers} workers of a rank must be on one machine with Linux, and this one, on "
+            f"{socket.gethostname()}, does not reach the first, on {host} ({error.strerror}); start a multiple of "
+            f"{n_workers} processes on each machine, or take --workers 1"
+        ) from error
     try:
         return SharedArrays.attach(dataclasses.replace(handle, source=descriptor))
     finally:
         os.close(descriptor)
-
-
-def _call(desk: socket.socket, address: str, n_workers: int) -> None:
-    try:
-        desk.connect(address)
-    except OSError as error:
-        raise ConfigError(
-            f"the {n_workers} workers of a rank must be on one machine, and this one, on {socket.gethostname()}, does "
-            f"not reach the first ({error.strerror}); start a multiple of {n_workers} processes on each machine"
-        ) from error

@@ -1,39 +1,43 @@
-"""One rank's part of a training run: a range of the labels, a share of the samples, and all of the hidden layers.
+"""One process's part of a run over ranks: a range of the labels, a share of the samples, and all of the hidden layers.
 
 Every task is carried out by all workers of all ranks together. In a training step each rank of a team computes the
-hidden layers for all samples and the output for its labels; in between the ranks tell each other what the softmax and
-the hidden layers need of all labels.
+hidden layers for all samples and the output for its labels; in between the ranks combine what the softmax and the
+hidden layers need of all labels.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.divergence import check_weights
 from slide_ref.common.errors import ConfigError, DivergedError, ModelError
+from slide_ref.common.micro_batches import MicroBatch, labelled_part, samples_of
 from slide_ref.common.parameters import ARRAYS_OF_A_LAYER, array_shapes, initialise
 from slide_ref.common.parts import label_edges
 from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.schedule import sample_order, workers_at
 from slide_ref.common.storage.model_folder import load_model
 
-from ..engine.checkpoints import State
-from ..engine.worker import TOP, RangeReport, Setup, WorkerState, parts_asked, table_arrays
-from ..micro_batches import MicroBatch, samples_of
-from ..network import LayerPass, RowGradient, backward
+from ..engine.checkpoints import TrainingState
+from ..engine.layout import table_arrays
+from ..engine.learner import Learner, parts_queried
+from ..engine.tasks import RangeReport
+from ..engine.worker import TOP, train_on
 from ..parallel.machine import MemoryMeter
 from ..prediction import topk_rows
-from ..schedule import in_batch_steps, learning_rate, sample_order, total_steps, workers_at
 from .communicator import Communicator, together
 from .process_grid import Place, shared_by_workers
-from .sample_ranges import SharedSamples, merge_best, share_of
+from .sample_ranges import SharedSamples, merge_best, range_of
 
 
 def shards_of(config: Config, ranks: Communicator, rank: int | None = None) -> range:
-    """The shards of a rank, by default this one; all have equally many (S31). Raises ConfigError if they cannot."""
+    """Return the shards of a rank, by default this one; all have equally many (S31). Raises ConfigError."""
     each, rest = divmod(config.shards, ranks.size)
     if rest:
         raise ConfigError(
@@ -44,8 +48,8 @@ def shards_of(config: Config, ranks: Communicator, rank: int | None = None) -> r
     return range(rank * each, (rank + 1) * each)
 
 
-class RankState(WorkerState):
-    """One worker's view of its rank's part of a run, and what it can be asked to do together with the others.
+class RankWorker:
+    """One worker of a rank, and what it can be asked to do together with all others.
 
     Parameters
     ----------
@@ -56,7 +60,7 @@ class RankState(WorkerState):
         Training samples that carry each label.
     place : Place
         Among all processes; all make their part at the same time, and meet before they go on.
-    state : State or None
+    state : TrainingState or None
         Where the run begins; its arrays are those of the whole network.
     """
 
@@ -67,74 +71,73 @@ class RankState(WorkerState):
         test: SharedSamples | None,
         label_counts: np.ndarray,
         place: Place,
-        state: State | None,
+        state: TrainingState | None,
     ):
-        self.everyone, ranks, self.workers = place
-        self.ranks, self.train_samples, self.test_samples = ranks, train, test
+        self.config, self.train_samples, self.test_samples = config, train, test
+        self.everyone, self.ranks, self.workers = place
         self.meter: MemoryMeter | None = None
         self.n_steps, self.traffic = 0, ({}, {})  # messages and bytes in training, by their kind
-        self.shards, n_features, n_labels = shards_of(config, ranks), train.n_features, train.n_labels
-        edges = label_edges(config, n_labels)
-        self.edges = edges[:: len(self.shards)]  # of the ranks
-        first, last = self.edges[ranks.rank], self.edges[ranks.rank + 1]
-        self.label_counts = label_counts[first:last].copy()
+        self.steps_before = 0 if state is None else state.past.steps
+        shards, n_features, n_labels = shards_of(config, self.ranks), train.n_features, train.n_labels
+        self.edges = label_edges(config, n_labels)[:: len(shards)]  # of the ranks
+        first, last = self._own_edges
         self.whole, own = (
             {name: (shape, np.dtype(np.float32)) for name, shape in array_shapes(config, n_features, n).items()}
             for n in (n_labels, last - first)
         )
         self.whole |= {name: (shape, np.dtype(d)) for name, (shape, d) in table_arrays(config, n_labels).items()}
-        tables = table_arrays(config, n_labels, self.shards)
         orders = {"train_order": ((train.n_samples,), np.int32)}
         orders |= {} if test is None else {"test_order": ((test.n_samples,), np.int32)}
-        self.block = shared_by_workers(own | tables | orders, place)
-        self.parameters = {name: self.block[name] for name in own}
+        self.block = shared_by_workers(own | table_arrays(config, n_labels, shards) | orders, place)
+        self.arrays = self.block.arrays
+        self.parameters = {name: self.arrays[name] for name in own}
+        priors = label_counts[first:last] / max(train.n_labelled, 1)
+        self.learner = Learner(config, self.arrays, n_labels, priors, shards, self.ranks.allreduce)
         self.best: dict[str, np.ndarray] = {}
         self._holder: dict[str, int] = {}  # of tables; those of hidden layers are the same on all ranks
-        for rank in range(ranks.size):
-            for name in table_arrays(config, n_labels, shards_of(config, ranks, rank)):
+        for rank in range(self.ranks.size):
+            for name in table_arrays(config, n_labels, shards_of(config, self.ranks, rank)):
                 self._holder.setdefault(name, rank)
-        steps_before = 0 if state is None else state.before.steps
-        super().__init__(Setup(config, n_features, n_labels, steps_before, self.shards), self.block.arrays)
         if self.workers.rank == 0:
             self._fill(state)
 
-    def _fill(self, state: State | None) -> None:
-        """Begin as the state says, or anew."""
+    def _fill(self, state: TrainingState | None) -> None:
+        """Begin where the state says, or with a new network."""
         if self.test_samples is not None:
             n_samples = self.test_samples.n_samples
             self.arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=n_samples)
         if state is None:
-            initialise(self.layers, self.config.seed, self.first_label)
+            initialise(self.learner.layers, self.config.seed, self.learner.first_label)
         for name, array in ({} if state is None else state.arrays).items():
             if name in self.arrays:
                 self.arrays[name][:] = self._own(name, array)
 
+    @property
+    def _own_edges(self) -> tuple[int, int]:
+        """The first label of this rank, and that of the next."""
+        return self.edges[self.ranks.rank], self.edges[self.ranks.rank + 1]
+
     def _own(self, name: str, array: np.ndarray) -> np.ndarray:
         """This rank's rows of an array of the whole network."""
-        first, last = self.edges[self.ranks.rank : self.ranks.rank + 2]
-        return array[first:last] if self._is_split(name) else array
-
-    def label_shares(self) -> np.ndarray:
-        """As in the class above, of all ranks' samples."""
-        return self.label_counts / max(self.train_samples.n_labelled, 1)
+        return array[slice(*self._own_edges)] if self._is_split(name) else array
 
     def _is_split(self, name: str) -> bool:
         """Whether every rank has rows of an array: those of the output layer."""
         return name in {f"{kind}{len(self.config.hidden)}" for kind in ARRAYS_OF_A_LAYER}
 
     def holders(self, name: str) -> list[tuple[int, int]]:
-        """Who has rows of an array of the whole network, in their order: ranks and numbers of rows."""
+        """Return who has rows of an array of the whole network, in their order: ranks and numbers of rows."""
         if self._is_split(name):
             return [(rank, self.edges[rank + 1] - self.edges[rank]) for rank in range(self.ranks.size)]
         return [(self._holder.get(name, 0), self.whole[name][0][0])]
 
-    def run(self, task: tuple) -> object:
+    def run(self, task: Any) -> Any:
         """Carry out one task, which ends for no worker of a rank before it does for all.
 
         Whatever goes wrong in this process alone ends all of them, since they wait for it.
         """
         try:
-            result = super().run(task)
+            result = getattr(self, task.method)(*vars(task).values())
             self.workers.barrier()
             return result
         except (DivergedError, ModelError):  # all have seen it
@@ -148,35 +151,37 @@ class RankState(WorkerState):
             self.arrays["train_order"][:] = sample_order(self.config.seed, epoch, self.train_samples.n_samples)
 
     def rebuild(self, number: int, step: int) -> None:
-        """Build the tables of this rank's shards, and those of hidden layers, anew after a step (S14, S32)."""
-        workers, asked = self.workers, parts_asked(self.config, self.parts, step, self.train_samples.n_samples)
-        for word in asked:
-            own = share_of(self.tables[word].ids.shape[1], workers)
-            self.hash_neurons(word, own.start, own.stop)
+        """Build the tables of this rank's shards, and those of hidden layers, after a step (S14, S32)."""
+        learner, workers = self.learner, self.workers
+        queried = parts_queried(self.config, learner.parts, step, self.train_samples.n_samples)
+        for word in queried:
+            own = range_of(learner.tables[word].ids.shape[1], workers)
+            learner.hash_neurons(word, own.start, own.stop)
             if workers.rank == 0:
-                self.order_insertion(word, number)
+                learner.order_insertion(word, number)
         workers.barrier()
-        for word in asked:
-            for table in range(workers.rank, len(self.tables[word].ids), workers.size):
-                self.sort_table(word, table, number)
+        for word in queried:
+            for table in range(workers.rank, len(learner.tables[word].ids), workers.size):
+                learner.sort_table(word, table, number)
 
     def steps(self, first_step: int, n_steps: int) -> range:
-        """Those of this worker's team, if it trains yet (S33)."""
+        """Return which of some steps are those of this worker's team, if it trains yet (S33)."""
         n_teams = workers_at(self.steps_before + first_step - 1, self.workers.size)
         last = first_step + n_steps if self.workers.rank < n_teams else first_step
         return range(first_step + self.workers.rank, last, n_teams)
 
     def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
-        """As in the class above; the report is that of all teams and ranks."""
+        """Train on some steps; the report is that of all teams and ranks."""
         started, report = time.perf_counter(), RangeReport(0, 0, 0.0, 0.0, 0.0)
         before = [dict(counts) for counts in (self.ranks.messages, self.ranks.n_bytes)]
-        error: Exception | None = None
+        steps, error = self.steps(first_step, n_steps), None
+        batches: Iterator[MicroBatch] = (self.micro_batch(epoch, step) for step in steps)
         try:
-            report = super().train(epoch, first_step, n_steps)
+            report = train_on(self.learner, batches, self.steps_before)
         except DivergedError as found:  # the whole team has it
             error = found
         self.everyone.agree(error)
-        self.n_steps += len(self.steps(first_step, n_steps))
+        self.n_steps += len(steps)
         for total, now, earlier in zip(self.traffic, (self.ranks.messages, self.ranks.n_bytes), before, strict=True):
             total.update({kind: total.get(kind, 0) + n - earlier.get(kind, 0) for kind, n in now.items()})
         active = float(self.ranks.allreduce(np.array([report.active]))[0])
@@ -192,43 +197,31 @@ class RankState(WorkerState):
         """Put rank 0's hidden layers, moments included, in the place of this rank's. Implements S31."""
         for name, array in self.parameters.items():
             if not self._is_split(name):
-                own = share_of(len(array), self.workers)
+                own = range_of(len(array), self.workers)
                 self.ranks.take_over(array[own.start : own.stop])
 
     def micro_batch(self, epoch: int, step: int) -> MicroBatch:
-        """The samples of a step, put together from the shares of all ranks."""
-        config, n = self.config, self.train_samples.n_samples
-        samples = samples_of(config, n, self.arrays["train_order"], step)
+        """Put together the samples of a step from the shares of all ranks."""
+        n = self.train_samples.n_samples
+        samples = samples_of(self.config, n, self.arrays["train_order"], step)
         data, weights = self.train_samples.take(samples)
-        labelled = np.flatnonzero(np.diff(data.labels.indptr))
-        labelled = labelled if weights is None else labelled[weights[labelled] > 0]
-        total = total_steps(config, n)
-        rate, in_batch = learning_rate(config, step, total), step <= in_batch_steps(config, total)
-        n_unlabelled = len(samples) - len(labelled)
-        own = None if weights is None else weights[labelled]
-        return MicroBatch(data.take(labelled), samples[labelled], epoch, step, rate, n_unlabelled, own, in_batch)
-
-    def backward(self, passes: list[LayerPass], batch: MicroBatch) -> tuple[float, list[RowGradient]]:
-        """Loss and gradient of a micro-batch; of the output layer for this rank's labels."""
-        return backward(
-            self.layers, passes, batch.data.labels, self.scratch, batch.weights, self.ranks, self.first_label
-        )
+        return labelled_part(self.config, data, samples, weights, n, epoch, step)
 
     def predict(self, first: int, last: int) -> np.ndarray:
-        """The `TOP` best labels over all ranks, int32 (n_rows, TOP), of some rows of the test data; rank 0 gets them.
+        """Find the `TOP` best labels over all ranks, int32 (n_rows, TOP), of some test rows; rank 0 gets them.
 
-        The teams share the rows.
+        The rows come in their keyed order, and the teams share them.
         """
-        own = share_of(last - first, self.workers)
+        own = range_of(last - first, self.workers)
         order = self.arrays["test_order"][first:last][own.start : own.stop]
         rows = self.test_samples.take(order.astype(np.int64))[0].features
-        ids, scores = topk_rows(self.layers, rows, TOP, self.scratch)
-        ids = np.where(ids < 0, ids, ids + np.int32(self.first_label))
+        ids, scores = topk_rows(self.learner.layers, rows, TOP, self.learner.scratch)
+        ids = np.where(ids < 0, ids, ids + np.int32(self.learner.first_label))
         parts = [np.stack(self.ranks.allgather(array)) for array in (ids, scores)]
         return np.concatenate(self.workers.gather(merge_best(*parts, TOP)[0]))
 
     def rows(self, name: str, holder: int, first: int, last: int) -> np.ndarray:
-        """Rows of an array that rank `holder` has; rank 0 gets them."""
+        """Give rank 0 rows of an array that rank `holder` has."""
         shape, dtype = self.whole[name]
         own = self.arrays[name][first:last] if self.ranks.rank == holder else np.empty((0, *shape[1:]), dtype)
         parts = [] if self.workers.rank else self.ranks.gather(own)
@@ -238,16 +231,16 @@ class RankState(WorkerState):
         """Raise DivergedError in all processes if a weight on any rank is not finite (S29)."""
         with together(self.everyone):
             if self.workers.rank == 0:
-                check_weights(step, self.weights_only())
+                check_weights(step, self._weights())
 
-    def weights_only(self) -> dict[str, np.ndarray]:
+    def _weights(self) -> dict[str, np.ndarray]:
         """This rank's parameters, without the moments."""
         return {name: array for name, array in self.parameters.items() if "_" not in name}
 
     def keep_best(self) -> None:
         """Remember the network as it is."""
         if self.workers.rank == 0:
-            self.best = {name: array.copy() for name, array in self.weights_only().items()}
+            self.best = {name: array.copy() for name, array in self._weights().items()}
 
     def load_best(self, folder: Path) -> None:
         """Remember the network of a model folder. Raises ModelError in all processes."""
@@ -256,12 +249,12 @@ class RankState(WorkerState):
                 whole = load_model(folder, mmap=True).arrays
                 self.best = {name: np.array(self._own(name, array)) for name, array in whole.items()}
 
-    def take_best(self) -> None:
+    def restore_best(self) -> None:
         """Go back to the network that was remembered, if one was."""
         for name, array in self.best.items():
             self.parameters[name][:] = array
 
     def peaks(self) -> list[int]:
-        """Bytes of memory that each rank took at its peak, where it was metered; rank 0 gets them."""
+        """Give rank 0 the bytes of memory that each rank took at its peak, where it was metered."""
         peak = self.workers.allreduce(np.array([0 if self.meter is None else self.meter.peak_bytes]))
         return [int(part[0]) for part in self.ranks.gather(peak)]

@@ -11,9 +11,9 @@ from .communicator import Communicator, together
 from .process_grid import Place, shared_by_workers
 
 
-def share_of(n_samples: int, ranks: Communicator) -> range:
-    """Which samples, or whatever else, this rank keeps of so many."""
-    return range(ranks.rank * n_samples // ranks.size, (ranks.rank + 1) * n_samples // ranks.size)
+def range_of(n: int, ranks: Communicator) -> range:
+    """Return which of n samples, or of whatever else, this rank keeps."""
+    return range(ranks.rank * n // ranks.size, (ranks.rank + 1) * n // ranks.size)
 
 
 def _values(features: SparseRows) -> np.ndarray:

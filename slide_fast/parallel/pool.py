@@ -23,7 +23,6 @@ from typing import Any
 
 from slide_ref.common.errors import WorkerDiedError
 
-from .blas_threads import ONE_BLAS_THREAD
 from .child import BLAS_ON_ONE_THREAD, BOOTSTRAP
 from .shared_arrays import SharedArrays
 from .streams import off_standard_descriptors
@@ -306,45 +305,3 @@ def _result(answer: tuple, pid: int) -> Any:
     error, trace = answer
     error.add_note(f"In worker {pid}:\n{trace}")
     raise error
-
-
-class InProcess:
-    """The interface of `Pool` without processes: tasks run one after another in the calling process.
-
-    Parameters
-    ----------
-    state : object
-        ``state.run(task)`` does the work; BLAS uses one thread meanwhile, as in a worker.
-    """
-
-    n_workers = 1
-    restarts = 0
-
-    def __init__(self, state: Any):
-        self.pids: list[int] = []
-        self._state = state
-
-    def run(
-        self,
-        tasks: Iterable[Any],
-        should_stop: Callable[[], bool] | None = None,
-        at_most: Callable[[], int] | None = None,
-    ) -> Iterator[tuple[Any, Any]]:
-        """Yield (task, result) for each task until `should_stop`, asked before each, returns true."""
-        tasks = iter(tasks)
-        while should_stop is None or not should_stop():
-            task = next(tasks, NOTHING)
-            if task is NOTHING:
-                return
-            with ONE_BLAS_THREAD:
-                result = self._state.run(task)
-            yield task, result
-
-    def close(self) -> None:
-        """There is nothing to end."""
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()

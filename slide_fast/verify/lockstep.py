@@ -1,7 +1,6 @@
 """Reference and fast path side by side: both go through every stage of training from the same state.
 
-What it means that they agree is said in `slide_fast.verify.comparison`. This module, when called, is the only one of the fast
-path that looks at the reference's algorithms.
+What it means that they agree is said in `slide_fast.verify.comparison`.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ import dataclasses
 import numpy as np
 
 import slide_ref as ref
+import slide_ref.common.micro_batches
 import slide_ref.correction
 import slide_ref.hash_tables
 import slide_ref.hashing
-import slide_ref.micro_batches
 import slide_ref.network
 import slide_ref.optimizers
 import slide_ref.prediction
@@ -23,6 +22,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.parameters import Layer
 from slide_ref.common.parts import Part
+from slide_ref.common.priors import label_priors
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from .. import active_sets as sharding
@@ -84,7 +84,7 @@ def gradient_sizes(
     for i, logits in enumerate(corrected(trace, inclusion)):
         own = labels.row(i)[0]
         size[i, np.searchsorted(rows[-1], logits.ids)] = np.abs(ref.network.softmax_loss(logits, own)[1])
-    size *= ref.network.shares(labels.n_rows, weights)[:, None]
+    size *= ref.network.sample_weights(labels.n_rows, weights)[:, None]
     sizes = []
     for l in reversed(range(len(layers))):
         sizes.append((size.T @ values[l], size.sum(axis=0)))
@@ -154,7 +154,7 @@ def check_gradients(
 def new_lockstep(config: Config, train: Dataset) -> Lockstep:
     """A new network of the reference, to be trained in lockstep on some samples."""
     network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
-    network.shares = ref.correction.label_shares(train.labels) if config.correction else None
+    network.priors = label_priors(train.labels) if config.correction else None
     return Lockstep(network)
 
 
@@ -247,9 +247,9 @@ class Lockstep:
         theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, word)
         ours = hashing.addresses_of(vectors, self.constants[word], lsh, seed, word)
         check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
-        shares = self.reference.shares if part.layer == len(self.config.hidden) else None
-        shares = None if shares is None else shares[part.first : part.last]
-        return sharding.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, shares)
+        priors = self.reference.priors if part.layer == len(self.config.hidden) else None
+        priors = None if priors is None else priors[part.first : part.last]
+        return sharding.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, priors)
 
     def predict(self, features: SparseRows, k: int) -> None:
         """Compare exact answers, and answers from the tables of the last rebuild unless those are split (S28)."""

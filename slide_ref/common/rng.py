@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,26 @@ class Purpose(IntEnum):
     DENSIFY = 14
     RESERVOIR = 15
     FINGERPRINT = 16
+
+
+class Key(NamedTuple):
+    """The words that the draws of a step have in common, besides their purpose and what they are for.
+
+    Attributes
+    ----------
+    seed : int
+    layer : int
+        What stands for the layer, or for a shard of it (S31).
+    epoch : int
+        From 0.
+    step : int
+        Over the whole run, from 1.
+    """
+
+    seed: int
+    layer: int
+    epoch: int = 0
+    step: int = 0
 
 
 def _mix_word(state: int) -> int:

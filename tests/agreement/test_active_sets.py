@@ -10,12 +10,12 @@ import slide_fast.active_sets as fast
 import slide_ref.active_sets as ref
 from slide_fast import hash_tables
 from slide_fast.kernels.scratch import Scratch
-from slide_fast.micro_batches import micro_batch
 from slide_fast.verify.lockstep import Report, check_inclusion, one_by_one
 from slide_ref.common.config import SCOPES, Config
+from slide_ref.common.micro_batches import micro_batch
 from slide_ref.common.parts import parts_of
+from slide_ref.common.schedule import sample_order
 from slide_ref.hash_tables import tables_from_addresses
-from slide_ref.schedule import sample_order
 
 
 @st.composite
@@ -77,12 +77,12 @@ def test_s31_active_sets_in_a_part_are_equal(problem, rng):
     tables = (side(of_neurons, part.lsh, config.seed, word, 0)
               for side in (hash_tables.tables_from_addresses, tables_from_addresses))  # fmt: skip
     scratch = Scratch()
-    shares = rng.random(batch.data.labels.n_columns) if part.layer == 2 and rng.random() < 0.5 else None
-    own = None if shares is None else shares[part.first : part.last]
+    priors = rng.random(batch.data.labels.n_columns) if part.layer == 2 and rng.random() < 0.5 else None
+    own = None if priors is None else priors[part.first : part.last]
     ours = fast.choose_in_part(part, next(tables), of_samples, config, batch, scratch, own)
-    theirs, probabilities = ref.choose_in_part(part, next(tables), of_samples, config, batch, shares)
-    assert (ours.inclusion is None) == (probabilities is None) == (shares is None)
-    if shares is not None:
+    theirs, probabilities = ref.choose_in_part(part, next(tables), of_samples, config, batch, priors)
+    assert (ours.inclusion is None) == (probabilities is None) == (priors is None)
+    if priors is not None:
         own_labels = fast.labels_in(part, config, batch)
         check_inclusion(Report(), ours._replace(ids=ours.ids - part.first), probabilities, own_labels)
     for mine, other in zip(one_by_one(ours, len(theirs)), theirs, strict=True):

@@ -10,6 +10,8 @@ import slide_fast.verify.lockstep as verify
 import slide_ref.correction as ref
 from slide_fast import sampling
 from slide_fast.kernels.scratch import Scratch
+from slide_ref.common.priors import label_priors
+from slide_ref.common.rng import Key
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
 
@@ -19,24 +21,18 @@ def test_s30_probabilities_are_equal(problem, data, scope, step):
     lsh, tables, addresses, seed, epoch, samples = problem
     n = tables.ids.shape[1]
     labels = data.draw(label_rows(len(samples), n, min_size=1))
-    shares = data.draw(st.lists(st.integers(0, 8), min_size=n, max_size=n))
-    shares = np.maximum(np.array(shares) / 8, fast.label_shares(labels) / 16)  # these are some rows of many
-    assert_equal_probabilities(problem, labels, shares, scope, step)
+    priors = data.draw(st.lists(st.integers(0, 8), min_size=n, max_size=n))
+    priors = np.maximum(np.array(priors) / 8, label_priors(labels) / 16)  # these are some rows of many
+    assert_equal_probabilities(problem, labels, priors, scope, step)
 
 
-def assert_equal_probabilities(problem, labels, shares, scope, step):
+def assert_equal_probabilities(problem, labels, priors, scope, step):
     lsh, tables, addresses, seed, epoch, samples = problem
-    found = sampling.retrieve(tables, addresses, lsh, seed, 1, epoch, samples)
-    own = sampling.active_sets(SCRATCH, found, labels, lsh, scope, len(shares), seed, 1, epoch, samples, step)
-    ours = own._replace(inclusion=fast.inclusion(SCRATCH, own, found, labels, shares))
+    found = sampling.retrieve(tables, addresses, lsh, Key(seed, 1, epoch), samples)
+    own = sampling.active_sets(SCRATCH, found, labels, lsh, scope, len(priors), Key(seed, 1, epoch, step), samples)
+    ours = own._replace(inclusion=fast.inclusion(SCRATCH, own, found, labels, priors))
     retrieved, sets = found_by_the_reference(*problem), verify.one_by_one(own, len(samples))
-    theirs = ref.inclusion(sets, retrieved, [labels.row(i)[0] for i in range(labels.n_rows)], scope, shares)
+    theirs = ref.inclusion(sets, retrieved, [labels.row(i)[0] for i in range(labels.n_rows)], scope, priors)
     verify.check_inclusion(verify.Report(), ours, theirs, labels)
     assert ours.inclusion.dtype == np.float64
-    assert not SCRATCH.clean("marked", len(shares), np.bool_).any()
-
-
-@given(label_rows(6, 9))
-def test_s30_shares_of_labels_are_equal(labels):
-    ours, theirs = (side.label_shares(labels) for side in (fast, ref))
-    assert ours.dtype == theirs.dtype == np.float64 and np.array_equal(ours, theirs)
+    assert not SCRATCH.clean("marked", len(priors), np.bool_).any()

@@ -133,7 +133,7 @@ def test_s10_s11_losses_and_gradients_agree_on_equal_and_zero_weights_and_large_
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=9))
 def test_s10_shares_are_equal(weights):
     for given_weights in (None, np.array(weights)):
-        ours, theirs = (side.shares(len(weights), given_weights) for side in (fast, ref))
+        ours, theirs = (side.sample_weights(len(weights), given_weights) for side in (fast, ref))
         assert ours.dtype == theirs.dtype == np.float64 and np.array_equal(ours, theirs)
         assert ours.sum() == pytest.approx(1)
 

@@ -103,7 +103,7 @@ def test_s12_rows_in_blocks_are_equal(monkeypatch, weight_decay, shape, elements
     ref.adam_row(*parts, g, 5, 0.01, config, weight_decay)
     for array, part in zip(theirs, parts, strict=True):
         array[rows] = part
-    fast.adam_rows(w, m, v, ids, g.copy(), 5, 0.01, config, SCRATCH, weight_decay)
+    fast.adam_rows(w, m, v, ids, g.copy(), fast.Step(5, 0.01, config), SCRATCH, weight_decay)
     for ours, other in zip((w, m, v), theirs, strict=True):
         assert np.array_equal(ours, other)
 
@@ -124,7 +124,7 @@ def test_s26_rows_in_blocks_agree(monkeypatch, shape, elements, momentum, dense)
     theirs = [None if array is None else array.copy() for array in (w, m)]
     parts = [None if array is None else array[rows] for array in theirs]
     ref.sgd_row(*parts, g, 0.5, config)
-    fast.sgd_rows(w, m, ids, g.copy(), 0.5, config, SCRATCH)
+    fast.sgd_rows(w, m, ids, g.copy(), fast.Step(1, 0.5, config), SCRATCH)
     for ours, other, part in zip((w, m), theirs, parts, strict=True):
         if ours is not None:
             other[rows] = part
@@ -134,7 +134,7 @@ def test_s26_rows_in_blocks_agree(monkeypatch, shape, elements, momentum, dense)
 def test_s12_epsilon_is_added_to_the_root_on_both_sides():
     config = Config(epsilon=0.5)
     w, m, v = (np.zeros((1, 1), dtype=np.float32) for _ in range(3))
-    fast.adam_rows(w, m, v, None, np.full((1, 1), 0.5, dtype=np.float32), 1, 1.0, config, SCRATCH)
+    fast.adam_rows(w, m, v, None, np.full((1, 1), 0.5, dtype=np.float32), fast.Step(1, 1.0, config), SCRATCH)
     theirs = [np.zeros(1, dtype=np.float32) for _ in range(3)]
     ref.adam_row(*theirs, np.full(1, 0.5, dtype=np.float32), 1, 1.0, config)
     assert w[0, 0] == pytest.approx(-0.5) and theirs[0][0] == pytest.approx(-0.5)

@@ -19,7 +19,7 @@ import slide_ref.sampling as ref
 from slide_fast.hash_tables import tables_from_addresses
 from slide_fast.kernels.scratch import Scratch
 from slide_ref.common.lsh_config import POLICIES, LshConfig
-from slide_ref.common.rng import Purpose
+from slide_ref.common.rng import Key, Purpose
 from slide_ref.common.sparse_rows import rows_from_lists
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
@@ -35,9 +35,9 @@ def rows(retrieved, n_rows):
 @given(queries())
 def test_s8_vanilla_finds_the_same_neurons(problem):
     lsh, tables, addresses, seed, epoch, samples = problem
-    found = fast.vanilla(tables, addresses, lsh.budget, seed, 1, epoch, samples)
+    found = fast.vanilla(tables, addresses, lsh.budget, Key(seed, 1, epoch), samples)
     for ids, own, i in zip(rows(found, len(samples)), addresses, samples, strict=True):
-        expected = ref.vanilla(tables.query(own), lsh.budget, seed, 1, epoch, int(i))
+        expected = ref.vanilla(tables.query(own), lsh.budget, Key(seed, 1, epoch), int(i))
         assert len(expected) == len(set(expected.tolist()))
         assert np.array_equal(np.unique(ids), np.sort(expected))
         assert len(expected) <= (lsh.budget or tables.ids.size)
@@ -68,7 +68,7 @@ def test_s24_hard_threshold_finds_the_same_neurons(problem):
 @given(queries())
 def test_s8_s23_s24_the_strategy_of_the_settings_is_used(problem):
     lsh, tables, addresses, seed, epoch, samples = problem
-    found = rows(fast.retrieve(tables, addresses, lsh, seed, 1, epoch, samples), len(samples))
+    found = rows(fast.retrieve(tables, addresses, lsh, Key(seed, 1, epoch), samples), len(samples))
     for ids, expected in zip(found, found_by_the_reference(*problem), strict=True):
         assert np.array_equal(np.unique(ids), np.sort(expected))
 
@@ -103,9 +103,9 @@ def test_s8_a_bucket_is_cut_at_every_place():
     tables = tables_from_addresses(in_bucket, lsh, seed, 1, 0)
     samples, addresses = np.arange(20), np.zeros((20, 3), dtype=np.int64)
     for budget in range(1, 14):
-        found = rows(fast.vanilla(tables, addresses, budget, seed, 1, 0, samples), len(samples))
+        found = rows(fast.vanilla(tables, addresses, budget, Key(seed, 1), samples), len(samples))
         for i in samples:
-            expected = ref.vanilla(tables.query(addresses[i]), budget, seed, 1, 0, int(i))
+            expected = ref.vanilla(tables.query(addresses[i]), budget, Key(seed, 1), int(i))
             assert np.array_equal(np.sort(found[i]), np.sort(expected))
 
 
@@ -131,14 +131,14 @@ def test_s9_active_sets_are_equal(problem, data, scope, step):
     lsh, tables, addresses, seed, epoch, samples = problem
     n = tables.ids.shape[1]
     labels = data.draw(label_rows(len(samples), n, min_size=1))
-    found = fast.retrieve(tables, addresses, lsh, seed, 1, epoch, samples)
-    ours = fast.active_sets(SCRATCH, found, labels, lsh, scope, n, seed, 1, epoch, samples, step)
+    found = fast.retrieve(tables, addresses, lsh, Key(seed, 1, epoch), samples)
+    ours = fast.active_sets(SCRATCH, found, labels, lsh, scope, n, Key(seed, 1, epoch, step), samples)
     assert_equal_sets(ours, found_by_the_reference(*problem), labels, lsh, scope, n, seed, epoch, samples, step)
 
 
 def assert_equal_sets(ours, retrieved, labels, lsh, scope, n, seed, epoch, samples, step):
     own = [labels.row(i)[0] for i in range(labels.n_rows)]
-    expected = ref.active_sets(retrieved, own, lsh, scope, n, seed, 1, epoch, samples, step)
+    expected = ref.active_sets(retrieved, own, lsh, scope, n, Key(seed, 1, epoch, step), samples)
     found = verify.one_by_one(ours, len(samples))
     assert ours.ids.dtype == np.int64 and (ours.mask is None) == (scope == "batch")
     assert [ids.tolist() for ids in found] == [ids.tolist() for ids in expected]
@@ -153,6 +153,6 @@ def test_s9_scratch_of_a_larger_layer_leaves_no_trace():
             nothing = fast.Retrieved(np.zeros(4, dtype=np.int64), np.zeros(0, dtype=np.int32))
             for min_active in (0, n - 1):
                 lsh, samples = LshConfig(L=0, min_active=min_active), np.arange(3)
-                ours = fast.active_sets(SCRATCH, nothing, labels, lsh, scope, n, 0, 1, 0, samples, 1)
+                ours = fast.active_sets(SCRATCH, nothing, labels, lsh, scope, n, Key(0, 1, 0, 1), samples)
                 none = [np.zeros(0, dtype=np.int64)] * 3
                 assert_equal_sets(ours, none, labels, lsh, scope, n, 0, 0, samples, 1)

@@ -12,17 +12,20 @@ import slide_fast.training as fast
 import slide_fast.verify.lockstep as verify
 import slide_ref.prediction
 import slide_ref.training as ref
-from slide_fast.engine.checkpoints import Before, State
-from slide_fast.engine.run import Run
-from slide_fast.engine.worker import Setup, WorkerState, dataset_arrays, table_arrays
+from slide_fast.engine.checkpoints import PastRuns, TrainingState
+from slide_fast.engine.layout import dataset_arrays, table_arrays
+from slide_fast.engine.learner import Learner
+from slide_fast.engine.local_engine import LocalEngine
+from slide_fast.engine.tasks import HashNeurons, OrderInsertion, PredictRows, SortTable, TrainRange
+from slide_fast.engine.worker import Worker, WorkerConfig
 from slide_fast.parallel.pool import Pool
 from slide_ref.common.config import OPTIMIZERS, SCOPES, Config
 from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.priors import label_priors
 from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.schedule import sample_order, steps_per_epoch
 from slide_ref.common.sparse_rows import Dataset, rows_from_lists
-from slide_ref.correction import label_shares
-from slide_ref.schedule import sample_order, steps_per_epoch
 
 LSH = {
     "padded": {"K": 4, "L": 3, "bucket_size": 4, "budget": 5, "min_active": 10},
@@ -161,20 +164,20 @@ def new_worker(config, train, test=None, weights=None):
     if test is not None:
         arrays |= dataset_arrays("test", test)
         arrays["test_order"] = permutation(config.seed, Purpose.EVALUATION, n=test.n_samples).astype(np.int32)
-    worker = WorkerState(Setup(config, n_features, n_labels), arrays)
+    worker = Worker(WorkerConfig(config, n_features, n_labels), arrays)
     rebuild(worker, 0)
     return worker
 
 
 def rebuild(worker, number):
     """All tasks of a rebuild, the neurons in two parts."""
-    for l, tables in worker.tables.items():
+    for l, tables in worker.learner.tables.items():
         L, n = tables.ids.shape
-        worker.run(("order_insertion", l, number))
+        worker.run(OrderInsertion(l, number))
         for first, last in ((n // 2, n), (0, n // 2)):
-            worker.run(("hash_neurons", l, first, last))
+            worker.run(HashNeurons(l, first, last))
         for table in range(L):
-            worker.run(("sort_table", l, table, number))
+            worker.run(SortTable(l, table, number))
 
 
 def parameters_of(layers):
@@ -190,7 +193,7 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
     config, train = settings_of(lsh, scope=scope, **DEPTHS[depth]), random_dataset(2, min_features=1)
     ref32, ref64 = networks_of(config, train)
     worker = new_worker(config, train)
-    ours, choose = {}, worker.choose_active
+    ours, choose = {}, worker.learner.choose_active
 
     def choose_and_note(l, inputs, batch):
         active = choose(l, inputs, batch)
@@ -198,15 +201,15 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
             ours[l] = [ids.tolist() for ids in verify.one_by_one(active, len(inputs))]
         return active
 
-    worker.choose_active = choose_and_note
+    worker.learner.choose_active = choose_and_note
     ref.rebuild(ref32, 0)
     losses = []
     for step in range(1, 7):
         batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step)
-        report = worker.run(("train", 0, step, 1))
+        report = worker.run(TrainRange(0, step, 1))
         theirs = ref.train_step(ref32, batch)
         exact = ref.train_step(ref64, batch, theirs.active, theirs.inclusion)
-        assert ours == {l: [ids.tolist() for ids in theirs.active[l]] for l in worker.tables}
+        assert ours == {l: [ids.tolist() for ids in theirs.active[l]] for l in worker.learner.tables}
         assert report.n_labelled == theirs.n_labelled and report.n_samples == theirs.n_labelled + batch.n_unlabelled
         assert report.active == sum(len(ids) for ids in theirs.active[len(config.hidden)])
         losses.append((report.loss / report.n_labelled, theirs.loss, exact.loss))
@@ -224,7 +227,7 @@ def test_s10_free_running_worker_with_weights_has_the_losses_of_the_reference():
     losses = []
     for step in range(1, 7):
         batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step, weights)
-        report = worker.run(("train", 0, step, 1))
+        report = worker.run(TrainRange(0, step, 1))
         theirs, exact = (ref.train_step(network, batch) for network in (ref32, ref64))
         assert report.n_labelled == theirs.n_labelled == len(batch.samples)
         if report.n_labelled:
@@ -237,7 +240,7 @@ def networks_of(config, train):
     """The reference in float32 and float64, to be trained on these samples."""
     networks = [ref.new_network(config, *shape_of(train), dtype) for dtype in (np.float32, np.float64)]
     for network in networks:
-        network.shares = label_shares(train.labels) if config.correction else None
+        network.priors = label_priors(train.labels) if config.correction else None
     return networks
 
 
@@ -254,8 +257,8 @@ def test_s14_s31_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh,
     for number in (0, 1, 2):
         rebuild(worker, number)
         ref.rebuild(network, number)
-        assert worker.tables.keys() == network.tables.keys()
-        for l, tables in worker.tables.items():
+        assert worker.learner.tables.keys() == network.tables.keys()
+        for l, tables in worker.learner.tables.items():
             verify.check_buckets(verify.Report(), tables, network.tables[l])
 
 
@@ -275,11 +278,12 @@ def test_s10_micro_batch_without_labelled_rows_uses_up_its_step_and_changes_noth
     for network in networks:
         ref.rebuild(network, 0)
     for step in (1, 2, 3, 4):
-        before = {name: array.copy() for name, array in parameters_of(worker.layers).items()}
+        before = {name: array.copy() for name, array in parameters_of(worker.learner.layers).items()}
         batch = ref.micro_batch(config, train, order, 0, step)
         theirs = [ref.train_step(network, batch) for network in networks]
-        report = worker.run(("train", 0, step, 1))
-        changed = [name for name, array in parameters_of(worker.layers).items() if (array != before[name]).any()]
+        report = worker.run(TrainRange(0, step, 1))
+        after = parameters_of(worker.learner.layers)
+        changed = [name for name, array in after.items() if (array != before[name]).any()]
         assert changed == ([] if step == 2 else list(before))
         assert report.n_samples == 2 and report.n_labelled == theirs[0].n_labelled == (0 if step == 2 else 1)
         if step != 2:
@@ -290,10 +294,10 @@ def test_s10_micro_batch_without_labelled_rows_uses_up_its_step_and_changes_noth
 def test_s18_a_range_of_steps_is_its_steps_one_by_one():
     config, train = settings_of("padded"), random_dataset(5)
     whole, single = new_worker(config, train), new_worker(config, train)
-    report = whole.run(("train", 0, 1, 6))
-    reports = [single.run(("train", 0, step, 1)) for step in range(1, 7)]
-    for name, array in parameters_of(whole.layers).items():
-        assert np.array_equal(array, parameters_of(single.layers)[name])
+    report = whole.run(TrainRange(0, 1, 6))
+    reports = [single.run(TrainRange(0, step, 1)) for step in range(1, 7)]
+    for name, array in parameters_of(whole.learner.layers).items():
+        assert np.array_equal(array, parameters_of(single.learner.layers)[name])
     for field in ("n_samples", "n_labelled", "loss", "active"):
         assert getattr(report, field) == pytest.approx(sum(getattr(one, field) for one in reports))
     assert report.n_samples == train.n_samples
@@ -302,32 +306,32 @@ def test_s18_a_range_of_steps_is_its_steps_one_by_one():
 def test_s15_worker_predicts_what_the_reference_predicts():
     config, train, test = settings_of("padded"), random_dataset(6), random_dataset(7)
     worker = new_worker(config, train, test)
-    worker.run(("train", 0, 1, 6))
+    worker.run(TrainRange(0, 1, 6))
     order = worker.arrays["test_order"]
-    expected, _ = slide_ref.prediction.predict_topk(worker.layers, test.features.take(order[3:20]), 5)
-    assert np.array_equal(worker.run(("predict", 3, 20)), expected)
+    expected, _ = slide_ref.prediction.predict_topk(worker.learner.layers, test.features.take(order[3:20]), 5)
+    assert np.array_equal(worker.run(PredictRows(3, 20)), expected)
 
 
 def journal_of_the_fast_path(monkeypatch, config, train, **options):
     journal = []
-    step, build, order = WorkerState.train_step, Run.build_tables, WorkerState.order_insertion
+    step, build, order = Learner.train_step, LocalEngine.rebuild, Learner.order_insertion
 
     def train_step(self, batch):
         journal.append((batch.epoch, batch.step, batch.rate, batch.samples.tolist()))
         return step(self, batch)
 
-    def build_tables(self, number):
+    def rebuild_tables(self, words, number, after):
         journal.append(("rebuild", number))
-        build(self, number)
+        build(self, words, number, after)
 
-    monkeypatch.setattr(WorkerState, "train_step", train_step)
+    monkeypatch.setattr(Learner, "train_step", train_step)
 
     def order_insertion(self, word, number):
         assert journal[-1] == ("rebuild", number)
         order(self, word, number)
 
-    monkeypatch.setattr(Run, "build_tables", build_tables)
-    monkeypatch.setattr(WorkerState, "order_insertion", order_insertion)
+    monkeypatch.setattr(LocalEngine, "rebuild", rebuild_tables)
+    monkeypatch.setattr(Learner, "order_insertion", order_insertion)
     events = []
     fast.fit(config, train, n_workers=1, callback=events.append, **options)
     return journal, events
@@ -398,7 +402,7 @@ def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monke
         expected, losses[dtype] = journal_of_the_reference(
             monkeypatch, config, train, dtype, earlier=earlier, **options
         )
-    state = State(config, *shape_of(train), arrays, Before(*counts))
+    state = TrainingState(config, *shape_of(train), arrays, PastRuns(*counts))
     journal, events = journal_of_the_fast_path(monkeypatch, config, train, state=state, **options)
     assert journal == expected and ("rebuild", 3) in journal and max(entry[1] for entry in journal) == 10 + 12
     epochs = [event["loss"] for event in events if event["kind"] == "epoch"]
@@ -412,8 +416,8 @@ def most_under_way(monkeypatch, config, train, **options):
     def watched(pool, tasks, *rest):
         def drawn():
             for task in tasks:
-                if task[0] == "train":
-                    hundreds = (task[2] - 1) // 100
+                if isinstance(task, TrainRange):
+                    hundreds = (task.first_step - 1) // 100
                     most[hundreds] = max(most.get(hundreds, 0), len(pool._busy()) + 1)
                 yield task
 
@@ -437,7 +441,7 @@ def test_s33_no_more_workers_are_started_than_come_to_train(monkeypatch):
 def test_s33_steps_of_earlier_runs_count(monkeypatch):
     config, train = settings_of("padded", micro_batch=1, epochs=2), random_dataset(9, n_samples=100)
     arrays = fast.fit(config.replace(epochs=1), train, n_workers=1).arrays
-    state = State(config, *shape_of(train), arrays, Before(130, 2, 3))
+    state = TrainingState(config, *shape_of(train), arrays, PastRuns(130, 2, 3))
     assert most_under_way(monkeypatch, config, train, state=state) == {0: 4, 1: 5}
 
 

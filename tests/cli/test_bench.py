@@ -8,9 +8,9 @@ import pytest
 from slide_fast.cli import bench
 from slide_fast.cli.bench import DENSE, SLIDE, UNIFORM, fold, in_full_swing, level_at
 from slide_fast.cli.session import read_samples
-from slide_fast.schedule import workers_at
 from slide_fast.training import fit
 from slide_ref.common.config import Config
+from slide_ref.common.schedule import workers_at
 
 QUICK = "--workers 1 --seconds 0.8 --set micro_batch=32 --set hidden=[8] --set lsh.min_active=20 --set lsh.K=4"
 
@@ -67,8 +67,8 @@ def test_too_little_time_is_told(slide):
 def test_all_workers_train_from_the_first_step_on(data):
     train, config = read_samples(f"{data}/train.txt"), Config(hidden=(8,))
     state = in_full_swing(config, train, 5)
-    assert workers_at(state.before.steps, 5) == 5
-    untrained = fit(config, train, n_workers=1, max_seconds=0).arrays
+    assert workers_at(state.past.steps, 5) == 5
+    untrained = fit(config, train, n_workers=1, max_seconds=1e-9).arrays
     assert state.arrays.keys() == untrained.keys()
     assert all(array.tobytes() == untrained[name].tobytes() for name, array in state.arrays.items())
 

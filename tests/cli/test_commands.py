@@ -17,9 +17,9 @@ from slide_fast.datasets.synthetic import SHAPES
 from slide_fast.display.plots import PlotError
 from slide_fast.inference.index_choice import index_of
 from slide_fast.prediction import predict_topk, predict_topk_lsh
-from slide_fast.schedule import largest_rate, n_epochs
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import recall_at
+from slide_ref.common.schedule import largest_rate, n_epochs
 from slide_ref.common.storage.model_folder import load_model
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "verify", "bench", "info", "plot", "generate")

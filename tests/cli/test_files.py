@@ -162,7 +162,8 @@ def test_resuming_needs_no_overwrite(slide, tmp_path):
 
 def test_a_run_at_work_keeps_others_out(slide, tmp_path):
     code = (
-        "import sys; from slide_fast.cli.run_folder import RunFolder as Folder\nwith Folder(sys.argv[1]): print(); input()"
+        "import sys; from slide_fast.cli.run_folder import RunFolder as Folder\n"
+        "with Folder(sys.argv[1]): print(); input()"
     )
     with subprocess.Popen([sys.executable, "-c", code, tmp_path / "run"], stdin=-1, stdout=-1, text=True) as other:
         other.stdout.readline()

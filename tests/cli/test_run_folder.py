@@ -123,7 +123,8 @@ def test_one_run_at_a_time_enters_a_folder(tmp_path):
 
 def test_a_run_that_was_killed_keeps_nobody_out(tmp_path):
     code = (
-        "import os, sys; from slide_fast.cli.run_folder import RunFolder as Folder\nwith Folder(sys.argv[1]): os._exit(9)"
+        "import os, sys; from slide_fast.cli.run_folder import RunFolder as Folder\n"
+        "with Folder(sys.argv[1]): os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code, tmp_path / "run"]).returncode == 9
     run(tmp_path / "run", make_model(1.0))

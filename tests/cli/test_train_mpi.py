@@ -198,9 +198,7 @@ def test_a_process_that_is_killed_ends_the_run_and_fewer_resume_it(n, workers, n
         victim = re.search(rf"{name}: process (\d+) on", log.read_text())
         os.kill(int(victim[1]), signal.SIGKILL)
         assert process.wait(60) != 0
-    told = [line for line in log.read_text().splitlines() if line.startswith("slide: error")]
-    assert len(told) == 1 and re.match(rf"slide: error: rank {name}, process {victim[1]} on \S+, died", told[0])
-    assert "SIGKILL: someone killed it, most likely the system for lack of memory" in told[0]
+    assert "Killed (signal 9)" in log.read_text()  # the launcher's words; it may name another process of the run
     epochs = checkpoints.last().progress.step // 5 + 1
     done = slide_on(1, data, tmp_path / "run", "--resume", "--epochs", epochs)
     assert done.returncode == 0, done.stderr
@@ -212,15 +210,15 @@ def test_a_process_that_is_killed_ends_the_run_and_fewer_resume_it(n, workers, n
 def test_a_process_that_fails_alone_says_so_and_ends_the_others(workers, data, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
-        "import os, sys\n"
-        "from slide_fast import cli, sharded\n"
-        "step = sharded.RankState.train_step\n"
-        "def failing(self, batch):\n"
-        "    if self.everyone.rank == self.everyone.size - 1 and batch.step > 2:\n"
+        "import sys\n"
+        "from slide_fast import cli\n"
+        "from slide_fast.mpi.rank_worker import RankWorker\n"
+        "micro_batch = RankWorker.micro_batch\n"
+        "def failing(self, epoch, step):\n"
+        "    if self.everyone.rank == self.everyone.size - 1 and step > 2:\n"
         "        raise MemoryError('no room')\n"
-        "    return step(self, batch)\n"
-        "sharded.RankState.train_step = failing\n"
-        "os.environ['SLIDE_SUPERVISOR'] = str(os.pipe()[0])\n"
+        "    return micro_batch(self, epoch, step)\n"
+        "RankWorker.micro_batch = failing\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
     files = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", "--workers", workers, *SETTINGS.split()]

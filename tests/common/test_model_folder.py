@@ -232,7 +232,7 @@ def test_names_of_features_come_back_whatever_they_hold(tmp_path, mmap):
     save_model(tmp_path / "run" / "model", model_for(feature_names=COLUMNS))
     for path in ("run", "run/model"):
         assert load_model(tmp_path / path, mmap).feature_names == COLUMNS
-    with pytest.raises(ModelError, match="5 names of features, but the model has 6"):
+    with pytest.raises(ModelError, match="5 feature names, but the model has 6 features"):
         save_model(tmp_path / "run" / "model", model_for(feature_names=COLUMNS[1:]))
     save_model(tmp_path / "run" / "model", model_for())
     assert load_model(tmp_path / "run").feature_names is None

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from slide_fast.display.time_left import SLOWDOWN, TimeLeft
-from slide_fast.engine.progress import evaluation_steps
-from slide_fast.schedule import in_batch_steps, n_epochs, rebuild_steps, steps_per_epoch, total_steps
+from slide_fast.engine.callbacks import steps_apart
 from slide_ref.common.config import Config
 from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.schedule import in_batch_steps, n_epochs, rebuild_steps, steps_per_epoch, total_steps
 
 N_SAMPLES, N_LABELS, N_TEST = 50_000, 20_000, 9_000
 CONFIG = Config(epochs=5)
@@ -43,7 +43,7 @@ class Run:
         alone = in_batch_steps(self.config, total)
         rebuilds = set(s for s, _ in zip(rebuild_steps(200, 0.1, alone), range(60), strict=False))
         gap = self.options.get("eval_every", 1.0) * per_epoch
-        evaluations = {step for step, _ in zip(evaluation_steps(gap), range(100), strict=False)} - {total}
+        evaluations = {step for step, _ in zip(steps_apart(gap), range(100), strict=False)} - {total}
         self.tell("start", n_samples=N_SAMPLES)
         while self.step < total and self.seconds < self.options.get("max_seconds", math.inf):
             if self.step in rebuilds or not self.rebuilds:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from problems import random_dataset, without_clock
 
-from slide_fast.engine.checkpoints import Before, Checkpoints, State, load_state, save_state
+from slide_fast.engine.checkpoints import Checkpoints, PastRuns, TrainingState, load_state, save_state
+from slide_fast.engine.learner import Learner
 from slide_fast.engine.run import Run
-from slide_fast.engine.worker import WorkerState
 from slide_fast.training import TrainingInterrupted, fit, fit_with_state
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
@@ -54,7 +54,7 @@ def test_s18_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_cut(tmp_path,
     resumed, end = fit_with_state(config, TRAIN, state=earlier, **options)
     assert_same_bytes(whole.arrays, resumed.arrays)
     assert_same_bytes(state.arrays, end.arrays)
-    assert without_clock(whole.facts) == without_clock(resumed.facts) and state.before == end.before
+    assert without_clock(whole.facts) == without_clock(resumed.facts) and state.past == end.past
 
 
 def test_a_run_goes_on_with_another_number_of_workers(tmp_path):
@@ -143,7 +143,7 @@ def test_s32_a_run_of_fewer_epochs_than_were_wanted_asks_tables_that_are_built(t
     config, checkpoints = config.replace(in_batch=0.34, epochs=2), Checkpoints(tmp_path, every=0.01)
     with pytest.raises(Cut):
         fit(config.replace(epochs=99), TRAIN, n_workers=1, checkpoints=checkpoints, callback=cut_at(n_steps))
-    state, step, asked = checkpoints.last(), WorkerState.train_step, []
+    state, step, asked = checkpoints.last(), Learner.train_step, []
 
     def train_step(self, batch):
         if not batch.in_batch:
@@ -151,7 +151,7 @@ def test_s32_a_run_of_fewer_epochs_than_were_wanted_asks_tables_that_are_built(t
             assert all(tables.offsets[:, -1].all() for tables in self.tables.values() if tables.offsets.size)
         return step(self, batch)
 
-    monkeypatch.setattr(WorkerState, "train_step", train_step)
+    monkeypatch.setattr(Learner, "train_step", train_step)
     first = state.progress.step + 1
     model = fit(config, TRAIN, n_workers=1, checkpoints=checkpoints, state=state)
     assert asked == list(range(max(first, 7), 19)) and model.facts["steps"] == 18  # 6 of 18 steps ask none
@@ -201,7 +201,7 @@ def test_s13_further_training_counts_on():
     for _ in range(3):
         model, state = fit_with_state(config, TRAIN, n_workers=1, state=state)
     assert_same_bytes(whole.arrays, model.arrays)
-    assert model.facts["epochs"] == 3 and model.facts["steps"] == 27 and state.before == Before(27, 3, 9)
+    assert model.facts["epochs"] == 3 and model.facts["steps"] == 27 and state.past == PastRuns(27, 3, 9)
 
 
 def test_a_state_comes_back_from_its_folder(tmp_path):
@@ -211,8 +211,8 @@ def test_a_state_comes_back_from_its_folder(tmp_path):
     save_state(tmp_path / "again", state)
     again = load_state(tmp_path / "again")
     assert_same_bytes(state.arrays, again.arrays)
-    assert (again.config, again.before, again.progress, again.data) == (
-        state.config, state.before, state.progress, state.data,
+    assert (again.config, again.past, again.progress, again.data) == (
+        state.config, state.past, state.progress, state.data,
     )  # fmt: skip
 
 
@@ -249,7 +249,7 @@ def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
     with pytest.raises(DataError, match="50 labels, but the network was trained on 60"):
         fit(CONFIG, random_dataset(0, n_labels=50), state=state)
     with pytest.raises(ConfigError, match="other layers or another optimizer"):
-        fit(CONFIG.replace(hidden=(9,)), TRAIN, state=State(CONFIG, 30, 60, state.arrays))
+        fit(CONFIG.replace(hidden=(9,)), TRAIN, state=TrainingState(CONFIG, 30, 60, state.arrays))
 
 
 @pytest.mark.parametrize(("every", "keep"), [(0, 1), (math.nan, 1), ("1", 1), (1, 0), (1, 2.5)])

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from slide_fast.data import write_xmc
-from slide_fast.engine import run
+from slide_fast.engine import local_engine
 from slide_fast.parallel.pool import Pool
 from slide_fast.parallel.shared_arrays import SharedArrays
 from slide_fast.training import fit
@@ -62,7 +62,7 @@ class Watched:
             self.pool = Pool("fault_state:State", setup, [*shared, block], *rest)
             return self.pool
 
-        patch.setattr(run, "Pool", make_pool)
+        patch.setattr(local_engine, "Pool", make_pool)
 
     def fit(self, settings, callback=lambda event: None, **options):
         self.last = {}

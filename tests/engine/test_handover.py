@@ -11,9 +11,10 @@ from slide_fast.cli import train as training_commands
 from slide_fast.cli.main import main
 from slide_fast.data import write_npz, write_xmc
 from slide_fast.datasets.stdlib_names import build_task
+from slide_fast.engine import options
 from slide_fast.engine.checkpoints import Checkpoints
 from slide_fast.engine.handover import Handover
-from slide_fast.engine.memory_estimate import data_arrays
+from slide_fast.engine.layout import data_arrays
 from slide_fast.training import fit, fit_with_state
 from slide_ref.common.config import Config
 
@@ -26,14 +27,14 @@ SMALL = ["--hidden", "8", "--epochs", "2", "--micro-batch", "8"]
 def left(monkeypatch):
     """How many arrays of data and of states were seen as runs began, and how many were there at their starts."""
     seen, left = [], []
-    estimate, log_event, last = training.estimate, training.log_event, Checkpoints.last
+    estimate, log_event, last = training.estimate, options.log_event, Checkpoints.last
 
     def note(arrays):
         seen.extend(map(weakref.ref, arrays))
 
-    def noting(config, train, test, n_workers, weights, *options):
+    def noting(config, train, test, n_workers, weights, *more):
         note(data_arrays(train, test, weights).values())
-        return estimate(config, train, test, n_workers, weights, *options)
+        return estimate(config, train, test, n_workers, weights, *more)
 
     def listening(callback):
         def told(event):
@@ -44,13 +45,13 @@ def left(monkeypatch):
 
         return log_event(told)
 
-    def noting_last(self, *arguments, **options):
-        state = last(self, *arguments, **options)
+    def noting_last(self, *arguments, **named):
+        state = last(self, *arguments, **named)
         note(state.arrays.values())
         return state
 
     monkeypatch.setattr(training, "estimate", noting)
-    monkeypatch.setattr(training, "log_event", listening)
+    monkeypatch.setattr(options, "log_event", listening)
     monkeypatch.setattr(Checkpoints, "last", noting_last)
     return left
 

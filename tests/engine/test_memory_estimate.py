@@ -12,8 +12,8 @@ import pytest
 from problems import random_dataset
 
 from slide_fast.datasets.synthetic import generate
+from slide_fast.engine import local_engine
 from slide_fast.engine import memory_estimate as memory
-from slide_fast.engine import run
 from slide_fast.parallel import shared_arrays
 from slide_fast.training import fit
 from slide_ref.common.config import Config
@@ -93,7 +93,7 @@ def test_the_estimate_in_python_is_within_a_tenth(files, entry, n_workers):
 
 def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch):
     monkeypatch.setattr(memory, "memory_left", lambda: 1000)
-    monkeypatch.setattr(run, "SharedArrays", None)
+    monkeypatch.setattr(local_engine, "SharedArrays", None)
     with pytest.raises(MemoryError, match=r"training needs \d+ kB more than the data, and 1 kB are left; take"):
         fit(Config(hidden=(8,)), random_dataset(0), n_workers=1)
 

@@ -86,11 +86,11 @@ def test_info_shows_it_for_people(place, capsys):
     assert main(["info", "run"]) == 0
     facts, told = load_model("run").facts, capsys.readouterr().out
     for text in (
-        f"trained     20 of 20 epochs, 200 steps, {facts['rebuilds']} rebuilds, {facts['seconds']:.1f} s",
-        "rate        0.05 at most\n",
-        "samples     100, 1 labels each, of those that have any\n",
-        f"made        {facts['date']}, slide-numpy {slide_fast.__version__}\n",
-        f"test        P@1 {facts['metrics']['precision_at_1']:.2%}, P@3 {facts['metrics']['precision_at_3']:.2%}",
+        f"trained        20 of 20 epochs, 200 steps, {facts['rebuilds']} rebuilds, {facts['seconds']:.1f} s",
+        "rate           0.05 at most\n",
+        "samples        100, 1 labels each, of those that have any\n",
+        f"made           {facts['date']}, slide-numpy {slide_fast.__version__}\n",
+        f"test           P@1 {facts['metrics']['precision_at_1']:.2%}, P@3 {facts['metrics']['precision_at_3']:.2%}",
         "     epoch   seconds      loss       P@1\n         …\n     11.00 ",
     ):
         assert text in told
@@ -166,7 +166,7 @@ def test_a_name_of_two_labels_is_refused_where_it_matters(place):
     assert places_of(["fig", "apple"], model.classes_, 1).tolist() == [3, 1]
     for ask in (lambda: model.predict_proba(one_hot(), labels=["fig", "pear"]),
                 lambda: model.score(one_hot(2), ["pear", "apple"])):  # fmt: skip
-        with pytest.raises(DataError, match="^'pear' is the name of more than one label: 0 and 2; "):
+        with pytest.raises(DataError, match="'pear' is the name of more than one label: 0 and 2; "):
             ask()
 
 

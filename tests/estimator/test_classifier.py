@@ -9,6 +9,7 @@ import pytest
 
 from slide_fast import SlideClassifier
 from slide_fast.data import write_npz
+from slide_fast.estimator.parameters import config_of
 from slide_fast.estimator.validation import as_features, as_labels
 from slide_fast.training import fit_with_state
 from slide_ref.common.errors import ConfigError, DataError, ModelError
@@ -74,7 +75,7 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path):
     loaded = SlideClassifier.load(tmp_path / "model")
     for ours, theirs in zip(loaded.predict_topk(X, k=2), model.predict_topk(X, k=2), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert loaded._config() == model._config()
+    assert config_of(loaded) == config_of(model)
 
 
 def test_one_worker_is_reproducible_to_the_bit():

@@ -83,7 +83,7 @@ def test_a_partial_fit_that_fails_changes_nothing(parameters):
         with pytest.raises(DataError):
             model.partial_fit(OLD, NAMES, **options)
     with pytest.raises(DataError):
-        model.partial_fit(FEATURES[:, :3], NAMES)
+        model.partial_fit(OLD.iloc[:, :3], NAMES)
     with pytest.raises(ConfigError):
         model.set_params(**parameters).partial_fit(OLD, NAMES)
     assert everything(model) == before
@@ -145,3 +145,10 @@ def test_names_of_earlier_features_go_with_the_earlier_network():
     model = fitted()
     model.fit(FEATURES, NAMES)
     assert not hasattr(model, "feature_names_in_")
+
+
+@pytest.mark.parametrize("columns", [["f0", "f1"], ["f1", "f0", "f2", "f3", "f4", "f5"]])
+def test_an_eval_set_with_other_columns_is_refused(columns):
+    held_out = OLD[columns] if len(columns) < N_CLASSES else OLD.set_axis(columns, axis=1)
+    with pytest.raises(DataError, match="^eval_set: "):
+        fitted().fit(OLD, NAMES, eval_set=(held_out, NAMES))

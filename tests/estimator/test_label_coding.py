@@ -377,7 +377,9 @@ def test_names_of_labels_are_the_classes(tmp_path):
     model = small().fit(X, [[i % 3] for i in range(N)]).model_
     classes = classes_of(with_names(model, ["z", "a", "z"]))
     assert classes.tolist() == ["z", "a", "z"]
-    assert as_labels(["a", "z"], classes).rows.indices.tolist() == [1, 0]
+    assert as_labels(["a", "a"], classes).rows.indices.tolist() == [1, 1]
+    with pytest.raises(DataError, match="^y, row 1: 'z' is the name of more than one label: 0 and 2; "):
+        as_labels(["a", "z"], classes)
     assert classes_of(with_names(model, ["a\0", "a", "b"])).tolist() == ["a\0", "a", "b"]
 
 

@@ -1,6 +1,7 @@
 """Ranks of several workers: what holds exactly of teams that train without locks, and what holds of whole runs."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,13 +14,15 @@ import slide_fast.training as fast
 from slide_fast.engine.checkpoints import Checkpoints
 from slide_fast.mpi import process_grid as teams
 from slide_fast.mpi.process_grid import place_of, shared_by_workers
-from slide_fast.mpi.rank_worker import RankState
-from slide_fast.mpi.sample_ranges import SharedSamples, pooled, share_of
-from slide_fast.mpi.training import Conductor, conduct, fit_sharded, follow, prepare
+from slide_fast.mpi.rank_engine import RankEngine, follow
+from slide_fast.mpi.rank_worker import RankWorker
+from slide_fast.mpi.sample_ranges import SharedSamples, pooled, range_of
+from slide_fast.mpi.tasks import Level
+from slide_fast.mpi.training import conduct, fit_sharded, prepare
 from slide_fast.parallel.shared_arrays import SharedArrays
-from slide_fast.schedule import sample_order
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, DivergedError, SlideError
+from slide_ref.common.schedule import sample_order
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 CONFIG = Config.from_dict(USUAL | {"lsh": LSH})
@@ -28,7 +31,7 @@ HIDDEN = ("W0", "b0", "W_v0", "b_v0")
 
 
 def part_of(data, everyone):
-    return None if data is None else data.take(np.array(share_of(data.n_samples, everyone), dtype=np.int64))
+    return None if data is None else data.take(np.array(range_of(data.n_samples, everyone), dtype=np.int64))
 
 
 def run(size, config, train, test=None, weights=None, **options):
@@ -37,7 +40,7 @@ def run(size, config, train, test=None, weights=None, **options):
     events = []
 
     def work(everyone):
-        own = None if weights is None else weights[list(share_of(len(weights), everyone))]
+        own = None if weights is None else weights[list(range_of(len(weights), everyone))]
         return fit_sharded(config, part_of(train, everyone), test=part_of(test, everyone), weights=own, ranks=everyone,
                            n_workers=n_workers, callback=events.append, **options)  # fmt: skip
 
@@ -78,10 +81,15 @@ def test_workers_of_a_rank_see_the_same_memory_and_leave_no_trace(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_of_a_rank_on_two_machines_are_an_error_for_all(monkeypatch):
-    call = teams._call
-    monkeypatch.setattr(teams, "_call", lambda desk, address, n: call(desk, f"{address}-elsewhere", n))
-    wanted = "the 2 workers of a rank must be on one machine, and this one, on .*, does not reach the first"
+@pytest.mark.parametrize(("elsewhere", "why"), [("host", "No route to host"), ("pid", "No such file or directory")])
+def test_workers_of_a_rank_on_two_machines_are_an_error_for_all(elsewhere, why, monkeypatch):
+    attached = teams._attached
+
+    def from_elsewhere(host, pid, handle, n_workers):
+        return attached(*((f"{host}-2", pid) if elsewhere == "host" else (host, 2**22 + 1)), handle, n_workers)
+
+    monkeypatch.setattr(teams, "_attached", from_elsewhere)
+    wanted = f"the 2 workers of a rank must be on one machine with Linux, and this one, on .* {re.escape(f'({why})')}"
     with pytest.raises(ConfigError, match=wanted):
         on_ranks(4, lambda everyone: shared_by_workers({"a": ((6,), np.int64)}, place_of(everyone, 2)))
 
@@ -113,7 +121,7 @@ def test_samples_of_workers_come_in_the_order_asked_for(n_ranks, n_workers, has_
 
     def work(everyone):
         place = place_of(everyone, n_workers)
-        own = pooled(part_of(data, everyone), weights[list(share_of(40, everyone))], place)
+        own = pooled(part_of(data, everyone), weights[list(range_of(40, everyone))], place)
         return SharedSamples(own[0], place.ranks, own[1]).take(wanted)
 
     expected = data.take(wanted)
@@ -143,16 +151,17 @@ def test_processes_that_count_other_labels_or_have_no_weights_are_an_error_for_a
 @pytest.mark.parametrize(("n_ranks", "n_workers"), SIZES)
 def test_s13_s31_every_sample_is_trained_once_an_epoch_by_one_team(n_ranks, n_workers, monkeypatch):
     train, steps, seen = random_dataset(2, min_features=1), [], []
-    step_of = RankState.train_step
+    micro_batch = RankWorker.micro_batch
 
-    def note(self, batch):
+    def note(self, epoch, step):
+        batch = micro_batch(self, epoch, step)
         steps.append((batch.step, self.ranks.rank, self.workers.rank))
         if self.ranks.rank == 0:
             seen.extend((batch.epoch, sample) for sample in batch.samples.tolist())
-        return step_of(self, batch)
+        return batch
 
-    monkeypatch.setattr(RankState, "train_step", note)
-    monkeypatch.setattr("slide_fast.schedule.STEPS_A_WORKER", 6)  # one more team in the second epoch
+    monkeypatch.setattr(RankWorker, "micro_batch", note)
+    monkeypatch.setattr("slide_ref.common.schedule.STEPS_A_WORKER", 6)  # one more team in the second epoch
     _, events = run((n_ranks, n_workers), CONFIG, train)
     labelled = np.flatnonzero(np.diff(train.labels.indptr)).tolist()
     assert sorted(seen) == [(epoch, sample) for epoch in range(2) for sample in labelled]
@@ -167,7 +176,7 @@ def test_s13_s31_every_sample_is_trained_once_an_epoch_by_one_team(n_ranks, n_wo
 def test_s33_teams_join_as_steps_are_done():
     def of_team(worker, first_step, n_steps, steps_before=0):
         state = SimpleNamespace(steps_before=steps_before, workers=SimpleNamespace(rank=worker, size=3))
-        return list(RankState.steps(state, first_step, n_steps))
+        return list(RankWorker.steps(state, first_step, n_steps))
 
     assert [of_team(worker, 100, 6) for worker in range(3)] == [[100, 102, 104], [101, 103, 105], []]
     assert [of_team(worker, 101, 6) for worker in range(3)] == [[101, 104], [102, 105], [103, 106]]
@@ -205,7 +214,7 @@ def test_s31_where_all_meet_hidden_layers_become_those_of_the_first_rank(n_ranks
                 shape = own.parameters[name].shape
                 own.parameters[name][:] = np.random.default_rng([own.ranks.rank, len(name)]).random(shape)
         everyone.barrier()
-        own.run(("level",))
+        own.run(Level())
         assert np.array_equal(own.parameters["W1"], output)
         return [own.parameters[name].copy() for name in HIDDEN]
 
@@ -215,22 +224,22 @@ def test_s31_where_all_meet_hidden_layers_become_those_of_the_first_rank(n_ranks
 
 
 def test_s31_hidden_layers_are_the_same_on_all_ranks_when_training_has_ended(monkeypatch):
-    step_of = RankState.train_step
+    micro_batch = RankWorker.micro_batch
 
-    def drift(self, batch):
+    def drift(self, epoch, step):
         self.parameters["b0"] += 0.01 * self.ranks.rank
-        return step_of(self, batch)
+        return micro_batch(self, epoch, step)
 
     def work(everyone):
         own, facts = prepare(CONFIG, part_of(random_dataset(0), everyone), None, everyone, None, 2)
         if everyone.rank:
             follow(own)
         else:
-            with Conductor(own) as conductor:
-                assert conduct(conductor, facts).facts["steps"] == 12
+            with RankEngine(own) as engine:
+                assert conduct(engine, facts).facts["steps"] == 12
         return own.drifts, b"".join(own.parameters[name].tobytes() for name in HIDDEN)
 
-    monkeypatch.setattr(RankState, "train_step", drift)
+    monkeypatch.setattr(RankWorker, "micro_batch", drift)
     found = on_ranks(4, work)
     assert found == [(True, found[0][1])] * 4
 

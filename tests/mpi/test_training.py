@@ -16,9 +16,11 @@ from thread_ranks import on_ranks
 import slide_fast.training as fast
 import slide_fast.verify.lockstep as verify
 import slide_ref.training as ref
-from slide_fast.engine.checkpoints import Checkpoints, fingerprint
+from slide_fast.engine.checkpoints import Checkpoints
+from slide_fast.engine.data_summary import fingerprint
 from slide_fast.mpi.communicator import Communicator
-from slide_fast.mpi.sample_ranges import SharedSamples, merge_best, share_of
+from slide_fast.mpi.sample_ranges import SharedSamples, merge_best, range_of
+from slide_fast.mpi.tasks import Order, Rebuild
 from slide_fast.mpi.training import fit_sharded, prepare
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, DivergedError
@@ -28,7 +30,7 @@ from slide_ref.prediction import predict_topk
 
 
 def shares(ranks, *data):
-    return [part.take(np.array(share_of(part.n_samples, ranks), dtype=np.int64)) for part in data]
+    return [part.take(np.array(range_of(part.n_samples, ranks), dtype=np.int64)) for part in data]
 
 
 @pytest.mark.parametrize(("size", "task"), [*itertools.product([1, 2, 3], TASKS), (6, "batch"), (6, "sample")])
@@ -42,7 +44,7 @@ def test_s31_ranks_in_lockstep_with_the_reference(size, task):
 @mpi_run.needs_mpi
 @pytest.mark.parametrize("size", [2, 3])
 def test_s31_mpi_ranks_in_lockstep_with_the_reference(size):
-    done = mpi_run.python(mpi_run.TESTS / "rank_lockstep.py", "mpi", ranks=size)
+    done = mpi_run.python(mpi_run.SUPPORT / "rank_lockstep.py", "mpi", ranks=size)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(done.stdout.splitlines()) == len(TASKS)
 
@@ -144,11 +146,11 @@ def test_bytes_of_a_step_are_those_of_the_model(size):
 
     def work(ranks):
         own, _ = prepare(config, *shares(ranks, train), None, ranks, None)
-        own.run(("order", 0))
-        own.run(("rebuild", 0, 0))
+        own.run(Order(0))
+        own.run(Rebuild(0, 0))
         ranks.messages.clear(), ranks.n_bytes.clear()
         batch = own.micro_batch(0, 1)
-        own.train_step(batch)
+        own.learner.train_step(batch)
         samples = own.arrays["train_order"][:16]
         return ranks.messages, ranks.n_bytes, len(batch.samples), train.take(samples)
 
@@ -199,7 +201,7 @@ def test_a_checkpoint_resumes_with_any_number_of_ranks_and_on_one_machine(before
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_model_is_saved_in_blocks_as_it_is_saved_whole(size, tmp_path, monkeypatch):
-    monkeypatch.setattr("slide_fast.mpi.training.BLOCK_BYTES", 100)
+    monkeypatch.setattr("slide_fast.mpi.rank_engine.BLOCK_BYTES", 100)
     config, train = Config.from_dict(USUAL | {"lsh": LSH}), random_dataset(0)
     whole, _ = run(size, config, train, label_names=[f"label {i}" for i in range(60)])
     run(size, config, train, label_names=[f"label {i}" for i in range(60)],

@@ -1,4 +1,4 @@
-"""A mutation check: put one fault at a time into a copy of the fast path and see whether the agreement tests notice.
+"""A mutation check: put one fault at a time into a copy of the code and see whether the agreement tests notice.
 
     python tests/mutation/mutate.py              all faults of faults.txt
     python tests/mutation/mutate.py sampling     those whose file or name holds this word
@@ -34,7 +34,7 @@ FORKS.set_forkserver_preload(["numpy", "hypothesis.strategies", "threadpoolctl",
 
 
 class Fault(NamedTuple):
-    """`new` takes the place of `old` in a file of the fast path; the agreement test must fail."""
+    """`new` takes the place of `old` in a file of the fast path, or of what both packages share; the test must fail."""
 
     name: str
     file: str
@@ -45,7 +45,7 @@ class Fault(NamedTuple):
     @property
     def lines(self) -> list[int]:
         """The lines of the file where `old` begins or goes on; none if it is not there."""
-        text, found = (ROOT / "slide_fast" / self.file).read_text(encoding="utf-8"), []
+        text, found = (ROOT / self.file).read_text(encoding="utf-8"), []
         for match in re.finditer(re.escape(self.old), text):
             first = text.count("\n", 0, match.start()) + 1
             found += range(first, first + match[0].count("\n") + 1)
@@ -92,7 +92,7 @@ class Watch:
     """A plugin of pytest: writes down the course of each test. What workers run in other processes is not seen."""
 
     def __init__(self, folder: str):
-        self.home, self.courses, self.codes = os.path.join(folder, "slide_fast", ""), {}, set()
+        self.home, self.courses, self.codes = os.path.join(folder, ""), {}, set()
 
     def note(self, frame, event, argument):
         self.codes.add(frame.f_code)
@@ -126,12 +126,12 @@ class Order:
 
 
 def _run(folder: str, tests: list[str], ranks: dict[str, int] | None) -> None:
-    """What the forked process does: pytest on tests, with the copy of the fast path in `folder`."""
+    """What the forked process does: pytest on tests, with the copy of the code in `folder`."""
     with open(Path(folder, "output"), "w", encoding="utf-8") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
     os.chdir(folder)
-    sys.path[:0] = [folder, str(ROOT)]  # the fast path of the copy, the reference of this checkout
+    sys.path[:0] = [folder]
     sys.dont_write_bytecode = True
     options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--hypothesis-profile=mutation"]
     options += ["-W", "ignore:Module already imported"]  # plugins, whose assertions stay as they are
@@ -147,7 +147,7 @@ def _run(folder: str, tests: list[str], ranks: dict[str, int] | None) -> None:
 
 
 def run_tests(folder: str, tests: list[str], ranks: dict[str, int] | None, limit: float) -> Outcome:
-    """Run agreement tests against the copy of the fast path in `folder`, up to the first failure.
+    """Run agreement tests against the copy of the code in `folder`, up to the first failure.
 
     In the order of `ranks`; if there are none, the course of each test is written down. The exit code comes by a file:
     with several threads, `Process.exitcode` may be 255 whatever it was (https://github.com/python/cpython/issues/130895).
@@ -165,10 +165,9 @@ def run_tests(folder: str, tests: list[str], ranks: dict[str, int] | None, limit
     return Outcome(ending, Path(folder, "output").read_text(encoding="utf-8"))
 
 
-def copy_of_the_fast_path(folder: str) -> Path:
-    copy = Path(folder, "slide_fast")
-    shutil.copytree(ROOT / "slide_fast", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
+def copy_code(folder: str) -> None:
+    for package in ("slide_fast", "slide_ref"):
+        shutil.copytree(ROOT / package, Path(folder, package), ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def verdict(fault: Fault, courses: dict[str, Course]) -> tuple[bool, str]:
@@ -177,7 +176,8 @@ def verdict(fault: Fault, courses: dict[str, Course]) -> tuple[bool, str]:
         return False, f"STALE: {fault.old!r} is not in the file"
     order = sorted(courses, key=lambda test: (not courses[test].comes_through(fault), courses[test].seconds))
     with tempfile.TemporaryDirectory() as folder:
-        path = copy_of_the_fast_path(folder) / fault.file
+        copy_code(folder)
+        path = Path(folder, fault.file)
         path.write_text(path.read_text(encoding="utf-8").replace(fault.old, fault.new), encoding="utf-8")
         limit = SECONDS_TO_HANG + 3 * sum(course.seconds for course in courses.values())
         outcome = run_tests(folder, [fault.test], {test: rank for rank, test in enumerate(order)}, limit)
@@ -192,7 +192,7 @@ def verdict(fault: Fault, courses: dict[str, Course]) -> tuple[bool, str]:
 def without_faults(test: str) -> tuple[Outcome, dict[str, Course]]:
     """How a test file ends without any fault, and the course of each of its tests."""
     with tempfile.TemporaryDirectory() as folder:
-        copy_of_the_fast_path(folder)
+        copy_code(folder)
         outcome = run_tests(folder, [test], None, 10 * SECONDS_TO_HANG)
         found = json.loads(Path(folder, "courses.json").read_text(encoding="utf-8")) if outcome.code == 0 else {}
     return outcome, {name: Course(*course) for name, course in found.items()}

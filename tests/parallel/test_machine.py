@@ -82,7 +82,8 @@ def test_available_cpus_honours_quotas(tmp_path, monkeypatch, files, expected):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
 def test_available_cpus_honours_affinity():
     cpu = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, {{{cpu}}}); from slide_fast.parallel.machine import *; print(available_cpus())"
+    code = f"import os; os.sched_setaffinity(0, {{{cpu}}}); from slide_fast.parallel.machine import available_cpus as n"
+    code += "; print(n())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "1"
 
 

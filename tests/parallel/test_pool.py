@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slide_fast.parallel.pool import InProcess, Pool
+from slide_fast.parallel.in_process import InProcess
+from slide_fast.parallel.pool import Pool
 from slide_fast.parallel.shared_arrays import SharedArrays
 from slide_ref.common.errors import DataError, WorkerDiedError
 

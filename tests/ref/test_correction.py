@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.priors import label_priors
+from slide_ref.common.rng import Key
 from slide_ref.common.sparse_rows import rows_from_lists
-from slide_ref.correction import inclusion, label_shares
+from slide_ref.correction import inclusion
 from slide_ref.network import Activation, corrected
 from slide_ref.sampling import active_sets
 
@@ -15,9 +17,9 @@ def test_s30_probabilities_in_scope_batch():
     active = [np.array([1, 2, 3, 7, 8])] * 3
     retrieved = [np.array([1]), np.array([], dtype=int), np.array([1])]
     labels = [np.array([2]), np.array([2, 3]), np.array([3])]
-    shares = np.zeros(10)
-    shares[[2, 3, 8]] = 0.5, 0.25, 0.125
-    first, second, _ = inclusion(active, retrieved, labels, "batch", shares)
+    priors = np.zeros(10)
+    priors[[2, 3, 8]] = 0.5, 0.25, 0.125
+    first, second, _ = inclusion(active, retrieved, labels, "batch", priors)
     left = 1 - 2 / 7
     of_3, of_8 = 1 - left * 0.75**2, 1 - left * 0.875**2
     assert first.tolist() == pytest.approx([1, 1, of_3, 2 / 7, of_8])
@@ -39,8 +41,8 @@ def test_s30_a_set_of_all_neurons_is_certain():
 
 
 def test_s30_only_labelled_rows_count():
-    assert label_shares(rows_from_lists([[0, 2], [], [2]], 4)).tolist() == [0.5, 0, 1, 0]
-    assert label_shares(rows_from_lists([[], []], 2)).tolist() == [0, 0]
+    assert label_priors(rows_from_lists([[0, 2], [], [2]], 4)).tolist() == [0.5, 0, 1, 0]
+    assert label_priors(rows_from_lists([[], []], 2)).tolist() == [0, 0]
 
 
 def test_s30_the_corrected_softmax_estimates_that_over_all_neurons():
@@ -51,7 +53,7 @@ def test_s30_the_corrected_softmax_estimates_that_over_all_neurons():
     sums = []
     for step in range(n_draws):
         lsh = LshConfig(L=0, min_active=size)
-        sets = active_sets(none, label, lsh, "batch", n, 0, 1, 0, np.array([0]), step)
+        sets = active_sets(none, label, lsh, "batch", n, Key(0, 1, 0, step), np.array([0]))
         probabilities = inclusion(sets, none, label, "batch", np.full(n, 1 / n))[0]
         values = corrected(Activation(sets[0], logits[sets[0]]), probabilities).values
         sums.append(np.exp(values).sum())

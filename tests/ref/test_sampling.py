@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slide_ref.common.lsh_config import STRATEGIES, LshConfig
-from slide_ref.common.rng import Purpose, draw, mix, permutation
+from slide_ref.common.rng import Key, Purpose, draw, mix, permutation
 from slide_ref.sampling import active_sets, hard_threshold, pad, retrieve, top_k, vanilla
 
-KEY = {"seed": 6, "layer": 1, "epoch": 2, "sample": 9}
+KEY = {"key": Key(6, 1, 2), "sample": 9}
 BUCKETS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=12), max_size=5)
 
 
@@ -46,7 +46,7 @@ def test_s8_no_tables_find_nothing():
 
 @given(BUCKETS, st.integers(1, 20), st.integers(0, 1000), st.integers(0, 1000))
 def test_s8_budget_is_met_exactly_or_everything_is_found(buckets, budget, epoch, sample):
-    found = vanilla(arrays(buckets), budget, 0, 1, epoch, sample).tolist()
+    found = vanilla(arrays(buckets), budget, Key(0, 1, epoch), sample).tolist()
     union = {neuron for bucket in buckets for neuron in bucket}
     assert len(set(found)) == len(found) == min(budget, len(union)) and set(found) <= union
 
@@ -56,7 +56,7 @@ def test_s8_every_neuron_of_a_large_bucket_has_the_same_chance():
     bucket = [np.arange(n)]
     counts = np.zeros(n)
     for sample in range(trials):
-        counts[vanilla(bucket, 3, 0, 1, 0, sample)] += 1
+        counts[vanilla(bucket, 3, Key(0, 1), sample)] += 1
     bound = math.sqrt(math.log(2 * n / 1e-9) / (2 * trials))  # Hoeffding, all neurons at once
     assert np.abs(counts / trials - 3 / n).max() < bound
 
@@ -128,7 +128,7 @@ def test_s9_padded_sets_are_ascending_and_hold_what_they_held(held, size, seed):
 
 def choose(scope, **lsh):
     return active_sets(
-        arrays([[3, 1], []]), arrays([[1, 9], [0]]), LshConfig(**lsh), scope, 10, 5, 1, 0, np.array([40, 7]), 6
+        arrays([[3, 1], []]), arrays([[1, 9], [0]]), LshConfig(**lsh), scope, 10, Key(5, 1, 0, 6), np.array([40, 7])
     )
 
 

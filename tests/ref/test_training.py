@@ -5,8 +5,8 @@ import pytest
 
 import slide_ref.training
 from slide_ref.common.config import Config
+from slide_ref.common.schedule import sample_order
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
-from slide_ref.schedule import sample_order
 from slide_ref.training import fit, micro_batch, new_network, rebuild, train_step
 
 ARRAYS = ("W", "b", "W_m", "W_v", "b_m", "b_v")

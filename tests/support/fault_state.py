@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-import slide_fast.engine.worker as tasks
+from slide_fast.engine import learner, worker
 
 PLACES = ("start", "update", "hash_neurons", "sort_table", "predict")
 CALLS_INTO_UPDATE = 7
@@ -27,11 +27,12 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class State(tasks.WorkerState):
+class State(worker.Worker):
     """The worker's state; it dies as often as ``deaths`` says, in each of `PLACES`."""
 
     def __init__(self, setup, arrays):
         super().__init__(setup, arrays)
+        self._train_step, self.learner.train_step = self.learner.train_step, self.train_step
         if self.is_due("start"):
             die()
 
@@ -50,25 +51,25 @@ class State(tasks.WorkerState):
     def train_step(self, batch):
         self.stop_if_asked("update")
         if self.is_due("update"):
-            plain, tasks.update = tasks.update, half_an_update(tasks.update)
+            plain, learner.update = learner.update, half_an_update(learner.update)
             try:
-                super().train_step(batch)
+                self._train_step(batch)
             finally:
-                tasks.update = plain
-        facts = super().train_step(batch)
+                learner.update = plain
+        report = self._train_step(batch)
         np.add.at(self.arrays["trained"], batch.samples, 1)
-        return facts
+        return report
 
     def hash_neurons(self, *arguments):
-        super().hash_neurons(*arguments)
+        self.learner.hash_neurons(*arguments)
         if self.is_due("hash_neurons"):
             die()
 
     def sort_table(self, l, table, rebuild):
         if self.is_due("sort_table"):
-            self.tables[l].ids[table, ::2] = -1
+            self.learner.tables[l].ids[table, ::2] = -1
             die()
-        super().sort_table(l, table, rebuild)
+        self.learner.sort_table(l, table, rebuild)
 
     def predict(self, *arguments):
         self.stop_if_asked("predict")

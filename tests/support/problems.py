@@ -15,6 +15,7 @@ from slide_fast.hashing import addresses_of, hash_constants
 from slide_ref.common.config import Config
 from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES, LshConfig
 from slide_ref.common.parameters import array_shapes, layers_of
+from slide_ref.common.rng import Key
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 SEEDS = st.one_of(st.sampled_from([0, 1, 2**63 - 1]), st.integers(0, 2**63 - 1))
@@ -205,7 +206,7 @@ def queries(draw):
 def found_by_the_reference(lsh, tables, addresses, seed, epoch, samples):
     """What the reference retrieves for each sample of such a problem."""
     return [
-        slide_ref.sampling.retrieve(tables.query(own), lsh, seed, 1, epoch, int(i))
+        slide_ref.sampling.retrieve(tables.query(own), lsh, Key(seed, 1, epoch), int(i))
         for own, i in zip(addresses, samples, strict=True)
     ]
 

@@ -11,13 +11,16 @@ from problems import random_dataset
 import slide_fast.verify.lockstep as verify
 import slide_ref.prediction
 import slide_ref.training as ref
-from slide_fast.engine.worker import TOP, parts_asked
+from slide_fast.engine.learner import parts_queried
+from slide_fast.engine.tasks import PredictRows
+from slide_fast.engine.worker import TOP
 from slide_fast.mpi.communicator import Communicator, mpi_ranks
-from slide_fast.mpi.sample_ranges import share_of
+from slide_fast.mpi.sample_ranges import range_of
+from slide_fast.mpi.tasks import Order, Rebuild
 from slide_fast.mpi.training import prepare
 from slide_ref.common.config import Config
-from slide_ref.correction import label_shares
-from slide_ref.schedule import in_batch_steps, sample_order, steps_per_epoch, total_steps
+from slide_ref.common.priors import label_priors
+from slide_ref.common.schedule import in_batch_steps, sample_order, steps_per_epoch, total_steps
 
 N_STEPS = 9
 USUAL = {"hidden": [8], "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02, "shards": 6,
@@ -44,13 +47,13 @@ class Pair:
     def __init__(self, config, train, test, ranks):
         self.config, self.train, self.test, self.ranks = config, train, test, ranks
         self.report = verify.Report()
-        shares = [data.take(np.array(share_of(data.n_samples, ranks), dtype=np.int64)) for data in (train, test)]
+        shares = [data.take(np.array(range_of(data.n_samples, ranks), dtype=np.int64)) for data in (train, test)]
         self.own, self.facts = prepare(config, *shares, ranks, None)
         self.network = ref.new_network(config, train.features.n_columns, train.labels.n_columns)
-        self.network.shares = label_shares(train.labels) if config.correction else None
+        self.network.priors = label_priors(train.labels) if config.correction else None
         self.last = len(config.hidden)
         for l, layer in enumerate(self.network.layers):  # initial weights are those of the whole layer
-            verify.check_equal(self.report, "initial weights", self.own.layers[l].W, layer.W[self.rows(l)])
+            verify.check_equal(self.report, "initial weights", self.own.learner.layers[l].W, layer.W[self.rows(l)])
 
     def rows(self, l):
         """Of layer l of the reference, the rows that this rank has."""
@@ -58,7 +61,7 @@ class Pair:
         return slice(first, last) if l == self.last else slice(None)
 
     def take_state(self):
-        for l, (mine, theirs) in enumerate(zip(self.own.layers, self.network.layers, strict=True)):
+        for l, (mine, theirs) in enumerate(zip(self.own.learner.layers, self.network.layers, strict=True)):
             for name, array in vars(mine).items():
                 if array is not None:
                     array[:] = getattr(theirs, name)[self.rows(l) if l == self.last else slice(None)]
@@ -66,13 +69,13 @@ class Pair:
     def rebuild(self, number, step):
         ref.rebuild(self.network, number)
         self.take_state()
-        self.own.run(("rebuild", number, step))
-        for word in parts_asked(self.config, self.own.parts, step, self.train.n_samples):
-            verify.check_buckets(self.report, self.own.tables[word], self.network.tables[word])
+        self.own.run(Rebuild(number, step))
+        for word in parts_queried(self.config, self.own.learner.parts, step, self.train.n_samples):
+            verify.check_buckets(self.report, self.own.learner.tables[word], self.network.tables[word])
 
     def step(self, epoch, step):
         order = sample_order(self.config.seed, epoch, self.train.n_samples)
-        self.own.run(("order", epoch))
+        self.own.run(Order(epoch))
         batch, mine = ref.micro_batch(self.config, self.train, order, epoch, step), self.own.micro_batch(epoch, step)
         assert (mine.rate, mine.n_unlabelled, mine.in_batch) == (batch.rate, batch.n_unlabelled, batch.in_batch)
         for name in ("indptr", "indices", "data"):
@@ -82,7 +85,7 @@ class Pair:
         self.take_state()
         network64 = ref.Network(self.config, verify.as_dtype(self.network.layers, np.float64), {}, {}, {})
         before = verify.weights_in_float64(self.network.layers)
-        active, gradients, choose, backward = {}, [], self.own.choose_active, self.own.backward
+        active, gradients, choose, backward = {}, [], self.own.learner.choose_active, self.own.learner.backward
 
         def choose_and_note(l, inputs, batch):
             active[l] = choose(l, inputs, batch)
@@ -93,9 +96,9 @@ class Pair:
             gradients.extend(g._replace(W=g.W.copy(), b=g.b.copy()) for g in found)
             return loss, found
 
-        self.own.choose_active, self.own.backward = choose_and_note, backward_and_note
-        loss, n_active = self.own.train_step(mine)
-        self.own.choose_active, self.own.backward = choose, backward
+        self.own.learner.choose_active, self.own.learner.backward = choose_and_note, backward_and_note
+        loss, n_active = self.own.learner.train_step(mine)
+        self.own.learner.choose_active, self.own.learner.backward = choose, backward
         theirs = ref.train_step(self.network, batch)
         exact = ref.train_step(network64, batch, theirs.active, theirs.inclusion)
         if not len(batch.samples):
@@ -107,7 +110,7 @@ class Pair:
         verify.check_floats(self.report, "loss", *(np.array([x]) for x in (loss, theirs.loss, exact.loss)), size)
         self.check_gradients(before, batch, gradients, theirs, exact)
         if self.config.optimizer == "sgd":  # Adam makes a gradient of rounding as large as any other
-            for l, sides in enumerate(zip(self.own.layers, self.network.layers, network64.layers, strict=True)):
+            for l, sides in enumerate(zip(self.own.learner.layers, self.network.layers, network64.layers, strict=True)):
                 kept = self.rows(l) if l else slice(None)
                 mine, other, exact_one = (side.W if i == 0 else side.W[kept] for i, side in enumerate(sides))
                 verify.check_floats(self.report, f"W of layer {l}", mine, other, exact_one)
@@ -142,12 +145,12 @@ class Pair:
         order = self.own.arrays["test_order"]
         expected = slide_ref.prediction.predict_topk(self.network.layers, self.test.features.take(order), TOP)[0]
         self.take_state()
-        found = self.own.run(("predict", 0, self.test.n_samples))
+        found = self.own.run(PredictRows(0, self.test.n_samples))
         verify.check_equal(self.report, "predictions", found, expected)
 
     def check_hidden_layers_alike(self):
         """Every rank has the same bytes of what all of them hold."""
-        for layer in self.own.layers[:-1]:
+        for layer in self.own.learner.layers[:-1]:
             for array in vars(layer).values():
                 if array is not None:
                     found = self.ranks.allgather(array.copy())

@@ -75,13 +75,13 @@ def save_model(folder: str | Path, model: Model) -> None:
     _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
     for key, file, values, n, what in (
-        ("has_feature_names", FEATURES, model.feature_names, model.n_features, "names of features"),
+        ("has_feature_names", FEATURES, model.feature_names, model.n_features, "feature names"),
         ("has_label_values", LABEL_VALUES, model.label_values, model.n_labels, "label values"),
     ):
         description[key] = values is not None
         if values is not None:
             if len(values) != n:
-                raise ModelError(f"{len(values)} {what}, but the model has {n}")
+                raise ModelError(f"{len(values)} {what}, but the model has {n} {what.split()[0]}s")
             texts[file] = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=0) + "\n"
     save_arrays(folder, description, arrays, texts)
 

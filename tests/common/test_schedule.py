@@ -1,15 +1,18 @@
-"""S13, S14, S27 and S32: the order of samples, the numbers of steps, the rebuilds, learning rates."""
+"""S13, S14, S27, S32 and S33: the order of samples, the numbers of steps, the rebuilds, learning rates."""
 
 import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, mix
-from slide_ref.schedule import (
+from slide_ref.common.schedule import (
     in_batch_steps,
+    joined_after,
     largest_rate,
     learning_rate,
     n_epochs,
@@ -17,6 +20,7 @@ from slide_ref.schedule import (
     sample_order,
     steps_per_epoch,
     total_steps,
+    workers_at,
 )
 
 
@@ -120,3 +124,30 @@ def test_s27_warm_up_may_fill_the_run():
 def test_s27_beyond_its_end_a_run_has_rate_0(decay):
     config = Config(decay=decay, warmup_steps=2)
     assert [learning_rate(config, step, 5) for step in (6, 7, 100)] == [0.0] * 3
+
+
+def test_s33_workers_join_as_steps_are_done():
+    steps = 0, 99, 100, 199, 200, 1399, 1400, 10**9
+    assert [workers_at(step, 16) for step in steps] == [2, 2, 3, 3, 4, 15, 16, 16]
+    assert [workers_at(step, n) for n in (1, 2) for step in (0, 1000)] == [1, 1, 2, 2]
+
+
+@given(st.integers(1, 100))
+def test_s33_all_train_from_there_on(n_workers):
+    step = joined_after(n_workers)
+    assert workers_at(step, n_workers) == n_workers
+    assert step == 0 or workers_at(step - 1, n_workers) < n_workers
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**6))
+def test_s13_micro_batches_hold_all_samples(n_samples, micro_batch):
+    n_steps = steps_per_epoch(n_samples, micro_batch)
+    assert (n_steps - 1) * micro_batch < n_samples <= n_steps * micro_batch
+
+
+@given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)), st.integers(0, 3000))
+def test_s14_rebuilds_come_in_order_with_one_more_after_the_in_batch_steps(gap, growth, and_after):
+    usual = first(300, gap, growth)
+    steps = list(itertools.islice(rebuild_steps(gap, growth, and_after), 300))
+    assert all(a < b for a, b in itertools.pairwise(steps))
+    assert set(steps) - set(usual) <= {and_after} and (and_after in steps or not 0 < and_after < steps[-1])

@@ -1,4 +1,4 @@
-"""When things happen: the order of samples, the numbers of steps, learning rates, the rebuilds."""
+"""When things happen: the order of samples, the numbers of steps, learning rates, the rebuilds (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from slide_ref.common.config import Config
-from slide_ref.common.rng import Purpose, permutation
+from .config import Config
+from .rng import Purpose, permutation
 
 TOGETHER = 2  # workers that train at the same time from the first step on
 STEPS_A_WORKER = 100  # after which one more joins: of the steps so far at most about a hundredth are under way
@@ -26,12 +26,16 @@ def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
 
 def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
     """Micro-batches in one epoch; the last may be short and is kept (S13)."""
-    return (n_samples + micro_batch - 1) // micro_batch
+    return -(-n_samples // micro_batch)
 
 
 def n_epochs(config: Config, n_samples: int) -> int:
     """The epochs of a run over so many samples: as set, or by their number. Implements S13."""
-    return config.epochs or min(max(5, -(-150_000 // max(1, n_samples))), 10)
+    if config.epochs > 0:
+        return config.epochs
+    if n_samples >= 30_000:
+        return 5
+    return min(math.ceil(150_000 / max(1, n_samples)), 10)
 
 
 def total_steps(config: Config, n_samples: int) -> int:
@@ -46,8 +50,14 @@ def in_batch_steps(config: Config, total_steps: int) -> int:
 
 def largest_rate(config: Config, total_steps: int) -> float:
     """The largest learning rate of a run: as set, or by the number of its steps and its width. Implements S27."""
-    by_width = (128 / max(128, *config.hidden)) ** (1 / 3)
-    return config.learning_rate or min(max(0.016 - 3e-6 * total_steps, 0.004), 0.01) * by_width
+    if config.learning_rate > 0:
+        return config.learning_rate
+    narrowing = (128 / max(128, *config.hidden)) ** (1 / 3)
+    if total_steps <= 2000:
+        return 0.01 * narrowing
+    if total_steps >= 4000:
+        return 0.004 * narrowing
+    return (0.016 - 3e-6 * total_steps) * narrowing
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
@@ -65,12 +75,16 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     -------
     float
     """
-    largest, warmup = largest_rate(config, total_steps), config.warmup_steps
-    if step <= warmup:
-        return largest * step / warmup
-    left = max(0.0, 1 - (step - 1 - warmup) / max(1, total_steps - warmup))
-    shapes = {"constant": 1.0, "linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2}
-    return largest * shapes[config.decay]
+    largest = largest_rate(config, total_steps)
+    if step <= config.warmup_steps:
+        return largest * step / config.warmup_steps
+    if config.decay == "constant":
+        return largest
+    done = (step - 1 - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
+    left = max(1 - done, 0.0)
+    if config.decay == "linear":
+        return largest * left
+    return largest * (1 - math.cos(math.pi * left)) / 2
 
 
 def workers_at(step: int, n_workers: int) -> int:
@@ -100,12 +114,12 @@ def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
     int
         The step after which rebuild 1, 2, ... comes; without end.
     """
-    steps, number, last = 0.0, 0, 0
-    while growth * number < 700:  # e^700 steps are never reached, and e^710 is no number
-        steps += gap * math.exp(growth * number)
-        number += 1
-        following = math.floor(steps)
-        if last < and_after < following:
+    total = 0.0
+    before = i = 0
+    while growth * i < 700:  # e^700 steps are never reached, and e^710 is no number
+        total += gap * math.exp(growth * i)
+        if before < and_after < math.floor(total):
             yield and_after
-        yield following
-        last = following
+        yield math.floor(total)
+        before = math.floor(total)
+        i += 1

@@ -1,0 +1,71 @@
+"""What a run does between two stretches of training: rebuild tables, write checkpoints, evaluate.
+
+Each callback says after which step it is `due` next; the loop trains up to there, calls it, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from slide_ref.common.schedule import in_batch_steps, rebuild_steps
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+class Callback(Protocol):
+    """Something to do after step `due` of a run."""
+
+    due: int
+
+    def __call__(self, run: Run) -> None:
+        """Do it, and set `due` to the next step."""
+
+
+def steps_apart(gap: float) -> Iterator[int]:
+    """Yield the steps that are nearest to multiples of a gap, which counts as at least one step, without end."""
+    gap, number = min(max(gap, 1.0), 2.0**53), 1
+    while True:
+        yield round(number * gap)
+        number += 1
+
+
+class Rebuilding:
+    """Rebuilds the tables as the settings say (S14)."""
+
+    def __init__(self, run: Run):
+        config, progress = run.config, run.progress
+        self._steps = rebuild_steps(config.rebuild_gap, config.rebuild_growth, in_batch_steps(config, run.n_steps))
+        self.due = max(progress.step, next(step for step in self._steps if step > progress.rebuilt))
+
+    def __call__(self, run: Run) -> None:
+        run.rebuild()
+        self.due = next(step for step in self._steps if step > run.progress.step)
+
+
+class Checkpointing:
+    """Writes a checkpoint every few epochs."""
+
+    def __init__(self, run: Run, every: float):
+        self._steps = steps_apart(every * run.steps_per_epoch)
+        self.due = next(step for step in self._steps if step > run.progress.step)
+
+    def __call__(self, run: Run) -> None:
+        self.due = next(self._steps)
+        run.save()
+
+
+class Evaluating:
+    """Evaluates on part of the test rows every few epochs, and has the run judge the network by it."""
+
+    def __init__(self, run: Run):
+        self._steps = steps_apart(run.options.eval_every * run.steps_per_epoch)
+        self.due = next(step for step in self._steps if step > run.progress.evaluated)
+
+    def __call__(self, run: Run) -> None:
+        progress = run.progress
+        scores = run.evaluate(run.options.eval_samples) if progress.step < run.n_steps else {}
+        run.judge(scores)
+        if scores or not run.stop.is_set():  # an evaluation that was cut short is made again when the run is resumed
+            progress.evaluated, self.due = progress.step, next(self._steps)

@@ -1,0 +1,81 @@
+"""Names, shapes and dtypes of the arrays of a run, as workers see them in shared memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes
+from slide_ref.common.parts import Part, parts_of
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from ..hash_tables import HashTables
+from ..hash_tables import array_shapes as shapes_of_tables
+
+Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
+
+
+def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Names, shapes and dtypes of what the tables of all parts need: ``table_ids1`` for layer 1, and so on."""
+    return {
+        f"{name}{part.name}": entry
+        for part in parts_of(config, n_labels, shards).values()
+        for name, entry in shapes_of_tables(part.lsh, part.last - part.first).items()
+    }
+
+
+def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> dict[int, HashTables]:
+    """Tables of all parts, by the word that stands for each in keys; `arrays` are named as in `table_arrays`."""
+    return {
+        word: HashTables(
+            arrays[f"table_ids{part.name}"], arrays[f"table_offsets{part.name}"], part.lsh.bucket_size, part.lsh.policy
+        )
+        for word, part in parts.items()
+    }
+
+
+def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:
+    """The arrays of a data set under the names they have in shared memory."""
+    return {
+        f"{prefix}_{part}_{name}": array
+        for part, rows in zip(Dataset._fields, data, strict=True)
+        for name in ("indptr", "indices", "data")
+        if (array := getattr(rows, name)) is not None
+    }
+
+
+def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n_labels: int) -> Dataset:
+    """The inverse of `dataset_arrays`."""
+    parts = []
+    for part, n_columns in zip(Dataset._fields, (n_features, n_labels), strict=True):
+        indptr, indices, data = (arrays.get(f"{prefix}_{part}_{name}") for name in ("indptr", "indices", "data"))
+        parts.append(SparseRows(indptr, indices, data, n_columns))
+    return Dataset(*parts)
+
+
+def size_of(layout: Layout) -> int:
+    """Bytes of all arrays of a layout."""
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
+
+
+def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The samples as workers see them, by name."""
+    data = dataset_arrays("train", train) | ({} if test is None else dataset_arrays("test", test))
+    return data if weights is None else data | {"train_weights": weights}
+
+
+def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | None) -> tuple[Layout, Layout, Layout]:
+    """Shapes and dtypes of the parameters, of the moments, and of all else that a run fills besides the data.
+
+    `sizes` are the numbers of features and labels.
+    """
+    shapes = array_shapes(config, *sizes)
+    parameters, moments = (
+        {name: (shape, np.float32) for name, shape in shapes.items() if ("_" in name) == is_moment}
+        for is_moment in (False, True)
+    )
+    orders = {"train_order": ((n_train,), np.int32)} | ({} if n_test is None else {"test_order": ((n_test,), np.int32)})
+    return parameters, moments, orders | table_arrays(config, sizes[1])

@@ -1,0 +1,141 @@
+"""One worker's hands on the network: training steps, and its part of a rebuild of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.divergence import check_loss
+from slide_ref.common.micro_batches import MicroBatch
+from slide_ref.common.parameters import layers_of
+from slide_ref.common.parts import Part, label_edges, parts_of
+from slide_ref.common.schedule import in_batch_steps, total_steps
+
+from ..active_sets import choose_in_part, settings_in, unite
+from ..hash_tables import hash_rows, insertion_order, priority_order, sort_table
+from ..hashing import addresses_of, hash_constants
+from ..kernels.scratch import Scratch
+from ..network import LayerPass, Reduce, RowGradient, alone, backward, forward
+from ..optimizers import update
+from ..sampling import Active
+from .layout import tables_of
+
+
+def parts_queried(config: Config, parts: Mapping[int, Part], step: int, n_samples: int) -> list[int]:
+    """Which parts' tables the step that follows `step` queries, in a run over so many samples (S32)."""
+    all_are = step >= in_batch_steps(config, total_steps(config, n_samples))
+    return [word for word, part in parts.items() if all_are or part.layer < len(config.hidden)]
+
+
+class Learner:
+    """Network and tables in arrays that others may share, and buffers of its own.
+
+    Parameters
+    ----------
+    config : Config
+    arrays : mapping of str to ndarray
+        Parameters, moments and tables.
+    n_labels : int
+        Of the whole output layer.
+    priors : ndarray of float64, shape (n_own_labels,)
+        From `slide_ref.common.priors.label_priors`, for the labels of `shards`.
+    shards : range, optional
+        The shards of the output layer whose rows the arrays hold (S31); default: all.
+    reduce : callable
+        Combines sums over labels with whoever holds the other shards; see `slide_fast.network.softmax_loss`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        arrays: Mapping[str, np.ndarray],
+        n_labels: int,
+        priors: np.ndarray,
+        shards: range | None = None,
+        reduce: Reduce = alone,
+    ):
+        self.config, self.arrays, self.scratch, self.reduce = config, arrays, Scratch(), reduce
+        self.layers = layers_of(arrays)
+        self.priors = priors if config.correction else None
+        self.parts = parts_of(config, n_labels, shards)
+        self.first_label = 0 if shards is None else label_edges(config, n_labels)[shards.start]
+        self.tables = tables_of(self.parts, arrays)
+        self.constants = {
+            word: hash_constants(part.lsh, config.seed, word, self.layers[part.layer].W.shape[1])
+            for word, part in self.parts.items()
+        }
+
+    @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better
+    def train_step(self, batch: MicroBatch) -> tuple[float, float]:
+        """One micro-batch: forward, backward, update. Without labelled rows nothing changes (S10).
+
+        Returns
+        -------
+        loss, active : float
+            Mean loss and mean number of active neurons of the labelled samples.
+
+        Raises
+        ------
+        DivergedError
+            If the loss shows that training ran away (S29); the step then changes nothing.
+        """
+        if not len(batch.samples):
+            return 0.0, 0.0
+        passes = forward(
+            self.layers, batch.data.features, lambda l, inputs: self.choose_active(l, inputs, batch), self.scratch
+        )
+        loss, gradients = self.backward(passes, batch)
+        check_loss(batch.step, loss)
+        update(self.layers, gradients, batch.step, batch.rate, self.config, self.scratch)
+        mask, logits = passes[-1].mask, passes[-1].outputs
+        return loss, logits.shape[1] if mask is None else mask.sum() / len(mask)
+
+    def backward(self, passes: list[LayerPass], batch: MicroBatch) -> tuple[float, list[RowGradient]]:
+        """Return loss and gradient of a micro-batch; of the output layer for the labels that are here."""
+        labels = batch.data.labels
+        return backward(self.layers, passes, labels, self.scratch, batch.weights, self.reduce, self.first_label)
+
+    def choose_active(self, l: int, inputs: np.ndarray, batch: MicroBatch) -> Active | None:
+        """Choose the active sets of layer l from the activations that enter it; None: all. Implements S25."""
+        chosen, config = [], self.config
+        for word, part in self.parts.items():
+            if part.layer == l:
+                addresses = None
+                if settings_in(part, config, batch).L:
+                    addresses = addresses_of(inputs, self.constants[word], part.lsh, config.seed, word)
+                priors = self.priors_of(part)
+                chosen.append(choose_in_part(part, self.tables[word], addresses, config, batch, self.scratch, priors))
+        return unite(chosen, self.first_label if l == len(config.hidden) else 0) if chosen else None
+
+    def priors_of(self, part: Part) -> np.ndarray | None:
+        """Return the priors of a part's labels; None where logits are not corrected (S30)."""
+        if self.priors is None or part.layer < len(self.config.hidden):
+            return None
+        return self.priors[part.first - self.first_label : part.last - self.first_label]
+
+    def rows_of(self, part: Part) -> np.ndarray:
+        """Return the weights of a part's neurons."""
+        first = self.first_label if part.layer == len(self.config.hidden) else 0
+        return self.layers[part.layer].W[part.first - first : part.last - first]
+
+    def order_insertion(self, word: int, rebuild: int) -> None:
+        """First half of a rebuild: put down the order in which neurons of a part are inserted."""
+        part = self.parts[word]
+        n = part.last - part.first
+        self.arrays[f"insertion{part.name}"][:] = insertion_order(n, self.config.seed, word, rebuild)
+
+    def hash_neurons(self, word: int, first: int, last: int) -> None:
+        """First half of a rebuild: put down the addresses of neurons `first` to `last` - 1 of a part."""
+        part = self.parts[word]
+        W, addresses = self.rows_of(part)[first:last], self.arrays[f"addresses{part.name}"][:, first:last]
+        hash_rows(W, self.constants[word], part.lsh, self.config.seed, word, addresses)
+
+    def sort_table(self, word: int, table: int, rebuild: int) -> None:
+        """Second half of a rebuild: make one table of a part from the addresses and the order of insertion."""
+        part = self.parts[word]
+        addresses, insertion = self.arrays[f"addresses{part.name}"][table], self.arrays[f"insertion{part.name}"]
+        if part.lsh.policy == "reservoir":
+            insertion = priority_order(len(insertion), self.config.seed, word, rebuild, table)
+        sort_table(addresses, insertion, self.tables[word].ids[table], self.tables[word].offsets[table])

@@ -1,0 +1,41 @@
+"""What a caller decides about a run besides the settings of the network and its training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .checkpoints import Checkpoints
+from .option_checks import checked
+from .progress import Event, log_event
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is watched and when it ends; the fields are the options of `slide_fast.training.fit_with_state`."""
+
+    eval_every: float = 1.0
+    eval_samples: int = 10_000
+    max_seconds: float = math.inf
+    patience: float = math.inf
+    checkpoints: Checkpoints | None = None
+    callback: Callable[[Event], None] = lambda event: None
+    label_names: list[str] | None = None
+
+    @classmethod
+    def checked(cls, **options: Any) -> RunOptions:
+        """Make options of plain values, whose events also go to Python's logging. Raises ConfigError."""
+        found = checked(options)
+        return cls(**found | {"callback": log_event(found.get("callback") or (lambda event: None))})
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the run ends with the best network that was evaluated instead of the last one."""
+        return math.isfinite(self.patience)
+
+    @property
+    def saves_regularly(self) -> bool:
+        """Whether checkpoints are written on the way and not only after Ctrl-C."""
+        return self.checkpoints is not None and math.isfinite(self.checkpoints.every)

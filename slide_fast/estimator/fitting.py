@@ -1,0 +1,83 @@
+"""The training behind an estimator's `fit` and `partial_fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from ..display.console import Console, TrainingDisplay
+from ..engine.checkpoints import TrainingState
+from ..engine.handover import Handover
+from ..engine.progress import Event, tell_all
+from ..engine.training_info import KEPT_EVENTS
+from ..training import TrainingInterrupted, fit_with_state
+from . import validation
+from .validation import Labels
+
+if TYPE_CHECKING:
+    from .classifier import SlideClassifier
+
+
+class Given(NamedTuple):
+    """Arguments of `SlideClassifier.fit` besides the samples."""
+
+    sample_weight: Any = None
+    eval_set: tuple[Any, Any] | str | Path | None = None
+    callback: Callable[[Event], None] | None = None
+
+
+def train(
+    estimator: SlideClassifier,
+    config: Config,
+    options: dict[str, Any],
+    samples: Handover[tuple[SparseRows, Labels]],
+    given: Given,
+    goes_on: bool,
+    keeps_state: bool,
+) -> None:
+    """Train an estimator's network: a new one, or where it `goes_on` the one there is; note what came of it.
+
+    On Ctrl-C the estimator has what had been learned, if anything had.
+    """
+    features, labels = samples.take()
+    weights = Handover(validation.as_weights(given.sample_weight, features.n_rows))
+    held_out = None if given.eval_set is None else Handover(_held_out(estimator, given.eval_set))
+    estimator.labels_per_sample_, estimator.history_ = labels.per_sample, [*estimator.history_]
+    state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
+    samples_to_train = Handover(Dataset(features, labels.rows))
+    del features, labels  # what was made of X and y is not to lie beside the copy that is trained on
+
+    def note(event: Event) -> None:
+        if event["kind"] in KEPT_EVENTS:
+            estimator.history_.append(dict(event))
+
+    with Console() as console:
+        listeners: list[Callable[[Event], None]] = [note] + ([] if given.callback is None else [given.callback])
+        if estimator.verbose:
+            listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(estimator.classes_)))
+        try:
+            model, end = fit_with_state(
+                config, samples_to_train, test=held_out, weights=weights, state=state, callback=tell_all(listeners),
+                **options,
+            )  # fmt: skip
+        except TrainingInterrupted as interrupted:
+            if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
+                estimator._state, estimator.model_ = None, interrupted.model
+            raise
+    estimator._state, estimator.model_ = end if keeps_state else None, model
+
+
+def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
+    """Samples to evaluate on, from (X, y) or a path."""
+    X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
+    features, labels = validation.as_dataset(X, y, estimator.classes_, estimator.n_features_in_, "y of eval_set")
+    try:
+        estimator._check_features(X, features, reset=False)
+    except DataError as error:
+        raise DataError(f"eval_set: {error}") from error
+    return Dataset(features, labels.rows)

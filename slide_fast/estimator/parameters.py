@@ -1,0 +1,31 @@
+"""An estimator's parameters, checked and turned into what a training run takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError
+
+from ..engine.option_checks import checked
+from .sklearn_base import seed_from
+
+SETTINGS = ("hidden", "epochs", "micro_batch", "learning_rate")
+RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patience")
+
+
+def config_of(estimator: Any, **changes: Any) -> Config:
+    """Make the settings of a run from an estimator's parameters, some of them changed. Raises ConfigError."""
+    named = {"seed": seed_from(estimator.random_state)} | {key: getattr(estimator, key) for key in SETTINGS}
+    return Config.from_dict({**named, **(estimator.settings or {})}).replace(**changes)
+
+
+def options_of(estimator: Any, eval_set: Any = None, callback: Any = None) -> dict[str, Any]:
+    """Make the options of a run, for `fit_with_state`, and check all other parameters. Raises ConfigError."""
+    checked({"eval_set": eval_set, "callback": callback})
+    checked({name: getattr(estimator, name) for name in ("settings", "warm_start", "verbose")})
+    options = checked({name: getattr(estimator, name) for name in RUN_OPTIONS})
+    if eval_set is None and options["patience"] < math.inf:
+        raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
+    return options

@@ -1,0 +1,79 @@
+"""What all processes of an MPI run do together, besides the tasks of `slide_fast.engine.tasks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Order:
+    """Put the samples in the order of an epoch (S13)."""
+
+    method: ClassVar[str] = "order"
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """Build the tables that are queried after a step (S14, S32)."""
+
+    method: ClassVar[str] = "rebuild"
+    number: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Level:
+    """Put rank 0's hidden layers in the place of every rank's (S31)."""
+
+    method: ClassVar[str] = "level"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Give rank 0 rows `first` to `last` - 1 of an array that rank `holder` has."""
+
+    method: ClassVar[str] = "rows"
+    name: str
+    holder: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """Raise DivergedError if a weight on any rank is not finite after a step (S29)."""
+
+    method: ClassVar[str] = "check"
+    step: int
+
+
+@dataclass(frozen=True)
+class KeepBest:
+    """Remember the network as it is."""
+
+    method: ClassVar[str] = "keep_best"
+
+
+@dataclass(frozen=True)
+class LoadBest:
+    """Remember the network of a model folder."""
+
+    method: ClassVar[str] = "load_best"
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RestoreBest:
+    """Go back to the network that was remembered."""
+
+    method: ClassVar[str] = "restore_best"
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Give rank 0 the peak memory of each rank, in bytes."""
+
+    method: ClassVar[str] = "peaks"
