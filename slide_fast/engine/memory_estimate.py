@@ -13,8 +13,7 @@ from slide_ref.common.parts import parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..kernels.sparse_products import FREQUENT, is_sparse
-from ..parallel.machine import memory_left, proportional_set_size
-from ..parallel.units import size
+from ..parallel.machine import proportional_set_size, require_memory
 from ..prediction import GROUP, LABELS_AT_ONCE, ROWS_AT_ONCE
 from .layout import data_arrays, layouts, size_of
 from .worker import TOP
@@ -119,10 +118,6 @@ def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
 
 def check_left(n_bytes: int, n_features: int, n_labels: int) -> None:
     """Raise MemoryError, with both sizes, if the machine or its control group has less left than a run is to take."""
-    left = memory_left()
-    if left is not None and n_bytes > left:
-        raise MemoryError(
-            f"training needs {size(n_bytes)} more than the data, and {size(left)} are left; take fewer features (of "
-            f"{n_features}), labels (of {n_labels}), hidden neurons or workers, free memory, or raise the limit of the "
-            "container"
-        )
+    fewer = f"take fewer features (of {n_features}), labels (of {n_labels}), hidden neurons or workers"
+    advice = f"{fewer}, free memory, or raise the container's limit"
+    require_memory(n_bytes, "training needs besides the data", advice)

@@ -11,8 +11,7 @@ from slide_ref.common.errors import DataError, ModelError
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
 
-from ..parallel.machine import memory_left
-from ..parallel.units import size
+from ..parallel.machine import require_memory
 from .label_coding import as_array, from_json, names_of, to_json
 from .validation import KINDS, as_labels
 
@@ -62,10 +61,8 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
     """Where labels stand in `classes`; None: all of them, if their scores for so many samples fit in memory."""
     n = len(classes)
     if labels is None:
-        left = memory_left()
-        if left is not None and 8 * n * n_samples > left:
-            need = f"{size(8 * n * n_samples)}, and {size(left)} are left"
-            raise MemoryError(f"scores of {n} labels for {n_samples} samples need {need}; choose some with labels=…")
+        what = f"scores of {n} labels for {n_samples} samples need"
+        require_memory(8 * n * n_samples, what, "choose some with labels=…")
         return np.arange(n)
     wanted = as_labels(labels, classes, name="labels")
     if wanted.kind != "classes":

@@ -14,8 +14,7 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..data import names_no_sizes, read_dataset
-from ..parallel.machine import memory_left
-from ..parallel.units import size
+from ..parallel.machine import require_memory
 from ..readers.formats import with_columns
 from ..readers.xmc_blocks import COUNT_LIMIT
 from .label_coding import (
@@ -215,12 +214,8 @@ def _check_number(n_labels: int, place: str) -> None:
     """Raise DataError or MemoryError where a network cannot have so many labels."""
     if n_labels >= COUNT_LIMIT:
         raise DataError(f"{place} {n_labels} labels, of at most 2**31 - 1; number them from 0, or give str")
-    need, left = n_labels * BYTES_PER_LABEL, memory_left()
-    if left is not None and need > left:
-        raise MemoryError(
-            f"{place} {n_labels} labels, which take {size(need)} or more, and {size(left)} are "
-            "left; number the labels from 0, or give str"
-        )
+    what = f"{place} {n_labels} labels, which take at least"
+    require_memory(n_labels * BYTES_PER_LABEL, what, "number the labels from 0, or give str")
 
 
 def _indicator(rows: SparseRows, classes: np.ndarray | None, kind: str, name: str) -> Labels:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from .units import size
+
 ROOT = Path("/")
 
 
@@ -105,6 +107,13 @@ def memory_left(root: Path = ROOT) -> int | None:
                 reclaimable = _number_after(folder / "memory.stat", cache) or 0
                 left.append(max(0, int(most) - int(used) + reclaimable))
     return min(left, default=None)
+
+
+def require_memory(n_bytes: int, what: str, advice: str) -> None:
+    """Raise MemoryError, with both sizes, where less is left than `what` takes: "… needs", say."""
+    left = memory_left()
+    if left is not None and n_bytes > left:
+        raise MemoryError(f"{what} {size(n_bytes)}, and {size(left)} are left; {advice}")
 
 
 def cpu_model() -> str:

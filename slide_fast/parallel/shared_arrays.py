@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .machine import memory_left
+from .machine import require_memory
 from .streams import off_standard_descriptors
 from .units import size
 
 PAGE = 4096
 CACHE_LINE = 64
 PIECE = 1 << 28
+ADVICE = "take fewer features, labels or hidden neurons, free memory, or raise the container's limit"
 KIND = "memfd" if hasattr(os, "memfd_create") else "shm" if os.name == "posix" else "tagged"
 
 Layout = dict[str, tuple[tuple[int, ...], str]]
@@ -79,18 +80,8 @@ def _unnamed_file(kind: str) -> int:
     return descriptor
 
 
-def _shortage(n_bytes: int, left: int | None) -> MemoryError:
-    have = "more than the system gives" if left is None else f"and {size(left)} are left"
-    return MemoryError(
-        f"the shared arrays need {size(n_bytes)}, {have}; take fewer features, labels or hidden neurons, "
-        "free memory, or raise the container's limit"
-    )
-
-
 def _check_left(n_bytes: int) -> None:
-    left = memory_left()
-    if left is not None and n_bytes > left:
-        raise _shortage(n_bytes, left)
+    require_memory(n_bytes, "the shared arrays need", ADVICE)
 
 
 def _fill(descriptor: int, n_bytes: int) -> None:
@@ -167,7 +158,8 @@ class SharedArrays:
                 source, block = _allocate(kind or KIND, n_bytes)
         except OSError as error:
             if os.name == "nt" or error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
-                raise _shortage(n_bytes, None) from error
+                need = f"the shared arrays need {size(n_bytes)}, more than the system gives"
+                raise MemoryError(f"{need}; {ADVICE}") from error
             raise
         shared = cls(Handle(source, n_bytes, plain), block)
         if isinstance(source, int):

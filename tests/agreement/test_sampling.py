@@ -18,7 +18,7 @@ import slide_fast.verify.lockstep as verify
 import slide_ref.sampling as ref
 from slide_fast.hash_tables import tables_from_addresses
 from slide_fast.kernels.scratch import Scratch
-from slide_ref.common.lsh_config import POLICIES, LshConfig
+from slide_ref.common.lsh_config import POLICIES, STRATEGIES, LshConfig
 from slide_ref.common.rng import Key, Purpose
 from slide_ref.common.sparse_rows import rows_from_lists
 
@@ -107,6 +107,20 @@ def test_s8_a_bucket_is_cut_at_every_place():
         for i in samples:
             expected = ref.vanilla(tables.query(addresses[i]), budget, Key(seed, 1), int(i))
             assert np.array_equal(np.sort(found[i]), np.sort(expected))
+
+
+def test_s8_s23_s24_overlapping_buckets_tell_the_strategies_apart():
+    in_bucket = np.random.default_rng(0).integers(0, 2, (5, 12))
+    samples, addresses = np.arange(20), np.random.default_rng(1).integers(0, 2, (20, 5))
+    answers = set()
+    for strategy in STRATEGIES:
+        lsh = LshConfig(K=1, L=5, bucket_size=8, budget=3, threshold=4, strategy=strategy)
+        tables = tables_from_addresses(in_bucket, lsh, 3, 1, 0)
+        found = [np.sort(ids) for ids in rows(fast.retrieve(tables, addresses, lsh, Key(3, 1), samples), 20)]
+        expected = found_by_the_reference(lsh, tables, addresses, 3, 0, samples)
+        assert all(np.array_equal(ours, np.sort(theirs)) for ours, theirs in zip(found, expected, strict=True))
+        answers.add(str([ids.tolist() for ids in found]))
+    assert len(answers) == len(STRATEGIES)
 
 
 @given(st.data(), SIZES, SEEDS, STEPS)

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slide_fast import SlideClassifier
-from slide_fast.estimator import validation as inputs
 from slide_fast.estimator.label_coding import from_json
 from slide_fast.estimator.label_decoding import classes_of
 from slide_fast.estimator.validation import as_classes, as_labels
@@ -255,14 +254,14 @@ def test_missing_labels_of_typed_columns(y):
     ],
 )  # fmt: skip
 def test_what_cannot_be_kept_is_refused_in_one_line(monkeypatch, y, wanted):
-    monkeypatch.setattr(inputs, "memory_left", lambda: 2**33)
+    monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 2**33)
     with pytest.raises((DataError, MemoryError), match=wanted) as caught:
         as_labels(y)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
 def test_an_id_is_told_before_memory_is_asked_for(monkeypatch):
-    monkeypatch.setattr(inputs, "memory_left", lambda: 2**25)
+    monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 2**25)
     as_labels([[2**20 - 1]])
     with pytest.raises(MemoryError, match="^y, row 1: label id 1048576 makes a network of 1048577 labels, which take"):
         as_labels([[3], [2**20]])

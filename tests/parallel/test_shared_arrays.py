@@ -127,7 +127,7 @@ def test_a_view_outlives_its_block_unharmed(kind):
 
 
 def test_more_than_is_left_is_refused_with_both_numbers(monkeypatch):
-    monkeypatch.setattr(shared_arrays, "memory_left", lambda: 3 << 28)
+    monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 3 << 28)
     with pytest.raises(MemoryError, match=r"need 2\.1 GB, and 805 MB are left; take fewer"):
         SharedArrays.create({"W": ((1 << 19, 1024), np.float32)})
 
@@ -136,7 +136,7 @@ def test_more_than_is_left_is_refused_with_both_numbers(monkeypatch):
 @taken_at_once
 def test_memory_that_others_take_meanwhile_ends_the_allocation(monkeypatch):
     left = iter([9 << 20, 9 << 20, 5 << 20, 3 << 20])
-    monkeypatch.setattr(shared_arrays, "memory_left", lambda: next(left))
+    monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: next(left))
     monkeypatch.setattr(shared_arrays, "PIECE", 1 << 20)
     files = open_files()
     with pytest.raises(MemoryError, match="and 3 MB are left"):
