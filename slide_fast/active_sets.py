@@ -80,6 +80,7 @@ def choose_in_part(
     key = Key(config.seed, part.word, batch.epoch, batch.step)
     retrieved = nothing(len(batch.samples))
     if lsh.L:
+        assert addresses is not None
         retrieved = retrieve(tables, addresses, lsh, key, batch.samples)
     labels = labels_in(part, config, batch)
     active = active_sets(scratch, retrieved, labels, lsh, config.scope, n, key, batch.samples)
@@ -93,8 +94,6 @@ def unite(parts: list[Active], first: int = 0) -> Active:
     if len(parts) == 1 and not first:
         return parts[0]
     ids = np.concatenate([active.ids for active in parts]) - first
-    mask, probabilities = (
-        None if arrays[0] is None else np.concatenate(arrays, axis=-1)  # all parts have one, or none has
-        for arrays in ([active.mask for active in parts], [active.inclusion for active in parts])
-    )
-    return Active(ids, mask, probabilities)
+    masks = [active.mask for active in parts if active.mask is not None]  # all parts have one, or none has
+    probabilities = [active.inclusion for active in parts if active.inclusion is not None]
+    return Active(ids, *(np.concatenate(arrays, axis=-1) if arrays else None for arrays in (masks, probabilities)))

@@ -42,7 +42,7 @@ def inclusion(
     marked[retrieved.ids] = True
     found = marked[ids]
     marked[labels.indices] = True
-    n_held = np.count_nonzero(marked[ids])
+    n_held = int(np.count_nonzero(marked[ids]))
     marked[ids] = False
     drawn = (len(ids) - n_held) / max(n - n_held, 1)
     absent = (1 - drawn) * (1 - priors[ids]) ** (labels.n_rows - 1)

@@ -17,6 +17,7 @@ from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, permutation
 
 from .hashing import addresses_of
+from .parallel.shared_arrays import Layout
 
 ROWS_AT_ONCE = 4096
 
@@ -74,7 +75,7 @@ class HashTables:
         return {"entries": int(sizes.sum()), "buckets": int((sizes > 0).sum()), "fullest": int(sizes.max(initial=0))}
 
 
-def array_shapes(lsh: LshConfig, n: int) -> dict[str, tuple[tuple[int, ...], type]]:
+def array_shapes(lsh: LshConfig, n: int) -> Layout:
     """Shapes and dtypes of what the tables of a layer of n neurons need.
 
     Returns

@@ -53,8 +53,8 @@ class LayerPass(NamedTuple):
         Rows of the layer's weights that were gathered; None: all.
     columns : ndarray of int64, shape (n_inputs,), or None
         Columns of the layer's weights that were gathered: the active neurons of a sampled layer before; None: all.
-    weights : ndarray, shape (n_rows, n_inputs), or None
-        These rows and columns; in the first layer shape (n_rows, n_neurons), or None where the inputs are sparse.
+    weights : ndarray, shape (n_rows, n_inputs)
+        These rows and columns; in the first layer shape (n_rows, n_neurons), or all where the inputs are sparse.
     mask : ndarray of bool, shape (n_samples, n_rows), or None
         Which outputs are active for which sample; None: all.
     inputs : ndarray, shape (n_samples, n_inputs), or SparseRows
@@ -67,7 +67,7 @@ class LayerPass(NamedTuple):
 
     ids: np.ndarray | None
     columns: np.ndarray | None
-    weights: np.ndarray | None
+    weights: np.ndarray
     mask: np.ndarray | None
     inputs: np.ndarray | SparseRows
     outputs: np.ndarray
@@ -103,7 +103,7 @@ def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scr
     return full
 
 
-def densify(features: SparseRows, ids: np.ndarray, dtype: type, scratch: Scratch) -> np.ndarray:
+def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, scratch: Scratch) -> np.ndarray:
     """The samples as a dense array over the features `ids`, which hold all that occur.
 
     Returns
@@ -121,7 +121,7 @@ def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerP
     ids = distinct(scratch, [features.indices], features.n_columns)
     if is_sparse(features, len(ids)):
         outputs = sparse_product(features, layer.W, scratch, "outputs0")
-        return LayerPass(ids, None, None, None, features, outputs)
+        return LayerPass(ids, None, layer.W, None, features, outputs)
     inputs, weights = densify(features, ids, layer.W.dtype, scratch), gather(layer.W, ids, scratch, "W0")
     outputs = scratch.empty("outputs0", (features.n_rows, weights.shape[1]), layer.W.dtype)
     return LayerPass(ids, None, weights, None, inputs, np.matmul(inputs, weights, out=outputs))
@@ -270,11 +270,12 @@ def backward(
     for l in reversed(range(len(layers))):
         this, above = passes[l], delta
         if l > 0:
-            delta = scratch.empty(f"delta{l}", this.inputs.shape, above.dtype)
+            inputs = passes[l - 1].outputs
+            delta = scratch.empty(f"delta{l}", inputs.shape, above.dtype)
             np.matmul(above, this.weights, out=delta)
             if l == len(layers) - 1:
                 reduce(delta)
-            delta *= this.inputs > 0
+            delta *= inputs > 0
         W = _weight_gradient(l, this, above, scratch)
         W = spread(W, this.columns, layers[l].W.shape[1], scratch, f"W{l}")
         gradients.append(RowGradient(this.ids, W, above.sum(axis=0)))
@@ -284,6 +285,7 @@ def backward(
 def _weight_gradient(l: int, this: LayerPass, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Gradient of the rows and columns that layer l used, in the place of its gathered weights where there are any."""
     if isinstance(this.inputs, SparseRows):
+        assert this.ids is not None
         return sparse_gradient(this.inputs, this.ids, delta, scratch)
     is_view = this.ids is None and this.columns is None
     W = scratch.empty(f"gradient{l}", this.weights.shape, delta.dtype) if is_view else this.weights

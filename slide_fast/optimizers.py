@@ -54,30 +54,30 @@ def adam_rows(
     """
     number, config = w.dtype.type, step.config
     for block in _blocks(g):
-        rows = block if ids is None else ids[block]
+        rows = None if ids is None else ids[block]
         gb = g[block]
-        vb = v[block] if ids is None else gather(v, rows, scratch, "adam_v")
+        vb = v[block] if rows is None else gather(v, rows, scratch, "adam_v")
         squares = scratch.empty("adam_t", gb.shape, w.dtype)
         np.multiply(gb, number(1 - config.beta2), out=squares)
         squares *= gb
         vb *= number(config.beta2)
         vb += squares
-        if ids is not None:
+        if rows is not None:
             v[rows] = vb
         if m is not None:
-            mb = m[block] if ids is None else gather(m, rows, scratch, "adam_m")
+            mb = m[block] if rows is None else gather(m, rows, scratch, "adam_m")
             gb *= number(1 - config.beta1)
             mb *= number(config.beta1)
             mb += gb
-            if ids is not None:
+            if rows is not None:
                 m[rows] = mb
             np.divide(mb, number(1 - config.beta1**step.number), out=gb)
         move = _adam_move(gb, vb, squares, step)
-        wb = w[block] if ids is None else gather(w, rows, scratch, "adam_w")
+        wb = w[block] if rows is None else gather(w, rows, scratch, "adam_w")
         if weight_decay:
             wb *= number(1 - step.rate * weight_decay)
         wb -= move
-        if ids is not None:
+        if rows is not None:
             w[rows] = wb
 
 
@@ -118,17 +118,17 @@ def sgd_rows(
     """
     number = w.dtype.type
     for block in _blocks(g):
-        rows = block if ids is None else ids[block]
+        rows = None if ids is None else ids[block]
         move = g[block]
         if m is not None:
-            mb = m[block] if ids is None else gather(m, rows, scratch, "sgd_m")
+            mb = m[block] if rows is None else gather(m, rows, scratch, "sgd_m")
             mb *= number(step.config.momentum)
             mb += move
-            if ids is not None:
+            if rows is not None:
                 m[rows] = mb
             move[...] = mb
         move *= number(step.rate)
-        w[rows] -= move
+        w[block if rows is None else rows] -= move
 
 
 def _blocks(g: np.ndarray) -> Iterator[slice]:
@@ -160,6 +160,7 @@ def update(
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         bias_ids = None if l == 0 else gradient.ids
         if config.optimizer == "adam":
+            assert layer.W_v is not None and layer.b_v is not None
             decay = config.weight_decay if l == 0 else 0.0
             adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, this, scratch, decay)
             adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, this, scratch)

@@ -60,9 +60,9 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
             data.labels.check(f"{name}, labels")
     if not len(train.labels.indices):
         raise DataError("training data: no sample has a label")
-    for i, what in enumerate(Dataset._fields if test is not None else ()):
-        if test[i].n_columns > train[i].n_columns:
-            raise DataError(f"test data: {test[i].n_columns} {what}, but the training data has {train[i].n_columns}")
+    for what, tested, trained in zip(Dataset._fields, test or train, train, strict=True):
+        if tested.n_columns > trained.n_columns:
+            raise DataError(f"test data: {tested.n_columns} {what}, but the training data has {trained.n_columns}")
     if weights is not None:
         fits = isinstance(weights, np.ndarray) and weights.dtype.kind == "f" and weights.shape == (train.n_samples,)
         if not (fits and np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):

@@ -88,7 +88,7 @@ def parse_header(line: bytes) -> tuple[int, ...]:
     if len(counts) != 3 or None in counts:
         wanted = "the header 'n_samples n_features n_labels', three whole numbers below 2147483648"
         raise DataError(not_xmc(line) or f"this line must be {wanted}; found {_show(line)}")
-    return tuple(counts)
+    return tuple(count for count in counts if count is not None)
 
 
 def parse_sample(line: bytes, n_features: int, n_labels: int) -> tuple[list[int], list[tuple[int, np.float32]]]:

@@ -60,7 +60,7 @@ class HashTables:
         """
         for table, address, priority in zip(self.tables, addresses, priorities, strict=True):
             bucket = table.setdefault(int(address), [])
-            insort(bucket, neuron, key=lambda member, priority=priority: (priority[member], member))
+            insort(bucket, neuron, key=lambda member: (priority[member], member))
             del bucket[self.bucket_size :]
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:

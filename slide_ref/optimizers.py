@@ -99,7 +99,7 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: f
 
 
 def _update_row(
-    arrays: tuple[np.ndarray | None, ...],
+    arrays: tuple[np.ndarray, np.ndarray | None, np.ndarray | None],
     row: slice,
     g: np.ndarray,
     step: int,
@@ -107,8 +107,9 @@ def _update_row(
     config: Config,
     weight_decay: float = 0.0,
 ) -> None:
-    w, m, v = (None if array is None else array[row] for array in arrays)
+    w, (m, v) = arrays[0][row], (None if array is None else array[row] for array in arrays[1:])
     if config.optimizer == "adam":
+        assert v is not None
         adam_row(w, m, v, g, step, rate, config, weight_decay)
     else:
         sgd_row(w, m, g, rate, config)

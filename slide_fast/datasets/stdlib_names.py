@@ -21,6 +21,8 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
+from ..kernels.sparse_products import values_of
+
 TOKEN = re.compile(r"[A-Za-z_]\w+|\S")
 SKIPPED_FOLDERS = ("site-packages", "dist-packages", "__pycache__")
 REACH = 3
@@ -128,7 +130,7 @@ def _choose_held_out(names: list[str]) -> list[str]:
     """
     paths = {name: name.encode("utf-8", "surrogateescape") for name in names}
     digests = {name: hashlib.sha1(path, usedforsecurity=False).digest() for name, path in paths.items()}
-    return [name for name in names if digests[name][0] < 26] or sorted(names, key=digests.get)[:1]
+    return [name for name in names if digests[name][0] < 26] or sorted(names, key=digests.__getitem__)[:1]
 
 
 def _is_name(word: str) -> bool:
@@ -256,7 +258,8 @@ def _partners(train: Dataset, features: np.ndarray) -> dict[int, tuple[np.ndarra
     order = np.argsort(keys)
     keys = keys[order]
     starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    together = np.add.reduceat(np.repeat(rows.data[stored], n_labels)[order].astype(np.float64), starts)
+    values = np.repeat(values_of(rows, np.float64)[stored], n_labels)[order]
+    together = np.add.reduceat(values, starts)
     feature, label = np.divmod(keys[starts], train.labels.n_columns)
     partners = {}
     edges = np.searchsorted(feature, [*features, rows.n_columns])

@@ -103,8 +103,8 @@ def generate(
         "nonzeros": nonzeros,
         "labels_per_sample": labels_per_sample,
     }
-    given = {key: whole(key, value, 1) for key, value in given.items() if value is not None}
-    _write_both(Path(folder), replace(SHAPES[shape], **given), whole("seed", seed, 0), started)
+    sizes = {key: whole(key, value, 1) for key, value in given.items() if value is not None}
+    _write_both(Path(folder), replace(SHAPES[shape], **sizes), whole("seed", seed, 0), started)
 
 
 def _write_both(folder: Path, sizes: Shape, seed: int, started: Callable[[], None]) -> None:

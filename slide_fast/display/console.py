@@ -65,7 +65,7 @@ def wrapped(text: str, width: int) -> str:
     """Break lines that are wider than a terminal, between words; the text of a pair stays beside its name."""
     lines = []
     for line in text.split("\n"):
-        indent = " " * min(_NAME.match(line).end(), width // 2)
+        indent = " " * min(next(_NAME.finditer(line)).end(), width // 2)
         fits = len(line) <= width or _SETTING.match(line)
         parts = [] if fits else textwrap.wrap(
             line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
@@ -96,7 +96,7 @@ def _tables_in_words(config: Config, lsh: LshConfig) -> str:
     return f"{words}, at least {lsh.min_active:,} active in a {'micro-batch' if config.scope == 'batch' else 'sample'}"
 
 
-class _Bar(tqdm):
+class _Bar(tqdm):  # type: ignore[misc]  # tqdm says no types
     """A bar that leaves the caller's as they are, and starts neither a thread nor a process."""
 
     _lock = threading.RLock()
@@ -197,7 +197,7 @@ class TrainingDisplay:
     """
 
     def __init__(
-        self, console: Console, config: Config, max_seconds: float, n_labels: int, n_test: int = 0, **evaluations: float
+        self, console: Console, config: Config, max_seconds: float, n_labels: int, n_test: int = 0, **evaluations: Any
     ):
         self.console, self.eval_every = console, evaluations.get("eval_every", 1.0)
         self.columns = COLUMNS | (TABLE_COLUMNS if has_tables(config, n_labels) else {})

@@ -21,7 +21,7 @@ REQUIRED, OPTIONAL = ("seconds", "epoch", "precision_at_1"), ("loss", "active_ne
 # Okabe and Ito's palette, told apart by colour-blind readers too; its yellow and grey are too faint for lines.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _DASHES = ("-", "--", ":", "-.")
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "text.parse_math": False,
@@ -102,12 +102,12 @@ def plot_runs(runs: list[Path], out: str | Path, yardsticks: dict[str, float] | 
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         hint = "curves need matplotlib; install it with: pip install matplotlib"
         raise PlotError(hint) from error
     with rc_context(_STYLE):
-        figure = Figure(figsize=(10, 7.4), dpi=150, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+        figure = Figure(figsize=(10, 7.4), dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         FigureCanvasAgg(figure)
         for axes, (x, y, x_label, y_label) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
             _draw(axes, curves, x, y)

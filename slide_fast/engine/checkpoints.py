@@ -11,17 +11,16 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.lsh_config import positive, whole
 from slide_ref.common.parameters import array_shapes
+from slide_ref.common.storage.array_files import Arrays
 from slide_ref.common.storage.array_folder import is_count, load_arrays, save_arrays
 from slide_ref.common.storage.model_folder import Model, load_model, save_model
 
 from .data_summary import DataSummary
-from .layout import table_arrays
+from .layout import state_arrays
 from .progress import Event, Progress, Totals
 from .training_info import history_of
 
@@ -49,7 +48,7 @@ class TrainingState:
     ----------
     config : Config
     n_features, n_labels : int
-    arrays : dict of str to ndarray
+    arrays : mapping of str to ndarray, or Blocks where the state can only be saved
         Parameters, and as far as they are kept moments and tables, named as in shared memory.
     past : PastRuns
         What earlier runs did.
@@ -66,7 +65,7 @@ class TrainingState:
     config: Config
     n_features: int
     n_labels: int
-    arrays: dict[str, np.ndarray]
+    arrays: Arrays
     past: PastRuns = PastRuns()
     progress: Progress | None = None
     data: str = ""
@@ -151,11 +150,8 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
         )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not a whole checkpoint ({error}); take an earlier one") from error
-    wanted: dict[str, tuple[tuple[int, ...], np.dtype]] = {
-        name: (shape, np.dtype(np.float32)) for name, shape in array_shapes(config, n_features, n_labels).items()
-    }
-    wanted |= {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in table_arrays(config, n_labels).items()}
-    if wanted != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
+    found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if found != state_arrays(config, n_features, n_labels):
         raise ModelError(f"{path}: its arrays are not those that its settings ask for; take an earlier checkpoint")
     return state
 
@@ -216,7 +212,7 @@ class Checkpoints:
         """Write the best model, in the place of the one before. Raises ModelError."""
         save_model(self.folder / BEST, model)
 
-    def best_arrays(self) -> dict[str, np.ndarray]:
+    def best_arrays(self) -> Arrays:
         """Parameters of the best model. Raises ModelError if there is none."""
         return load_model(self.folder / BEST).arrays
 

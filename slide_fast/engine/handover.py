@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
-class Handover(Generic[T]):
+class Handover(Generic[T_co]):
     """Carry a thing to whoever takes it.
 
     A reference in a caller's frame, or in its keyword arguments, keeps a thing alive as long as the call lasts. In
     their places stands this, which is empty once `take` was called.
     """
 
-    def __init__(self, thing: T):
+    def __init__(self, thing: T_co):
         self._things = [thing]
 
-    def take(self) -> T:
+    def take(self) -> T_co:
         """Give the thing away; possible once."""
         return self._things.pop()
 
 
-def taken(thing: T | Handover[T]) -> T:
+def taken(thing: T_co | Handover[T_co]) -> T_co:
     """Return the thing itself, whether it is handed over or not."""
     return thing.take() if isinstance(thing, Handover) else thing

@@ -14,11 +14,10 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..hash_tables import HashTables
 from ..hash_tables import array_shapes as shapes_of_tables
+from ..parallel.shared_arrays import Layout
 
-Layout = Mapping[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
 
-
-def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> dict[str, tuple[tuple[int, ...], type]]:
+def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> Layout:
     """Names, shapes and dtypes of what the tables of all parts need: ``table_ids1`` for layer 1, and so on."""
     return {
         f"{name}{part.name}": entry
@@ -51,8 +50,8 @@ def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n
     """The inverse of `dataset_arrays`."""
     parts = []
     for part, n_columns in zip(Dataset._fields, (n_features, n_labels), strict=True):
-        indptr, indices, data = (arrays.get(f"{prefix}_{part}_{name}") for name in ("indptr", "indices", "data"))
-        parts.append(SparseRows(indptr, indices, data, n_columns))
+        indptr, indices = (arrays[f"{prefix}_{part}_{name}"] for name in ("indptr", "indices"))
+        parts.append(SparseRows(indptr, indices, arrays.get(f"{prefix}_{part}_data"), n_columns))
     return Dataset(*parts)
 
 
@@ -73,9 +72,15 @@ def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | 
     `sizes` are the numbers of features and labels.
     """
     shapes = array_shapes(config, *sizes)
-    parameters, moments = (
-        {name: (shape, np.float32) for name, shape in shapes.items() if ("_" in name) == is_moment}
-        for is_moment in (False, True)
-    )
-    orders = {"train_order": ((n_train,), np.int32)} | ({} if n_test is None else {"test_order": ((n_test,), np.int32)})
+    parameters: Layout = {name: (shape, np.float32) for name, shape in shapes.items() if "_" not in name}
+    moments: Layout = {name: (shape, np.float32) for name, shape in shapes.items() if "_" in name}
+    orders: Layout = {"train_order": ((n_train,), np.int32)}
+    orders |= {} if n_test is None else {"test_order": ((n_test,), np.int32)}
     return parameters, moments, orders | table_arrays(config, sizes[1])
+
+
+def state_arrays(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Names, shapes and dtypes of the arrays of a checkpoint: parameters, moments and tables."""
+    parameters: Layout = {name: (s, np.float32) for name, s in array_shapes(config, n_features, n_labels).items()}
+    arrays = parameters | table_arrays(config, n_labels)
+    return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in arrays.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,15 +15,15 @@ from slide_ref.common.parameters import initialise, layers_of
 from slide_ref.common.parts import Part, parts_of
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.schedule import sample_order
-from slide_ref.common.storage.array_files import Blocks
+from slide_ref.common.storage.array_files import Array, Arrays
 from slide_ref.common.storage.model_folder import load_model
 
 from ..hash_tables import HashTables
 from ..parallel.in_process import InProcess
 from ..parallel.pool import Pool
-from ..parallel.shared_arrays import SharedArrays
+from ..parallel.shared_arrays import Layout, SharedArrays
 from .data_summary import DataSummary
-from .layout import Layout, dataset_of, layouts, table_arrays, tables_of
+from .layout import dataset_of, layouts, table_arrays, tables_of
 from .tasks import HashNeurons, OrderInsertion, PredictRows, RangeReport, Ready, SortTable, TrainRange
 from .worker import Worker, WorkerConfig
 
@@ -40,16 +40,16 @@ class Engine(Protocol):
     Attributes
     ----------
     n_workers : int
-    parts : mapping of int to Part
+    parts : dict of int to Part
         Layers with tables and shards, by the words that stand for them in keys.
-    tables : mapping of int to HashTables
+    tables : dict of int to HashTables
     test_order : ndarray of int32
         The keyed order of the test rows.
     """
 
     n_workers: int
-    parts: Mapping[int, Part]
-    tables: Mapping[int, HashTables]
+    parts: dict[int, Part]
+    tables: dict[int, HashTables]
     test_order: np.ndarray
 
     def order_samples(self, epoch: int) -> None:
@@ -81,10 +81,10 @@ class Engine(Protocol):
     def restore_best(self) -> None:
         """Go back to the network that was remembered, if one was."""
 
-    def weights(self, step: int) -> dict[str, np.ndarray | Blocks]:
+    def weights(self, step: int) -> Arrays:
         """The parameters after `step`, in memory that stays when the run ends. Raises DivergedError (S29)."""
 
-    def arrays(self, with_tables: bool) -> dict[str, np.ndarray | Blocks]:
+    def arrays(self, with_tables: bool) -> Arrays:
         """Parameters and moments, and the tables if a run is to be resumed with them."""
 
 
@@ -110,7 +110,7 @@ class LocalEngine:
         self.config, self._summary, self._stop, self._stack = config, summary, stop, stack
         self.parts = parts_of(config, summary.n_labels)
         self.best: dict[str, np.ndarray] = {}
-        self.test_order = np.empty(0, np.int32)
+        self.test_order: np.ndarray = np.empty(0, np.int32)
         self._blocks: list[SharedArrays] = []
 
     def move_data(self, data: dict[str, np.ndarray]) -> DataSummary:
@@ -133,7 +133,7 @@ class LocalEngine:
         self._blocks.append(self._stack.enter_context(SharedArrays.create(layout)))
         return self._blocks[-1]
 
-    def allocate(self, begun: dict[str, np.ndarray] | None) -> None:
+    def allocate(self, begun: dict[str, Array] | None) -> None:
         """Put parameters, moments, and tables into a shared block each; fill them.
 
         Parameters outlive the run, in the model; the moments do where the state is kept. `begun` holds the arrays of a
@@ -146,8 +146,9 @@ class LocalEngine:
         arrays = self._parameters | self._moments | self._working
         if begun is None:
             initialise(layers_of(arrays), config.seed)
-        for name in list(begun or ()):
-            arrays[name][:] = begun.pop(name)  # moments that an earlier run did not keep begin at 0
+        else:
+            for name in list(begun):
+                arrays[name][:] = begun.pop(name)  # moments that an earlier run did not keep begin at 0
         if n_test is not None:
             self.test_order = arrays["test_order"]
             self.test_order[:] = permutation(config.seed, Purpose.EVALUATION, n=n_test)
@@ -218,17 +219,17 @@ class LocalEngine:
         self.best = {name: array.copy() for name, array in self._parameters.items()}
 
     def load_best(self, folder: Path) -> None:
-        self.best = load_model(folder).arrays
+        self.best = {name: np.asarray(array) for name, array in load_model(folder).arrays.items()}
 
     def restore_best(self) -> None:
         for name, array in self.best.items():
             self._parameters[name][:] = array
 
-    def weights(self, step: int) -> dict[str, np.ndarray | Blocks]:
+    def weights(self, step: int) -> Arrays:
         check_weights(step, self._parameters)
         return dict(self._parameters)
 
-    def arrays(self, with_tables: bool) -> dict[str, np.ndarray | Blocks]:
+    def arrays(self, with_tables: bool) -> Arrays:
         tables = table_arrays(self.config, self._summary.n_labels) if with_tables else {}
         return self._parameters | self._moments | {name: self._working[name] for name in tables}
 

@@ -44,7 +44,7 @@ def history_of(model: Model) -> list[Event]:
 def in_words(model: Model) -> list[tuple[str, str]]:
     """A model's facts for people, as pairs for `aligned`; what is not known is left out."""
     facts = {key: value for key, value in model.facts.items() if isinstance(value, (int, float, str))}
-    lines = {
+    lines: dict[str, list[tuple[str, ...]]] = {
         "trained": [
             ("{epochs:.4g} of {planned_epochs} epochs", "{epochs:.4g} epochs"), ("{steps:,} steps",),
             ("{rebuilds:,} rebuilds",), ("{seconds:,.1f} s",),
@@ -54,7 +54,7 @@ def in_words(model: Model) -> list[tuple[str, str]]:
         "made": [("{date}",), ("slide-numpy {version}",)],
     }  # fmt: skip
     pairs = [(name, ", ".join(filter(None, (_first(ways, facts) for ways in parts)))) for name, parts in lines.items()]
-    measured = model.facts.get("metrics")
+    measured: Any = model.facts.get("metrics")
     for key, name in MEASURES.items() if isinstance(measured, dict) else ():
         cells = [_first((f"{name}@{k} {{{key}_{k}:.2%}}",), measured) for k in (1, 3, 5)]
         pairs.append(("test" if name == "P" else "", ", ".join(filter(None, cells))))

@@ -45,9 +45,8 @@ class Worker:
 
     def __init__(self, setup: WorkerConfig, arrays: Mapping[str, np.ndarray]):
         self.config, self.arrays, self.steps_before = setup.config, arrays, setup.steps_before
-        sizes = setup.n_features, setup.n_labels
-        self.train_data = dataset_of("train", arrays, *sizes)
-        self.test_data = dataset_of("test", arrays, *sizes) if "test_order" in arrays else None
+        self.sizes = setup.n_features, setup.n_labels
+        self.train_data = dataset_of("train", arrays, *self.sizes)
         self.learner = Learner(self.config, arrays, setup.n_labels, label_priors(self.train_data.labels))
 
     def run(self, task: Any) -> object:
@@ -67,7 +66,8 @@ class Worker:
 
     def predict(self, first: int, last: int) -> np.ndarray:
         """Return the `TOP` best labels, int32 (n_rows, TOP), of some rows of the test data, in their keyed order."""
-        rows = self.test_data.features.take(self.arrays["test_order"][first:last])
+        features = dataset_of("test", self.arrays, *self.sizes).features
+        rows = features.take(self.arrays["test_order"][first:last])
         return topk_rows(self.learner.layers, rows, TOP, self.learner.scratch)[0]
 
 

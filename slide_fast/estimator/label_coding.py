@@ -286,7 +286,7 @@ def to_json(classes: np.ndarray) -> tuple[list, str]:
 
 def from_json(values: list, dtype: Any) -> np.ndarray:
     """Classes from what `to_json` made of them. Raises ValueError where it cannot have made this."""
-    special = {"object": object, "object of bytes": object, "StringDType": np.dtypes.StringDType()}
+    special: dict[str, Any] = {"object": object, "object of bytes": object, "StringDType": np.dtypes.StringDType()}
     try:
         kind, plain = np.dtype(special.get(dtype, dtype)), values
         if kind.kind == "S" or dtype == "object of bytes":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from slide_ref.common.hash_constants import CONSTANTS, HashConstants
+from slide_ref.common.hash_constants import CONSTANTS, HashConstants, simhash_constants
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, mix
 
@@ -13,13 +16,15 @@ from .dwta import dwta_codes
 from .simhash import simhash_codes
 from .wta import wta_codes
 
-CODES = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
+Codes = Callable[[np.ndarray, Any, LshConfig], np.ndarray]  # of vectors; a family knows its own constants
+CODES: dict[str, Codes] = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
     """The constants of a layer's hash functions (S14); those of SimHash as float32, ready for products."""
-    constants = CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
-    return constants.astype(np.float32) if lsh.family == "simhash" else constants
+    if lsh.family == "simhash":
+        return simhash_constants(lsh, seed, layer, n_inputs).astype(np.float32)
+    return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
 
 
 def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:

@@ -13,7 +13,7 @@ class Scratch:
     def __init__(self) -> None:
         self._buffers: dict[str, np.ndarray | None] = {}
 
-    def empty(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+    def empty(self, name: str, shape: tuple[int, ...], dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
         """A contiguous array with arbitrary contents, valid until the same name is asked for again."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
@@ -22,13 +22,13 @@ class Scratch:
             buffer = self._buffers[name] = np.empty(size + size // 16, dtype)
         return buffer[:size].reshape(shape)
 
-    def zeros(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
+    def zeros(self, name: str, shape: tuple[int, ...], dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
         """As `empty`, filled with zeros."""
         array = self.empty(name, shape, dtype)
         array.fill(0)
         return array
 
-    def clean(self, name: str, size: int, dtype: type) -> np.ndarray:
+    def clean(self, name: str, size: int, dtype: np.typing.DTypeLike) -> np.ndarray:
         """A zeroed array that its user leaves zeroed: it is filled only when it is made."""
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:

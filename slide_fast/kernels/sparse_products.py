@@ -22,7 +22,7 @@ def is_sparse(features: SparseRows, n_distinct: int) -> bool:
     return features.nnz < DENSITY * features.n_rows * n_distinct
 
 
-def values_of(features: SparseRows, dtype: type) -> np.ndarray:
+def values_of(features: SparseRows, dtype: np.typing.DTypeLike) -> np.ndarray:
     """The stored values; ones where the rows hold ids only."""
     return np.ones(features.nnz, dtype) if features.data is None else features.data.astype(dtype, copy=False)
 

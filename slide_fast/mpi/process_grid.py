@@ -12,12 +12,10 @@ import os
 import socket
 from typing import NamedTuple
 
-import numpy as np
-
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.lsh_config import whole
 
-from ..parallel.shared_arrays import Handle, SharedArrays
+from ..parallel.shared_arrays import Handle, Layout, SharedArrays
 from .communicator import Communicator, together
 
 
@@ -59,7 +57,7 @@ def place_of(everyone: Communicator, n_workers: int = 1) -> Place:
     return Place(everyone, everyone.split(worker), everyone.split(rank))
 
 
-def shared_by_workers(layout: dict[str, tuple[tuple[int, ...], np.typing.DTypeLike]], place: Place) -> SharedArrays:
+def shared_by_workers(layout: Layout, place: Place) -> SharedArrays:
     """A block, all zeros, that the workers of a rank share; all processes must ask.
 
     Raises
@@ -73,9 +71,10 @@ def shared_by_workers(layout: dict[str, tuple[tuple[int, ...], np.typing.DTypeLi
     with together(place.everyone):
         if place.workers.rank == 0:
             block = SharedArrays.create(layout)
-    home = place.workers.broadcast(None if block is None else (socket.gethostname(), os.getpid(), block.handle))
+    own = None if block is None else (socket.gethostname(), os.getpid(), block.handle)
+    host, pid, handle = place.workers.broadcast(own)
     with together(place.everyone):
-        return _attached(*home, place.workers.size) if block is None else block
+        return _attached(host, pid, handle, place.workers.size) if block is None else block
 
 
 def _attached(host: str, pid: int, handle: Handle, n_workers: int) -> SharedArrays:

@@ -12,7 +12,7 @@ import numpy as np
 
 from slide_ref.common.errors import DivergedError, ModelError
 from slide_ref.common.schedule import workers_at
-from slide_ref.common.storage.array_files import Blocks
+from slide_ref.common.storage.array_files import Arrays, Blocks
 
 from ..engine.local_engine import ROWS_PER_PREDICTION, STEPS_PER_RANGE, fair_range
 from ..engine.tasks import PredictRows, RangeReport, TrainRange
@@ -98,11 +98,11 @@ class RankEngine:
     def restore_best(self) -> None:
         self.run(RestoreBest())
 
-    def weights(self, step: int) -> dict[str, np.ndarray | Blocks]:
+    def weights(self, step: int) -> Arrays:
         self.run(Check(step))
         return {name: self._blocks(name) for name in self.own.parameters if "_" not in name}
 
-    def arrays(self, with_tables: bool) -> dict[str, np.ndarray | Blocks]:
+    def arrays(self, with_tables: bool) -> Arrays:
         return {name: self._blocks(name) for name in self.own.whole}
 
     def _blocks(self, name: str) -> Blocks:

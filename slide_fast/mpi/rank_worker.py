@@ -25,11 +25,12 @@ from slide_ref.common.schedule import sample_order, workers_at
 from slide_ref.common.storage.model_folder import load_model
 
 from ..engine.checkpoints import TrainingState
-from ..engine.layout import table_arrays
+from ..engine.layout import state_arrays, table_arrays
 from ..engine.learner import Learner, parts_queried
 from ..engine.tasks import RangeReport
 from ..engine.worker import TOP, train_on
 from ..parallel.machine import MemoryMeter
+from ..parallel.shared_arrays import Layout
 from ..prediction import topk_rows
 from .communicator import Communicator, together
 from .process_grid import Place, shared_by_workers
@@ -76,17 +77,15 @@ class RankWorker:
         self.config, self.train_samples, self.test_samples = config, train, test
         self.everyone, self.ranks, self.workers = place
         self.meter: MemoryMeter | None = None
-        self.n_steps, self.traffic = 0, ({}, {})  # messages and bytes in training, by their kind
+        self.n_steps = 0
+        self.traffic: tuple[dict[str, int], dict[str, int]] = ({}, {})  # messages and bytes in training, by their kind
         self.steps_before = 0 if state is None else state.past.steps
         shards, n_features, n_labels = shards_of(config, self.ranks), train.n_features, train.n_labels
         self.edges = label_edges(config, n_labels)[:: len(shards)]  # of the ranks
         first, last = self._own_edges
-        self.whole, own = (
-            {name: (shape, np.dtype(np.float32)) for name, shape in array_shapes(config, n_features, n).items()}
-            for n in (n_labels, last - first)
-        )
-        self.whole |= {name: (shape, np.dtype(d)) for name, (shape, d) in table_arrays(config, n_labels).items()}
-        orders = {"train_order": ((train.n_samples,), np.int32)}
+        self.whole, shapes = state_arrays(config, n_features, n_labels), array_shapes(config, n_features, last - first)
+        own: Layout = {name: (shape, np.float32) for name, shape in shapes.items()}
+        orders: Layout = {"train_order": ((train.n_samples,), np.int32)}
         orders |= {} if test is None else {"test_order": ((test.n_samples,), np.int32)}
         self.block = shared_by_workers(own | table_arrays(config, n_labels, shards) | orders, place)
         self.arrays = self.block.arrays
@@ -110,7 +109,7 @@ class RankWorker:
             initialise(self.learner.layers, self.config.seed, self.learner.first_label)
         for name, array in ({} if state is None else state.arrays).items():
             if name in self.arrays:
-                self.arrays[name][:] = self._own(name, array)
+                self.arrays[name][:] = self._own(name, np.asarray(array))
 
     @property
     def _own_edges(self) -> tuple[int, int]:
@@ -185,8 +184,8 @@ class RankWorker:
         for total, now, earlier in zip(self.traffic, (self.ranks.messages, self.ranks.n_bytes), before, strict=True):
             total.update({kind: total.get(kind, 0) + n - earlier.get(kind, 0) for kind, n in now.items()})
         active = float(self.ranks.allreduce(np.array([report.active]))[0])
-        sums = self.workers.allreduce(np.array([*report[:3], active])).tolist()
-        return RangeReport(int(sums[0]), int(sums[1]), *sums[2:], time.perf_counter() - started)
+        n_samples, n_labelled, *sums = self.workers.allreduce(np.array([*report[:3], active])).tolist()
+        return RangeReport(int(n_samples), int(n_labelled), sums[0], sums[1], time.perf_counter() - started)
 
     @property
     def drifts(self) -> bool:
@@ -212,13 +211,14 @@ class RankWorker:
 
         The rows come in their keyed order, and the teams share them.
         """
+        assert self.test_samples is not None
         own = range_of(last - first, self.workers)
         order = self.arrays["test_order"][first:last][own.start : own.stop]
         rows = self.test_samples.take(order.astype(np.int64))[0].features
         ids, scores = topk_rows(self.learner.layers, rows, TOP, self.learner.scratch)
         ids = np.where(ids < 0, ids, ids + np.int32(self.learner.first_label))
-        parts = [np.stack(self.ranks.allgather(array)) for array in (ids, scores)]
-        return np.concatenate(self.workers.gather(merge_best(*parts, TOP)[0]))
+        ids, scores = (np.stack(self.ranks.allgather(array)) for array in (ids, scores))
+        return np.concatenate(self.workers.gather(merge_best(ids, scores, TOP)[0]))
 
     def rows(self, name: str, holder: int, first: int, last: int) -> np.ndarray:
         """Give rank 0 rows of an array that rank `holder` has."""
@@ -247,7 +247,7 @@ class RankWorker:
         with together(self.everyone):
             if self.workers.rank == 0:
                 whole = load_model(folder, mmap=True).arrays
-                self.best = {name: np.array(self._own(name, array)) for name, array in whole.items()}
+                self.best = {name: np.array(self._own(name, np.asarray(array))) for name, array in whole.items()}
 
     def restore_best(self) -> None:
         """Go back to the network that was remembered, if one was."""

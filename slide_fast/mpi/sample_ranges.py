@@ -7,6 +7,7 @@ import numpy as np
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
+from ..parallel.shared_arrays import Layout
 from .communicator import Communicator, together
 from .process_grid import Place, shared_by_workers
 
@@ -61,7 +62,8 @@ def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Data
     with together(place.everyone):
         _check_columns(found[:, 3:])
     n, n_features, n_labels = found[:, :3].sum(axis=0).tolist()
-    layout = {"values": ((n_features,), np.float32)} | ({} if weights is None else {"weights": ((n,), np.float64)})
+    layout: Layout = {"values": ((n_features,), np.float32)}
+    layout |= {} if weights is None else {"weights": ((n,), np.float64)}
     for name, length in (("features", n_features), ("labels", n_labels)):
         layout |= {f"{name}_indptr": ((n + 1,), np.int64), f"{name}_indices": ((length,), np.int32)}
     arrays = shared_by_workers(layout, place).arrays

@@ -6,6 +6,7 @@ processes together (`slide_fast.mpi.rank_engine`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -32,18 +33,17 @@ from .sample_ranges import SharedSamples, pooled
 def summarise_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Communicator) -> DataSummary:
     """Summarise data of which each rank holds some; all of them must call this."""
     own = np.append(np.bincount(train.own.labels.indices, minlength=train.n_labels), n_labelled(train.own))
-    *counts, n = np.split(ranks.allreduce(own), [train.n_labels])
+    counts, n = np.split(ranks.allreduce(own), [train.n_labels])
     test_labels = None if test is None else test.all_labels()
     number = np.array([fingerprint(train.own, train.weights, train.first)], dtype=np.uint64)
     total = int(ranks.allreduce(number)[0])  # modulo 2^64
     sizes = train.n_samples, train.n_features, train.n_labels
-    return DataSummary(*sizes, *counts, int(n[0]), test_labels, f"{total:016x}")
+    return DataSummary(*sizes, counts, int(n[0]), test_labels, f"{total:016x}")
 
 
 def assembled(model: Model) -> Model:
     """A model with its arrays whole, in the memory of this process."""
-    arrays = {name: np.concatenate(list(array.blocks())) for name, array in model.arrays.items()}
-    return Model(**{**vars(model), "arrays": arrays})
+    return dataclasses.replace(model, arrays={name: np.asarray(array) for name, array in model.arrays.items()})
 
 
 def prepare(
@@ -65,19 +65,19 @@ def prepare(
     with together(everyone):
         place = place_of(everyone, n_workers)
         shards_of(config, place.ranks)
-    shares = [None if part is None else pooled(part, own, place) for part, own in ((train, weights), (test, None))]
-    samples = [None if share is None else SharedSamples(share[0], place.ranks, share[1]) for share in shares]
-    del shares
-    summary = summarise_ranks(*samples, place.ranks)
+    own, own_weights = pooled(train, weights, place)
+    train_samples = SharedSamples(own, place.ranks, own_weights)
+    test_samples = None if test is None else SharedSamples(pooled(test, None, place)[0], place.ranks)
+    summary = summarise_ranks(train_samples, test_samples, place.ranks)
     with together(everyone):
-        if samples[1] is not None and not samples[1].n_samples:
+        if test_samples is not None and not test_samples.n_samples:
             raise DataError("test data: there are no samples")
         if not summary.label_counts.any():
             raise DataError("training data: no sample has a label")
         if state is not None:
             state.check_fits(config, summary)
-        own = RankWorker(config, *samples, summary.label_counts, place, state)
-    return own, summary
+        worker = RankWorker(config, train_samples, test_samples, summary.label_counts, place, state)
+    return worker, summary
 
 
 def conduct(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import cached_property
 
 from threadpoolctl import LibController, ThreadpoolController
 
@@ -19,7 +20,6 @@ class _OneBlasThread:
 
     def __init__(self) -> None:
         self._lock, self._n_users, self._own = threading.Lock(), 0, threading.local()
-        self._controller: ThreadpoolController | None = None
         self._before: list[tuple[LibController, int]] = []
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
@@ -40,8 +40,11 @@ class _OneBlasThread:
             if not self._n_users:
                 self._restore()
 
+    @cached_property
+    def _controller(self) -> ThreadpoolController:
+        return ThreadpoolController().select(user_api="blas")
+
     def _limit(self) -> None:
-        self._controller = self._controller or ThreadpoolController().select(user_api="blas")
         for library in self._controller.lib_controllers:
             self._before.append((library, library.get_num_threads()))
             library.set_num_threads(1)

@@ -12,6 +12,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 import threading
 import traceback
 from multiprocessing import connection
@@ -92,7 +93,9 @@ def main(descriptor: int) -> None:
         pass
     faulthandler.enable(2)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    kind = connection.Connection if os.name == "posix" else connection.PipeConnection
+    kind = connection.Connection
+    if sys.platform == "win32":
+        kind = connection.PipeConnection
     try:
         _serve(kind(descriptor))
     except (EOFError, OSError):

@@ -176,7 +176,7 @@ class MemoryMeter:
 
     def sample(self) -> int:
         """Measure now, and return the sum in bytes."""
-        total = sum(proportional_set_size(pid) for pid in ("self", *self._pids()))
+        total = proportional_set_size() + sum(proportional_set_size(pid) for pid in self._pids())
         self.peak_bytes = max(self.peak_bytes, total)
         return total
 

@@ -70,6 +70,7 @@ class _Worker:
     def let_go(self) -> None:
         """Close the pipes: the worker ends by itself, at once."""
         self.connection.close()
+        assert self.process.stdin is not None
         self.process.stdin.close()
 
     def reap(self, patience: float) -> int:
@@ -82,7 +83,7 @@ class _Worker:
 
 
 def _command(descriptor: int) -> list[str]:
-    flags = subprocess._args_from_interpreter_flags()  # as multiprocessing does: -I, -W error, -X utf8 and so on
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does: -I, -W error, -X utf8 and so on
     path = [entry for entry in sys.path if isinstance(entry, str)]
     home = str(Path(__file__).resolve().parents[2])
     return [sys.executable, *flags, "-c", BOOTSTRAP, str(descriptor), *path, *([] if home in path else [home])]
@@ -90,7 +91,7 @@ def _command(descriptor: int) -> list[str]:
 
 def _inheritance(descriptor: int, shared: list[int]) -> dict[str, Any]:
     """Arguments of Popen: which descriptors the child has, and a process group that the terminal's Ctrl-C misses."""
-    if os.name == "posix":
+    if sys.platform != "win32":
         return {"pass_fds": (descriptor, *shared), "process_group": 0}
     os.set_handle_inheritable(descriptor, True)
     startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [descriptor]})
@@ -210,7 +211,8 @@ class Pool:
         """
         if not self._finalizer.alive or self._busy():
             raise RuntimeError("the pool is closed, or another run of it is under way")
-        tasks, done, deadline = iter(tasks), [], None
+        tasks, deadline = iter(tasks), None
+        done: list[tuple[Any, Any]] = []
         self._orphaned.clear()
         try:
             while True:

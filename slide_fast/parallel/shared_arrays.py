@@ -26,7 +26,7 @@ PIECE = 1 << 28
 ADVICE = "take fewer features, labels or hidden neurons, free memory, or raise the container's limit"
 KIND = "memfd" if hasattr(os, "memfd_create") else "shm" if os.name == "posix" else "tagged"
 
-Layout = dict[str, tuple[tuple[int, ...], str]]
+Layout = dict[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _fill(descriptor: int, n_bytes: int) -> None:
 def _allocate(kind: str, n_bytes: int) -> tuple[int | str, mmap.mmap]:
     if kind == "tagged":
         name = _name()
-        return name, mmap.mmap(-1, n_bytes, tagname=name)
+        return name, mmap.mmap(-1, n_bytes, tagname=name)  # type: ignore[call-arg]  # Windows
     descriptor = _unnamed_file(kind)
     try:
         _fill(descriptor, n_bytes)
@@ -133,9 +133,7 @@ class SharedArrays:
         self._free: weakref.finalize | None = None
 
     @classmethod
-    def create(
-        cls, layout: dict[str, tuple[tuple[int, ...], np.typing.DTypeLike]], kind: str | None = None
-    ) -> SharedArrays:
+    def create(cls, layout: Layout, kind: str | None = None) -> SharedArrays:
         """Allocate a block, all zeros.
 
         Parameters
@@ -150,7 +148,7 @@ class SharedArrays:
         MemoryError
             If the block is larger than what the machine or the control group has left; with both sizes.
         """
-        plain = {name: (tuple(shape), np.dtype(dtype).str) for name, (shape, dtype) in layout.items()}
+        plain: Layout = {name: (tuple(shape), np.dtype(dtype).str) for name, (shape, dtype) in layout.items()}
         _, n_bytes = _places(plain)
         _check_left(n_bytes)
         try:
@@ -171,7 +169,7 @@ class SharedArrays:
         """See the block of another process, or once more that of this one."""
         if isinstance(handle.source, int):
             return cls(handle, mmap.mmap(handle.source, handle.n_bytes))
-        return cls(handle, mmap.mmap(-1, handle.n_bytes, tagname=handle.source))
+        return cls(handle, mmap.mmap(-1, handle.n_bytes, tagname=handle.source))  # type: ignore[call-arg]  # Windows
 
     @property
     def nbytes(self) -> int:

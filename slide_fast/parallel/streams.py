@@ -52,7 +52,7 @@ def any_text() -> Iterator[None]:
         yield
 
 
-def _reconfigure(stream: Any, options: dict[str, str]) -> None:
+def _reconfigure(stream: Any, options: dict[str, Any]) -> None:
     with suppress(ValueError, OSError):
         stream.reconfigure(**options)
 

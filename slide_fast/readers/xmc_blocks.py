@@ -7,7 +7,7 @@ unusual is read again line by line, and either is accepted after all or has its 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def _byte_table(entries: dict[int, int]) -> bytes:
     return bytes(entries.get(i, 0) for i in range(256))
 
 
-def _piece_code(before, after, is_full):
+def _piece_code(before: Any, after: Any, is_full: Any) -> Any:
     return before << 4 | after << 1 | is_full
 
 
@@ -190,7 +190,10 @@ def _parse_values(block: bytes, pieces: _Pieces, whole_at: np.ndarray) -> np.nda
 
 def _parse_lines(block: bytes, n_features: int, n_labels: int) -> Dataset:
     """Read whole lines one by one. Raises DataError with a line counted from 1 in the block."""
-    labels, features, values, ends = [], [], [], [(0, 0)]
+    labels: list[int] = []
+    features: list[int] = []
+    values: list[float] = []
+    ends = [(0, 0)]
     for number, line in enumerate(block.split(b"\n")[:-1], start=1):
         try:
             sample_labels, sums = _parse_line(line, n_features, n_labels)
@@ -212,7 +215,7 @@ def parse_header(line: bytes) -> tuple[int, ...]:
     if len(counts) != 3 or None in counts:
         wanted = f"the header 'n_samples n_features n_labels', three whole numbers below {COUNT_LIMIT}"
         raise DataError(not_xmc(line) or f"this line must be {wanted}; found {_show(line)}", line=1)
-    return tuple(counts)
+    return tuple(count for count in counts if count is not None)
 
 
 def _parse_line(line: bytes, n_features: int, n_labels: int) -> tuple[list[int], dict[int, float]]:
@@ -245,12 +248,13 @@ def _parse_labels(word: bytes, n_labels: int) -> list[int]:
     if b":" in word:
         message = f"{_show(word)} stands where labels belong; a line without labels begins with a space"
         raise DataError(message, column=1)
-    texts = word.split(b",")
-    labels = [_parse_whole(text, n_labels) for text in texts]
-    if None in labels:
-        bad = labels.index(None)
-        column = sum(len(text) + 1 for text in texts[:bad]) + 1
-        raise DataError(f"label id {_show(texts[bad])} is not {_wanted(n_labels, 'labels')}", column=column)
+    labels, column = [], 1
+    for text in word.split(b","):
+        label = _parse_whole(text, n_labels)
+        if label is None:
+            raise DataError(f"label id {_show(text)} is not {_wanted(n_labels, 'labels')}", column=column)
+        labels.append(label)
+        column += len(text) + 1
     return labels
 
 

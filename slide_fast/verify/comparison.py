@@ -111,6 +111,7 @@ def check_addresses(
     lsh : LshConfig
     """
     if lsh.family == "simhash":
+        assert isinstance(constants, np.ndarray)
         undecided = within_rounding_of_zero(vectors, constants).reshape(*reference.shape, lsh.K).any(axis=2)
         fast = np.where(undecided, reference, fast)
     check_equal(report, stage, fast, reference)

@@ -10,7 +10,6 @@ import dataclasses
 import numpy as np
 
 import slide_ref as ref
-import slide_ref.common.micro_batches
 import slide_ref.correction
 import slide_ref.hash_tables
 import slide_ref.hashing
@@ -20,6 +19,7 @@ import slide_ref.prediction
 import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.micro_batches import MicroBatch
 from slide_ref.common.parameters import Layer
 from slide_ref.common.parts import Part
 from slide_ref.common.priors import label_priors
@@ -117,6 +117,7 @@ def check_activations(report: Report, passes: list[network.LayerPass], *traces: 
 
 def check_inclusion(report: Report, fast: Active, theirs: list[np.ndarray], labels: SparseRows) -> None:
     """Probabilities of being active are equal where they count: not at a sample's own labels."""
+    assert fast.inclusion is not None
     for i, wanted in enumerate(theirs):
         found = fast.inclusion if fast.mask is None else fast.inclusion[i][fast.mask[i]]
         ids = fast.ids if fast.mask is None else fast.ids[fast.mask[i]]
@@ -141,13 +142,14 @@ def check_gradients(
     loss, gradients = ref.network.backward(layers, trace, labels, weights, inclusion)
     fast_loss, fast = network.backward(layers, passes, labels, scratch, weights)
     size = np.array([1 + np.mean([np.ptp(a.values) for a in corrected(trace, inclusion)])])
-    check_floats(report, "loss", *(np.array([x]) for x in (fast_loss, loss, loss64)), size)
+    mine, other, wanted = (np.array([x]) for x in (fast_loss, loss, loss64))
+    check_floats(report, "loss", mine, other, wanted, size)
     sizes = gradient_sizes(layers64, trace64, labels, weights, inclusion)
-    for l, (ours, theirs, exact, size) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
+    for l, (ours, theirs, exact, (W, b)) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
         ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
         check_equal(report, f"touched rows of layer {l}", ids, theirs.ids)
-        check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, size[0])
-        check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, size[1])
+        check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, W)
+        check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, b)
     return gradients
 
 
@@ -193,12 +195,12 @@ class Lockstep:
             self.tables[word] = hash_tables.tables_from_addresses(theirs.T, lsh, seed, word, number)
             check_buckets(self.report, self.tables[word], self.reference.tables[word])
 
-    def step(self, batch: ref.micro_batches.MicroBatch) -> None:
+    def step(self, batch: MicroBatch) -> None:
         """One step of the reference, every stage compared."""
         if not len(batch.samples):
             return
         layers, features, labels = self.reference.layers, *batch.data
-        active: dict[int, Active] = {}
+        active: dict[int, Active | None] = {}
         sets: dict[int, list[np.ndarray]] = {}
         inclusion: list[np.ndarray] | None = None
 
@@ -215,7 +217,7 @@ class Lockstep:
         self._check_update(gradients, batch)
 
     def active_sets(
-        self, l: int, inputs: list[ref.network.Activation], batch: ref.micro_batches.MicroBatch
+        self, l: int, inputs: list[ref.network.Activation], batch: MicroBatch
     ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
         """From the same activations both sides must choose the same neurons.
 
@@ -240,7 +242,7 @@ class Lockstep:
             check_inclusion(self.report, fast, probabilities, batch.data.labels)
         return fast, chosen, probabilities
 
-    def _active_in_part(self, part: Part, vectors: np.ndarray, batch: ref.micro_batches.MicroBatch) -> Active:
+    def _active_in_part(self, part: Part, vectors: np.ndarray, batch: MicroBatch) -> Active:
         """What the fast path chooses in a layer or shard where the addresses are those of the reference."""
         word, lsh, seed = part.word, part.lsh, self.config.seed
         constants = self.reference.constants[word]
@@ -278,10 +280,10 @@ class Lockstep:
         found = [ref.prediction.candidates(theirs, inputs[row]) for row in rows]
         for mine, other in zip(prediction.candidates(ours, hidden[rows]), found, strict=True):
             check_equal(self.report, "candidates", mine, other)
-        *answers, counts = prediction.predict_topk_lsh(layers, features.take(rows), k, ours)
-        check_equal(self.report, "candidates", counts, np.array([len(ids) for ids in found], dtype=np.int64))
+        ids, scores, counts = prediction.predict_topk_lsh(layers, features.take(rows), k, ours)
+        check_equal(self.report, "candidates", counts, np.array([len(own) for own in found], dtype=np.int64))
         traces = self._traces(features.take(rows), lambda l, a: found if l == last else everyone(l, a))
-        check_answers(self.report, "answers from tables", *answers, *(trace[-1] for trace in traces))
+        check_answers(self.report, "answers from tables", ids, scores, *(trace[-1] for trace in traces))
 
     def _traces(self, features: SparseRows, choose: ref.network.Choose) -> list[ref.network.Trace]:
         """What goes through the reference in float32, in float64, and in float64 without signs."""
@@ -289,7 +291,7 @@ class Lockstep:
         sides = (layers, features), (weights_in_float64(layers), features), without_signs(layers, features)
         return [ref.network.forward(*side, choose) for side in sides]
 
-    def _check_update(self, gradients: list[ref.network.RowGradient], batch: ref.micro_batches.MicroBatch) -> None:
+    def _check_update(self, gradients: list[ref.network.RowGradient], batch: MicroBatch) -> None:
         """Apply the reference's gradients on both sides; the reference's layers take the step for good.
 
         Touched rows are compared, and of the others those beside them.
@@ -322,8 +324,9 @@ def _beside(ids: np.ndarray, n: int) -> np.ndarray:
 def _take_rows(layer: Layer, rows: np.ndarray, is_first: bool) -> Layer:
     """A layer of some rows of a layer; the first layer's biases do not belong to its rows."""
     return Layer(**{
-        name: array if array is None else array.copy() if is_first and name[0] == "b" else array[rows]
+        name: array.copy() if is_first and name[0] == "b" else array[rows]
         for name, array in vars(layer).items()
+        if array is not None
     })  # fmt: skip
 
 

@@ -3,6 +3,7 @@ NumPy changes the tables of a saved model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -110,7 +111,7 @@ def doph_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> Doph
     return DophConstants(bins.astype(np.int32), second, _detours(lsh, seed, layer))
 
 
-CONSTANTS = {
+CONSTANTS: dict[str, Callable[[LshConfig, int, int, int], HashConstants]] = {
     "simhash": simhash_constants,
     "wta": wta_constants,
     "dwta": dwta_constants,

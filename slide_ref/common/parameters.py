@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from .config import Config
+from .storage.array_files import Arrays
 
 ARRAYS_OF_A_LAYER = ("W", "b", "W_m", "W_v", "b_m", "b_v")
 
@@ -57,11 +57,12 @@ def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tu
     return shapes
 
 
-def layers_of(arrays: Mapping[str, np.ndarray]) -> list[Layer]:
-    """Group arrays named as in `array_shapes` into layers, first to last. The arrays are not copied."""
-    n_layers = sum(name[0] == "b" and name[1:].isdigit() for name in arrays)
-    fields = [[arrays.get(f"{name}{l}") for name in ARRAYS_OF_A_LAYER[2:]] for l in range(n_layers)]
-    return [Layer(arrays[f"W{l}"], arrays[f"b{l}"], *moments) for l, moments in enumerate(fields)]
+def layers_of(arrays: Arrays) -> list[Layer]:
+    """Group arrays named as in `array_shapes` into layers, first to last. Those in memory are not copied."""
+    whole = {name: np.asarray(array) for name, array in arrays.items()}
+    n_layers = sum(name[0] == "b" and name[1:].isdigit() for name in whole)
+    fields = [[whole.get(f"{name}{l}") for name in ARRAYS_OF_A_LAYER[2:]] for l in range(n_layers)]
+    return [Layer(whole[f"W{l}"], whole[f"b{l}"], *moments) for l, moments in enumerate(fields)]
 
 
 def initialise(layers: list[Layer], seed: int, first_label: int = 0) -> None:

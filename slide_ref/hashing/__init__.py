@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..common.hash_constants import CONSTANTS, HashConstants
@@ -12,7 +15,8 @@ from .dwta import dwta_codes
 from .simhash import simhash_codes
 from .wta import wta_codes
 
-CODES = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
+Codes = Callable[[np.ndarray, Any, LshConfig], np.ndarray]  # of vectors; a family knows its own constants
+CODES: dict[str, Codes] = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:

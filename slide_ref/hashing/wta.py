@@ -12,7 +12,7 @@ import numpy as np
 from ..common.lsh_config import LshConfig
 
 
-def pack(digits: Sequence[int], lsh: LshConfig) -> np.ndarray:
+def pack(digits: Sequence[int] | np.ndarray, lsh: LshConfig) -> np.ndarray:
     """The codes made of the digits of one vector. Implements S4.
 
     Parameters

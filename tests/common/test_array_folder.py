@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from slide_ref.common.errors import ModelError
+from slide_ref.common.parameters import layers_of
 from slide_ref.common.storage import array_files
 from slide_ref.common.storage.array_folder import load_arrays, save_arrays
 
@@ -32,6 +33,16 @@ def folder(tmp_path):
     """A model folder with two arrays."""
     save_arrays(tmp_path / "model", {"kind": "test"}, {"W0": np.arange(6.0).reshape(2, 3), "b0": np.arange(3)})
     return tmp_path / "model"
+
+
+@pytest.mark.parametrize("dtype", [None, np.float64])
+def test_an_array_in_blocks_is_put_together_where_it_is_needed(dtype):
+    whole = np.arange(12, dtype=np.float32).reshape(6, 2)
+    blocks = array_files.Blocks(whole.shape, whole.dtype, lambda: iter(np.split(whole, [1, 4])))
+    found = np.asarray(blocks, dtype)
+    assert found.dtype == (dtype or np.float32) and found.tolist() == whole.tolist()
+    (layer,) = layers_of({"W0": blocks, "b0": whole[:, 0]})
+    assert layer.W.tolist() == whole.tolist() and np.shares_memory(layer.b, whole) and blocks.size == 12
 
 
 def edit_config(folder, change):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -19,7 +19,7 @@ SAVE_AGAIN = "save the model again, or copy the whole folder again"
 
 
 class Blocks(NamedTuple):
-    """An array to be written that is nowhere whole: it comes in blocks of rows, in their order.
+    """An array that is nowhere whole before it is written or asked for: it comes in blocks of rows, in their order.
 
     Attributes
     ----------
@@ -33,8 +33,20 @@ class Blocks(NamedTuple):
     dtype: np.dtype
     blocks: Callable[[], Iterable[np.ndarray]]
 
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
-def write_array(path: Path, array: np.ndarray | Blocks) -> dict[str, Any]:
+    def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+        """Put the array together in memory."""
+        return np.asarray(np.concatenate(list(self.blocks())), dtype)
+
+
+Array = np.ndarray | Blocks
+Arrays = Mapping[str, Array]
+
+
+def write_array(path: Path, array: Array) -> dict[str, Any]:
     """Write an array, little-endian and in C order; what config.json says about it."""
     dtype, checksum = array.dtype.newbyteorder("<"), 0
     with synced_file(path) as file:

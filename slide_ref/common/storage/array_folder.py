@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..lsh_config import true_or_false
-from .array_files import DTYPES, SAVE_AGAIN, Blocks, bytes_of, read_array, write_array
+from .array_files import DTYPES, SAVE_AGAIN, Arrays, bytes_of, read_array, write_array
 from .replacing import replacing, standing, synced_file
 
 FORMAT_VERSION = 1
@@ -41,7 +41,7 @@ def _is_shape(value: Any) -> bool:
 def save_arrays(
     folder: str | Path,
     description: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray | Blocks],
+    arrays: Arrays,
     texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write arrays and their description to a folder, replacing an earlier one whole.

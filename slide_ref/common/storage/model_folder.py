@@ -15,7 +15,7 @@ from ..config import Config
 from ..diagnosis import not_text
 from ..errors import ConfigError, DataError, ModelError
 from ..parameters import array_shapes
-from .array_files import SAVE_AGAIN
+from .array_files import SAVE_AGAIN, Arrays
 from .array_folder import GIVE_MODEL, is_count, load_arrays, save_arrays
 
 MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
@@ -29,7 +29,7 @@ class Model:
     ----------
     config : Config
     n_features, n_labels : int
-    arrays : dict of str to ndarray of float32, or Blocks where the model can only be saved
+    arrays : mapping of str to ndarray of float32, or Blocks where each is put together only when it is needed
         ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`. The optimiser's moments are not kept.
     facts : dict
         JSON values about the training: steps, seconds, samples and the like.
@@ -45,7 +45,7 @@ class Model:
     config: Config
     n_features: int
     n_labels: int
-    arrays: dict[str, np.ndarray]
+    arrays: Arrays
     facts: dict[str, Any]
     label_names: list[str] | None = None
     label_counts: np.ndarray | None = None
@@ -177,7 +177,7 @@ def read_label_names(path: str | Path, n_labels: int) -> list[str]:
     return names
 
 
-def _check_shapes(arrays: dict[str, np.ndarray], config: Config, n_features: int, n_labels: int, path: Path) -> None:
+def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int, path: Path) -> None:
     shapes = array_shapes(config, n_features, n_labels)
     wanted = {name: (shape, "float32") for name, shape in shapes.items() if "_" not in name}  # W and b, no moments
     if "label_counts" in arrays:
