@@ -1,4 +1,4 @@
-"""The dense yardstick: P@1 over epochs of a dense softmax, PyTorch's or ours, until three evaluations bring no gain.
+"""The dense baseline: P@1 over epochs of a dense softmax, PyTorch's or ours, until three evaluations bring no gain.
 
     python benchmarks/dense.py --data acl_authors stdlib diginetica --rates 1e-3     curves, each in a file of its own
     python benchmarks/dense.py --data acl_authors stdlib diginetica --pace           seconds an epoch, in minutes

@@ -16,7 +16,7 @@ from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
 from .engine.checkpoints import Checkpoints, TrainingState
-from .engine.data_summary import summarise
+from .engine.data_summary import check_enough, summarise
 from .engine.handover import Handover, taken
 from .engine.layout import data_arrays
 from .engine.local_engine import LocalEngine
@@ -52,14 +52,11 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
         if data is not None:
             if not isinstance(data, Dataset):
                 raise DataError(f"{name}: of type {type(data).__name__}; give a Dataset of features and labels")
-            if data.n_samples == 0:
-                raise DataError(f"{name}: there are no samples")
             if data.features.n_rows != data.labels.n_rows:
                 raise DataError(f"{name}: {data.features.n_rows} samples, but labels for {data.labels.n_rows}")
             data.features.check(f"{name}, features")
             data.labels.check(f"{name}, labels")
-    if not len(train.labels.indices):
-        raise DataError("training data: no sample has a label")
+    check_enough(train.n_samples, train.labels.nnz, None if test is None else test.n_samples)
     for what, tested, trained in zip(Dataset._fields, test or train, train, strict=True):
         if tested.n_columns > trained.n_columns:
             raise DataError(f"test data: {tested.n_columns} {what}, but the training data has {trained.n_columns}")

@@ -10,31 +10,27 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-import tempfile
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import ConfigError, DataError
-from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.errors import ConfigError
+from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
 from slide_ref.common.schedule import joined_after
 from slide_ref.common.sparse_rows import Dataset
-from slide_ref.common.storage.model_folder import Model
 
-from ..data import read_dataset
-from ..datasets.synthetic import generate
 from ..display.console import aligned, duration, network_in_words
 from ..engine.checkpoints import PastRuns, TrainingState
 from ..engine.handover import Handover
 from ..parallel.machine import available_cpus, cpu_model, memory_left
 from ..prediction import predict_topk
 from ..training import fit
-from .session import Session, read_samples
-from .settings import config_of
-from .train import settings_of
+from .session import Session, generated, read_samples
+from .settings import config_of, settings_of
 
 EPOCHS = 10**6  # the clock ends a run
 FOLDED = (2_000, 8_000, 32_000)  # numbers of labels that the crossover is looked for between
@@ -48,20 +44,15 @@ SLIDE, UNIFORM, DENSE = "hashing", "uniform negatives", "dense"
 def bench(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide bench``: samples a second three ways, and what follows from them."""
     settings = settings_of(options)
-    config_of(settings)  # says what is wrong before data are read
-    data = _generated(options.shape, session) if options.data is None else read_samples(options.data)
-    if not data.labels.nnz:
-        raise DataError("no sample has a label", options.data)
-    return _Bench(options, session, data, config_of(settings, data.labels.n_columns)).run()
 
-
-def _generated(shape: str, session: Session) -> Dataset:
     def tell() -> None:
-        session.console.line(f"generating {GENERATED_SAMPLES:,} samples of the shape {shape}")
+        session.console.line(f"generating {GENERATED_SAMPLES:,} samples of the shape {options.shape}")
 
-    with tempfile.TemporaryDirectory() as folder:
-        generate(folder, shape, n_samples=GENERATED_SAMPLES, n_test=1, started=tell)
-        return read_dataset(f"{folder}/train.txt")
+    if options.data is None:
+        data = generated(options.shape, n_samples=GENERATED_SAMPLES, started=tell)
+    else:
+        data = read_samples(options.data, to_train=True)
+    return _Bench(options, session, data, config_of(settings, data.labels.n_columns)).run()
 
 
 def fold(data: Dataset, n_labels: int) -> Dataset:
@@ -70,7 +61,7 @@ def fold(data: Dataset, n_labels: int) -> Dataset:
     return Dataset(data.features, folded.canonical())
 
 
-def level_at(n_labels: list[int], advantages: list[float]) -> float | None:
+def level_at(n_labels: Sequence[float], advantages: Sequence[float]) -> float | None:
     """Where an advantage that grows with the number of labels passes 1, interpolated between logarithms.
 
     Returns
@@ -88,7 +79,7 @@ def level_at(n_labels: list[int], advantages: list[float]) -> float | None:
 
 
 def variants(config: Config) -> dict[str, Config]:
-    """The ways to train; that with tables is left out where the settings ask for none."""
+    """The ways to train; that with tables is left out where the settings have none."""
     everything = config.replace(lsh={"min_active": 2**31 - 1})
     uniform = config.replace(lsh={"L": 0})
     return ({SLIDE: config} if config.lsh.L else {}) | {UNIFORM: uniform, DENSE: everything}
@@ -110,7 +101,7 @@ class _Bench:
         self.session, self.data, self.config = session, data, config
         self.workers = options.workers or available_cpus()
         self.seconds, self.spent = options.seconds, 0.0
-        self.model: Model | None = None
+        self.layers: list[Layer] = []
 
     def run(self) -> dict[str, Any]:
         counts = (self.data.features.n_columns, self.data.labels.n_columns)
@@ -140,7 +131,7 @@ class _Bench:
     def measure(self, config: Config, data: Dataset, workers: int, seconds: float, what: str) -> dict[str, float]:
         """Train for some seconds, as after in-batch steps (S32), once all workers train (S33); rebuilds included."""
         last: dict[str, Any] = {}
-        self.model, spent = None, self.spent
+        self.layers, spent = [], self.spent  # of the run before
 
         def watch(event: dict[str, Any]) -> None:
             last[event["kind"]] = event
@@ -151,7 +142,8 @@ class _Bench:
         self.session.console.progress(spent / self.seconds, what)
         config = config.replace(epochs=EPOCHS, in_batch=0.0)
         state = Handover(in_full_swing(config, data, workers))
-        self.model = fit(config, data, state=state, n_workers=workers, max_seconds=seconds, callback=watch)
+        model = fit(config, data, state=state, n_workers=workers, max_seconds=seconds, callback=watch)
+        self.layers = layers_of(model.arrays)
         self.session.worker_pids = tuple
         self.spent += seconds
         end = last["end"]
@@ -178,7 +170,7 @@ class _Bench:
         ways = variants(self.config)
         each = (1 - SHARE_OF_CROSSOVER) * self.seconds / len(ways)
         rates: dict[str, dict[str, Any]] = {}
-        for way, config in reversed(ways.items()):  # ours comes last: its model is asked for latencies
+        for way, config in reversed(ways.items()):  # ours comes last: latencies are those of its network
             is_projected = way == DENSE and not self.can_measure_dense(folded, each)
             rates[way] = (
                 self.projected(folded) if is_projected else self.measure(config, self.data, self.workers, each, way)
@@ -202,11 +194,11 @@ class _Bench:
 
     def latency(self) -> dict[str, float]:
         """Milliseconds to find the `TOP` best labels of one sample."""
-        layers, times = layers_of(self.model.arrays), []
+        times = []
         for row in range(min(LATENCIES, self.data.n_samples)):
             sample = self.data.features.take(np.array([row]))
             started = time.perf_counter()
-            predict_topk(layers, sample, TOP)
+            predict_topk(self.layers, sample, TOP)
             times.append(1e3 * (time.perf_counter() - started))
         return {"median": statistics.median(times), "max": max(times)}
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
-from slide_ref.common.storage.model_folder import MODEL, Model, find_model, save_model
+from slide_ref.common.storage.model_folder import MODEL, Model, save_model
 from slide_ref.common.storage.replacing import standing
 
 from ..display.plots import plot_runs
@@ -21,7 +21,6 @@ from ..engine.checkpoints import Checkpoints
 from ..engine.training_info import KEPT_EVENTS
 from .settings import to_toml
 
-__all__ = ["RunFolder", "find_model", "json_line"]
 CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
 CHECKPOINTS, LOCK = "checkpoints", ".lock"
 
@@ -94,30 +93,31 @@ class RunFolder:
         On entry, if the folder holds something else, cannot be written, or another run is at work there.
     """
 
+    _metrics: TextIO  # from `begin` on
+
     def __init__(self, path: str | Path, replaces: bool = False):
         self.path, self._replaces = Path(path), replaces
         self.model_path = self.path / MODEL
         self._made: list[Path] = []
         self._before: dict[Path, bytes | None] = {}
-        self._metrics: TextIO | None = None
         self._has_model = False
-        self._lock = ExitStack()
+        self._open = ExitStack()
 
     def __enter__(self) -> RunFolder:
         try:
             self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.enter_context(_locked(self.path))
+            self._open.enter_context(_locked(self.path))
             probe = self.path / f".{METRICS}.probe"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            self._lock.close()
+            self._open.close()
             self._restore()
             raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
-        with self._lock:  # released if this fails
+        with self._open:  # unlocked if this fails
             self._check_content()
-            self._lock = self._lock.pop_all()
+            self._open = self._open.pop_all()
         return self
 
     def _check_content(self) -> None:
@@ -139,7 +139,8 @@ class RunFolder:
         (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
         (self.path / CURVES).unlink(missing_ok=True)
         kept = [] if resumed_step is None else self._metrics_up_to(resumed_step)
-        self._metrics = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+        file = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+        self._metrics = self._open.enter_context(file)
         self._metrics.writelines(kept)
 
     def _metrics_up_to(self, step: int) -> list[str]:
@@ -164,9 +165,9 @@ class RunFolder:
         save_model(self.model_path, model)
         self._has_model = True
 
-    def plot(self, yardsticks: Mapping[str, float]) -> Path:
+    def plot(self, baselines: Mapping[str, float]) -> Path:
         """Draw curves.png and return its path. Raises PlotError; the run must have evaluated."""
-        plot_runs([self.path], self.path / CURVES, dict(yardsticks))
+        plot_runs([self.path], self.path / CURVES, dict(baselines))
         return self.path / CURVES
 
     def _restore(self) -> None:
@@ -181,8 +182,6 @@ class RunFolder:
                 folder.rmdir()
 
     def __exit__(self, *exception: object) -> None:
-        if self._metrics is not None:
-            self._metrics.close()
-        self._lock.close()
+        self._open.close()
         if not self._has_model and not any((self.path / CHECKPOINTS).glob("*")):
             self._restore()

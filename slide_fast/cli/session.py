@@ -1,19 +1,25 @@
-"""What all commands share: the screen, the clock, the memory meter, and how they read samples."""
+"""What commands share: the screen, the clock, the memory meter, how they read samples and choose an index."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..data import names_no_sizes, read_dataset
+from ..datasets.synthetic import generate
 from ..display.console import Console
+from ..inference.index_choice import RECALL
+from ..inference.predictor import Predictor
 from ..parallel.machine import MemoryMeter
+from ..prediction import Index
 from ..readers.formats import with_columns
 
 
@@ -29,7 +35,7 @@ class Session:
     ----------
     console : Console
     worker_pids : callable
-        Returns the ids of the worker processes of the moment, whose memory counts too.
+        Returns the ids of the worker processes there are now, whose memory counts too.
     bytes_elsewhere : int
         What processes that are not metered from here took at their peaks.
     """
@@ -62,12 +68,26 @@ class Session:
         self.console.close()
 
 
-def read_samples(path: str | Path, labels: str | None = None, share: Callable[[int], range] | None = None) -> Dataset:
-    """Read a data set that must not be empty, as `read_dataset` does; a share of one may be. Raises DataError."""
+def read_samples(
+    path: str | Path, labels: str | None = None, share: Callable[[int], range] | None = None, to_train: bool = False
+) -> Dataset:
+    """Read samples, of which there must be some, and to train some with labels; a share has no need of either.
+
+    Takes what `read_dataset` takes. Raises DataError.
+    """
     data = read_dataset(path, labels, share)
-    if data.n_samples == 0 and share is None:
+    if share is None and not data.n_samples:
         raise _error("there are no samples", path)
+    if share is None and to_train and not data.labels.nnz:
+        raise DataError("no sample has a label", path)
     return data
+
+
+def generated(shape: str, **sizes: Any) -> Dataset:
+    """Make synthetic training data; see `generate`."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate(folder, shape, n_test=1, **sizes)
+        return read_dataset(f"{folder}/train.txt")
 
 
 def check_there(*paths: str | None) -> None:
@@ -99,6 +119,14 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
                 advice = f"take these {what} out, or train on XMC text, whose header can count more than occur"
             raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; {advice}", path)
     return data
+
+
+def index_for(options: Namespace, predictor: Predictor, features: SparseRows, k: int, session: Session) -> Index | None:
+    """With ``--mode lsh`` return an index of the wanted recall for samples, else None."""
+    if options.mode == "exact" or not features.n_rows:
+        return None
+    session.console.progress(0.0, "choosing and building an index")
+    return predictor.index(features, k, options.recall or RECALL)
 
 
 def _error(message: str, path: str | Path) -> DataError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import tomllib
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from slide_ref.common.diagnosis import not_text
 from slide_ref.common.errors import ConfigError, DataError
 
 ALL = "all"
+OPTIONS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")  # settings that are options of their own
 PRESETS = {
     "wide": {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}},
 }
@@ -23,6 +26,36 @@ ZEROS = {
 }
 _PLACE = re.compile(r"(?P<message>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][\w-]*")
+
+
+def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return settings: those given, of a preset or from a file; over them those of options of their own and of --set.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If one is unknown or does not fit; `config_of` takes what is returned.
+    """
+    if options.config is not None:
+        settings = read_settings(options.config)
+    elif options.preset is not None:
+        settings = copy.deepcopy(PRESETS[options.preset])
+    settings = settings or {}
+    for key in OPTIONS:
+        if getattr(options, key, None) is not None:
+            assign(settings, key, getattr(options, key))
+    for key, text in options.set:
+        assign(settings, key, parse_value(text))
+    if options.n_ranks:
+        settings.setdefault("shards", options.n_ranks)
+    config_of(settings)
+    return settings
+
+
+def names_in(settings: dict[str, Any]) -> set[str]:
+    """Return the settings that are there, by their names in `assign`."""
+    inner = {key: value for key, value in settings.items() if isinstance(value, dict)}
+    return set(settings) | {f"{key}.{name}" for key, table in inner.items() for name in table}
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

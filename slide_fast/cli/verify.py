@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 import time
 from argparse import Namespace
 from typing import Any
@@ -18,13 +17,11 @@ from slide_ref.common.micro_batches import micro_batch
 from slide_ref.common.schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from slide_ref.common.sparse_rows import Dataset
 
-from ..data import read_dataset
-from ..datasets.synthetic import generate
 from ..display.console import aligned, network_in_words
-from ..verify.lockstep import Disagreement, Lockstep, Report, new_lockstep
-from .session import Session, read_samples
-from .settings import assign, config_of
-from .train import settings_of
+from ..verify.comparison import Disagreement, Report
+from ..verify.lockstep import Lockstep, new_lockstep
+from .session import Session, generated, read_samples
+from .settings import assign, config_of, settings_of
 
 STEPS = 12
 REBUILD_GAP = 4
@@ -33,7 +30,7 @@ SECONDS = 60.0  # after which no step begins, unless their number was asked for
 ENTRIES = 500_000  # neurons in all tables: the reference puts them in one by one
 ROWS_TO_PREDICT = 16
 LOGITS_TO_PREDICT = 200_000
-SYNTHETIC = {"n_samples": 600, "n_test": 1, "n_features": 500, "n_labels": 2000, "nonzeros": 20, "labels_per_sample": 3}
+SYNTHETIC = {"n_samples": 600, "n_features": 500, "n_labels": 2000, "nonzeros": 20, "labels_per_sample": 3}
 SYNTHETIC_MIN_ACTIVE = 100
 STAGES = {
     "codes": ("hash constants", "addresses of neurons", "addresses of samples"),
@@ -52,7 +49,6 @@ STAGE_OF = {part: stage for stage, parts in STAGES.items() for part in parts}
 def verify(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide verify``: train the reference and compare the fast path at every stage of every step."""
     settings = settings_of(options)
-    config_of(settings)  # says what is wrong before data are read
     data = _synthetic(settings) if options.data is None else read_samples(options.data)
     n_samples, n_labels = data.n_samples, data.labels.n_columns
     wanted = config_of(settings, n_labels)
@@ -87,7 +83,7 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def _with_early_tables(config: Config, data: Dataset, n_steps: int) -> Config:
-    """The settings with at most a quarter of the steps before the output's tables are asked (S32), if it has some."""
+    """The settings with at most a quarter of the steps before the output's tables are queried (S32), if it has some."""
     total = total_steps(config, data.n_samples)
     is_sampled = len(config.hidden) in config.sampled_layers(data.labels.n_columns)
     alone = min(in_batch_steps(config, total), n_steps // 4) if is_sampled else 0
@@ -98,9 +94,7 @@ def _synthetic(settings: dict[str, Any]) -> Dataset:
     """A small task, whose labels outnumber the padding unless the user wants otherwise."""
     if "min_active" not in settings.get("lsh", {}):
         assign(settings, "lsh.min_active", SYNTHETIC_MIN_ACTIVE)
-    with tempfile.TemporaryDirectory() as folder:
-        generate(folder, "wiki10-31k", **SYNTHETIC)
-        return read_dataset(f"{folder}/train.txt")
+    return generated("wiki10-31k", **SYNTHETIC)
 
 
 def cut(data: Dataset, n_samples: int, n_labels: int) -> Dataset:
@@ -130,7 +124,7 @@ def _outlook(config: Config, data: Dataset, n_samples: int, n_labels: int, optio
     ]
     alone = in_batch_steps(config, total_steps(config, data.n_samples))
     if alone:
-        lines.append(("", f"the output's tables are asked from step {alone + 1} on"))
+        lines.append(("", f"the output's tables are queried from step {alone + 1} on"))
     if data.labels.n_columns < n_labels:
         lines.append(("", f"{data.labels.n_columns:,} of {n_labels:,} labels: the reference is slow; see --labels"))
     n_labels = data.labels.n_columns
@@ -216,7 +210,7 @@ def _by_stage(report: Report) -> dict[str, dict[str, Any]]:
 def _table(stages: dict[str, dict[str, Any]], failed: str | None) -> str:
     """A line a stage; a deviation of 1 is all that the reference's own rounding allows."""
     lines = [f"{'stage':12}{'values':>14}{'deviation':>12}"]
-    for stage in [*stages, *([] if failed in (None, *stages) else [failed])]:
+    for stage in [*stages, *([] if failed is None or failed in stages else [failed])]:
         figures = stages.get(stage, {"values": 0, "deviation": math.nan})
         cell = "WRONG" if stage == failed else f"{figures['deviation']:.3f}"
         lines.append(f"{stage:12}{figures['values']:>14,}{cell:>12}")

@@ -42,13 +42,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def score_table(scores: Mapping[str, Any], yardsticks: Mapping[str, float] | None = None) -> str:
+def score_table(scores: Mapping[str, Any], baselines: Mapping[str, float] | None = None) -> str:
     """P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, as far as they are known, over P@1 of simple methods."""
     rows = [("per cent", [f"@{k}" for k in RANKS])]
     for name, key in (("P", "precision_at"), ("nDCG", "ndcg_at"), ("PSP", "psp_at")):
         if f"{key}_1" in scores:
             rows.append((name, [f"{100 * scores[f'{key}_{k}']:.2f}" for k in RANKS]))
-    for name, value in (yardsticks or {}).items():
+    for name, value in (baselines or {}).items():
         rows.append((f"P, {name}", [f"{100 * value:.2f}"]))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}" + "".join(f"{cell:>8}" for cell in cells) for name, cells in rows)

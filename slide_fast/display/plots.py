@@ -78,7 +78,7 @@ def read_curves(run: str | Path) -> dict[str, np.ndarray]:
     return dict(zip(REQUIRED + OPTIONAL, np.array(points).T, strict=True))
 
 
-def plot_runs(runs: list[Path], out: str | Path, yardsticks: dict[str, float] | None = None) -> None:
+def plot_runs(runs: list[Path], out: str | Path, baselines: dict[str, float] | None = None) -> None:
     """Draw the learning curves of runs side by side: P@1 and loss over time, P@1 and active neurons over epochs.
 
     Parameters
@@ -87,7 +87,7 @@ def plot_runs(runs: list[Path], out: str | Path, yardsticks: dict[str, float] | 
         Run folders, a line each.
     out : path
         The PNG file to write.
-    yardsticks : dict of str to float, optional
+    baselines : dict of str to float, optional
         P@1 of simple methods by name, as fractions; drawn as dashed horizontal lines.
 
     Raises
@@ -113,7 +113,7 @@ def plot_runs(runs: list[Path], out: str | Path, yardsticks: dict[str, float] | 
             _draw(axes, curves, x, y)
             axes.set(xlabel=x_label, ylabel=y_label)
             if y == "precision_at_1":
-                _draw_yardsticks(axes, yardsticks or {})
+                _draw_baselines(axes, baselines or {})
             _begin_at_zero(axes, y_too=y != "loss")
         if len(runs) > 1:
             names = _names_of(runs)
@@ -145,8 +145,8 @@ def _begin_at_zero(axes: Axes, y_too: bool) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _draw_yardsticks(axes: Axes, yardsticks: dict[str, float]) -> None:
-    for name, value in yardsticks.items():
+def _draw_baselines(axes: Axes, baselines: dict[str, float]) -> None:
+    for name, value in baselines.items():
         axes.axhline(100 * value, linestyle="--", linewidth=1.2, color="#555555")
         text = axes.annotate(
             f"{name} {100 * value:.1f} %",

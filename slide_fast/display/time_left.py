@@ -13,15 +13,15 @@ from slide_ref.common.config import Config
 from slide_ref.common.schedule import in_batch_steps, n_epochs, rebuild_steps, steps_per_epoch, total_steps
 
 HALF_LIFE = 10.0  # seconds after which a measured pace counts half
-SLOWDOWN = 2.0  # of steps that ask tables, before one was taken; it was 1.6 to 2.3 on three data sets
+SLOWDOWN = 2.0  # of steps that query tables, before one was taken; it was 1.6 to 2.3 on three data sets
 MOST_REBUILDS = 100_000  # that are counted
 
 
 class TimeLeft:
     """Estimates the seconds that a run goes on for, from the events of `training.fit`.
 
-    Steps before and after the first that asks the output's tables (S32), rebuilds and rows of evaluations are measured
-    each for themselves. What was not met yet counts as nothing, but for steps that ask tables: `SLOWDOWN`.
+    Steps before and after the first that queries the output's tables (S32), rebuilds and rows of evaluations are
+    measured each for themselves. What was not met yet counts as nothing, but for steps that query tables: `SLOWDOWN`.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class TimeLeft:
         self.eval_rows, self.clock = min(eval_samples, n_test), clock
         self.n_at_the_end = 1 if math.isinf(patience) else 2  # evaluations once the last step is done
         self.is_sampled = len(config.hidden) in config.sampled_layers(n_labels)
-        self.paces = [_Pace(), _Pace()]  # of steps before and after the first that asks tables
+        self.paces = [_Pace(), _Pace()]  # of steps before and after the first that queries tables
         self.rebuilding = [(0.0, 0), (0.0, 0)]  # seconds of the last rebuild and some steps, and their samples
         self.row_seconds, self.evaluated = 0.0, 0
         self.evaluation_left = math.nan  # seconds; not a number while none is going on
@@ -99,7 +99,7 @@ class TimeLeft:
         self.busy_until = self.clock()
 
     def _pace(self, phase: int) -> float:
-        """Seconds a sample of steps that ask tables or do not; 0 if no step was measured."""
+        """Seconds a sample of steps that query tables or do not; 0 if no step was measured."""
         own, other = self.paces[phase], self.paces[1 - phase]
         if own.samples:
             return own.seconds / own.samples
@@ -110,7 +110,7 @@ class TimeLeft:
         return max(0.0, seconds - samples * self._pace(phase))
 
     def _to_come(self) -> tuple[int, int]:
-        """Samples of steps before and after the first that asks tables."""
+        """Samples of steps before and after the first that queries tables."""
         n = n_epochs(self.config, self.n_samples) * self.n_samples - self.samples
         before = min(n, max(0, self.alone_samples - self.samples))
         return before, n - before

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from slide_ref.common.errors import DataError
 from slide_ref.common.rng import Purpose, mix
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -40,6 +41,15 @@ class DataSummary(NamedTuple):
         n = int(self.label_counts.sum())
         kind = "classes" if n == self.n_labelled == self.n_train else "lists"
         return {"labels_kind": kind, "labels_per_sample": n / max(self.n_labelled, 1)}
+
+
+def check_enough(n_train: int, n_labels: int, n_test: int | None) -> None:
+    """Raise DataError where there is nothing to learn from, given the labels of all samples, or to evaluate on."""
+    for name, n in (("training data", n_train), ("test data", n_test)):
+        if n == 0:
+            raise DataError(f"{name}: there are no samples")
+    if not n_labels:
+        raise DataError("training data: no sample has a label")
 
 
 def summarise(

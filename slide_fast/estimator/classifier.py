@@ -19,10 +19,11 @@ from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.progress import Event
 from ..engine.training_info import history_of
-from ..inference.index_choice import RECALL, Indexes
+from ..inference.index_choice import RECALL
+from ..inference.predictor import Predictor
 from ..inference.probabilities import logits_of, probabilities_of
 from ..parallel.machine import available_cpus
-from ..prediction import MODES, Index, predict_topk, predict_topk_lsh
+from ..prediction import MODES, predict_topk
 from . import validation as inputs
 from .fitting import Given, train
 from .label_decoding import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
@@ -102,7 +103,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     feature_names_in_: np.ndarray
     _kind: str
     _state: TrainingState | None
-    _indexed: Indexes
+    _indexed: Predictor
     _first_seed: int
 
     def __init__(
@@ -250,11 +251,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._check_features(X, features, reset=False)
         return layers, features
 
-    def _index(self, features: SparseRows, k: int, recall: float) -> Index:
-        """An index of the model of the moment, made once for each k and recall."""
+    def _predictor(self) -> Predictor:
+        """Return the trained network in use, with the indexes that were made for it so far."""
         if getattr(self, "_indexed", None) is None or self._indexed.model is not self.model_:
-            self._indexed = Indexes(self.model_)
-        return self._indexed.get(features, k, recall, available_cpus())
+            self._indexed = Predictor(self.model_)
+        return self._indexed
 
     def predict_topk(
         self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
@@ -291,8 +292,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         k, recall, mode = whole("k", k, 1), share("recall", recall), one_of("mode", mode, MODES)
         layers, features = self._asked(X)
         if mode == "lsh":
-            index = self._index(features, k, recall)
-            ids, scores, _ = predict_topk_lsh(layers, features, k, index, n_threads=available_cpus())
+            predictor = self._predictor()
+            ids, scores, _ = predictor.topk(features, k, predictor.index(features, k, recall))
         else:
             ids, scores = predict_topk(layers, features, k, available_cpus())
         return in_words(ids, self.classes_), scores

@@ -1,1 +1,1 @@
-"""A trained model in use: which index it needs, probabilities."""
+"""A trained model in use: the index it needs, predictions, probabilities."""

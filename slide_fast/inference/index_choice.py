@@ -53,7 +53,7 @@ def choose(
     layers : list of Layer
         float32.
     features : SparseRows
-        Rows like those to be asked later; the first `ROWS` are used.
+        Rows like those to predict for later; the first `ROWS` are used.
     k : int
     recall : float
         Wanted recall at k, above 0 and at most 1 (S28).
@@ -130,17 +130,3 @@ def index_of(model: Model, features: SparseRows, k: int, recall: float, n_thread
     rebuilds = model.facts.get("rebuilds")
     config = dataclasses.replace(model.config, lsh=choice.lsh)
     return build_index(config, layers, rebuilds if isinstance(rebuilds, int) else 0, choice.n_head), choice
-
-
-class Indexes:
-    """Indexes of one model, each made when it is first asked for."""
-
-    def __init__(self, model: Model):
-        self.model = model
-        self._made: dict[tuple[int, float], Index] = {}
-
-    def get(self, features: SparseRows, k: int, recall: float, n_threads: int = 1) -> Index:
-        """That for a k and a recall. Raises ConfigError if there can be none."""
-        if (k, recall) not in self._made:
-            self._made[k, recall] = index_of(self.model, features, k, recall, n_threads)[0]
-        return self._made[k, recall]

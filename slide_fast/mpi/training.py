@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
 from ..engine.checkpoints import TrainingState
-from ..engine.data_summary import DataSummary, fingerprint, n_labelled
+from ..engine.data_summary import DataSummary, check_enough, fingerprint, n_labelled
 from ..engine.options import RunOptions
 from ..engine.run import Run
 from ..parallel.interrupt import deferred_interrupt
@@ -70,10 +69,8 @@ def prepare(
     test_samples = None if test is None else SharedSamples(pooled(test, None, place)[0], place.ranks)
     summary = summarise_ranks(train_samples, test_samples, place.ranks)
     with together(everyone):
-        if test_samples is not None and not test_samples.n_samples:
-            raise DataError("test data: there are no samples")
-        if not summary.label_counts.any():
-            raise DataError("training data: no sample has a label")
+        n_test = None if test_samples is None else test_samples.n_samples
+        check_enough(summary.n_train, summary.n_labelled, n_test)
         if state is not None:
             state.check_fits(config, summary)
         worker = RankWorker(config, train_samples, test_samples, summary.label_counts, place, state)

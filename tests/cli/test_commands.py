@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from problems import content_without_clock
 
-from slide_fast.cli import train as training_commands
+from slide_fast.cli import demo, training_run
 from slide_fast.cli.main import main
+from slide_fast.cli.session import read_samples
 from slide_fast.datasets.stdlib_names import build_task
 from slide_fast.datasets.synthetic import SHAPES
 from slide_fast.display.plots import PlotError
@@ -19,6 +20,7 @@ from slide_fast.inference.index_choice import index_of
 from slide_fast.prediction import predict_topk, predict_topk_lsh
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import recall_at
+from slide_ref.common.parameters import layers_of
 from slide_ref.common.schedule import largest_rate, n_epochs
 from slide_ref.common.storage.model_folder import load_model
 
@@ -85,8 +87,8 @@ def test_s28_evaluate_through_an_index_tells_what_it_misses(slide, data, trained
     code, stdout, _ = slide("evaluate {run} {data}/test.txt --mode lsh --workers 2 --json")
     figures = last_object(stdout)
     assert code == 0 and figures["mode"] == "lsh" and figures.keys() >= set(FIGURES)
-    model, features = load_model(trained / "model"), training_commands.read_samples(data / "test.txt").features
-    layers, (index, choice) = training_commands.layers_of(model.arrays), index_of(model, features, 5, 0.9)
+    model, features = load_model(trained / "model"), read_samples(data / "test.txt").features
+    layers, (index, choice) = layers_of(model.arrays), index_of(model, features, 5, 0.9)
     ids, _, found = predict_topk_lsh(layers, features, 5, index)
     assert figures["candidates_per_sample"] == found.mean() and figures["head"] == choice.n_head
     assert figures["missing_places"] == pytest.approx((ids < 0).mean())
@@ -99,9 +101,9 @@ def test_s28_evaluate_through_an_index_tells_what_it_misses(slide, data, trained
 
 def test_s28_predict_through_an_index(slide, data, trained):
     code, stdout, _ = slide("predict {run} {data}/test.txt -k 3 --mode lsh --recall 0.5")
-    model, features = load_model(trained / "model"), training_commands.read_samples(data / "test.txt").features
+    model, features = load_model(trained / "model"), read_samples(data / "test.txt").features
     index, _ = index_of(model, features, 3, 0.5)
-    ids, _, _ = predict_topk_lsh(training_commands.layers_of(model.arrays), features, 3, index)
+    ids, _, _ = predict_topk_lsh(layers_of(model.arrays), features, 3, index)
     wanted = [[i for i in row if i >= 0] for row in ids.tolist()]
     assert code == 0 and [[int(pair.split(":")[0]) for pair in line.split()] for line in stdout.splitlines()] == wanted
 
@@ -122,8 +124,8 @@ def test_predict_streams_a_line_a_sample(slide, data, trained):
     assert code == 0 and stderr == ""
     ids = [[int(pair.split(":")[0]) for pair in line.split(" ")] for line in stdout.splitlines()]
     model = load_model(trained / "model")
-    layers = training_commands.layers_of(model.arrays)
-    wanted, scores = predict_topk(layers, training_commands.read_samples(data / "test.txt").features, 3)
+    layers = layers_of(model.arrays)
+    wanted, scores = predict_topk(layers, read_samples(data / "test.txt").features, 3)
     assert np.array_equal(ids, wanted)
     assert stdout.splitlines()[0].split(" ")[0] == f"{wanted[0, 0]}:{scores[0, 0]:.6g}"
 
@@ -214,7 +216,7 @@ def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, work
     + [(f"--set {name}", None) for name in ("in_batch=0", "scope=sample", "lsh.min_active=all")]
     + [("--set lsh.L=0 --set lsh.min_active=3", None)],
 )
-def test_s32_training_tells_when_tables_are_asked(slide, tmp_path, settings, step):
+def test_s32_training_tells_when_tables_are_queried(slide, tmp_path, settings, step):
     options = f"--epochs 1 --micro-batch 32 --hidden 8 --set lsh.min_active=29 --workers 1 {settings}"
     code, _, stderr = slide(f"train {{data}}/train.txt {options} --out", tmp_path / "run")
     assert code == 0 and ("no tables" in stderr) == (step is not None)
@@ -240,36 +242,36 @@ def test_version_and_module(capsys):
 
 
 def test_help_does_without_numpy():
-    code = "import sys, slide_fast.cli.main; slide_fast.cli.main._parser(); print('numpy' in sys.modules)"
+    code = "import sys, slide_fast.cli.main, slide_fast.cli.options as o; o.parser(); print('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_without_matplotlib_there_is_a_hint(slide, monkeypatch, tmp_path):
-    def plot(self, yardsticks):
+    def plot(self, baselines):
         raise PlotError("install it")
 
-    monkeypatch.setattr(training_commands.RunFolder, "plot", plot)
+    monkeypatch.setattr(training_run.RunFolder, "plot", plot)
     code, stdout, stderr = slide("train {data}/train.txt --test {data}/test.txt {small} --out", tmp_path / "run")
     assert code == 0 and "no learning curves: install it\n" in stderr and "curves" not in stdout
 
 
 def test_the_callers_training_data_go_to_fit_alone(slide, monkeypatch, tmp_path):
     def fit(config, train, *, test, **options):
-        raise MemoryError(f"{sys.getrefcount(train)} {sys.getrefcount(test)}")
+        raise MemoryError(f"{sys.getrefcount(train.take())} {sys.getrefcount(test.take())}")
 
-    monkeypatch.setattr(training_commands, "fit", fit)
+    monkeypatch.setattr(training_run, "fit", fit)
     _, _, stderr = slide("train {data}/train.txt --test {data}/test.txt --out", tmp_path / "run")
     alone = sys.getrefcount(object())  # as many as the call itself needs
-    assert max(map(int, stderr.split()[-2:])) <= alone + 1
+    assert [*map(int, stderr.split()[-2:])] == [alone, alone]
 
 
-def test_demo_tells_its_yardsticks_and_shows_predictions(slide, monkeypatch, library, tmp_path):
-    monkeypatch.setattr(training_commands, "build_task", lambda: build_task(library))
+def test_demo_tells_its_baselines_and_shows_predictions(slide, monkeypatch, library, tmp_path):
+    monkeypatch.setattr(demo, "build_task", lambda: build_task(library))
     out = tmp_path / "demo"
     code, stdout, stderr = slide(f"demo --workers 1 --json --out {out}")
     figures = last_object(stdout)
-    assert code == 0 and figures.keys() >= {*FIGURES, "yardsticks", "counts"}
-    assert figures["yardsticks"].keys() == {"most_common", "co_occurrence"} and figures["counts"]["files"] == 12
+    assert code == 0 and figures.keys() >= {*FIGURES, "baselines", "counts"}
+    assert figures["baselines"].keys() == {"most_common", "co_occurrence"} and figures["counts"]["files"] == 12
     assert load_model(figures["model"]).label_names == ["item", "range", "len", "items", "append"]
     assert (out / "metrics.jsonl").exists() and "P, co-occurrence" in stderr
     assert sum("▢" in line and "→" in line for line in stderr.splitlines()) == 12
@@ -279,9 +281,9 @@ def test_demo_uses_two_workers_at_least(slide, monkeypatch, library, tmp_path):
     def fit(config, train, *, n_workers, **options):
         raise MemoryError(f"workers {n_workers}")
 
-    monkeypatch.setattr(training_commands, "build_task", lambda: build_task(library))
-    monkeypatch.setattr(training_commands, "available_cpus", lambda: 1)
-    monkeypatch.setattr(training_commands, "fit", fit)
+    monkeypatch.setattr(demo, "build_task", lambda: build_task(library))
+    monkeypatch.setattr(demo, "available_cpus", lambda: 1)
+    monkeypatch.setattr(training_run, "fit", fit)
     assert "workers 2" in slide("demo --out", tmp_path / "run")[2]
 
 

@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from slide_fast.cli import train as training_commands
+from slide_fast.cli import train as train_command
+from slide_fast.cli import training_run
 from slide_fast.cli.main import main
 from slide_fast.training import TrainingInterrupted
 from slide_ref.common.storage.model_folder import load_model
@@ -72,7 +73,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_data_are_read(slide, da
 
 @pytest.mark.parametrize("option", ["--test", "--label-names", "--labels", "--test-labels"])
 def test_files_that_are_missing_are_found_before_data_are_read(slide, monkeypatch, tmp_path, option):
-    monkeypatch.setattr(training_commands, "read_samples", lambda *arguments: pytest.fail("data are read"))
+    monkeypatch.setattr(train_command, "read_samples", lambda *arguments, **options: pytest.fail("data are read"))
     code, _, stderr = slide(f"train {{data}}/train.txt --out {tmp_path}/run {option} {tmp_path}/missing")
     assert code == 1 and stderr == f"slide: error: {tmp_path}/missing: cannot be read (No such file or directory)\n"
 
@@ -176,7 +177,7 @@ def test_a_run_that_fails_half_way_leaves_nothing(slide, monkeypatch, tmp_path, 
         callback({"kind": "epoch", "epoch": 1.0, "step": 1, "loss": 1, "active_neurons": 2, "samples_per_second": 3})
         raise failure
 
-    monkeypatch.setattr(training_commands, "fit", fit)
+    monkeypatch.setattr(training_run, "fit", fit)
     code, _, stderr = slide("train {data}/tiny --out", tmp_path / "run")
     assert code == 1 and stderr.splitlines()[-1] == f"slide: error: {wanted}" and list(tmp_path.iterdir()) == []
 
@@ -186,7 +187,7 @@ def test_an_interrupted_run_keeps_its_model(slide, monkeypatch, data, trained, t
         callback({"kind": "start", "pids": tuple, "n_samples": 3, "n_workers": 1})
         raise TrainingInterrupted(load_model(trained / "model"))
 
-    monkeypatch.setattr(training_commands, "fit", fit)
+    monkeypatch.setattr(training_run, "fit", fit)
     code, stdout, stderr = slide("train {data}/train.txt --out", tmp_path / "run")
     last = f"slide: interrupted after 2.00 epochs; the model is in {tmp_path / 'run' / 'model'}"
     assert code == 130 and stdout == "" and stderr.splitlines()[-1] == last

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-import slide_fast.cli.train as commands
+from slide_fast.cli import training_run
 from slide_fast.cli.main import main
 from slide_fast.data import write_xmc
 from slide_fast.display.plots import read_curves
@@ -24,7 +24,7 @@ def files(tmp_path, monkeypatch):
 
 
 def interrupt_at(monkeypatch, step):
-    fit = commands.fit
+    fit = training_run.fit
 
     def interrupted(*args, callback, **options):
         def cut(event):
@@ -34,7 +34,7 @@ def interrupt_at(monkeypatch, step):
 
         return fit(*args, callback=cut, **options)
 
-    monkeypatch.setattr(commands, "fit", interrupted)
+    monkeypatch.setattr(training_run, "fit", interrupted)
 
 
 def steps_of(run):

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from slide_fast.cli.run_folder import RunFolder, find_model, json_line
+from slide_fast.cli.run_folder import RunFolder, json_line
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 from slide_ref.common.parameters import array_shapes
-from slide_ref.common.storage.model_folder import Model, load_model
+from slide_ref.common.storage.model_folder import Model, find_model, load_model
 
 CONFIG = Config(hidden=(2,))
 

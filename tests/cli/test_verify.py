@@ -89,12 +89,12 @@ def test_without_data_there_is_a_synthetic_task(slide):
     ("settings", "first"),
     [("", 2), ("--steps 8 --micro-batch 300 --set in_batch=1 --set epochs=1", 2), ("--set in_batch=0", 1)],
 )
-def test_s32_some_steps_ask_no_tables_and_most_do(slide, settings, first):
+def test_s32_some_steps_query_no_tables_and_most_do(slide, settings, first):
     code, stdout, stderr = slide(
         f"verify {{data}}/train.txt --steps 4 --micro-batch 8 --set lsh.min_active=20 {settings}"
     )
     assert code == 0 and "the two sides agree" in stdout
-    assert (f"the output's tables are asked from step {first} on" in stderr) == (first > 1)
+    assert (f"the output's tables are queried from step {first} on" in stderr) == (first > 1)
 
 
 def test_settings_come_from_a_file_too(slide, tmp_path):
@@ -108,7 +108,7 @@ def test_a_network_without_tables_is_told(slide):
     assert code == 0 and "no layer has tables" in stderr and "buckets" not in stdout and "predictions" in stdout
 
 
-@pytest.mark.parametrize(("least", "steps"), [("all", 1), ("20", 4)])  # that tables are asked is always seen
+@pytest.mark.parametrize(("least", "steps"), [("all", 1), ("20", 4)])  # that tables are queried is always seen
 def test_no_step_begins_when_time_is_up(slide, monkeypatch, least, steps):
     monkeypatch.setattr(verify_command, "SECONDS", 0.0)
     options = f"--set hidden=[4] --set lsh.min_active={least} --json"

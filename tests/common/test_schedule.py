@@ -93,8 +93,8 @@ def test_s27_the_default_rate_falls_with_the_number_of_steps():
 
 
 def test_s27_the_default_rate_falls_with_the_widest_hidden_layer():
-    shapes = ((1,), (128,), (8, 128), (1024,), (1024, 16), (8192,))
-    assert [largest_rate(Config(hidden=hidden), 1) for hidden in shapes] == [1e-2, 1e-2, 1e-2, 5e-3, 5e-3, 2.5e-3]
+    shapes = ((1,), (128,), (8, 128), (1024,), (1024, 16), (16, 1024), (8192,))
+    assert [largest_rate(Config(hidden=hidden), 1) for hidden in shapes] == [1e-2, 1e-2, 1e-2, 5e-3, 5e-3, 5e-3, 2.5e-3]
     assert largest_rate(Config(hidden=(1024,)), 3000) == pytest.approx(3.5e-3)
     assert largest_rate(Config(hidden=(1024,), learning_rate=0.3), 1) == 0.3
 

@@ -1,4 +1,4 @@
-"""The demo's task: what its samples are, and its two yardsticks."""
+"""The demo's task: what its samples are, and its two baselines."""
 
 from __future__ import annotations
 

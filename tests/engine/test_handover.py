@@ -7,7 +7,7 @@ import pytest
 from problems import random_dataset, some_weights
 
 from slide_fast import SlideClassifier, training
-from slide_fast.cli import train as training_commands
+from slide_fast.cli import demo
 from slide_fast.cli.main import main
 from slide_fast.data import write_npz, write_xmc
 from slide_fast.datasets.stdlib_names import build_task
@@ -73,7 +73,7 @@ def test_the_command_keeps_no_copy(left, tmp_path, suffix, n_workers):
 def test_the_demo_keeps_no_copy(left, tmp_path, monkeypatch):
     for i in range(12):
         (tmp_path / f"m{i}.py").write_text("for item in range(len(items)):\n    items.append(item)\n" * 5)
-    monkeypatch.setattr(training_commands, "build_task", lambda: build_task(tmp_path))
+    monkeypatch.setattr(demo, "build_task", lambda: build_task(tmp_path))
     assert main(["demo", "--workers", "1", "--out", str(tmp_path / "run")]) == 0
     assert left == [(10, 0)]
 

@@ -1,0 +1,112 @@
+"""``slide evaluate``: how good a model is on test data."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.metrics import RANKS, by_frequency, inverse_propensity, recall_at
+from slide_ref.common.metrics import evaluate as all_measures
+from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.storage.model_folder import Model, find_model, load_model
+
+from ..display.console import aligned, score_table
+from ..inference.predictor import Predictor
+from ..prediction import Index
+from .session import Session, fitting, index_for, read_samples
+
+K = max(RANKS)  # labels a sample that all measures need
+
+
+def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide evaluate``: measure a model on test data."""
+    path = find_model(options.model)
+    model = load_model(path, mmap=True)
+    test = read_samples(options.test, options.labels)
+    sizes = {"features": model.n_features, "labels": model.n_labels}
+    test = fitting(test, options.test, sizes, "the model", session.console)
+    predictor = Predictor(model, options.workers)
+    started = time.perf_counter()
+    index = index_for(options, predictor, test.features, K, session)
+    seconds_to_build = time.perf_counter() - started
+    ids, figures = _timed_answers(predictor, test.features, index, session)
+    scores = all_measures(ids, test.labels, _propensities(model))
+    unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
+    lines = [score_table(scores), "", f"{test.n_samples:,} test samples{unlabelled}"]
+    groups = [] if model.label_counts is None else by_frequency(ids, test.labels, model.label_counts)
+    if groups:
+        lines.append(f"\n{_groups_in_words(groups)}")
+    if index is None:
+        del figures["candidates_per_sample"]
+    else:
+        figures |= {"seconds_to_build_index": seconds_to_build, "head": len(index.head)}
+        figures |= {"tables": index.lsh.L, "K": index.lsh.K}
+        figures |= _against_exact(predictor, test.features, ids, session)
+        lines.append(_comparison(figures))
+    session.console.result("\n".join(lines))
+    return scores | figures | {
+        "by_frequency": groups,
+        "mode": options.mode,
+        "epochs": model.facts.get("epochs"),
+        "workers": predictor.n_threads,
+        "model": str(path),
+    }  # fmt: skip
+
+
+def _groups_in_words(groups: list[dict[str, Any]]) -> str:
+    """Where the accuracy comes from; each group carries a third of the training labels."""
+    rows = ["by frequency  labels  true labels  found among 5"]
+    for g in groups:
+        rows.append(f"{g['group']:12}{g['n_labels']:>8,}{g['n_true']:>13,}{100 * g['recall_at_5']:>13.2f} %")
+    return "\n".join(rows)
+
+
+def _timed_answers(
+    predictor: Predictor, features: SparseRows, index: Index | None, session: Session
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Best labels of each sample, for all measures, and what it took to find them."""
+    started, ids, n_candidates, n_samples = time.perf_counter(), [], 0, features.n_rows
+    for done, answers in predictor.blocks(features, K, index):
+        ids.append(answers.ids)
+        n_candidates += answers.n_candidates
+        session.console.progress(done / n_samples, f"evaluating: {done:,} of {n_samples:,} samples")
+    seconds = time.perf_counter() - started
+    return np.concatenate(ids), {
+        "samples_per_second": n_samples / seconds,
+        "seconds": seconds,
+        "candidates_per_sample": n_candidates / n_samples,
+    }
+
+
+def _against_exact(predictor: Predictor, features: SparseRows, ids: np.ndarray, session: Session) -> dict[str, Any]:
+    """Answers through the index beside exact ones: what they miss, and how long exact ones take."""
+    best, exact = _timed_answers(predictor, features, None, session)
+    return {
+        f"recall_at_{K}": recall_at(ids, best, K),
+        "missing_places": float((ids < 0).mean()),
+        "exact_samples_per_second": exact["samples_per_second"],
+    }
+
+
+def _comparison(figures: dict[str, Any]) -> str:
+    tables = f"{figures['tables']} tables of {figures['K']} bits" if figures["tables"] else "no tables"
+    index = f"{figures['head']:,} longest labels and {tables}; made in {figures['seconds_to_build_index']:.1f} s"
+    return aligned([
+        ("", ""),
+        (f"recall@{K}", f"{100 * figures[f'recall_at_{K}']:.2f} % of the exact answers are among these"),
+        ("missing", f"{100 * figures['missing_places']:.2f} % of the places, where fewer labels were found"),
+        ("candidates", f"{figures['candidates_per_sample']:,.1f} labels a sample"),
+        ("speed", "{samples_per_second:,.0f} samples/s; exact: {exact_samples_per_second:,.0f}".format(**figures)),
+        ("index", index),
+    ])  # fmt: skip
+
+
+def _propensities(model: Model) -> np.ndarray | None:
+    """Inverse propensities of the labels; None where the model does not know how often they occurred."""
+    n_samples = model.facts.get("n_train_samples")
+    if model.label_counts is None or not isinstance(n_samples, int) or n_samples < 1:
+        return None
+    return inverse_propensity(model.label_counts, n_samples)

@@ -1,0 +1,36 @@
+"""``slide generate``: synthetic data of a given shape."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from ..datasets import synthetic
+from ..parallel.units import size
+from .session import Session
+
+SIZES = {
+    "samples": "n_samples",
+    "test_samples": "n_test",
+    "features": "n_features",
+    "labels": "n_labels",
+    "nonzeros": "nonzeros",
+    "labels_per_sample": "labels_per_sample",
+}
+
+
+def generate(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide generate``: write synthetic data of a given shape."""
+    started = time.perf_counter()
+    sizes = {name: getattr(options, option) for option, name in SIZES.items()}
+
+    def tell() -> None:
+        session.console.line(f"writing {options.shape} data into {options.dir}")
+
+    synthetic.generate(options.dir, options.shape, seed=options.seed, started=tell, **sizes)
+    files = [Path(options.dir, name) for name in ("train.txt", "test.txt")]
+    lines = [f"{file}  {size(file.stat().st_size)}" for file in files]
+    session.console.result("\n".join(lines))
+    return {"train": str(files[0]), "test": str(files[1]), "seconds": time.perf_counter() - started}

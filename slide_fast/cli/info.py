@@ -1,0 +1,51 @@
+"""``slide info``: what a model folder holds."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from slide_ref.common.storage.model_folder import find_model, load_model
+
+from ..display.console import aligned, network_in_words
+from ..engine.checkpoints import Checkpoints
+from ..engine.training_info import history_of, history_table, in_words
+from ..parallel.units import size
+from .run_folder import CHECKPOINTS
+from .session import Session
+from .settings import to_toml
+
+
+def info(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide info``: show sizes, settings and training of a model."""
+    path = find_model(options.model)
+    model = load_model(path, mmap=True)
+    n_parameters = sum(array.size for array in model.arrays.values())
+    n_bytes = sum(file.stat().st_size for file in path.iterdir())
+    pairs = [
+        ("model", f"{path}, {size(n_bytes)}"),
+        ("network", network_in_words(model.config, model.n_features, model.n_labels)),
+        ("parameters", f"{n_parameters:,}"),
+        *((name, f"{array.dtype} {array.shape}") for name, array in model.arrays.items()),
+        ("label names", "no" if model.label_names is None else "yes"),
+        ("columns", "without names" if model.feature_names is None else "with names"),
+        *in_words(model),
+    ]
+    saved = Checkpoints(Path(options.model) / CHECKPOINTS).saved()
+    pairs += [("checkpoints", ", ".join(folder.name for folder in saved))] if saved else []
+    parts = [aligned(pairs), history_table(history_of(model)), to_toml(model.config).rstrip()]
+    session.console.result("\n\n".join(filter(None, parts)))
+    return {
+        "model": str(path),
+        "bytes": n_bytes,
+        "n_features": model.n_features,
+        "n_labels": model.n_labels,
+        "n_parameters": n_parameters,
+        "arrays": {name: list(array.shape) for name, array in model.arrays.items()},
+        "has_label_names": model.label_names is not None,
+        "has_feature_names": model.feature_names is not None,
+        "facts": model.facts,
+        "checkpoints": [str(folder) for folder in saved],
+        "config": model.config.to_dict(),
+    }

@@ -1,0 +1,307 @@
+"""The parser of the command line: commands, their options, and which of these go together."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from slide_ref.common.config import Config
+from slide_ref.common.storage.complete_file import unless_standard
+from slide_ref.common.suggestions import did_you_mean
+
+from .. import __version__
+from .settings import PRESETS
+
+BAD_USE = 2  # the exit code of it
+FORMATS = "XMC text, svmlight text (.svm), either packed by gzip, or .npz; - is standard input"
+Add = Callable[..., argparse.ArgumentParser]  # of a command: its name, what it does, an example, further description
+Number = tuple[str, Callable[[str], Any], str, Any, str]  # an option: its name, type, metavar, default, help
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the ``slide`` command."""
+    slide = _Parser(
+        prog="slide",
+        description="Train networks with a huge softmax output on CPU cores: SLIDE (arXiv 1903.03129) in NumPy.",
+        epilog="Example: slide demo",
+    )
+    slide.add_argument("--version", action="version", version=f"slide {__version__}")
+    commands = slide.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, what: str, example: str, more: str = "") -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.{more}",
+                                      epilog=f"Example: {example}")  # fmt: skip
+        command.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+        command.set_defaults(refuse=command.error, mpi=False, n_ranks=0)
+        return command
+
+    _add_demo(add)
+    _add_train(add)
+    _add_users_of_models(add)
+    _add_verify(add)
+    _add_bench(add)
+    _add_generate(add)
+    return slide
+
+
+def check_together(options: argparse.Namespace) -> None:
+    """End with bad use where options do not go together."""
+    refuse = options.refuse
+    if options.command == "predict" and options.json and options.out is None:
+        refuse("predict --json needs --out: standard output is kept for the JSON object")
+    if getattr(options, "recall", None) and options.mode == "exact":
+        refuse(f"{options.command} --recall needs --mode lsh: exact looks at every label")
+    if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
+        refuse("train needs TRAIN and --out RUN")
+    if getattr(options, "auto", False) and (options.resume or options.print_config):
+        other = "--resume" if options.resume else "--print-config"
+        refuse(f"train --auto does not go with {other}: it looks at the data of a new run")
+    if getattr(options, "patience", None) and options.test is None:
+        refuse("train --patience needs --test: without test samples nobody sees what is better")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers bad use with one line: what was meant, most likely, and the command's own help."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            meant = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(unknown)}", meant])))
+        return options, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            parts = [f"{value!r} is none of {', '.join(action.choices)}", did_you_mean(value, action.choices)]
+            raise argparse.ArgumentError(action, "; ".join(filter(None, parts)))
+
+    def error(self, message: str) -> NoReturn:
+        see = " See" if message.endswith("?") else "; see"
+        self.exit(BAD_USE, f"slide: error: {message}{see} {self.prog} --help\n")
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return parse
+
+
+_count = _whole(1)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
+    return value
+
+
+def _layer_sizes(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def _add_demo(add: Add) -> None:
+    demo = add("demo", "learn to name hidden identifiers in Python's standard library, in about two minutes",
+               "slide demo --out my-demo")  # fmt: skip
+    _add_workers(demo, "worker processes (default: the CPUs there are, at least 2)")
+    _add_numbers(demo, ("--seed", _whole(0), "N", 0, "source of all randomness (default: 0)"))
+    demo.add_argument("--out", default="slide-demo", metavar="RUN", help="run folder (default: slide-demo)")
+    _add_overwrite(demo)
+    _add_numbers(demo, _max_seconds(120.0))
+
+
+def _add_overwrite(command: argparse._ActionsContainer) -> None:
+    command.add_argument("--overwrite", action="store_true", help="replace the run that RUN holds, if it holds one")
+
+
+def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--workers", type=_count, metavar="N", help=text)
+
+
+def _add_numbers(command: argparse.ArgumentParser, *rows: Number) -> None:
+    for name, kind, letters, default, what in rows:
+        command.add_argument(name, type=kind, default=default, metavar=letters, help=what)
+
+
+def _max_seconds(default: float) -> Number:
+    shown = f"{default:g}" if default < math.inf else "no limit"
+    text = f"end training after so many seconds, evaluations not counted (default: {shown})"
+    return "--max-seconds", _positive, "S", default, text
+
+
+def _add_train(add: Add) -> None:
+    defaults = Config()
+    train = add("train", "train a network on a data set and write a run folder",
+                "slide train data/train.txt --test data/test.txt --out run")  # fmt: skip
+    train.add_argument("train", metavar="TRAIN", nargs="?", help=f"training samples: {FORMATS}")
+    train.add_argument("--test", metavar="TEST", help="test samples, to evaluate on")
+    train.add_argument("--out", metavar="RUN", help="run folder, a new one but for --resume and --overwrite")
+    _add_labels(train, "--labels", "TRAIN")
+    _add_labels(train, "--test-labels", "TEST")
+    _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs; with --mpi: 1 a rank)")
+    hidden = ",".join(map(str, defaults.hidden))
+    epochs = "5; below 30,000 samples up to 10"
+    rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps on"
+    _add_numbers(
+        train,
+        ("--epochs", _count, "N", None, f"passes over the training samples (default: {epochs})"),
+        ("--seed", _whole(0), "N", None, f"source of all randomness (default: {defaults.seed})"),
+        ("--hidden", _layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden})"),
+        ("--micro-batch", _count, "N", None, f"samples a worker processes at once (default: {defaults.micro_batch})"),
+        ("--learning-rate", _positive, "X", None, f"largest step size of the run (default: {rates})"),
+        _max_seconds(math.inf),
+        ("--eval-every", _positive, "E", 1.0, "epochs between evaluations (default: 1)"),
+        ("--eval-samples", _count, "N", 10_000, "test samples that these use; the last one uses all (default: 10000)"),
+        ("--patience", _count, "N", None, "end after so many evaluations in a row without a larger P@1; the best "
+         "network is kept"),
+        ("--checkpoint-every", _positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, where the "
+         "best model is kept too (default: none but the one that Ctrl-C leaves)"),
+        ("--keep", _count, "N", 2, "checkpoints to keep (default: 2)"),
+    )  # fmt: skip
+    again = train.add_mutually_exclusive_group()
+    _add_overwrite(again)
+    again.add_argument("--resume", action="store_true",
+                       help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
+    train.add_argument("--mpi", action="store_true",
+                       help="under mpiexec: split the labels over ranks, of --workers processes each; shards is their "
+                       "number, or set to a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
+    train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
+    _add_settings(train)
+    train.add_argument("--auto", action="store_true",
+                       help="choose micro-batch, K and bucket size for the data, "
+                       "where they are not given")  # fmt: skip
+    train.add_argument("--print-config", action="store_true",
+                       help="write all settings of such a run as TOML, for --config, and end")  # fmt: skip
+
+
+def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
+    text = f"SciPy's .npz of an indicator, where {of} is SciPy's .npz of the features"
+    command.add_argument(option, metavar="FILE", help=text)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    whole = command.add_mutually_exclusive_group()
+    whole.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
+    whole.add_argument("--preset", choices=sorted(PRESETS),
+                       help="settings that come with slide; wide: 1,024 hidden neurons, against the labels of the "
+                       "micro-batch alone, where there are few samples a label")  # fmt: skip
+    command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
+                         help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
+                         "goes over --config and --preset and may be given more than once; "
+                         "slide train --print-config lists them all")  # fmt: skip
+
+
+def _add_users_of_models(add: Add) -> None:
+    evaluate = add("evaluate", "measure a model on test samples: P@k, nDCG@k, PSP@k",
+                   "slide evaluate run data/test.txt")  # fmt: skip
+    evaluate.add_argument("model", metavar="MODEL", help="model folder or run folder")
+    evaluate.add_argument("test", metavar="TEST", help=FORMATS)
+    _add_labels(evaluate, "--labels", "TEST")
+    _add_mode(evaluate)
+    _add_workers(evaluate, "threads (default: the CPUs there are)")
+
+    predict = add(
+        "predict",
+        "write the best labels of each sample, label:score label:score ... a line",
+        "slide predict run - -k 3 < new.txt | head",
+        " Scores are logits. Where the model has label names, they stand for the label ids, and tabs instead of "
+        "spaces between the pairs; the score follows the last colon of a pair, and a tab in a name becomes a space.",
+    )
+    predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
+    predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
+    predict.add_argument("-k", type=_count, default=5, metavar="K", help="labels a sample (default: 5)")
+    predict.add_argument("--out", type=unless_standard, metavar="FILE",
+                         help="write to a file instead of standard output")  # fmt: skip
+    _add_mode(predict)
+    _add_workers(predict, "threads (default: the CPUs there are)")
+
+    info = add("info", "show what a model is: sizes, settings, training", "slide info run")
+    info.add_argument("model", metavar="MODEL", help="model folder or run folder")
+
+    plot = add("plot", "draw learning curves of runs side by side", "slide plot run-a run-b --out both.png")
+    plot.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+    plot.add_argument("--out", metavar="FILE", help="PNG (default: curves.png, in the run folder if there is but one)")
+
+
+def _add_verify(add: Add) -> None:
+    verify = add(
+        "verify",
+        "hold the fast path against the reference, step by step, on your data and settings",
+        "slide verify data/train.txt --config run/config.toml",
+        " Both sides get the same state before each stage of a step. Whole numbers must be equal; floats may differ by "
+        "what the reference itself loses in float32. Exit code 1 if the two disagree.",
+    )
+    verify.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: a small synthetic task)")
+    _add_settings(verify)
+    _add_numbers(
+        verify,
+        ("--steps", _count, "N", None, "steps of training (default: 12, or what a minute allows)"),
+        ("--labels", _count, "N", None, "labels that are kept, chosen evenly (default: 500,000 / lsh.L)"),
+        ("--micro-batch", _count, "N", None, "samples a step (default: as in the settings, but at most 32)"),
+        ("--seed", _whole(0), "N", None, "source of all randomness (default: 0)"),
+    )
+
+
+def _add_bench(add: Add) -> None:
+    bench = add(
+        "bench",
+        "tell whether hashing pays off for your problem on this machine, in about a minute",
+        "slide bench data/train.txt",
+        " The settings as they are, uniform negatives and dense training take turns; rebuilds count, and tables are "
+        "queried from the first step on (in_batch = 0). Accuracy is not compared: dense training learns at least as "
+        "much from a sample.",
+    )
+    bench.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: synthetic, see --shape)")
+    bench.add_argument("--shape", default="amazon-670k", metavar="NAME",
+                       help="without DATA: amazon-670k (default), delicious-200k or wiki10-31k")  # fmt: skip
+    _add_workers(bench, "worker processes (default: the CPUs there are)")
+    _add_numbers(bench, ("--seconds", _positive, "S", 40.0, "of training, over all that is measured (default: 40)"))
+    _add_settings(bench)
+
+
+def _add_mode(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--mode", choices=("exact", "lsh"), default="exact",
+                         help="exact looks at every label, lsh only at those that an index finds")  # fmt: skip
+    command.add_argument("--recall", type=_share, metavar="R",
+                         help="with --mode lsh: share of the exact answers that the index is to find, "
+                              "tried on the first samples (default: 0.9)")  # fmt: skip
+
+
+def _add_generate(add: Add) -> None:
+    generate = add("generate", "make synthetic data: DIR/train.txt and DIR/test.txt",
+                   "slide generate data --shape wiki10-31k --samples 5000")  # fmt: skip
+    generate.add_argument("dir", metavar="DIR", help="folder to write into")
+    shapes = "amazon-670k (default), delicious-200k or wiki10-31k: the sizes of that data set"
+    generate.add_argument("--shape", default="amazon-670k", metavar="NAME", help=shapes)
+    for name, what in (
+        ("--samples", "training samples"),
+        ("--test-samples", "test samples"),
+        ("--features", "features"),
+        ("--labels", "labels"),
+        ("--nonzeros", "features a sample, on average"),
+        ("--labels-per-sample", "labels a sample, on average"),
+    ):
+        generate.add_argument(name, type=_count, metavar="N", help=f"{what}, instead of those of the shape")
+    generate.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="key of all draws (default: 0)")

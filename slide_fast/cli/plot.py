@@ -1,0 +1,20 @@
+"""``slide plot``: learning curves of runs in one picture."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from ..display.plots import plot_runs
+from .run_folder import CURVES
+from .session import Session
+
+
+def plot(options: Namespace, session: Session) -> dict[str, Any]:
+    """``slide plot``: draw learning curves of runs in one picture."""
+    runs = [Path(run) for run in options.runs]
+    out = options.out or str(runs[0] / CURVES if len(runs) == 1 else CURVES)
+    plot_runs(runs, out)
+    session.console.result(out)
+    return {"curves": out}

@@ -1,0 +1,190 @@
+"""A run of training as ``slide train`` and ``slide demo`` carry it out: on the screen and into a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NoReturn
+
+import numpy as np
+
+from slide_ref.common.config import Config
+from slide_ref.common.schedule import in_batch_steps, largest_rate, n_epochs, total_steps
+from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.storage.model_folder import Model
+
+from ..active_sets import without_tables
+from ..display.console import TrainingDisplay, aligned, network_in_words, score_table
+from ..display.plots import PlotError
+from ..engine.checkpoints import Checkpoints, TrainingState
+from ..engine.handover import Handover
+from ..engine.options import RunOptions
+from ..engine.progress import Event, tell_all
+from ..parallel.machine import cpu_model
+from ..parallel.units import size
+from ..training import TrainingInterrupted, fit
+from .run_folder import CHECKPOINTS, RunFolder
+from .session import Session
+
+SCORES = ("precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5")
+PLOTTING = 40_000_000  # bytes that Matplotlib takes
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A run of training in its folder.
+
+    Attributes
+    ----------
+    session : Session
+    folder : RunFolder
+        Entered.
+    command_line : str
+        Noted in the folder.
+    config : Config
+    options : RunOptions
+        Without a callback; the run has its own.
+    baselines : mapping of str to float
+        P@1 of simple methods by name, to show beside that of the network.
+    """
+
+    session: Session
+    folder: RunFolder
+    command_line: str
+    config: Config
+    options: RunOptions
+    baselines: Mapping[str, float] = field(default_factory=dict)
+
+    def train_on(
+        self, data: list[Dataset], n_workers: int | None, state: Handover[TrainingState] | None = None
+    ) -> tuple[Model, dict[str, Any]]:
+        """Train on ``data[0]`` and test on ``data[1]``, if there is one; see `carry_out`.
+
+        `data` is emptied, and `fit` holds the only references.
+        """
+        counts, test = counts_of(data), Handover(data.pop()) if len(data) > 1 else None
+        fit_data = partial(fit, self.config, Handover(data.pop()), test=test, n_workers=n_workers, state=state)
+        return self.carry_out(fit_data, counts, state is not None)
+
+    def carry_out(
+        self, fit: Callable[..., Model], counts: Mapping[str, int], resumes: bool
+    ) -> tuple[Model, dict[str, Any]]:
+        """Train by a function that takes the fields of `RunOptions` and returns the model, and write the folder.
+
+        Return the model and the figures for ``--json``. Ctrl-C raises KeyboardInterrupt with words for the user, once
+        the model is in the folder. `counts` are those of `counts_of`.
+        """
+        session, options = self.session, self.options
+        last: dict[str, Event] = {}
+        session.console.line(_outlook(self.config, counts))
+        display = TrainingDisplay(
+            session.console, self.config, options.max_seconds, counts["n_labels"], counts.get("n_test_samples", 0),
+            eval_every=options.eval_every, eval_samples=options.eval_samples, patience=options.patience,
+        )  # fmt: skip
+
+        def note(event: Event) -> None:
+            last[event["kind"]] = event
+
+        has_test = "n_test_samples" in counts
+        own = note, partial(self._add_memory, has_test), partial(self._begin, resumes)
+        callback = tell_all([*own, self.folder.record, display])
+        try:
+            model = fit(**vars(options) | {"callback": callback})
+        except TrainingInterrupted as stop:
+            self._end_early(stop.model)
+        session.worker_pids = tuple
+        self.folder.save(model)
+        figures = _figures(last) | {"model": str(self.folder.model_path), "curves": self._plot() if has_test else None}
+        return model, figures | dict(counts) | session.totals()
+
+    def _add_memory(self, has_test: bool, event: Event) -> None:
+        """Count in what this command takes besides: reading took some, and the curves do beside the model."""
+        if event["kind"] == "memory":
+            now, before = self.session.memory()
+            at_end = now - event["data"] + event["model"] + (PLOTTING if has_test else 0)
+            event["total"] = max(event["total"], before, at_end)
+
+    def _begin(self, resumes: bool, event: Event) -> None:
+        """Make the folder that of this run, when training starts."""
+        if event["kind"] == "start":
+            self.session.worker_pids = event.pop("pids")
+            self.folder.begin(self.config, self.command_line, event["step"] if resumes else None)
+            if not resumes:
+                Checkpoints(self.folder.path / CHECKPOINTS).clear()
+            workers = f"{event['n_workers']} on {cpu_model()}"
+            self.session.console.line(aligned([("workers", workers), ("", "")]))
+
+    def _end_early(self, model: Model) -> NoReturn:
+        """Keep what was learned before Ctrl-C, and raise KeyboardInterrupt that says where."""
+        self.session.console.close()
+        self.folder.save(model)
+        checkpoints = self.options.checkpoints
+        further = "; train with --resume to go on" if checkpoints is not None and checkpoints.saved() else ""
+        text = f"interrupted after {model.facts['epochs']:.2f} epochs; the model is in {self.folder.model_path}"
+        raise KeyboardInterrupt(text + further) from None
+
+    def _plot(self) -> str | None:
+        try:
+            return str(self.folder.plot(self.baselines))
+        except PlotError as error:
+            self.session.console.line(f"no learning curves: {error}")
+            return None
+
+    def report(self, figures: Mapping[str, Any]) -> str:
+        """Return the figures of a finished run in words."""
+        scores = [] if figures["precision_at_1"] is None else [score_table(figures, self.baselines), ""]
+        epochs, workers = (
+            f"{figures[key]:.3g} {key[:-1] if figures[key] == 1 else key}" for key in ("epochs", "workers")
+        )
+        speed = f"{figures['samples_per_second']:,.0f} samples/s with {workers}"
+        pairs = [
+            ("trained", f"{epochs} in {figures['seconds']:,.1f} s, {speed}"),
+            ("memory", f"{size(figures['peak_memory_bytes'])} at the peak"),
+            ("model", figures["model"]),
+        ]
+        pairs += [] if figures["curves"] is None else [("curves", figures["curves"])]
+        return "\n".join([*scores, aligned(pairs)])
+
+
+def counts_of(data: list[Dataset]) -> dict[str, int]:
+    """Sizes of the training data and of the test data, if there are any."""
+    counts = {"n_features": data[0].features.n_columns, "n_labels": data[0].labels.n_columns}
+    for name, part in zip(("train", "test"), data, strict=False):
+        unlabelled = int(np.count_nonzero(np.diff(part.labels.indptr) == 0))
+        counts |= {f"n_{name}_samples": part.n_samples, f"n_{name}_unlabelled": unlabelled}
+    return counts
+
+
+def _outlook(config: Config, counts: Mapping[str, int]) -> str:
+    """What is going to happen."""
+    lines = []
+    for name in ("train", "test"):
+        if f"n_{name}_samples" in counts:
+            unlabelled = counts[f"n_{name}_unlabelled"]
+            left_out = f", {unlabelled:,} of them without labels" if unlabelled else ""
+            lines.append((f"{name} data", f"{counts[f'n_{name}_samples']:,} samples{left_out}"))
+    lines.append(("network", network_in_words(config, counts["n_features"], counts["n_labels"])))
+    n_samples = counts["n_train_samples"]
+    steps, epochs = total_steps(config, n_samples), n_epochs(config, n_samples)
+    alone = in_batch_steps(config, steps)
+    least = without_tables(config.lsh).min_active
+    if alone and (config.lsh.L or least) and len(config.hidden) in config.sampled_layers(counts["n_labels"]):
+        lines.append(("", f"up to step {alone:,} no tables: the labels of a micro-batch, at least {least:,} active"))
+    length = f"{steps:,} steps, {epochs} epoch{'s' * (epochs > 1)}"
+    return aligned([*lines, ("learning rate", f"{largest_rate(config, steps):.3g} at most, over {length}")])
+
+
+def _figures(last: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Figures of a finished run from its last event of each kind; None where there was no such event."""
+    start, end, epoch, scores = (last.get(kind, {}) for kind in ("start", "end", "epoch", "evaluation"))
+    return {key: scores.get(key) for key in SCORES} | {
+        "samples_per_second": end["samples"] / max(end["seconds"], 1e-9),
+        "seconds": end["seconds"],
+        "epochs": end["epoch"],
+        "steps": end["step"],
+        "rebuilds": end["rebuilds"],
+        "loss": epoch.get("loss"),
+        "active_neurons": epoch.get("active_neurons"),
+        "workers": start["n_workers"],
+    }
