@@ -14,12 +14,11 @@ from collections import deque
 from functools import partial
 from typing import Any
 
-import ours
-import tasks
-from curves import best
-from harness import child, figure, in_turn, require_agreement, table, write_result
+from shared import ours, plots, tasks
+from shared.curves import best
+from shared.harness import child, figure, in_turn, require_agreement, table, write_result
 
-import slide_fast.engine.worker
+import slide_fast.engine.learner
 from slide_fast.network import RowGradient
 from slide_ref.common.schedule import workers_at
 
@@ -28,7 +27,7 @@ Curve = dict[str, Any]
 
 def delayed_curve(data: str, n_workers: int, joins: bool) -> Curve:
     """`curve` of ours, of one process that updates late."""
-    update, waiting = slide_fast.engine.worker.update, deque()
+    update, waiting = slide_fast.engine.learner.update, deque()
 
     def late(layers: list, gradients: list[RowGradient], step: int, *rest: Any) -> None:
         copies = [RowGradient(*(None if part is None else part.copy() for part in gradient)) for gradient in gradients]
@@ -37,7 +36,7 @@ def delayed_curve(data: str, n_workers: int, joins: bool) -> Curve:
         while len(waiting) >= under_way:
             update(layers, *waiting.popleft())
 
-    slide_fast.engine.worker.update = late
+    slide_fast.engine.learner.update = late
     return ours.curve(data, None, 1, 1e9, gap=1.0)
 
 
@@ -59,14 +58,8 @@ def main() -> None:
     table(rows)
     name = tasks.name_of(options.data)
     write_result(f"delay_{name}", {"curves": curves})
-    axes = {"xlabel": "epochs", "ylabel": "P@1, per cent", "title": f"{name}, by number of workers"}
-    figure(partial(draw, curves), f"delay_{name}", **axes)
-
-
-def draw(curves: dict[str, list[dict[str, float]]], plot: Any) -> None:
-    for name, points in curves.items():
-        x, y = ([point[key] for point in points] for key in ("epoch", "precision_at_1"))
-        plot.plot(x, [100 * value for value in y], "o--" if "," in name else "o-", markersize=3, label=name)
+    plot = plots.delays(curves, name)
+    figure(plot.draw, f"delay_{name}", **plot.axes)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import harness
-import ours
-import peers
-import tasks
 import torch
-from curves import Point
-from harness import child, spread, write_result
+from shared import harness, ours, peers, tasks
+from shared.curves import Point
+from shared.harness import child, spread, write_result
 
 from slide_ref.common.config import Config
 
@@ -35,7 +32,7 @@ def file_of(data: str, engine: str, suffix: str) -> str:
 
 
 def curve(data: str, engine: str, rate: float, n_threads: int, max_epochs: float, folder: Path) -> None:
-    """Make a curve and write it, after each evaluation anew."""
+    """Make a curve and write it, after each evaluation again."""
     train, test = tasks.load(data)
     test = tasks.evaluation_rows(data, test)
     facts = {"task": tasks.name_of(data), "engine": engine, "learning_rate": rate, "threads": n_threads,

@@ -16,13 +16,12 @@ import argparse
 import json
 import statistics
 import time
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
-import ours
-import tasks
-from curves import Point, time_to
-from harness import child, figure, read_result, require_agreement, table, write_result
+from shared import ours, plots, tasks
+from shared.curves import Point, time_to
+from shared.harness import child, figure, read_result, require_agreement, table, write_result
 
 from slide_fast.cli.settings import PRESETS
 
@@ -261,15 +260,6 @@ def report(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def draw(outcomes: list[Outcome], axis: str, plot: Any) -> None:
-    """P@1 of every seed over epochs or seconds; a colour a setting."""
-    for number, outcome in enumerate(outcomes):
-        for i, curve in enumerate(outcome.curves):
-            x, y = [point[axis] for point in curve], [100 * point["precision_at_1"] for point in curve]
-            label = outcome.setting if i == 0 else None
-            plot.plot(x, y, color=f"C{number}", marker="o", markersize=3, label=label)
-
-
 def kept_outcomes(experiment: Experiment, data: str, seeds: list[int], before: dict[str, Any]) -> dict[str, Outcome]:
     """What came of the settings that are not run again, from the results of an earlier run with the same seeds."""
     if before.get("seeds") != seeds or data not in before["curves"]:
@@ -290,8 +280,8 @@ def answer(name: str, options: argparse.Namespace) -> None:
     rows = [row for row in before.get("rows", []) if options.data and row["data"] not in data]
     curves = {key: value for key, value in before.get("curves", {}).items() if options.data and key not in data}
     for one in data:
-        anew = options.refresh or options.quick or options.epochs is not None
-        kept = {} if anew else kept_outcomes(experiment, one, seeds, before)
+        refresh = options.refresh or options.quick or options.epochs is not None
+        kept = {} if refresh else kept_outcomes(experiment, one, seeds, before)
         outcomes = run(experiment, one, seeds, kept, options)
         rows += report(outcomes)
         curves[one] = {outcome.setting: outcome.curves for outcome in outcomes}
@@ -299,9 +289,9 @@ def answer(name: str, options: argparse.Namespace) -> None:
             continue
         facts = {"question": experiment.question, "seeds": seeds, "workers": options.workers}
         write_result(f"experiment_{name}", facts | {"rows": rows, "curves": curves})
-        for axis, words in (("epoch", "epochs"), ("seconds", "seconds of training")):
-            axes = {"xlabel": words, "ylabel": "P@1, per cent", "title": f"{experiment.question} ({one})"}
-            figure(partial(draw, outcomes, axis), f"experiment_{name}_{tasks.name_of(one)}_{axis}", **axes)
+        for axis in plots.AXES:
+            plot = plots.settings(curves[one], axis, experiment.question, one)
+            figure(plot.draw, f"experiment_{name}_{tasks.name_of(one)}_{axis}", **plot.axes)
     print(f"{name} took {(time.perf_counter() - started) / 60:.1f} minutes", flush=True)
 
 

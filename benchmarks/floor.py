@@ -21,12 +21,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tasks
-from harness import figure, require_agreement, table, write_result
+from shared import tasks
+from shared.harness import figure, require_agreement, table, write_result
 from threadpoolctl import threadpool_limits
 
 from slide_fast import network, optimizers
-from slide_fast.engine import worker as work
+from slide_fast.engine import learner, worker
+from slide_fast.engine.layout import dataset_arrays, table_arrays
+from slide_fast.engine.worker import Worker, WorkerConfig
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.schedule import sample_order
@@ -84,13 +86,13 @@ class _Numpy:
 
 
 class Instrumented:
-    """A worker's state whose steps are timed by phase, and the shapes of their products."""
+    """A worker whose steps are timed by phase, and the shapes of their products."""
 
-    def __init__(self, state: work.WorkerState):
-        self.state, self.clock = state, Clock()
+    def __init__(self, own: Worker):
+        self.worker, self.clock = own, Clock()
+        layers = own.learner.layers
         self.products: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
         clock, where = self.clock, {"in": "forward hidden", "products of a backward pass": 3}
-        n_output_layer = len(state.layers) - 1
 
         def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> str:
             name = where["in"]
@@ -114,8 +116,8 @@ class Instrumented:
             return "forward hidden"
 
         def updated(w: np.ndarray, *_: Any) -> str | None:
-            return "update input rows" if w is state.layers[0].W else (
-                "update output rows" if w is state.layers[n_output_layer].W else None
+            return "update input rows" if w is layers[0].W else (
+                "update output rows" if w is layers[-1].W else None
             )  # fmt: skip
 
         def chosen(*_: Any) -> str:
@@ -123,11 +125,11 @@ class Instrumented:
             return "retrieve"
 
         self.patches = {
-            (state, "choose_active"): clock.timed(state.choose_active, chosen),
-            (work, "micro_batch"): clock.timed(work.micro_batch, lambda *_: "batch"),
-            (work, "forward"): clock.timed(work.forward, begin("forward hidden")),
-            (work, "backward"): clock.timed(work.backward, begin("backward")),
-            (work, "update"): clock.timed(work.update, lambda *_: "update output rows"),
+            (own.learner, "choose_active"): clock.timed(own.learner.choose_active, chosen),
+            (worker, "micro_batch"): clock.timed(worker.micro_batch, lambda *_: "batch"),
+            (learner, "forward"): clock.timed(learner.forward, begin("forward hidden")),
+            (learner, "backward"): clock.timed(learner.backward, begin("backward")),
+            (learner, "update"): clock.timed(learner.update, lambda *_: "update output rows"),
             (network, "sparse_product"): clock.timed(network.sparse_product, pair_by_pair),
             (network, "sparse_gradient"): clock.timed(network.sparse_gradient, lambda *_: "backward hidden"),
             (network, "gather"): clock.timed(network.gather, lambda *_: "gather"),
@@ -142,34 +144,31 @@ class Instrumented:
             for (module, name), replacement in self.patches.items():
                 setattr(module, name, replacement)
             with self.clock.phase("rest"):
-                self.state.train(0, first, n_steps)
+                self.worker.train(0, first, n_steps)
         finally:
             for (module, name), original in before.items():
                 setattr(module, name, original)
 
 
-def state_of(data: str, config: Config) -> work.WorkerState:
-    """A worker's state in this process, with tables built once."""
+def worker_of(data: str, config: Config) -> Worker:
+    """A worker in this process, with tables built once."""
     train, _ = tasks.load(data)
     n_features, n_labels = train.features.n_columns, train.labels.n_columns
     arrays = {name: np.zeros(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
     initialise(layers_of(arrays), config.seed)
-    arrays |= work.dataset_arrays("train", train)
+    arrays |= dataset_arrays("train", train)
     arrays["train_order"] = sample_order(config.seed, 0, train.n_samples).astype(np.int32)
-    arrays |= {name: np.zeros(*entry) for name, entry in work.table_arrays(config, n_labels).items()}
+    arrays |= {name: np.zeros(*entry) for name, entry in table_arrays(config, n_labels).items()}
     for array in arrays.values():
         array += 0  # touches the pages: a run's memory is there before it starts
-    state = work.WorkerState(work.Setup(config, n_features, n_labels), arrays)
-    rebuild(state)
-    return state
-
-
-def rebuild(state: work.WorkerState) -> None:
-    for l, tables in state.tables.items():
-        state.order_insertion(l, 0)
-        state.hash_neurons(l, 0, len(state.layers[l].b))
-        for t in range(len(tables.ids)):
-            state.sort_table(l, t, 0)
+    own = Worker(WorkerConfig(config, n_features, n_labels), arrays)
+    for word, tables in own.learner.tables.items():
+        n_tables, n_neurons = tables.ids.shape
+        own.learner.order_insertion(word, 0)
+        own.learner.hash_neurons(word, 0, n_neurons)
+        for t in range(n_tables):
+            own.learner.sort_table(word, t, 0)
+    return own
 
 
 def best_time(function: Callable[[], object], repeats: int = 7) -> float:
@@ -225,10 +224,10 @@ def floors(step: dict[str, Any], rates: Rates) -> dict[str, float]:
     return floor
 
 
-def sizes_of(state: work.WorkerState, products: dict[str, Shapes], n_steps: int, first: int) -> dict[str, Any]:
+def sizes_of(own: Worker, products: dict[str, Shapes], n_steps: int, first: int) -> dict[str, Any]:
     """Sizes of the mean step, from the middle one."""
-    config, n_labels = state.config, len(state.layers[-1].b)
-    batch = work.micro_batch(config, state.train_data, state.arrays["train_order"], 0, first + n_steps // 2)
+    config, output = own.config, own.learner.layers[-1]
+    batch = worker.micro_batch(config, own.train_data, own.arrays["train_order"], 0, first + n_steps // 2)
     n, hidden = len(batch.samples), config.hidden[-1]
     lsh = config.lsh
     retrieved = lsh.L * lsh.bucket_size if not lsh.budget else lsh.budget
@@ -237,8 +236,8 @@ def sizes_of(state: work.WorkerState, products: dict[str, Shapes], n_steps: int,
     return {
         "samples": n,
         "hidden": hidden,
-        "arrays": sum(array is not None for array in vars(state.layers[-1]).values()) // 2,  # that an update goes over
-        "labels": n_labels,
+        "arrays": sum(array is not None for array in vars(output).values()) // 2,  # that an update goes over
+        "labels": len(output.b),
         "features": len(np.unique(batch.data.features.indices)),
         "nonzeros": batch.data.features.nnz,
         "active": active,
@@ -261,24 +260,24 @@ def main() -> None:
     options = parser.parse_args()
     require_agreement()
     with threadpool_limits(1):
-        figures = measure(state_of(options.data, Config(in_batch=0.0)), options.steps)
+        figures = measure(worker_of(options.data, Config(in_batch=0.0)), options.steps)
     report(figures)
     name = f"floor_{tasks.name_of(options.data)}"
     write_result(name, figures)
     figure(partial(draw, figures["rows"]), name, xlabel="milliseconds a step", title=tasks.name_of(options.data))
 
 
-def measure(state: work.WorkerState, n_steps: int) -> dict[str, Any]:
+def measure(own: Worker, n_steps: int) -> dict[str, Any]:
     """Steps with and without the clocks in turn; milliseconds of each phase, and of the step without them."""
     first = 1 + n_steps // 2
-    state.train(0, 1, n_steps // 2)
-    measured, plain = Instrumented(state), 0.0
+    own.train(0, 1, n_steps // 2)
+    measured, plain = Instrumented(own), 0.0
     for _ in range(ROUNDS):
         measured.run(n_steps, first)
-        plain += 1e3 * state.train(0, first + n_steps, n_steps).seconds / (ROUNDS * n_steps)
+        plain += 1e3 * own.train(0, first + n_steps, n_steps).seconds / (ROUNDS * n_steps)
         first += 2 * n_steps
-    step = sizes_of(state, measured.products, ROUNDS * n_steps, 1)
-    floor = {phase: 1e3 * s for phase, s in floors(step, Rates(state.layers[-1].W, step["active"])).items()}
+    step = sizes_of(own, measured.products, ROUNDS * n_steps, 1)
+    floor = {phase: 1e3 * s for phase, s in floors(step, Rates(own.learner.layers[-1].W, step["active"])).items()}
     took = {phase: 1e3 * measured.clock.seconds[phase] / (ROUNDS * n_steps) for phase in PHASES}
     rows = [{"phase": phase, "milliseconds": took[phase], "floor": floor.get(phase)} for phase in PHASES]
     total = sum(floor.values())

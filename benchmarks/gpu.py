@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py --data acl_authors      and stdlib, diginetica, amazon-670k, or a folder
 
-As time_to_accuracy.py, but the dense softmax is trained anew, since a GPU does that in seconds; PyTorch on the CPU,
+As time_to_accuracy.py, but the dense softmax is trained again, since a GPU does that in seconds; PyTorch on the CPU,
 with a thread for each worker, tells only its pace. The GPU is given what helps it: batches that lie ready in its
 memory, whose making is not counted, and products in TF32.
 """
@@ -13,13 +13,11 @@ import argparse
 from functools import partial
 from typing import Any
 
-import ours
-import peers
-import tasks
 import torch
-from curves import best
-from harness import child, figure, in_turn, require_agreement, spread, write_result
-from time_to_accuracy import DENSE, OURS, SAMPLED, SHARE, draw, report, summary
+from shared import ours, peers, plots, tasks
+from shared.curves import best
+from shared.harness import child, figure, in_turn, require_agreement, spread, write_result
+from time_to_accuracy import DENSE, OURS, SAMPLED, SHARE, report, summary
 
 from slide_fast.parallel.machine import available_cpus
 
@@ -72,8 +70,8 @@ def main() -> None:
     facts = {"gpu": gpu, "workers": options.workers, "targets": targets, "dense_on_cpu_samples_per_second": on_cpu}
     name = tasks.name_of(options.data)
     write_result(f"gpu_{name}", facts | {"rows": rows, "curves": curves})
-    axes = {"xlabel": "seconds of training", "ylabel": "P@1, per cent", "title": f"{name}, {options.workers} workers"}
-    figure(partial(draw, curves), f"gpu_{name}", **axes)
+    plot = plots.times(curves, f"{name}, {options.workers} workers")
+    figure(plot.draw, f"gpu_{name}", **plot.axes)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-import tasks
-from harness import child, in_turn, require_agreement, spread, write_result
-from ours import train_once
+from shared import tasks
+from shared.harness import child, in_turn, require_agreement, spread, write_result
+from shared.ours import train_once
 
 
 def main() -> None:

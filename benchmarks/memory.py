@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peers
-import tasks
-from harness import ROOT, child, figure, require_agreement, table, write_result
+from shared import peers, tasks
+from shared.harness import ROOT, child, figure, require_agreement, table, write_result
 
 from slide_fast.data import write_xmc
-from slide_fast.engine.worker import table_arrays
+from slide_fast.engine.layout import table_arrays
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes
 from slide_ref.common.sparse_rows import Dataset

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tasks
-from harness import child, figure, in_turn, require_agreement, spread, table, write_result
+from shared import tasks
+from shared.harness import child, figure, in_turn, require_agreement, spread, table, write_result
 
 from slide_fast.inference.index_choice import ROWS, index_of
 from slide_fast.prediction import Index, build_index, predict_topk, predict_topk_lsh
@@ -63,7 +63,7 @@ def exact_once(folder: str, data: str, n_rows: int, n_threads: int) -> dict[str,
 def torch_once(folder: str, data: str, n_rows: int, n_threads: int) -> dict[str, Any]:
     """PyTorch's answers: a product with all labels and topk, in batches."""
     import torch
-    from peers import Batch
+    from shared.peers import Batch
     from torch.nn import functional
 
     torch.set_num_threads(n_threads)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tasks
-from harness import child, figure, in_turn, require_agreement, spread, table, write_result
+from shared import tasks
+from shared.harness import child, figure, in_turn, require_agreement, spread, table, write_result
 
 from slide_fast.data import read_dataset, write_xmc
 from slide_fast.parallel.machine import MemoryMeter

@@ -12,9 +12,8 @@ import argparse
 from functools import partial
 from typing import Any
 
-import ours
-import tasks
-from harness import child, figure, require_agreement, table, write_result
+from shared import ours, tasks
+from shared.harness import child, figure, require_agreement, table, write_result
 
 from slide_ref.common.config import Config
 from slide_ref.common.schedule import rebuild_steps

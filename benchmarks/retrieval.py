@@ -13,8 +13,8 @@ import argparse
 from typing import Any
 
 import numpy as np
-import tasks
-from harness import child, figure, require_agreement, table, write_result
+from shared import plots, tasks
+from shared.harness import child, figure, require_agreement, table, write_result
 
 from slide_fast.engine.run import Run
 from slide_fast.hashing import addresses_of, hash_constants
@@ -36,12 +36,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def held(run: Run, rows: SparseRows) -> tuple[float, float]:
     """Shares of the largest logits and of all labels in the buckets of the samples, means over them."""
-    layers, config = layers_of(run.parameters.arrays), run.config
+    layers, config = layers_of(run.engine.weights(run.all_steps)), run.config
     layer, output = len(layers) - 1, layers[-1]
     inputs = hidden_outputs(layers, rows, Scratch())
     largest = np.argpartition(-(inputs @ output.W.T + output.b), LARGEST, axis=1)[:, :LARGEST]
     constants = hash_constants(config.lsh, config.seed, layer, output.W.shape[1])
-    found = hard_threshold(run.tables[layer], addresses_of(inputs, constants, config.lsh, config.seed, layer), 1)
+    found = hard_threshold(run.engine.tables[layer], addresses_of(inputs, constants, config.lsh, config.seed, layer), 1)
     of_row = np.split(found.ids, found.indptr[1:-1])
     hits = [len(np.intersect1d(ids, best)) for ids, best in zip(of_row, largest, strict=True)]
     return float(np.mean(hits)) / LARGEST, len(found.ids) / len(inputs) / len(output.b)
@@ -80,16 +80,9 @@ def main() -> None:
             cells = [[str(point["step"]), *row] for point, row in zip(points, rows, strict=True)]
             table([["step", "before the rebuild", "after", "all labels"], *cells])
 
-        def draw(plot: Any, runs: dict[str, list[dict[str, float]]] = runs) -> None:
-            for number, (name, points) in enumerate(runs.items()):
-                for key, style in (("after", "-"), ("of_all", ":")):
-                    label = name if key == "after" else f"{name}: as many at random"
-                    shares = [100 * point[key] for point in points]
-                    plot.plot([point["step"] for point in points], shares, style, color=f"C{number}", label=label)
-
         write_result(f"retrieval_{tasks.name_of(data)}", {"rows": ROWS, "runs": runs})
-        axes = {"xlabel": "steps", "ylabel": "per cent of the 100 largest logits"}
-        figure(draw, f"retrieval_{tasks.name_of(data)}", title=f"What the tables return ({data})", **axes)
+        plot = plots.retrieved(runs, data)
+        figure(plot.draw, f"retrieval_{tasks.name_of(data)}", **plot.axes)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tasks
-from harness import child, figure, in_turn, require_agreement, spread, write_result
-from ours import train_once
+from shared import tasks
+from shared.harness import child, figure, in_turn, require_agreement, spread, write_result
+from shared.ours import train_once
 
 from slide_fast.parallel.child import BLAS_ON_ONE_THREAD
 

@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 
 from slide_fast.data import write_xmc
-from slide_fast.engine import run
+from slide_fast.engine import local_engine
 from slide_fast.inference.index_choice import RECALL, index_of
 from slide_fast.parallel.machine import cpu_model
 from slide_fast.parallel.pool import Pool
@@ -66,7 +66,7 @@ def samples(seed: int, n: int) -> Dataset:
 
 
 class Killer(threading.Thread):
-    """Kills and stops workers of the pool of the moment, at random moments, never two at once."""
+    """Kills and stops workers of the current pool at random moments, never two at once."""
 
     def __init__(self, seed: int):
         super().__init__(daemon=True)
@@ -188,7 +188,7 @@ def main() -> int:
         killer.pool = Pool(*arguments)
         return killer.pool
 
-    run.Pool = make_pool
+    local_engine.Pool = make_pool
     grow_table_of_strings()
     killer.start()
     started = time.monotonic()

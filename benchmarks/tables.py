@@ -3,7 +3,7 @@
     python benchmarks/tables.py --data acl_authors stdlib
 
 A network is trained with the defaults; after each of some epochs its output is hashed with the tables of training and
-with others, and the first test rows ask them. Chance is the share that as many neurons drawn uniformly would hold.
+with others, and the first test rows query them. Chance is the share that as many neurons drawn uniformly would hold.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tasks
-from harness import figure, require_agreement, table, write_result
+from shared import tasks
+from shared.harness import figure, require_agreement, table, write_result
 
 from slide_fast.kernels.scratch import Scratch
 from slide_fast.prediction import build_index, found_in_tables, hidden_outputs, predict_topk

@@ -14,10 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import ours
-import peers
-import tasks
-from harness import child, figure, in_turn, require_agreement, spread, table, write_result
+from shared import ours, peers, tasks
+from shared.harness import child, figure, in_turn, require_agreement, spread, table, write_result
 
 SHAPE = "amazon-670k"
 LABELS = (10_000, 100_000, 1_000_000)

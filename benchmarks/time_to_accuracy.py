@@ -17,11 +17,9 @@ from functools import partial
 from typing import Any
 
 import dense
-import ours
-import peers
-import tasks
-from curves import Point, best, time_to
-from harness import ROOT, child, figure, in_turn, require_agreement, spread, table, write_result
+from shared import ours, peers, plots, tasks
+from shared.curves import Point, best, time_to
+from shared.harness import ROOT, child, figure, in_turn, require_agreement, spread, table, write_result
 
 RATES = (3e-4, 1e-3, 3e-3)
 SHARE = 0.9
@@ -47,7 +45,7 @@ def run_contenders(options: argparse.Namespace, engines: list[str]) -> tuple[dic
     tried = {rate: sampled(rate)["points"] for rate in RATES}
     target = SHARE * max(best(points) for points in tried.values())
     rate = min(RATES, key=lambda rate: time_to(tried[rate], target) or float("inf"))
-    print(f"the sampled softmax is soonest with learning rate {rate:g}", flush=True)
+    print(f"the sampled softmax is fastest with learning rate {rate:g}", flush=True)
     omikuji = [] if options.without_omikuji else [partial(child, peers.omikuji_curve, *given, options.workers)]
     paces = [partial(dense.pace_once, options.data, engine, options.workers, PACE_SECONDS) for engine in engines]
     runs = in_turn([own, partial(sampled, rate), *paces], options.rounds)
@@ -92,13 +90,6 @@ def report(rows: list[dict[str, Any]], targets: dict[str, float]) -> None:
     table(cells)
 
 
-def draw(curves: dict[str, list[list[Point]]], plot: Any) -> None:
-    for name, runs in curves.items():
-        x, y = ([point[key] for point in runs[0]] for key in ("seconds", "precision_at_1"))
-        plot.plot(x, [100 * value for value in y], marker="o", markersize=3, label=name)
-    plot.set_xscale("log")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="acl_authors")
@@ -129,8 +120,8 @@ def main() -> None:
     report(rows, targets)
     facts = {"targets": targets, "dense_seconds_per_epoch": dict(zip(engines, paces, strict=True)), "rows": rows}
     write_result(f"time_to_accuracy_{name}", facts | {"curves": curves})
-    axes = {"xlabel": "seconds of training", "ylabel": "P@1, per cent", "title": name}
-    figure(partial(draw, curves), f"time_to_accuracy_{name}", **axes)
+    plot = plots.times(curves, name)
+    figure(plot.draw, f"time_to_accuracy_{name}", **plot.axes)
 
 
 if __name__ == "__main__":

@@ -13,22 +13,10 @@ from .sampling import Active, Retrieved
 def inclusion(
     scratch: Scratch, active: Active, retrieved: Retrieved, labels: SparseRows, priors: np.ndarray
 ) -> np.ndarray:
-    """How probable it was that each neuron became active, for samples of which it is not a label. Implements S30.
+    """Return how probable it was that each neuron became active, for samples of which it is no label. Implements S30.
 
-    Parameters
-    ----------
-    scratch : Scratch
-    active : Active
-        From `active_sets`.
-    retrieved : Retrieved
-    labels : SparseRows, shape (n_samples, n)
-    priors : ndarray of float64, shape (n,)
-        From `slide_ref.common.priors.label_priors`.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_union,) without a mask, else (n_samples, n_union)
-        1 for what was retrieved.
+    As `slide_ref.correction.inclusion`, float64 of shape (n_union,) without a mask, else (n_samples, n_union); 1 for
+    what was retrieved.
     """
     ids, n = active.ids, len(priors)
     if active.mask is not None:

@@ -62,34 +62,20 @@ def read_dataset(
 
 
 def _kind(path: str | os.PathLike[str]) -> str:
-    """The last suffix but that of gzip."""
+    """Return the last suffix but that of gzip."""
     suffixes = [suffix for suffix in map(str.lower, Path(path).suffixes) if suffix != ".gz"]
     return suffixes[-1] if suffixes else ""
 
 
 def names_no_sizes(path: str | os.PathLike[str]) -> bool:
-    """Whether the numbers of features and labels are only what the largest ids in the file say: svmlight text."""
+    """Tell whether the numbers of features and labels are only what the largest ids in the file say: svmlight text."""
     return _kind(path) in SVMLIGHT
 
 
 def read_xmc(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Dataset:
-    """Read a data set from XMC text; memory beyond the result is a small multiple of a block. Implements S17.
+    """Read a data set from XMC text, as `slide_ref.data.read_xmc` does. Implements S17.
 
-    Parameters
-    ----------
-    path : path
-    block_bytes : int
-        How much is read at once; the result does not depend on it.
-
-    Returns
-    -------
-    Dataset
-        Canonical, and equal to that of `slide_ref.data.read_xmc`.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or at the first malformed line; the same error as the reference's.
+    At once `block_bytes` are read, on which the result does not depend; memory beyond the result is a small multiple.
     """
     try:
         with open(path, "rb") as file:
@@ -147,7 +133,7 @@ def _read_svmlight(path: str | os.PathLike[str], file: BinaryIO) -> Dataset:
 
 
 def _whole_lines(text: bytes) -> bytes:
-    """The text with every line ended by LF alone."""
+    """Return the text with every line ended by LF alone."""
     if text and not text.endswith(b"\n"):
         text += b"\n"
     return text.replace(b"\r\n", b"\n") if b"\r" in text else text
@@ -196,7 +182,7 @@ class _GrowingRows:
 def write_xmc(path: str | os.PathLike[str], dataset: Dataset) -> None:
     """Write a data set as XMC text that reads back as the same numbers. Implements S17.
 
-    The file appears under its name when it is complete; what stood there before is replaced.
+    The file appears under its name when it is complete; what was there before is replaced.
 
     Raises
     ------
@@ -212,7 +198,7 @@ def write_xmc(path: str | os.PathLike[str], dataset: Dataset) -> None:
 
 
 def xmc_lines(dataset: Dataset) -> Iterator[bytes]:
-    """The lines of samples in XMC text, with their ends. Nine digits tell all values of float32 apart."""
+    """Yield the lines of samples in XMC text, with their ends. Nine digits tell all values of float32 apart."""
     features, labels = dataset
     values = _shortened(features.data) if features.data is not None else np.ones(features.nnz)
     pairs: list[float] = [0] * (2 * features.nnz)
@@ -226,7 +212,7 @@ def xmc_lines(dataset: Dataset) -> Iterator[bytes]:
 
 
 def _shortened(values: np.ndarray) -> np.ndarray:
-    """Values in float64, with at most six decimal places where float32 does not see the difference."""
+    """Return values in float64, with at most six decimal places where float32 does not see the difference."""
     exact = values.astype(np.float64)
     short = np.round(exact, 6)
     return np.where((short.astype(np.float32) == values) & (np.abs(exact) < 1000), short, exact)
@@ -235,7 +221,7 @@ def _shortened(values: np.ndarray) -> np.ndarray:
 def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
     """Write a data set as an uncompressed ``.npz`` of the arrays `NPZ_KEYS`: rows of features X and of labels Y.
 
-    The file appears under its name when it is complete; what stood there before is replaced.
+    The file appears under its name when it is complete; what was there before is replaced.
 
     Raises
     ------
@@ -262,7 +248,7 @@ def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """As `complete_file`, with a DataError if the file cannot be written."""
+    """Open a file as `complete_file` does, with a DataError if it cannot be written."""
     try:
         with complete_file(path) as file:
             yield file
@@ -273,7 +259,7 @@ def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
     """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and floating types. Nothing is unpickled.
 
-    SciPy's ``.npz`` of one sparse matrix holds the features; its labels stand in another, `labels`, or are missing.
+    SciPy's ``.npz`` of one sparse matrix holds the features; its labels are in another, `labels`, or are missing.
 
     Returns
     -------
@@ -305,7 +291,7 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
 
 
 def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
-    """Labels from SciPy's ``.npz`` of an indicator."""
+    """Read labels from SciPy's ``.npz`` of an indicator."""
     try:
         with open(path, "rb") as file:
             arrays = _load_arrays(file)
@@ -355,7 +341,7 @@ def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _load_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array; its header is not believed before the archive says that there are so many bytes."""
+    """Read one array; its header is not believed before the archive says that there are so many bytes."""
     with archive.open(name) as member:
         if np.lib.format.read_magic(member) != (1, 0):
             raise ValueError("unknown version")

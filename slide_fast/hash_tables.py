@@ -1,8 +1,8 @@
 """Hash tables as sorted arrays: a bucket is a slice.
 
 Table l holds all neurons sorted by address, and the offset at which each address begins. With the policy FIFO the
-neurons of one address stand in the order of their insertion, and a bucket that overflows keeps the end of its slice;
-as a reservoir they stand in the order of their priorities, and it keeps the beginning.
+neurons of one address are in the order of their insertion, and a bucket that overflows keeps the end of its slice;
+as a reservoir they are in the order of their priorities, and it keeps the beginning.
 Tables can be built one by one, by different workers, into shared memory.
 """
 
@@ -44,17 +44,9 @@ class HashTables:
     policy: str = "fifo"
 
     def slices(self, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where buckets stand in ``ids.ravel()``. Implements S7 and S22.
+        """Find where buckets begin in ``ids.ravel()``, and their lengths: int64, (n_queries, L). Implements S7 and S22.
 
         A full bucket has dropped its oldest, or as a reservoir its members of largest priority.
-
-        Parameters
-        ----------
-        addresses : ndarray of int64, shape (n_queries, L)
-
-        Returns
-        -------
-        starts, lengths : ndarray of int64, shape (n_queries, L)
         """
         tables = np.arange(len(self.ids))
         ends = self.offsets[tables, addresses + 1].astype(np.int64)
@@ -64,25 +56,22 @@ class HashTables:
         return first + tables * self.ids.shape[1], lengths
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """The bucket at one address a table, members in the order of their insertion, or of their priorities."""
+        """Return the bucket at one address a table, as `slide_ref.hash_tables.HashTables.query` does."""
         starts, lengths = self.slices(addresses[None])
         flat = self.ids.reshape(-1)
         return [flat[s : s + n].astype(np.int64) for s, n in zip(starts[0], lengths[0], strict=True)]
 
     def occupancy(self) -> dict[str, int]:
-        """Neurons held and buckets that are not empty, summed over tables; members of the fullest bucket."""
+        """Count neurons held and non-empty buckets, summed over tables, and members of the fullest bucket."""
         sizes = np.minimum(np.diff(self.offsets, axis=1), self.bucket_size)
         return {"entries": int(sizes.sum()), "buckets": int((sizes > 0).sum()), "fullest": int(sizes.max(initial=0))}
 
 
 def array_shapes(lsh: LshConfig, n: int) -> Layout:
-    """Shapes and dtypes of what the tables of a layer of n neurons need.
+    """Return shapes and dtypes of what the tables of a layer of n neurons need, by name.
 
-    Returns
-    -------
-    dict
-        ``table_ids`` and ``table_offsets``, the tables; ``addresses`` and ``insertion``, filled by each rebuild on
-        the way to them.
+    Besides ``table_ids`` and ``table_offsets`` these are ``addresses`` and ``insertion``, which each rebuild fills on
+    the way to the tables.
     """
     address = np.uint16 if lsh.address_bits <= 16 else np.uint32  # numpy sorts 16 bits by radix
     return {
@@ -94,49 +83,28 @@ def array_shapes(lsh: LshConfig, n: int) -> Layout:
 
 
 def insertion_order(n: int, seed: int, layer: int, rebuild: int) -> np.ndarray:
-    """The order in which neurons are inserted: a new permutation for each rebuild. Implements S6."""
+    """Return the order in which neurons are inserted: a new permutation for each rebuild. Implements S6."""
     return permutation(seed, Purpose.INSERTION, layer, rebuild, n=n)
 
 
 def priority_order(n: int, seed: int, layer: int, rebuild: int, table: int) -> np.ndarray:
-    """Neurons by their priority in the reservoirs of one table, smallest first. Implements S22."""
+    """Return the neurons by their priority in the reservoirs of one table, smallest first. Implements S22."""
     return permutation(seed, Purpose.RESERVOIR, layer, rebuild, table, n=n)
 
 
 def hash_rows(
     W: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int, addresses: np.ndarray
 ) -> None:
-    """Write the addresses of some neurons.
-
-    Parameters
-    ----------
-    W : ndarray of float, shape (n_rows, n_inputs)
-        Weight vectors of these neurons; biases are not hashed.
-    constants : HashConstants
-        From `slide_fast.hashing.hash_constants`.
-    lsh : LshConfig
-    seed, layer : int
-        Words of the key.
-    addresses : ndarray of unsigned int, shape (L, n_rows)
-        Filled.
-    """
+    """Hash the neurons whose weights are `W`, and write their addresses into `addresses`, shape (L, n_rows)."""
     for start in range(0, len(W), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         addresses[:, rows] = addresses_of(W[rows], constants, lsh, seed, layer).T
 
 
 def sort_table(addresses: np.ndarray, insertion: np.ndarray, ids: np.ndarray, offsets: np.ndarray) -> None:
-    """Build one table from the addresses of all neurons. Implements S6 and S22.
+    """Build one table from the addresses of all neurons: fill `ids` and `offsets`. Implements S6 and S22.
 
-    Parameters
-    ----------
-    addresses : ndarray of unsigned int, shape (n,)
-    insertion : ndarray of int, shape (n,)
-        From `insertion_order`; for reservoirs the table's own `priority_order`.
-    ids : ndarray of int32, shape (n,)
-        Filled.
-    offsets : ndarray of int32, shape (n_addresses + 1,)
-        Filled.
+    `insertion` is from `insertion_order`; for reservoirs it is the table's own `priority_order`.
     """
     in_order = addresses[insertion]
     ids[:] = insertion[np.argsort(in_order, kind="stable")]
@@ -145,7 +113,7 @@ def sort_table(addresses: np.ndarray, insertion: np.ndarray, ids: np.ndarray, of
 
 
 def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int) -> HashTables:
-    """All tables of a layer from the addresses of its neurons, shape (L, n). Implements S6 and S22."""
+    """Build all tables of a layer from the addresses of its neurons, (L, n). Implements S6 and S22."""
     n = addresses.shape[1]
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in array_shapes(lsh, n).items()}
     arrays["addresses"][:] = addresses
@@ -160,7 +128,7 @@ def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, laye
 def build_tables(
     W: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int, rebuild: int
 ) -> HashTables:
-    """All tables of a layer from its weights, in this process: what the workers do in parts."""
+    """Build all tables of a layer from its weights, in this process: what the workers do in parts."""
     addresses = np.empty((lsh.L, len(W)), dtype=np.int64)
     hash_rows(W, constants, lsh, seed, layer, addresses)
     return tables_from_addresses(addresses, lsh, seed, layer, rebuild)

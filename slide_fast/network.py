@@ -30,13 +30,7 @@ def alone(array: np.ndarray, how: str = "sum") -> np.ndarray:
 class RowGradient(NamedTuple):
     """Gradient of the loss for the touched rows of one layer (S11).
 
-    Attributes
-    ----------
-    ids : ndarray of int64, shape (n_rows,), or None
-        Ascending; None: all rows. First layer: features stored in the micro-batch; other layers: active neurons.
-    W : ndarray, shape (n_rows, n_columns)
-    b : ndarray
-        First layer: shape (n_neurons,), all of them; other layers: shape (n_rows,).
+    As `slide_ref.network.RowGradient`; where `ids` is None, all rows are touched.
     """
 
     ids: np.ndarray | None
@@ -79,7 +73,7 @@ Reduce = Callable[..., np.ndarray]
 
 
 def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
-    """Rows `ids` of an array in a scratch buffer; the array itself where `ids` is None."""
+    """Copy rows `ids` of an array into a scratch buffer; return the array itself where `ids` is None."""
     if ids is None:
         return array
     out = scratch.empty(name, (len(ids), *array.shape[1:]), array.dtype)
@@ -87,7 +81,7 @@ def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: st
 
 
 def gather_columns(rows: np.ndarray, columns: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
-    """Some columns of an array in a scratch buffer; the array itself where `columns` is None."""
+    """Copy some columns of an array into a scratch buffer; return the array itself where `columns` is None."""
     if columns is None:
         return rows
     out = scratch.empty(name, (len(rows), len(columns)), rows.dtype)
@@ -95,7 +89,7 @@ def gather_columns(rows: np.ndarray, columns: np.ndarray | None, scratch: Scratc
 
 
 def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scratch, name: str) -> np.ndarray:
-    """An array with n columns, zero but for those at `columns`; the array itself where `columns` is None."""
+    """Fill an array of n columns with zeros but for those at `columns`; return `compact` where `columns` is None."""
     if columns is None:
         return compact
     full = scratch.zeros(name, (len(compact), n), compact.dtype)
@@ -104,12 +98,7 @@ def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scr
 
 
 def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, scratch: Scratch) -> np.ndarray:
-    """The samples as a dense array over the features `ids`, which hold all that occur.
-
-    Returns
-    -------
-    ndarray, shape (n_samples, len(ids))
-    """
+    """Make a dense array (n_samples, len(ids)) of samples over the features `ids`, which hold all that occur."""
     dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
     row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))
     dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = values_of(features, dtype)
@@ -117,7 +106,7 @@ def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, s
 
 
 def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerPass:
-    """What the first layer makes of the samples, before the bias."""
+    """Evaluate the first layer on the samples, without the bias."""
     ids = distinct(scratch, [features.indices], features.n_columns)
     if is_sparse(features, len(ids)):
         outputs = sparse_product(features, layer.W, scratch, "outputs0")
@@ -128,7 +117,7 @@ def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerP
 
 
 def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratch: Scratch) -> LayerPass:
-    """What a later layer makes of the outputs before it, before the bias."""
+    """Evaluate a later layer on the outputs before it, without the bias."""
     inputs, columns = before.outputs, before.ids if l > 1 else None
     active = choose(l, spread(inputs, columns, layer.W.shape[1], scratch, "inputs"))
     ids, mask, inclusion = (None, None, None) if active is None else active
@@ -147,8 +136,7 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
     features : SparseRows, shape (n_samples, n_features)
     choose : callable
         ``choose(l, inputs)`` gives the active sets of layer l >= 1 as `Active`, or None for the whole layer, from
-        the activations (n_samples, n_neurons) of the layer before, 0 where they were not computed. The first layer
-        is always computed in full.
+        the activations (n_samples, n_neurons) of the layer before, 0 where they were not computed.
     scratch : Scratch
         Owns the arrays returned.
 
@@ -170,7 +158,7 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
 
 
 def sample_weights(n: int, weights: np.ndarray | None) -> np.ndarray:
-    """The part of each of n labelled rows in loss and gradient, float64: by weight, or all the same. Implements S10."""
+    """Return the part of each of n labelled rows in loss and gradient, float64: by weight, or equal. Implements S10."""
     return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
 
 
@@ -183,27 +171,21 @@ def softmax_loss(
     reduce: Reduce = alone,
     first_label: int = 0,
 ) -> float:
-    """Cross-entropy of each true label among the active neurons that are no true labels. Implements S10 and S30.
+    """Return the loss of a micro-batch; replace its logits by their gradient. Implements S10 and S30.
+
+    What `slide_ref.network.softmax_loss` and `corrected` do for each sample: the mean over the samples, by weight.
 
     Parameters
     ----------
     output : LayerPass
-        Of the last layer; its logits, corrected where it tells how probable it was that they are active, are
-        replaced by their gradient.
+        Of the last layer. Its logits are corrected where it tells how probable it was that they are active.
     labels : SparseRows, shape (n_samples, number of all labels)
         No row is empty; every label is active.
     n_labels, first_label : int
-        Which labels `output` stands for: so many, from `first_label` on.
-    weights : ndarray of float64, shape (n_samples,), optional
-        Above 0.
+        Which labels `output` holds: so many, from `first_label` on.
     reduce : callable
         ``reduce(array, how)`` combines an array, in place, with those of whoever holds the other labels: the ``"max"``
         of the largest logit of a sample's negatives, the ``"sum"`` over these, and of how much its labels pull.
-
-    Returns
-    -------
-    float
-        Mean over the samples, by weight, summed in float64.
     """
     logits, n = output.outputs, labels.n_rows
     if output.mask is not None:
@@ -242,27 +224,11 @@ def backward(
     reduce: Reduce = alone,
     first_label: int = 0,
 ) -> tuple[float, list[RowGradient]]:
-    """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
+    """Return the loss of labelled rows and its gradient by backpropagation. Implements S10 and S11.
 
-    Parameters
-    ----------
-    layers : list of Layer
-    passes : list of LayerPass
-        From `forward`; the outputs are overwritten, and the rows that were gathered make room for their gradient.
-    labels : SparseRows, shape (n_samples, number of all labels)
-        No row is empty.
-    scratch : Scratch
-        Owns the arrays returned.
-    weights : ndarray of float64, shape (n_samples,), optional
-        Above 0.
-    reduce, first_label
-        As in `softmax_loss`; also adds up what all labels send back to the layer before.
-
-    Returns
-    -------
-    loss : float
-        Mean over the rows, by weight.
-    gradients : list of RowGradient, one a layer
+    As `slide_ref.network.backward`, of the passes of `forward`, which are used up: outputs are overwritten, and rows
+    that were gathered make room for their gradient. `scratch` owns the arrays returned. `reduce` and `first_label` are
+    those of `softmax_loss`; `reduce` also adds up what all labels send back to the layer before.
     """
     loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b), weights, reduce, first_label)
     delta = passes[-1].outputs
@@ -283,7 +249,7 @@ def backward(
 
 
 def _weight_gradient(l: int, this: LayerPass, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
-    """Gradient of the rows and columns that layer l used, in the place of its gathered weights where there are any."""
+    """Return the gradient of the rows and columns that layer l used, in the place of its gathered weights if any."""
     if isinstance(this.inputs, SparseRows):
         assert this.ids is not None
         return sparse_gradient(this.inputs, this.ids, delta, scratch)

@@ -39,18 +39,7 @@ def adam_rows(
 
     The operations are the reference's, in their order, so the result is the same to the bit. The rows are read again
     just before they are written: what other workers did to them since the forward pass is kept, and the time in which
-    an update can be lost is short.
-
-    Parameters
-    ----------
-    w, m, v : ndarray of float, shape (n, ...)
-        Parameters, first and second moments; changed. `m` is None where beta1 is 0: the gradient takes its place.
-    ids : ndarray of int64, shape (n_rows,), or None
-        Distinct rows; None: all.
-    g : ndarray, shape (n_rows, ...)
-        Gradient; overwritten.
-    step, scratch, weight_decay
-        `weight_decay` is taken off the weights, in units of the learning rate.
+    an update can be lost is short. `ids` are distinct rows, None: all; their gradients `g` are overwritten.
     """
     number, config = w.dtype.type, step.config
     for block in _blocks(g):
@@ -82,7 +71,7 @@ def adam_rows(
 
 
 def _adam_move(m: np.ndarray, v: np.ndarray, out: np.ndarray, step: Step) -> np.ndarray:
-    """What Adam takes off the weights for corrected first moments and second moments, bounded (S12)."""
+    """Return what Adam takes off the weights for corrected first moments and second moments, bounded (S12)."""
     number, config = v.dtype.type, step.config
     correction1, correction2 = 1 - config.beta1**step.number, 1 - config.beta2**step.number
     limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
@@ -103,18 +92,9 @@ def sgd_rows(
     step: Step,
     scratch: Scratch,
 ) -> None:
-    """Update some rows of an array in place by gradient descent. Implements S26.
+    """Update some rows of an array in place, as `slide_ref.optimizers.sgd_row` does each. Implements S26.
 
-    Parameters
-    ----------
-    w, m : ndarray of float, shape (n, ...)
-        Parameters and first moments; changed. Without momentum `m` is None.
-    ids : ndarray of int64, shape (n_rows,), or None
-        Distinct rows; None: all.
-    g : ndarray, shape (n_rows, ...)
-        Gradient; overwritten.
-    step, scratch
-        As in `adam_rows`.
+    `ids` are distinct rows, None: all; their gradients `g` are overwritten.
     """
     number = w.dtype.type
     for block in _blocks(g):
@@ -132,7 +112,7 @@ def sgd_rows(
 
 
 def _blocks(g: np.ndarray) -> Iterator[slice]:
-    """Slices of some rows each, together all of them."""
+    """Yield slices of some rows each, together all of them."""
     n_rows = max(1, ELEMENTS_AT_ONCE // math.prod(g.shape[1:]))
     for start in range(0, len(g), n_rows):
         yield slice(start, start + n_rows)
@@ -143,18 +123,7 @@ def update(
 ) -> None:
     """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11.
 
-    Parameters
-    ----------
-    layers : list of Layer
-        Changed in place.
-    gradients : list of RowGradient, one a layer
-        Ids are distinct within each; overwritten.
-    step : int
-        From 1.
-    rate : float
-        Learning rate of the step (S27).
-    config : Config
-    scratch : Scratch
+    As `slide_ref.optimizers.update`; the gradients are overwritten.
     """
     this = Step(step, rate, config)
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):

@@ -30,14 +30,14 @@ GROUP = 64
 
 
 def _keys(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Scores and ids as one whole number a pair, larger for a larger score and, among equals, for a lower id."""
+    """Pack scores and ids into one whole number a pair, larger for a larger score and, among equals, for a lower id."""
     bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
     ordered = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
     return (ordered << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - ids.astype(np.uint64))
 
 
 def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `_keys`."""
+    """Return the scores and ids of keys: the inverse of `_keys`."""
     ordered = (keys >> np.uint64(32)).astype(np.uint32)
     bits = np.where(ordered >> np.uint32(31), ordered ^ np.uint32(1 << 31), ~ordered)
     ids = np.uint64(0xFFFFFFFF) - (keys & np.uint64(0xFFFFFFFF))
@@ -45,12 +45,12 @@ def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _largest(keys: np.ndarray, k: int) -> np.ndarray:
-    """The k largest keys of each row, in no order; a copy, so that the others can go."""
+    """Return the k largest keys of each row, in no order; a copy, so that the others can go."""
     return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:].copy() if k < keys.shape[1] else keys
 
 
 def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
-    """Keys of the k best labels for each sample, from the scores (n_labels, n_samples) of labels `first` and on.
+    """Return keys of each sample's k best labels, from the scores (n_labels, n_samples) of labels `first` and on.
 
     The number of labels is a multiple of `GROUP`. The k best lie in the k groups with the best maxima, so only these
     are searched.
@@ -66,13 +66,13 @@ def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
 
 
 def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) -> np.ndarray:
-    """What enters the output layer, shape (n_samples, n_inputs): hidden layers are evaluated in full."""
+    """Return what enters the output layer, shape (n_samples, n_inputs): hidden layers are evaluated in full."""
     inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
     return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
 
 
 def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
-    """Keys of the k best neurons of a layer for each row, in no order; fewer if there are not so many."""
+    """Return keys of the k best neurons of a layer for each row, in no order; fewer if there are not so many."""
     n = len(output.b)
     best = [np.empty((len(inputs), 0), dtype=np.uint64)]
     for first in range(0, n, LABELS_AT_ONCE):
@@ -87,7 +87,7 @@ def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> n
 
 @without_false_alarms
 def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
-    """`predict_topk` for a few rows, by one thread."""
+    """Do what `predict_topk` does for a few rows, in this thread."""
     inputs = hidden_outputs(layers, features, scratch)
     best = np.sort(_best_keys(layers[-1], inputs, k, scratch), axis=1)[:, ::-1]
     ids, scores = _no_answers(len(inputs), k)
@@ -98,29 +98,10 @@ def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratc
 def predict_topk(
     layers: list[Layer], features: SparseRows, k: int, n_threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k labels of largest logit for each row. Implements S15.
+    """Find the k labels of largest logit for each row, as `slide_ref.prediction.predict_topk` does. Implements S15.
 
-    Parameters
-    ----------
-    layers : list of Layer
-        float32.
-    features : SparseRows, shape (n_samples, n_features)
-    k : int
-        1 or more.
-    n_threads : int
-        Threads that share the rows; the answer does not depend on it.
-
-    Returns
-    -------
-    ids : ndarray of int32, shape (n_samples, k)
-        Best first; of equal scores the lower id comes first; -1 where there are fewer than k labels.
-    scores : ndarray of float32, shape (n_samples, k)
-        Logits; -inf where the id is -1.
-
-    Raises
-    ------
-    ConfigError
-        If k is no whole number of 1 or more.
+    Threads share the rows; the answer does not depend on their number. Weights are float32. Raises ConfigError if k is
+    no whole number of 1 or more.
     """
     k = whole("k", k, 1)
     answers = _no_answers(features.n_rows, k)
@@ -129,7 +110,7 @@ def predict_topk(
 
 
 def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and scores where nothing is found."""
+    """Return ids and scores where nothing is found."""
     try:
         return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
     except (MemoryError, ValueError) as error:
@@ -167,19 +148,7 @@ def _fill_by_threads(
 class Index(NamedTuple):
     """The output layer as prediction looks things up in it.
 
-    Attributes
-    ----------
-    head, tail : ndarray of int64
-        The longest neurons, and all others; ascending.
-    weights : Layer
-        Weights and biases of the head.
-    tables : HashTables
-        Over the tail: they hold places in it.
-    constants : HashConstants
-        Of the hash functions.
-    lsh : LshConfig
-    seed, layer : int
-        Words of the keys.
+    As `slide_ref.prediction.Index`; `weights` holds a copy of the head's weights and biases.
     """
 
     head: np.ndarray
@@ -193,10 +162,7 @@ class Index(NamedTuple):
 
 
 def lengths(layer: Layer) -> np.ndarray:
-    """Squared distance of each neuron's weights and bias from their means, float64: how far its logits reach.
-
-    Implements S28 (compare Yan et al., Norm-ranging LSH, NeurIPS 2018).
-    """
+    """Return each neuron's squared distance from the mean neuron, float64: how far its logits reach. Implements S28."""
     squares, mean = np.empty(len(layer.b)), layer.W.mean(axis=0, dtype=np.float64)
     for first in range(0, len(squares), LABELS_AT_ONCE):
         rows = slice(first, first + LABELS_AT_ONCE)
@@ -205,16 +171,9 @@ def lengths(layer: Layer) -> np.ndarray:
 
 
 def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int = 0) -> Index:
-    """The head and the tables of the output layer, with their weights of now. Implements S28.
+    """Choose the head of the output layer, and build tables over the rest. Implements S28.
 
-    Parameters
-    ----------
-    config : Config
-    layers : list of Layer
-    rebuild : int
-        The number of this rebuild: how many there were in training, or 0 where that is not known.
-    n_head : int
-        Size of the head.
+    As `slide_ref.prediction.build_index`.
     """
     layer, output = len(layers) - 1, layers[-1]
     if n_head:
@@ -229,25 +188,16 @@ def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int =
 
 
 def found_in_tables(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
-    """Neurons of the tail that stand in each sample's L buckets, ascending."""
+    """Return the neurons of the tail that are in each sample's L buckets, ascending."""
     addresses = addresses_of(inputs, index.constants, index.lsh, index.seed, index.layer)
     found = hard_threshold(index.tables, addresses, 1)
     return [index.tail[ids] for ids in np.split(found.ids, found.indptr[1:])[: len(inputs)]]
 
 
 def candidates(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
-    """The head, and what stands in each sample's L buckets. Implements S28.
+    """Return the head and what each sample's L buckets hold, distinct ids that ascend. Implements S28.
 
-    Parameters
-    ----------
-    index : Index
-    inputs : ndarray of float, shape (n_samples, n_inputs)
-        What enters the output layer.
-
-    Returns
-    -------
-    list of ndarrays of int64, one a sample
-        Distinct ids, ascending.
+    As `slide_ref.prediction.candidates`, a list of arrays for inputs (n_samples, n_inputs).
     """
     return [np.sort(np.concatenate([index.head, ids])) for ids in found_in_tables(index, inputs)]
 
@@ -256,7 +206,7 @@ def candidates(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
 def lsh_rows(
     layers: list[Layer], features: SparseRows, k: int, index: Index, scratch: Scratch
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`predict_topk_lsh` for a few rows, by one thread.
+    """Do what `predict_topk_lsh` does for a few rows, in this thread.
 
     The head is evaluated for all rows together, what the tables return in a product of its own for each row.
     """
@@ -277,33 +227,10 @@ def lsh_rows(
 def predict_topk_lsh(
     layers: list[Layer], features: SparseRows, k: int, index: Index, n_threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k labels of largest logit among each row's candidates. Implements S28.
+    """Find the k labels of largest logit among each row's candidates. Implements S28.
 
-    Parameters
-    ----------
-    layers : list of Layer
-        float32.
-    features : SparseRows, shape (n_samples, n_features)
-    k : int
-        1 or more.
-    index : Index
-        From `build_index`.
-    n_threads : int
-        Threads that share the rows; the answer does not depend on it.
-
-    Returns
-    -------
-    ids : ndarray of int32, shape (n_samples, k)
-        Best first; of equal scores the lower id comes first; -1 where fewer than k labels were found.
-    scores : ndarray of float32, shape (n_samples, k)
-        Logits; -inf where the id is -1.
-    n_candidates : ndarray of int64, shape (n_samples,)
-        How many candidates each row has.
-
-    Raises
-    ------
-    ConfigError
-        If k is no whole number of 1 or more.
+    As `slide_ref.prediction.predict_topk_lsh`, by so many threads; weights are float32. Raises ConfigError if k is no
+    whole number of 1 or more.
     """
     k = whole("k", k, 1)
     answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)

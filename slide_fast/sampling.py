@@ -41,17 +41,12 @@ class Retrieved(NamedTuple):
 
 
 def nothing(n_samples: int) -> Retrieved:
-    """What is found where no table is asked."""
+    """Return what is found where no table is queried."""
     return Retrieved(np.zeros(n_samples + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Indices of the slices [start, start + length) one after another.
-
-    Returns
-    -------
-    ndarray of int64, shape (sum of lengths,)
-    """
+    """Return the indices of the slices [start, start + length) one after another, int64."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
@@ -59,32 +54,17 @@ def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def vanilla(
     tables: HashTables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray
 ) -> Retrieved:
-    """Whole buckets in random order until `budget` distinct neurons are found. Implements S8.
+    """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
-    Parameters
-    ----------
-    tables : HashTables
-    addresses : ndarray of int64, shape (n_samples, L)
-        Bucket of each sample in each table.
-    budget : int
-        β; 0 means no limit.
-    key : Key
-        Of the draws.
-    samples : ndarray of int64, shape (n_samples,)
-        Sample indices, words of the keys.
-
-    Returns
-    -------
-    Retrieved
-        With a budget distinct and in the order in which they are found, exactly `budget` if there are as many;
-        without one whatever stands in the L buckets.
+    As `slide_ref.sampling.vanilla`, for all samples at once: `addresses` is int64 of shape (n_samples, L). Without a
+    budget a neuron is returned as often as it is found.
     """
     starts, lengths = tables.slices(addresses)
     if budget:
         keys = mix(key.seed, Purpose.TABLE_ORDER, key.layer, key.epoch, samples[:, None], np.arange(addresses.shape[1]))
         order = np.argsort(keys, axis=1)
         starts, lengths = np.take_along_axis(starts, order, 1), np.take_along_axis(lengths, order, 1)
-        fills = lengths > budget  # one such bucket is enough, whatever stands in those before it
+        fills = lengths > budget  # one such bucket is enough, whatever those before it hold
         lengths[np.cumsum(fills, axis=1) > fills] = 0  # what comes after it is never read
     indptr = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
     ids = tables.ids.reshape(-1)[concatenate_slices(starts.ravel(), lengths.ravel())]
@@ -109,12 +89,12 @@ def vanilla(
 
 
 def _differs(keys: np.ndarray) -> np.ndarray:
-    """Flags of the keys, none negative, that are not equal to the one before."""
+    """Flag the keys, none negative, that are not equal to the one before."""
     return np.concatenate([keys[:1] >= 0, keys[1:] != keys[:-1]])
 
 
 def _frequencies(tables: HashTables, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """In how many of its L buckets each sample finds each neuron.
+    """Count in how many of its L buckets each sample finds each neuron.
 
     Returns
     -------
@@ -131,25 +111,14 @@ def _frequencies(tables: HashTables, addresses: np.ndarray) -> tuple[np.ndarray,
 
 
 def _by_row(rows: np.ndarray, ids: np.ndarray, n_samples: int) -> Retrieved:
-    """Entries in the order of their rows."""
+    """Pack entries that are in the order of their rows."""
     return Retrieved(np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_samples))]), ids)
 
 
 def top_k(tables: HashTables, addresses: np.ndarray, budget: int) -> Retrieved:
-    """The `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
+    """Take the `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
 
-    Parameters
-    ----------
-    tables : HashTables
-    addresses : ndarray of int64, shape (n_samples, L)
-        Bucket of each sample in each table.
-    budget : int
-        β; 0 means no limit.
-
-    Returns
-    -------
-    Retrieved
-        Distinct ids, those found most often first; exactly `budget` if there are as many.
+    As `slide_ref.sampling.top_k`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
     """
     n_samples, L = addresses.shape
     rows, ids, frequencies = _frequencies(tables, addresses)
@@ -163,20 +132,9 @@ def top_k(tables: HashTables, addresses: np.ndarray, budget: int) -> Retrieved:
 
 
 def hard_threshold(tables: HashTables, addresses: np.ndarray, least: int) -> Retrieved:
-    """All neurons found in at least `least` buckets. Implements S24.
+    """Take all neurons found in at least `least` buckets. Implements S24.
 
-    Parameters
-    ----------
-    tables : HashTables
-    addresses : ndarray of int64, shape (n_samples, L)
-        Bucket of each sample in each table.
-    least : int
-        m; 1 gives the union of the buckets.
-
-    Returns
-    -------
-    Retrieved
-        Distinct ids, ascending.
+    As `slide_ref.sampling.hard_threshold`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
     """
     rows, ids, frequencies = _frequencies(tables, addresses)
     keep = frequencies >= least
@@ -186,19 +144,7 @@ def hard_threshold(tables: HashTables, addresses: np.ndarray, least: int) -> Ret
 def retrieve(
     tables: HashTables, addresses: np.ndarray, lsh: LshConfig, key: Key, samples: np.ndarray
 ) -> Retrieved:
-    """The neurons that the layer's strategy takes from the samples' buckets (S8, S23, S24).
-
-    Parameters
-    ----------
-    tables : HashTables
-    addresses : ndarray of int64, shape (n_samples, L)
-        Bucket of each sample in each table.
-    lsh : LshConfig
-    key : Key
-        Of the draws.
-    samples : ndarray of int64, shape (n_samples,)
-        Sample indices, words of the keys.
-    """
+    """Take what the layer's strategy takes from the buckets at `addresses`, (n_samples, L) (S8, S23, S24)."""
     if lsh.strategy == "topk":
         return top_k(tables, addresses, lsh.budget)
     if lsh.strategy == "threshold":
@@ -207,7 +153,7 @@ def retrieve(
 
 
 def _first_occurrences(ids: np.ndarray) -> np.ndarray:
-    """Flags of the entries that have not been seen before."""
+    """Flag the entries that have not been seen before."""
     flags = np.zeros(len(ids), dtype=bool)
     if len(ids):
         id_of, place = np.divmod(np.sort(ids * len(ids) + np.arange(len(ids))), len(ids))  # sorted by id and place
@@ -216,7 +162,7 @@ def _first_occurrences(ids: np.ndarray) -> np.ndarray:
 
 
 def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """New places of the entries of consecutive buckets when some buckets are read cyclically from a keyed start.
+    """Return new places of the entries of consecutive buckets, some of which are read cyclically from a keyed start.
 
     Parameters
     ----------
@@ -239,20 +185,7 @@ def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) 
 def pad(scratch: Scratch, ids: np.ndarray, size: int, n: int, seed: int, purpose: Purpose, *key: int) -> np.ndarray:
     """Fill a set up to min(size, n) with uniform draws, skipping neurons it holds. Implements S9.
 
-    Parameters
-    ----------
-    scratch : Scratch
-    ids : ndarray of int64
-        Distinct ids, ascending.
-    size, n : int
-        Wanted size; number of neurons.
-    seed, purpose, *key : int
-        Words of the keys of the draws.
-
-    Returns
-    -------
-    ndarray of int64
-        Ascending.
+    As `slide_ref.sampling.pad`, of distinct `ids` that ascend.
     """
     if size >= n:
         return np.arange(n)
@@ -286,27 +219,7 @@ def active_sets(
 ) -> Active:
     """Add the true labels, unite over the micro-batch if the scope says so, and pad. Implements S9.
 
-    Parameters
-    ----------
-    scratch : Scratch
-    retrieved : Retrieved
-        What the tables returned for each sample.
-    labels : SparseRows, shape (n_samples, n)
-        True labels.
-    lsh : LshConfig
-    scope : str
-        ``"sample"`` or ``"batch"``.
-    n : int
-        Neurons of the layer.
-    key : Key
-        Of the draws.
-    samples : ndarray of int64, shape (n_samples,)
-        Sample indices, words of the keys in scope ``"sample"``.
-
-    Returns
-    -------
-    Active
-        In scope ``"batch"`` without a mask.
+    As `slide_ref.sampling.active_sets`, into one compact `Active`; in scope ``"batch"`` it has no mask.
     """
     if scope == "batch":
         union = distinct(scratch, [retrieved.ids, labels.indices], n)
@@ -326,7 +239,7 @@ def active_sets(
 
 
 def _with_labels(retrieved: Retrieved, labels: SparseRows, n: int) -> list[np.ndarray]:
-    """What was retrieved for each sample and its labels, ascending and without duplicates."""
+    """Unite what was retrieved for each sample with its labels, ascending and without duplicates."""
     rows = np.arange(labels.n_rows)
     parts = ((retrieved.indptr, retrieved.ids), (labels.indptr, labels.indices))
     keys = np.sort(np.concatenate([np.repeat(rows * n, np.diff(indptr)) + ids for indptr, ids in parts]))

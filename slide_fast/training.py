@@ -40,7 +40,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 def default_workers(config: Config, n_samples: int) -> int:
-    """Worker processes for a run: one for each CPU that this process may use and that comes to train (S33), or one."""
+    """Choose the worker processes of a run: one for each CPU that may be used and comes to train (S33), or one."""
     if n_epochs(config, n_samples) * n_samples < SMALL:
         return 1
     return workers_at(total_steps(config, n_samples), available_cpus())

@@ -17,7 +17,7 @@ from .sampling import active_sets, retrieve
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]:
-    """The true labels of each sample that are neurons of a part, counted within it. Hidden layers have none."""
+    """Return the true labels of each sample that are neurons of a part, counted within it. Hidden layers have none."""
     if part.layer < len(config.hidden):
         return [np.arange(0)] * len(batch.samples)
     rows = (batch.data.labels.row(i)[0] for i in range(len(batch.samples)))
@@ -25,7 +25,7 @@ def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]
 
 
 def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
-    """How the neurons of a part are chosen in a step: those of its tables, or without these. Implements S32."""
+    """Return how the neurons of a part are chosen in a step: with its tables, or without. Implements S32."""
     if batch.in_batch and part.layer == len(config.hidden):
         return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 4)
     return part.lsh
@@ -39,7 +39,7 @@ def choose_in_part(
     batch: MicroBatch,
     priors: np.ndarray | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """The neurons of a part that are active for each sample, and how probable that was. Implements S31.
+    """Choose the neurons of a part that are active for each sample, and tell how probable that was. Implements S31.
 
     Parameters
     ----------

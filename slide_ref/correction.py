@@ -8,7 +8,7 @@ import numpy as np
 def inclusion(
     active: list[np.ndarray], retrieved: list[np.ndarray], labels: list[np.ndarray], scope: str, priors: np.ndarray
 ) -> list[np.ndarray]:
-    """How probable it was that each neuron came into a sample's active set. Implements S30.
+    """Return how probable it was that each neuron came into a sample's active set. Implements S30.
 
     Parameters
     ----------

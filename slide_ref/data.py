@@ -158,5 +158,5 @@ def _whole(text: bytes, limit: int) -> int | None:
 
 
 def _show(text: bytes) -> str:
-    """The text in quotes, in printable ASCII, cut after 40 bytes."""
+    """Quote the text in printable ASCII, cut after 40 bytes."""
     return repr(text if len(text) <= 40 else text[:40] + b"...")[1:]

@@ -64,7 +64,7 @@ class HashTables:
             del bucket[self.bucket_size :]
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """The bucket at one address a table.
+        """Return the bucket at one address a table.
 
         Returns
         -------
@@ -75,7 +75,7 @@ class HashTables:
         return [np.array(bucket, dtype=np.int64) for bucket in buckets]
 
     def occupancy(self) -> dict[str, float]:
-        """How full the tables are.
+        """Tell how full the tables are.
 
         Returns
         -------

@@ -81,12 +81,12 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose) -> Trace:
 
 
 def sample_weights(n: int, weights: np.ndarray | None) -> np.ndarray:
-    """The part of each of n labelled rows in loss and gradient, float64: by weight, or all the same. Implements S10."""
+    """Return the part of each of n labelled rows in loss and gradient, float64: by weight, or equal. Implements S10."""
     return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
 
 
 def corrected(logits: Activation, inclusion: np.ndarray) -> Activation:
-    """Logits minus the logarithm of the probability of being active. Implements S30.
+    """Subtract the logarithm of the probability of being active from logits. Implements S30.
 
     The softmax over them estimates the softmax over all neurons: a neuron that is active one time in a hundred stands
     for a hundred.
@@ -95,7 +95,7 @@ def corrected(logits: Activation, inclusion: np.ndarray) -> Activation:
 
 
 def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Cross-entropy of each true label among the active neurons that are no true labels. Implements S10.
+    """Return the cross-entropy of each true label among the active neurons that are no true labels. Implements S10.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def backward(
     weights: np.ndarray | None = None,
     inclusion: list[np.ndarray] | None = None,
 ) -> tuple[float, list[RowGradient]]:
-    """Loss of a micro-batch of labelled rows and its gradient by backpropagation. Implements S10 and S11.
+    """Return a micro-batch's loss and its gradient by backpropagation, for labelled rows. Implements S10 and S11.
 
     Parameters
     ----------

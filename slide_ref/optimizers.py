@@ -21,7 +21,7 @@ def adam_row(
     config: Config,
     weight_decay: float = 0.0,
 ) -> None:
-    """Adam's update of one array, in place, with the decay of weights apart from it. Implements S12.
+    """Update one array by Adam, in place, with the decay of weights apart from it. Implements S12.
 
     The clip has two reasons. A row that is seldom touched would take steps far longer than those of others. And where
     several workers update the same row at the same time, it can be left with the first moment of one update and the
@@ -54,7 +54,7 @@ def adam_row(
 
 
 def sgd_row(w: np.ndarray, m: np.ndarray | None, g: np.ndarray, rate: float, config: Config) -> None:
-    """Gradient descent on one array, in place: with momentum the gradients add up and fade. Implements S26.
+    """Descend along the gradient of one array, in place: with momentum gradients add up and fade. Implements S26.
 
     Parameters
     ----------

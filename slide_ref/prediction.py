@@ -1,4 +1,4 @@
-"""Prediction: the k best labels, over all of them, or over the longest and those that tables of the others return.
+"""Prediction: the k best labels, over all of them, or over those of largest norm and what tables of the others return.
 
 Hidden layers are evaluated in full, whatever was sampled in training.
 """
@@ -25,7 +25,7 @@ class Index(NamedTuple):
     Attributes
     ----------
     head, tail : ndarray of int64
-        The longest neurons, and all others; ascending.
+        The neurons of largest norm, and all others; ascending.
     tables : HashTables
         Over the tail: they hold places in it.
     constants : HashConstants
@@ -45,7 +45,7 @@ class Index(NamedTuple):
 
 
 def lengths(layer: Layer) -> np.ndarray:
-    """Squared distance of each neuron's weights and bias from their means, float64: how far its logits reach.
+    """Return each neuron's squared distance from the mean neuron, weights and bias, float64: how far its logits reach.
 
     Implements S28 (compare Yan et al., Norm-ranging LSH, NeurIPS 2018).
     """
@@ -54,7 +54,7 @@ def lengths(layer: Layer) -> np.ndarray:
 
 
 def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int = 0) -> Index:
-    """The head and the tables of the output layer, with their weights of now. Implements S28.
+    """Choose the head of the output layer, and build tables over the rest. Implements S28.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int =
 
 
 def candidates(index: Index, inputs: np.ndarray) -> np.ndarray:
-    """The head, and what stands in a sample's L buckets. Implements S28.
+    """Return the head and what a sample's L buckets hold. Implements S28.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def candidates(index: Index, inputs: np.ndarray) -> np.ndarray:
 
 
 def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and scores of the k largest logits of each sample, with places for those that are missing."""
+    """Return ids and scores of the k largest logits of each sample, with places for those that are missing."""
     ids = np.full((len(logits), k), -1, dtype=np.int32)
     scores = np.full((len(logits), k), -np.inf, dtype=dtype)
     for i, row in enumerate(logits):
@@ -103,7 +103,7 @@ def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray
 
 
 def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k labels of largest logit for each row. Implements S15.
+    """Find the k labels of largest logit for each row. Implements S15.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.
 def predict_topk_lsh(
     layers: list[Layer], features: SparseRows, k: int, index: Index
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k labels of largest logit among each row's candidates. Implements S28.
+    """Find the k labels of largest logit among each row's candidates. Implements S28.
 
     Parameters
     ----------

@@ -56,12 +56,12 @@ def vanilla(buckets: list[np.ndarray], budget: int, key: Key, sample: int) -> np
 
 
 def _frequencies(buckets: list[np.ndarray]) -> Counter[int]:
-    """In how many buckets each neuron is found."""
+    """Count in how many buckets each neuron is found."""
     return Counter(int(neuron) for bucket in buckets for neuron in bucket)
 
 
 def top_k(buckets: list[np.ndarray], budget: int) -> np.ndarray:
-    """The `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
+    """Take the `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def top_k(buckets: list[np.ndarray], budget: int) -> np.ndarray:
 
 
 def hard_threshold(buckets: list[np.ndarray], least: int) -> np.ndarray:
-    """All neurons found in at least `least` buckets. Implements S24.
+    """Take all neurons found in at least `least` buckets. Implements S24.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def hard_threshold(buckets: list[np.ndarray], least: int) -> np.ndarray:
 
 
 def retrieve(buckets: list[np.ndarray], lsh: LshConfig, key: Key, sample: int) -> np.ndarray:
-    """The neurons that the layer's strategy takes from a sample's buckets (S8, S23, S24).
+    """Take the neurons that the layer's strategy takes from a sample's buckets (S8, S23, S24).
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def retrieve(buckets: list[np.ndarray], lsh: LshConfig, key: Key, sample: int) -
 
 
 def _uniform_ids(n: int, seed: int, purpose: Purpose, *key: int) -> Iterator[int]:
-    """Endless keyed draws in [0, n); draw number a has the key (seed, purpose, *key, a)."""
+    """Yield keyed draws in [0, n) without end; draw number a has the key (seed, purpose, *key, a)."""
     first = 0
     while True:
         for neuron in draw(mix(seed, purpose, *key, np.arange(first, first + DRAWS_AT_ONCE)), n):

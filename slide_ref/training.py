@@ -73,7 +73,7 @@ class Earlier(NamedTuple):
 
 
 def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np.float32) -> Network:
-    """A network with fresh weights in `dtype` (float32 or float64) and no tables yet (S1)."""
+    """Make a network with initial weights in `dtype` (float32 or float64) and no tables yet (S1)."""
     shapes = array_shapes(config, n_features, n_labels)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
     initialise(layers, config.seed)
@@ -83,7 +83,7 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
 
 
 def rebuild(network: Network, number: int) -> None:
-    """Hash all neurons of layers with tables anew; `number` counts the rebuilds, 0 comes before step 1 (S14)."""
+    """Hash all neurons of layers with tables again; `number` counts the rebuilds, 0 comes before step 1 (S14)."""
     for word, part in network.parts.items():
         W, constants = network.layers[part.layer].W[part.first : part.last], network.constants[word]
         network.tables[word] = build_tables(W, constants, part.lsh, network.config.seed, word, number)
@@ -92,7 +92,7 @@ def rebuild(network: Network, number: int) -> None:
 def choose_active(
     network: Network, l: int, inputs: list[Activation], batch: MicroBatch
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """The active set of each sample in layer l, from the activations that enter it. Implements S25 and S30.
+    """Choose each sample's active set in layer l, from the activations that enter it. Implements S25 and S30.
 
     A layer without tables is computed in full. Each shard of the output layer chooses among its own neurons (S31).
 
@@ -127,7 +127,7 @@ def train_step(
     active: dict[int, list[np.ndarray]] | None = None,
     probabilities: list[np.ndarray] | None = None,
 ) -> StepReport:
-    """Forward, backward and update for one micro-batch. Implements S29.
+    """Train on one micro-batch: forward, backward, update. Implements S29.
 
     Parameters
     ----------

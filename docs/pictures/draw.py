@@ -50,7 +50,7 @@ def step():
     box(axes, 38, 16, 22, 8, "logits and softmax\nover the active set", ORANGE)
     box(axes, 10, 16, 22, 8, "gradients of\nthe touched rows", ORANGE)
     box(axes, 10, 3, 22, 8, "lazy Adam on\nthese rows alone")
-    box(axes, 47, 3, 41, 8, "now and then: hash all neurons anew")
+    box(axes, 47, 3, 41, 8, "now and then: hash all neurons again")
     for start, end in (((17, 34), (23, 34)), ((38, 34), (44, 34)), ((60, 34), (66, 34)), ((75, 30), (75, 24))):
         arrow(axes, start, end)
     for start, end in (((66, 20), (60, 20)), ((38, 20), (32, 20)), ((21, 16), (21, 11)), ((32, 7), (47, 7))):

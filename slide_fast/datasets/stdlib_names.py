@@ -107,7 +107,7 @@ def build_task(stdlib: Path | None = None) -> DemoTask:
 
 
 def _source_files(folder: Path) -> list[str]:
-    """Paths of the source files relative to the folder, with '/', sorted."""
+    """List the source files' paths relative to the folder, with '/', sorted."""
     names = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
@@ -123,7 +123,7 @@ def _read(path: Path) -> str | None:
 
 
 def _choose_held_out(names: list[str]) -> list[str]:
-    """About a tenth of the files, at least one: those whose path has a SHA-1 digest that begins with a byte below 26.
+    """Choose about a tenth of the files, at least one: those whose path's SHA-1 digest begins with a byte below 26.
 
     The choice depends on the path alone, so that the same split can be made with any tool, and stays the same
     whatever the seed of the training.
@@ -138,7 +138,7 @@ def _is_name(word: str) -> bool:
 
 
 def _tokenise(train: list[str], test: list[str]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], int]:
-    """Texts as two streams of places in a list of words whose first part is the vocabulary.
+    """Turn texts into two streams of places in a list of words whose first part is the vocabulary.
 
     A stream has `REACH` times -1 before, between and after its texts.
     """
@@ -169,7 +169,7 @@ def _contexts(tokens: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _samples(tokens: np.ndarray, at: np.ndarray, n_vocabulary: int, label_of: np.ndarray) -> Dataset:
-    """The samples at the given places of a stream, in canonical form."""
+    """Return the samples at the given places of a stream, in canonical form."""
     lengths, indices, values = [], [], []
     for start in range(0, len(at), _BLOCK):
         context = _contexts(tokens, at[start : start + _BLOCK])
@@ -190,24 +190,24 @@ def _samples(tokens: np.ndarray, at: np.ndarray, n_vocabulary: int, label_of: np
 
 
 def describe(task: DemoTask, row: int) -> str:
-    """A test sample in words, such as ``for i in ▢ ( len (``."""
+    """Put a test sample into words, such as ``for i in ▢ ( len (``."""
     words = [task.words[i] if i >= 0 else "" for i in task.test_contexts[row]]
     return " ".join(filter(None, [*words[:REACH], HIDDEN, *words[REACH:]]))
 
 
 def pick_examples(task: DemoTask, n: int = 12, seed: int = 0) -> np.ndarray:
-    """A keyed choice of at most `n` test rows to show, ascending, int64."""
+    """Choose at most `n` test rows by key to show; ascending, int64."""
     return np.sort(permutation(seed, Purpose.EVALUATION, 1, n=task.test.n_samples)[:n])
 
 
 def most_common(task: DemoTask) -> float:
-    """P@1 on the test samples of always answering the commonest training label (ties: the lower id)."""
+    """Return the test P@1 of always answering the commonest training label (ties: the lower id)."""
     commonest = np.argmax(np.bincount(task.train.labels.indices))
     return float((task.test.labels.indices == commonest).sum() / task.test.n_samples)
 
 
 def co_occurrence(task: DemoTask, n_samples: int = 5000, seed: int = 0) -> float:
-    """P@1 of a ranking that only counts which features and labels occur together.
+    """Return the test P@1 of a ranking that only counts which features and labels occur together.
 
     score(l) = sum over the sample's features f of v_f * c(f, l) / n(f) * ln(1 + 10^6 / n(f)), where c(f, l) is the sum
     of v_f over the training samples with label l and n(f) the number of training samples with f. Of each feature only
@@ -246,7 +246,7 @@ def co_occurrence(task: DemoTask, n_samples: int = 5000, seed: int = 0) -> float
 
 
 def _partners(train: Dataset, features: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """For each of the given features its `LABELS_PER_FEATURE` labels of largest c(f, l), ascending, and these c."""
+    """Return for each of the given features its `LABELS_PER_FEATURE` labels of largest c(f, l), and these c."""
     rows = train.features
     wanted = np.zeros(rows.n_columns, dtype=bool)
     wanted[features] = True

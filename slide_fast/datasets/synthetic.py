@@ -191,12 +191,12 @@ class _Source:
 
 
 def _places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For rows of the given lengths: the row of each entry, and its place within the row."""
+    """Return for rows of the given lengths the row of each entry, and its place within the row."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
     return owner, np.arange(len(owner)) - (np.cumsum(lengths) - lengths)[owner]
 
 
 def _zipf(keys: np.ndarray, n: int, offset: float) -> np.ndarray:
-    """Ranks in [0, n) of density proportional to 1 / (rank + offset), one for each key."""
+    """Draw ranks in [0, n) of density proportional to 1 / (rank + offset), one for each key."""
     uniform = (keys >> np.uint64(11)) * 2.0**-53
     return np.minimum(offset * np.expm1(uniform * np.log1p(n / offset)), n - 1).astype(np.int64)

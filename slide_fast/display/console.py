@@ -36,14 +36,14 @@ _NAME = re.compile(r" *(?:[\w@]+(?: [\w@]+)* {2,})?")  # what stands before the 
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds as ``2:03``, hours before them where there are any."""
+    """Format seconds as minutes and seconds, ``2:03``, with hours before them where there are any."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def score_table(scores: Mapping[str, Any], baselines: Mapping[str, float] | None = None) -> str:
-    """P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, as far as they are known, over P@1 of simple methods."""
+    """Format P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, as far as they are known, over P@1 of baselines."""
     rows = [("per cent", [f"@{k}" for k in RANKS])]
     for name, key in (("P", "precision_at"), ("nDCG", "ndcg_at"), ("PSP", "psp_at")):
         if f"{key}_1" in scores:
@@ -55,7 +55,7 @@ def score_table(scores: Mapping[str, Any], baselines: Mapping[str, float] | None
 
 
 def aligned(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and what they stand for, a pair a line."""
+    """Format names and their meanings, a pair a line."""
     pairs = list(pairs)
     width = max([NAME_WIDTH, *(len(name) + 2 for name, _ in pairs)])
     return "\n".join(f"{name:{width}}{text}".rstrip() for name, text in pairs)
@@ -75,12 +75,12 @@ def wrapped(text: str, width: int) -> str:
 
 
 def has_tables(config: Config, n_labels: int) -> bool:
-    """Whether the output layer is hashed."""
+    """Tell whether the output layer is hashed."""
     return config.lsh.L > 0 and config.lsh.min_active < n_labels
 
 
 def network_in_words(config: Config, n_features: int, n_labels: int) -> str:
-    """Sizes of the layers, and how neurons are chosen in training. Layers count from 0."""
+    """Describe the sizes of the layers, and how neurons are chosen in training. Layers count from 0."""
     sizes = " → ".join(f"{n:,}" for n in (n_features, *config.hidden, n_labels))
     sampled = config.sampled_layers(n_labels)
     output = sampled.pop(len(config.hidden), None)
@@ -138,7 +138,7 @@ class Console:
             self._shown = time.monotonic()
 
     def _fitting(self, text: str, stream: Any) -> str:
-        """Text as it fits a stream: wrapped, if that is a terminal."""
+        """Return text as it fits a stream: wrapped, if that is a terminal."""
         try:
             return wrapped(text, self.width(stream)) if stream.isatty() else text
         except Exception:  # no stream, or one that does not know
@@ -161,7 +161,7 @@ class Console:
 
     @staticmethod
     def width(stream: Any) -> int:
-        """Columns of a terminal to use; where they are not known, as many as if there were 80."""
+        """Return columns of a terminal to use; where they are not known, as many as if there were 80."""
         try:
             return (os.get_terminal_size(stream.fileno()).columns or 80) - 1
         except Exception:  # also the caller's own stream
@@ -181,7 +181,7 @@ class Console:
 
 
 class TrainingDisplay:
-    """Shows the events of `training.fit`: a table with a row for each epoch and evaluation, and what happens now.
+    """Shows the events of `slide_fast.training.fit`: a table with a row an epoch and evaluation, and what happens now.
 
     Its columns are as many as the terminal is wide enough for.
 
@@ -233,7 +233,7 @@ class TrainingDisplay:
         self.console.progress(self.time_left.fraction(), "  ".join(parts))
 
     def _running(self, mean: float, new: float, n_new: int) -> float:
-        """A mean over the latest samples."""
+        """Return a mean over the latest samples."""
         weight = min(1.0, n_new / min(SMOOTHING, max(1.0, self.n_samples / 10)))
         return new if math.isnan(mean) else new * weight + mean * (1 - weight)
 
@@ -249,7 +249,7 @@ class TrainingDisplay:
         self._add_to_row(event, over=self.eval_every <= 1)
 
     def _add_to_row(self, event: dict[str, Any], over: bool) -> None:
-        """What is told of the same step makes one row; loss and speed are those of the shorter time (`over`)."""
+        """Add to the row of a step; loss and speed are those of the shorter time (`over`)."""
         if self.row.get("step") != event["step"]:
             self._write_row()
         self.row = self.row | event if over else event | self.row
@@ -260,7 +260,7 @@ class TrainingDisplay:
         self.console.line()
 
     def _left(self) -> list[str]:
-        """The time left in words; nothing before it is known."""
+        """Return the time left in words; nothing before it is known."""
         left = self.time_left.left()
         unknown = "" if self.time_left.counts_evaluations() else " without evaluations"
         return [] if math.isnan(left) else [f"{duration(math.ceil(left))} left{unknown}"]
@@ -271,7 +271,7 @@ class TrainingDisplay:
             self.row = {}
 
     def _format(self, facts: dict[str, Any]) -> str:
-        """A row of the table; figures that are not known stay blank."""
+        """Format a row of the table; figures that are not known stay blank."""
         cells = {
             "epoch": f"{facts['epoch']:.2f}",
             "loss": f"{facts['loss']:.3f}",

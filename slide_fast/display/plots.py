@@ -137,7 +137,7 @@ def _draw(axes: Axes, curves: list[dict[str, np.ndarray]], x: str, y: str) -> No
 
 
 def _begin_at_zero(axes: Axes, y_too: bool) -> None:
-    """Axes that begin at 0, with some room beyond the largest value."""
+    """Let axes begin at 0, with some room beyond the largest value."""
     axes.update_datalim([(0.0, 0.0)], updatey=y_too)
     axes.autoscale_view()
     axes.set_xlim(left=0)

@@ -18,7 +18,7 @@ MOST_REBUILDS = 100_000  # that are counted
 
 
 class TimeLeft:
-    """Estimates the seconds that a run goes on for, from the events of `training.fit`.
+    """Estimates the seconds that a run goes on for, from the events of `slide_fast.training.fit`.
 
     Steps before and after the first that queries the output's tables (S32), rebuilds and rows of evaluations are
     measured each for themselves. What was not met yet counts as nothing, but for steps that query tables: `SLOWDOWN`.
@@ -99,7 +99,7 @@ class TimeLeft:
         self.busy_until = self.clock()
 
     def _pace(self, phase: int) -> float:
-        """Seconds a sample of steps that query tables or do not; 0 if no step was measured."""
+        """Return seconds a sample of steps that query tables or do not; 0 if no step was measured."""
         own, other = self.paces[phase], self.paces[1 - phase]
         if own.samples:
             return own.seconds / own.samples
@@ -110,13 +110,13 @@ class TimeLeft:
         return max(0.0, seconds - samples * self._pace(phase))
 
     def _to_come(self) -> tuple[int, int]:
-        """Samples of steps before and after the first that queries tables."""
+        """Count the samples of steps before and after the first that queries tables."""
         n = n_epochs(self.config, self.n_samples) * self.n_samples - self.samples
         before = min(n, max(0, self.alone_samples - self.samples))
         return before, n - before
 
     def _training_left(self) -> float:
-        """Seconds of steps and rebuilds, were there no other end than that of the epochs."""
+        """Return the seconds of steps and rebuilds until the epochs end."""
         before, after = self._to_come()
         rebuilds = self.rebuilds_after[bisect_left(self.rebuilds_after, self.step) :]
         n_before = bisect_left(rebuilds, self.alone)
@@ -124,21 +124,21 @@ class TimeLeft:
         return seconds + n_before * self._rebuild(0) + (len(rebuilds) - n_before) * self._rebuild(1)
 
     def _last_step(self, seconds: float) -> float:
-        """The step that so many seconds of training lead to."""
+        """Return the step that so many seconds of training lead to."""
         before, _ = self._to_come()
         first = min(seconds, before * self._pace(0))
         samples = (first / self._pace(0) if first else 0.0) + (seconds - first) / self._pace(1)
         return min(self.n_steps, self.step + samples / self.config.micro_batch)
 
     def _evaluations_left(self, last_step: float) -> float:
-        """Seconds of the evaluations that begin after this moment, in a run that ends at a step."""
+        """Return seconds of the evaluations that begin after this moment, in a run that ends at a step."""
         gap = max(self.eval_every * self.per_epoch, 1.0)
         n_over = math.floor((self.step + (0.5 if self.evaluated == self.step else -0.5)) / gap)
         n = max(0, math.ceil(last_step / gap) - 1 - n_over) + self.n_at_the_end - 1
         return (n * self.eval_rows + self.n_test) * self.row_seconds
 
     def left(self) -> float:
-        """Seconds to the end of the run; not a number before anything was measured."""
+        """Return seconds to the end of the run; not a number before anything was measured."""
         if self.is_last_evaluation:
             return self.evaluation_left
         if not any(pace.samples for pace in self.paces):
@@ -148,11 +148,11 @@ class TimeLeft:
         return training + now + self._evaluations_left(self._last_step(training))
 
     def counts_evaluations(self) -> bool:
-        """Whether there is nothing to evaluate, or how long that takes is known."""
+        """Tell whether there is nothing to evaluate, or how long that takes is known."""
         return not self.n_test or self.row_seconds > 0
 
     def fraction(self) -> float:
-        """The share of the run's time that is over."""
+        """Return the share of the run's time that is over."""
         elapsed, left = self.clock() - self.started, self.left()
         return elapsed / (elapsed + left) if elapsed + left > 0 else 0.0
 

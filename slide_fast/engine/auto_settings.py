@@ -26,7 +26,7 @@ TIMES_MEAN = 4  # room in a bucket over its mean load
 
 
 def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config:
-    """The settings in `NAMES` as they suit a problem; all others, and those in `given`, stay.
+    """Return the settings in `NAMES` as they suit a problem; all others, and those in `given`, stay.
 
     The number of digits is the largest with which a sample's buckets hold enough neurons for its budget, counted with
     the first weights. Nothing is timed, so the choice is the same on every machine.
@@ -55,7 +55,7 @@ def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config
 
 
 def _digits(config: Config, train: Dataset) -> int:
-    """The largest K with which the median sample's buckets hold `BUDGETS_FOUND` budgets, or the smallest there is."""
+    """Return the largest K with which the median sample's buckets hold `BUDGETS_FOUND` budgets, or the smallest."""
     n, wanted = train.labels.n_columns, BUDGETS_FOUND * max(config.lsh.budget, 1)
     layers = _first_network(config, train.features.n_columns, min(n, LABELS_COUNTED))
     rows = train.features.take(np.arange(min(ROWS, train.n_samples)))
@@ -71,7 +71,7 @@ def _digits(config: Config, train: Dataset) -> int:
 
 
 def _first_network(config: Config, n_features: int, n_labels: int) -> list[Layer]:
-    """Layers with the weights that they begin with, some of the labels only."""
+    """Make layers with their initial weights, of some of the labels only."""
     arrays = {name: np.empty(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
     layers = layers_of(arrays)
     initialise(layers, config.seed)

@@ -74,7 +74,7 @@ class TrainingState:
 
     @classmethod
     def of(cls, model: Model, kept: TrainingState | None = None) -> TrainingState:
-        """The end of the run that made a model: as it was kept, else its moments begin anew."""
+        """Return the end of the run that made a model: as it was kept, else with new moments."""
         if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
             return kept
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
@@ -108,7 +108,7 @@ class TrainingState:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their full names, such as ``lsh.K``."""
+    """Name settings in full, such as ``lsh.K``."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -197,7 +197,7 @@ class Checkpoints:
         self.folder, self.every, self.keep = Path(folder), positive("every", every), whole("keep", keep, 1)
 
     def saved(self) -> list[Path]:
-        """Folders of the checkpoints there are, oldest first."""
+        """List the folders of the checkpoints there are, oldest first."""
         found = [path for path in self.folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
         return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
@@ -213,11 +213,11 @@ class Checkpoints:
         save_model(self.folder / BEST, model)
 
     def best_arrays(self) -> Arrays:
-        """Parameters of the best model. Raises ModelError if there is none."""
+        """Load the parameters of the best model. Raises ModelError if there is none."""
         return load_model(self.folder / BEST).arrays
 
     def last(self, mmap: bool = False) -> TrainingState:
-        """The newest checkpoint, as `load_state` reads it. Raises ModelError if there is none."""
+        """Load the newest checkpoint by `load_state`. Raises ModelError if there is none."""
         saved = self.saved()
         if not saved:
             raise ModelError(f"{self.folder}: no checkpoint to resume from; train with --checkpoint-every")

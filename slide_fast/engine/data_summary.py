@@ -37,7 +37,7 @@ class DataSummary(NamedTuple):
     data: str
 
     def about_labels(self) -> dict[str, Any]:
-        """The form in which a model of these data answers: one label a sample, or lists of as many as they have."""
+        """Describe in what form a model of these data answers: one label a sample, or lists of so many."""
         n = int(self.label_counts.sum())
         kind = "classes" if n == self.n_labelled == self.n_train else "lists"
         return {"labels_kind": kind, "labels_per_sample": n / max(self.n_labelled, 1)}
@@ -68,7 +68,7 @@ def n_labelled(data: Dataset) -> int:
 
 
 def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
-    """A number of 64 bits that differs where training data or weights of samples do.
+    """Compute a number of 64 bits that differs where training data or weights of samples do.
 
     It is a sum over samples, modulo 2^64, each with its number in its key: those of shares of the data, `first_sample`
     being the number of a share's first, add up to that of the whole.

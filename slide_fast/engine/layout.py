@@ -18,7 +18,7 @@ from ..parallel.shared_arrays import Layout
 
 
 def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> Layout:
-    """Names, shapes and dtypes of what the tables of all parts need: ``table_ids1`` for layer 1, and so on."""
+    """Return names, shapes and dtypes of what the tables of all parts need: ``table_ids1`` for layer 1, and so on."""
     return {
         f"{name}{part.name}": entry
         for part in parts_of(config, n_labels, shards).values()
@@ -27,7 +27,7 @@ def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> 
 
 
 def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> dict[int, HashTables]:
-    """Tables of all parts, by the word that stands for each in keys; `arrays` are named as in `table_arrays`."""
+    """View arrays named as in `table_arrays` as the tables of all parts, by the words that name these in keys."""
     return {
         word: HashTables(
             arrays[f"table_ids{part.name}"], arrays[f"table_offsets{part.name}"], part.lsh.bucket_size, part.lsh.policy
@@ -37,7 +37,7 @@ def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> di
 
 
 def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:
-    """The arrays of a data set under the names they have in shared memory."""
+    """Return the arrays of a data set under the names they have in shared memory."""
     return {
         f"{prefix}_{part}_{name}": array
         for part, rows in zip(Dataset._fields, data, strict=True)
@@ -47,7 +47,7 @@ def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:
 
 
 def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n_labels: int) -> Dataset:
-    """The inverse of `dataset_arrays`."""
+    """Return the data set among arrays: the inverse of `dataset_arrays`."""
     parts = []
     for part, n_columns in zip(Dataset._fields, (n_features, n_labels), strict=True):
         indptr, indices = (arrays[f"{prefix}_{part}_{name}"] for name in ("indptr", "indices"))
@@ -56,18 +56,18 @@ def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n
 
 
 def size_of(layout: Layout) -> int:
-    """Bytes of all arrays of a layout."""
+    """Return the bytes of all arrays of a layout."""
     return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
 
 
 def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """The samples as workers see them, by name."""
+    """Return the samples as workers see them, by name."""
     data = dataset_arrays("train", train) | ({} if test is None else dataset_arrays("test", test))
     return data if weights is None else data | {"train_weights": weights}
 
 
 def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | None) -> tuple[Layout, Layout, Layout]:
-    """Shapes and dtypes of the parameters, of the moments, and of all else that a run fills besides the data.
+    """Return shapes and dtypes of parameters, of moments, and of all else that a run fills besides the data.
 
     `sizes` are the numbers of features and labels.
     """

@@ -24,7 +24,7 @@ from .layout import tables_of
 
 
 def parts_queried(config: Config, parts: Mapping[int, Part], step: int, n_samples: int) -> list[int]:
-    """Which parts' tables the step that follows `step` queries, in a run over so many samples (S32)."""
+    """Tell which parts' tables the step that follows `step` queries, in a run over so many samples (S32)."""
     all_are = step >= in_batch_steps(config, total_steps(config, n_samples))
     return [word for word, part in parts.items() if all_are or part.layer < len(config.hidden)]
 
@@ -69,7 +69,7 @@ class Learner:
 
     @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better
     def train_step(self, batch: MicroBatch) -> tuple[float, float]:
-        """One micro-batch: forward, backward, update. Without labelled rows nothing changes (S10).
+        """Train on one micro-batch: forward, backward, update. Without labelled rows nothing changes (S10).
 
         Returns
         -------
@@ -121,19 +121,19 @@ class Learner:
         return self.layers[part.layer].W[part.first - first : part.last - first]
 
     def order_insertion(self, word: int, rebuild: int) -> None:
-        """First half of a rebuild: put down the order in which neurons of a part are inserted."""
+        """Write the order in which neurons of a part are inserted, in the first half of a rebuild."""
         part = self.parts[word]
         n = part.last - part.first
         self.arrays[f"insertion{part.name}"][:] = insertion_order(n, self.config.seed, word, rebuild)
 
     def hash_neurons(self, word: int, first: int, last: int) -> None:
-        """First half of a rebuild: put down the addresses of neurons `first` to `last` - 1 of a part."""
+        """Write the addresses of neurons `first` to `last` - 1 of a part, in the first half of a rebuild."""
         part = self.parts[word]
         W, addresses = self.rows_of(part)[first:last], self.arrays[f"addresses{part.name}"][:, first:last]
         hash_rows(W, self.constants[word], part.lsh, self.config.seed, word, addresses)
 
     def sort_table(self, word: int, table: int, rebuild: int) -> None:
-        """Second half of a rebuild: make one table of a part from the addresses and the order of insertion."""
+        """Make one table of a part from addresses and order of insertion, in the second half of a rebuild."""
         part = self.parts[word]
         addresses, insertion = self.arrays[f"addresses{part.name}"][table], self.arrays[f"insertion{part.name}"]
         if part.lsh.policy == "reservoir":

@@ -59,7 +59,7 @@ class Engine(Protocol):
         """Build the tables of some parts in parallel: rebuild `number`, after `step` (S14)."""
 
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
-        """How many of the steps that are left in a stretch are handed out next."""
+        """Return how many of the steps that are left in a stretch are handed out next."""
 
     def train(
         self, ranges: Iterator[TrainRange], at_most: Callable[[], int]
@@ -82,10 +82,10 @@ class Engine(Protocol):
         """Go back to the network that was remembered, if one was."""
 
     def weights(self, step: int) -> Arrays:
-        """The parameters after `step`, in memory that stays when the run ends. Raises DivergedError (S29)."""
+        """Return the parameters after `step`, in memory that outlives the run. Raises DivergedError (S29)."""
 
     def arrays(self, with_tables: bool) -> Arrays:
-        """Parameters and moments, and the tables if a run is to be resumed with them."""
+        """Return parameters and moments, and the tables if a run is to be resumed with them."""
 
 
 def fair_range(n_left: int, n_workers: int, step_seconds: float) -> int:
@@ -101,7 +101,7 @@ class LocalEngine:
     config : Config
     summary : DataSummary
     stop : callable
-        Returns whether the run is to end early; asked often.
+        Returns whether the run is to end early; called often.
     stack : ExitStack
         Closes the workers and the shared memory.
     """

@@ -52,7 +52,7 @@ class Estimate(NamedTuple):
 
     @property
     def to_come(self) -> int:
-        """What is to be allocated besides the data."""
+        """Return the bytes that are to be allocated besides the data."""
         return self.total - self.data
 
     def with_held(self, best: Mapping[str, np.ndarray]) -> Estimate:
@@ -69,7 +69,7 @@ def estimate(
     weights: np.ndarray | None = None,
     keeps_best: bool = False,
 ) -> Estimate:
-    """What training of a network on these data takes in all its processes, besides what this one holds."""
+    """Estimate what training on these data takes in all processes, besides what this one holds."""
     sizes = train.features.n_columns, train.labels.n_columns
     n_test = None if test is None else test.n_samples
     parameters, moments, working = layouts(config, sizes, train.n_samples, n_test)
@@ -81,7 +81,7 @@ def estimate(
 
 
 def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
-    """Bytes that one worker needs for its micro-batch, and for the samples that it predicts.
+    """Estimate the bytes that one worker needs for its micro-batch, and for the samples that it predicts.
 
     Rows of the first layer, counted for the first samples; rows of the output layer that are active,
     with as many as the tables may return; the logits.
@@ -101,7 +101,7 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
 
 
 def first_layer(samples: SparseRows, n_neurons: int) -> int:
-    """Numbers that the first layer needs for a micro-batch: rows of touched features, and what `input_layer` adds."""
+    """Count the numbers that the first layer needs for a micro-batch: rows of touched features, and buffers."""
     counts = np.unique(samples.indices, return_counts=True)[1]
     n_touched, n_frequent = len(counts), int((counts > FREQUENT).sum())
     if not is_sparse(samples, n_touched):
@@ -111,7 +111,7 @@ def first_layer(samples: SparseRows, n_neurons: int) -> int:
 
 
 def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
-    """Bytes that are needed for a moment: to order the samples, to build the tables, or to score the answers."""
+    """Estimate the bytes needed for a short time: to order samples, build tables, or score answers."""
     largest = max((part.last - part.first for part in parts_of(config, n_labels).values()), default=0)
     return max(ORDERED * n_train, ORDERED * largest, (SCORED + 4 * TOP) * n_test)
 

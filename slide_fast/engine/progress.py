@@ -1,4 +1,4 @@
-"""Where a training run stands, and what it did since it was last asked."""
+"""Where a training run stands, and what it did since its last evaluation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Totals:
         self.active += report.active
 
     def summary(self) -> Event:
-        """Mean loss and active neurons of the labelled samples, and samples a second."""
+        """Return mean loss and active neurons of the labelled samples, and samples a second."""
         n = max(self.n_labelled, 1)
         rate = self.n_samples / self.seconds if self.seconds else 0.0
         return {"loss": self.loss / n, "active_neurons": self.active / n, "samples_per_second": rate}
@@ -73,7 +73,7 @@ class Progress:
 
 
 def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None]:
-    """A callback that passes each event on to all listeners, in their order."""
+    """Make a callback that passes each event on to all listeners, in their order."""
 
     def tell(event: Event) -> None:
         for listen in listeners:
@@ -83,7 +83,7 @@ def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None
 
 
 def log_event(callback: Callable[[Event], None]) -> Callable[[Event], None]:
-    """A callback that tells Python's logging of starts, epochs, evaluations and ends, at level INFO, and goes on."""
+    """Make a callback that logs starts, epochs, evaluations and ends at level INFO, and goes on."""
 
     def logged(event: Event) -> None:
         if event["kind"] in ("start", "epoch", "evaluation", "end") and LOGGER.isEnabledFor(logging.INFO):

@@ -174,7 +174,7 @@ class Run:
             clock.seconds += seconds
 
     def queried(self) -> list[int]:
-        """The words of the tables that the next step queries (S32)."""
+        """Return the words of the tables that the next step queries (S32)."""
         return parts_queried(self.config, self.engine.parts, self.progress.step, self.summary.n_train)
 
     def must_build(self) -> bool:
@@ -195,7 +195,7 @@ class Run:
         self._spend(time.perf_counter() - started)
 
     def occupancy(self) -> Event:
-        """How full the output's tables are: members of the mean non-empty bucket, share of neurons kept, fullest.
+        """Report how full the output's tables are: members of the mean non-empty bucket, share of neurons kept.
 
         Nothing until tables are queried.
         """
@@ -223,7 +223,7 @@ class Run:
         self.options.callback(event)
 
     def evaluate(self, n_rows: int | None = None) -> Event:
-        """P@k and its kin on the first `n_rows` test rows in their keyed order; None: all."""
+        """Measure P@k and its kin on the first `n_rows` test rows in their keyed order; None: all."""
         if self.summary.test_labels is None:
             return {}
         order, parts, n_done = self.engine.test_order[:n_rows], [], 0
@@ -261,7 +261,7 @@ class Run:
             self.engine.restore_best()
 
     def state(self, is_over: bool = False) -> TrainingState:
-        """The network in training: with tables and progress to resume the run, or without them once it is over."""
+        """Return the network in training: with tables and progress to resume the run, or without once it is over."""
         summary, past, progress = self.summary, self.past, None if is_over else self.progress
         if is_over:
             past = PastRuns(self.all_steps, self.progress.epoch + 1, self.progress.rebuilds)
@@ -275,7 +275,7 @@ class Run:
             self.options.checkpoints.save(self.state())
 
     def model(self) -> Model:
-        """What has been learned. Raises DivergedError (S29)."""
+        """Return what has been learned. Raises DivergedError (S29)."""
         progress, past, summary = self.progress, self.past, self.summary
         arrays = self.engine.weights(self.all_steps)
         info = {

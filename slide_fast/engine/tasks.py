@@ -1,4 +1,4 @@
-"""What workers are asked to do: small, picklable, and safe to do twice, since a dead worker's task goes to another."""
+"""The tasks of workers: small, picklable, and safe to do twice, since a dead worker's task goes to another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 @dataclass(frozen=True)
 class Ready:
-    """Answer: the worker has started."""
+    """Let a worker answer, which tells that it has started."""
 
     method: ClassVar[str] = "ready"
 
@@ -25,7 +25,7 @@ class TrainRange:
 
 @dataclass(frozen=True)
 class OrderInsertion:
-    """First half of a rebuild: the order in which the neurons of a part are inserted."""
+    """Write the order in which the neurons of a part are inserted, in the first half of a rebuild."""
 
     method: ClassVar[str] = "order_insertion"
     word: int
@@ -34,7 +34,7 @@ class OrderInsertion:
 
 @dataclass(frozen=True)
 class HashNeurons:
-    """First half of a rebuild: the addresses of neurons `first` to `last` - 1 of a part."""
+    """Write the addresses of neurons `first` to `last` - 1 of a part, in the first half of a rebuild."""
 
     method: ClassVar[str] = "hash_neurons"
     word: int
@@ -44,7 +44,7 @@ class HashNeurons:
 
 @dataclass(frozen=True)
 class SortTable:
-    """Second half of a rebuild: one table of a part, from the addresses and the order of insertion."""
+    """Make one table of a part from addresses and order of insertion, in the second half of a rebuild."""
 
     method: ClassVar[str] = "sort_table"
     word: int

@@ -20,13 +20,13 @@ MEASURES = {"precision_at": "P", "ndcg_at": "nDCG"}
 
 
 def about_settings(config: Config, n_samples: int) -> dict[str, Any]:
-    """The settings of a run that may go by the number of its samples, as they were."""
+    """Return those settings of a run that may depend on the number of its samples, as they were."""
     rate = largest_rate(config, total_steps(config, n_samples))
     return {"planned_epochs": n_epochs(config, n_samples), "learning_rate": rate}
 
 
 def about_run(run: Run) -> dict[str, Any]:
-    """How a run went so far: its time, its measures on test samples of this very network, and what it reported."""
+    """Describe how a run went so far: time, measures on test samples of this very network, and what it reported."""
     from .. import __version__
 
     measured = {key: value for key, value in run.measured.items() if "_at_" in key}
@@ -36,13 +36,13 @@ def about_run(run: Run) -> dict[str, Any]:
 
 
 def history_of(model: Model) -> list[Event]:
-    """What was reported while a model was trained; nothing where the model does not say."""
+    """Return what was reported while a model was trained; nothing where the model does not say."""
     history = model.facts.get("history")
     return [event for event in history if isinstance(event, dict)] if isinstance(history, list) else []
 
 
 def in_words(model: Model) -> list[tuple[str, str]]:
-    """A model's facts for people, as pairs for `aligned`; what is not known is left out."""
+    """Put a model's training information into words, pairs for `aligned`; what is not known is left out."""
     facts = {key: value for key, value in model.facts.items() if isinstance(value, (int, float, str))}
     lines: dict[str, list[tuple[str, ...]]] = {
         "trained": [
@@ -62,7 +62,7 @@ def in_words(model: Model) -> list[tuple[str, str]]:
 
 
 def _first(ways: tuple[str, ...], facts: dict[str, Any]) -> str:
-    """The first of the texts that the facts can fill in; empty if there is none."""
+    """Return the first of the texts that the information can fill in; empty if there is none."""
     for way in ways:
         try:
             return way.format(**facts)
@@ -72,7 +72,7 @@ def _first(ways: tuple[str, ...], facts: dict[str, Any]) -> str:
 
 
 def history_table(history: list[Event]) -> str:
-    """The last epochs and evaluations of a run, a row a step; empty if there were none."""
+    """Format the last epochs and evaluations of a run, a row a step; empty if there were none."""
     rows: dict[str, Event] = {}
     for event in history:
         if "epoch" in event and "step" in event:

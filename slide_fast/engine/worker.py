@@ -1,6 +1,6 @@
 """What a worker does: train on some steps, do its part of a rebuild, predict some rows.
 
-All arrays stand in shared memory, so that a task and its result are a few numbers (`slide_fast.engine.tasks`). A task
+All arrays are in shared memory, so that a task and its result are a few numbers (`slide_fast.engine.tasks`). A task
 that is done again after a worker's death keeps its step numbers.
 """
 
@@ -55,7 +55,7 @@ class Worker:
         return getattr(owner, task.method)(*vars(task).values())
 
     def ready(self) -> None:
-        """Answer, which tells that the worker has started."""
+        """Do nothing: an answer tells that the worker has started."""
 
     def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
         """Train on `n_steps` micro-batches, the first of which is step `first_step` of the run."""

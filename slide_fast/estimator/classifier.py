@@ -69,7 +69,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     random_state : int, RandomState, Generator or None
         Seed of everything random, 0 <= seed < 2**63, or where to draw it from; None: a new one each time.
     warm_start : bool
-        `fit` goes on from what was learned before instead of starting anew.
+        `fit` goes on from what was learned before instead of starting again.
     eval_every : float
         Epochs between evaluations on the `eval_set` of `fit`.
     eval_samples : int
@@ -222,7 +222,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
-        """Samples to train on; where training begins anew, also note what they look like."""
+        """Return samples to train on; where training begins from nothing, also note what they look like."""
         features, labels = inputs.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
@@ -245,14 +245,14 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return self.model_
 
     def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
-        """The network's layers, and checked samples to ask it about."""
+        """Return the network's layers, and checked samples to predict."""
         layers = layers_of(self._trained().arrays)
         features = inputs.as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
         return layers, features
 
     def _predictor(self) -> Predictor:
-        """Return the trained network in use, with the indexes that were made for it so far."""
+        """Return an index of the current model, made once for each k and recall."""
         if getattr(self, "_indexed", None) is None or self._indexed.model is not self.model_:
             self._indexed = Predictor(self.model_)
         return self._indexed
@@ -260,7 +260,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def predict_topk(
         self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best labels of each sample.
+        """Find the k best labels of each sample.
 
         Parameters
         ----------
@@ -277,7 +277,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         labels : ndarray, shape (n_samples, k)
-            Best first, as they stand in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
+            Best first, as in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
             `classes_` is of an integer dtype, NaT where it holds times, else None.
         scores : ndarray of float32, shape (n_samples, k)
             Logits; -inf where a label is missing.
@@ -299,7 +299,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return in_words(ids, self.classes_), scores
 
     def predict(self, X: Any) -> Any:
-        """The best label of each sample; where training samples may have several, the best ones.
+        """Predict the best label of each sample; where training samples may have several, the best ones.
 
         Of these there are as many for each sample as a labelled training sample had on average, and the answer has the
         form that y had in training: an indicator, or lists.
@@ -310,14 +310,14 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return as_in_training(ids, self.classes_, self._kind)
 
     def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
-        """Logits.
+        """Return the logits of the labels.
 
         Parameters
         ----------
         X
             See the class.
         labels : sequence, optional
-            Of which labels, as they stand in `classes_`; by default of all.
+            Of which labels, as in `classes_`; by default of all.
 
         Returns
         -------
@@ -331,7 +331,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return logits
 
     def predict_proba(self, X: Any, labels: Any = None) -> np.ndarray:
-        """Probabilities by the softmax over all labels, float64, shape (n_samples, n_chosen).
+        """Return probabilities by the softmax over all labels, float64, shape (n_samples, n_chosen).
 
         Parameters as in `decision_function`; with two classes there are two columns.
         """
@@ -339,7 +339,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Share of the samples whose best label is right (P@1); samples without labels or with new ones are wrong."""
+        """Return the share of samples whose best label is right (P@1); those without known labels are wrong."""
         layers, features = self._asked(X)
         truths = inputs.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:

@@ -73,7 +73,7 @@ def train(
 
 
 def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
-    """Samples to evaluate on, from (X, y) or a path."""
+    """Read samples to evaluate on, from (X, y) or a path."""
     X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
     features, labels = validation.as_dataset(X, y, estimator.classes_, estimator.n_features_in_, "y of eval_set")
     try:

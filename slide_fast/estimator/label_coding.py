@@ -42,7 +42,7 @@ class Values(NamedTuple):
 
 
 def _kind(type_: type) -> str:
-    """Kind of dtype that values of a type have; empty where they cannot be kept as labels."""
+    """Return kind of dtype that values of a type have; empty where they cannot be kept as labels."""
     if issubclass(type_, np.generic):
         dtype = np.dtype(type_)
         kind = "" if dtype.kind == "f" and dtype.itemsize > 8 else dtype.kind
@@ -51,19 +51,19 @@ def _kind(type_: type) -> str:
 
 
 def is_row(type_: type) -> bool:
-    """Whether values of a type hold the labels of a sample: lists, sets, arrays, pandas' Series and the like."""
+    """Tell whether values of a type hold the labels of a sample: lists, sets, arrays, pandas' Series and the like."""
     return issubclass(type_, Collection) and not issubclass(type_, (str, bytes, bytearray, memoryview, Mapping))
 
 
 def is_missing(item: Any) -> bool:
-    """Whether a value says that there is none: None, NaN, NaT, pandas' NA."""
+    """Tell whether a value says that there is none: None, NaN, NaT, pandas' NA."""
     if type(item).__name__ in MISSING:
         return True
     return isinstance(item, (float, np.inexact, np.datetime64, np.timedelta64)) and bool(item != item)
 
 
 def shown(item: Any) -> str:
-    """A value in a message."""
+    """Format a value for a message."""
     if not _kind(type(item)):
         return f"a value of type {type(item).__name__}"
     if isinstance(item, np.generic):
@@ -77,7 +77,7 @@ def refuse_missing(name: str, row: int) -> None:
 
 
 def values_of_array(array: np.ndarray, name: str) -> Values:
-    """Labels in an array of one dimension, not of objects. Raises DataError as `values_of_items`."""
+    """Collect labels in an array of one dimension, not of objects. Raises DataError as `values_of_items`."""
     kind = array.dtype.kind
     if kind not in GROUPS or (kind == "f" and array.dtype.itemsize > 8):
         raise DataError(f"{name} is of dtype {array.dtype}, which labels cannot have; give whole numbers or str")
@@ -92,7 +92,7 @@ def values_of_array(array: np.ndarray, name: str) -> Values:
 def values_of_items(
     items: list, name: str, row_of: Callable[[int], int] = int, objects: bool = False, kinds: str = "bifUSMm"
 ) -> Values:
-    """Labels in a list.
+    """Collect labels in a list.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def values_of_items(
 
 
 def _as_floats(items: list, name: str, row_of: Callable[[int], int]) -> list[float]:
-    """Whole numbers among floats as floats."""
+    """Return whole numbers among floats as floats."""
     for i, item in enumerate(items):
         if abs(item) > 2**53 and not isinstance(item, (float, np.floating)):
             raise DataError(f"{name}, row {row_of(i)}: {shown(item)} is too large beside floats; give whole numbers")
@@ -183,7 +183,7 @@ def _check_numbers(array: np.ndarray, name: str, row_of: Callable[[int], int]) -
 
 
 def classes_and_places(values: Values) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct labels, ascending, and where among them each label stands."""
+    """Find the distinct labels, ascending, and where among them each label is."""
     if isinstance(values.items, np.ndarray):
         return np.unique(values.items, return_inverse=True)
     distinct = sorted(set(values.items))
@@ -193,7 +193,7 @@ def classes_and_places(values: Values) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_array(labels: list, dtype: np.dtype | None = None) -> np.ndarray:
-    """Distinct str or bytes as an array; of objects where a fixed width would drop a NUL at an end or be a waste."""
+    """Put distinct str or bytes into an array; of objects where a fixed width would drop a NUL or be a waste."""
     if dtype is None and labels:
         nul = "\0" if isinstance(labels[0], str) else b"\0"
         if len(labels) * max(map(len, labels)) > MAX_WIDE or any(label.endswith(nul) for label in labels):
@@ -204,7 +204,7 @@ def as_array(labels: list, dtype: np.dtype | None = None) -> np.ndarray:
 def places_in(
     values: Values, classes: np.ndarray, name: str, row_of: Callable[[int], int] = int, drop_unknown: bool = False
 ) -> np.ndarray:
-    """Where each label stands among the classes, in whatever order they are.
+    """Find where each label is among the classes, in whatever order they are.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def places_in(
 
 
 def _places(items: Any, classes: np.ndarray) -> np.ndarray:
-    """Where each item stands among the classes; -1 where nowhere, and at least the number of classes where twice."""
+    """Find where each item is among the classes; -1 where nowhere, at least the number of classes where twice."""
     n = len(classes)
     if not (isinstance(items, np.ndarray) and items.dtype.kind == classes.dtype.kind):
         place: dict[Any, int] = {}
@@ -272,7 +272,7 @@ def _places(items: Any, classes: np.ndarray) -> np.ndarray:
 
 
 def to_json(classes: np.ndarray) -> tuple[list, str]:
-    """Classes as JSON values, and what `from_json` needs to know of their dtype."""
+    """Convert classes to JSON values, and say what `from_json` needs to know of their dtype."""
     dtype = classes.dtype
     if dtype.kind in "Mm":
         return classes.astype(np.int64).tolist(), dtype.str
@@ -285,7 +285,7 @@ def to_json(classes: np.ndarray) -> tuple[list, str]:
 
 
 def from_json(values: list, dtype: Any) -> np.ndarray:
-    """Classes from what `to_json` made of them. Raises ValueError where it cannot have made this."""
+    """Restore classes from what `to_json` made of them. Raises ValueError where it cannot have made this."""
     special: dict[str, Any] = {"object": object, "object of bytes": object, "StringDType": np.dtypes.StringDType()}
     try:
         kind, plain = np.dtype(special.get(dtype, dtype)), values
@@ -301,7 +301,7 @@ def from_json(values: list, dtype: Any) -> np.ndarray:
 
 
 def names_of(classes: np.ndarray) -> list[str]:
-    """Classes as people read them, each in a line of its own."""
+    """Name the classes for people, each in a line of its own."""
     labels = classes.astype(str).tolist() if classes.dtype.kind in "Mm" else classes.tolist()
     texts = (label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label) for label in labels)
     return [text if text.isprintable() else _in_one_line(text) for text in texts]

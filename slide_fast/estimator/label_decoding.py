@@ -17,12 +17,12 @@ from .validation import KINDS, as_labels
 
 
 def are_ids(classes: np.ndarray) -> bool:
-    """Whether the classes are ids: whole numbers from 0, of the dtype that ids have by default."""
+    """Tell whether the classes are ids: whole numbers from 0, of the dtype that ids have by default."""
     return classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes)))
 
 
 def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """What stands for labels in y; where an id is -1, -1 for integer dtypes, NaT for times, else None."""
+    """Return y's own labels for ids; where an id is -1, -1 for integer dtypes, NaT for times, else None."""
     if are_ids(classes):
         return ids
     names, missing = classes[ids], ids < 0
@@ -36,7 +36,7 @@ def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def as_in_training(ids: np.ndarray, classes: np.ndarray, kind: str) -> Any:
-    """Labels, as many for each sample, in the form that y had: one of `KINDS`."""
+    """Return labels, as many for each sample, in the form that y had: one of `KINDS`."""
     if kind == "classes":
         return classes[ids[:, 0]]
     if kind == "lists":
@@ -58,7 +58,7 @@ def _as_csr(rows: SparseRows) -> Any:
 
 
 def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
-    """Where labels stand in `classes`; None: all of them, if their scores for so many samples fit in memory."""
+    """Find labels in `classes`; None: all of them, if their scores for so many samples fit in memory."""
     n = len(classes)
     if labels is None:
         what = f"scores of {n} labels for {n_samples} samples need"
@@ -71,13 +71,13 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
 
 
 def are_right(best: np.ndarray, truths: SparseRows) -> np.ndarray:
-    """1 for each sample whose best label is one of its own, else 0."""
+    """Return 1 for each sample whose best label is one of its own, else 0."""
     row_of = np.repeat(np.arange(truths.n_rows), np.diff(truths.indptr))
     return np.bincount(row_of[truths.indices == best[row_of]], minlength=truths.n_rows)
 
 
 def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample: float) -> Model:
-    """A model that also says what its labels were in y; `classes_of` and `form_of` read it."""
+    """Return a model that also says what its labels were in y; `classes_of` and `form_of` read it."""
     facts, names, values = {"labels_kind": kind, "labels_per_sample": labels_per_sample}, model.label_names, None
     if not are_ids(classes):
         values, facts["labels_dtype"] = to_json(classes)
@@ -86,13 +86,13 @@ def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample
 
 
 def form_of(model: Model) -> tuple[str, float]:
-    """The form of y, one of `KINDS`, and the mean number of labels of a labelled sample."""
+    """Return the form of y, one of `KINDS`, and the mean number of labels of a labelled sample."""
     kind, several = model.facts.get("labels_kind"), model.facts.get("labels_per_sample")
     return kind if kind in KINDS else "rows", several if isinstance(several, (int, float)) else 1.0
 
 
 def classes_of(model: Model) -> np.ndarray:
-    """What stands for each label in y: values that the model keeps, else its labels' names, else their ids.
+    """Return the labels as y had them: values that the model keeps, else its labels' names, else their ids.
 
     Raises
     ------

@@ -18,7 +18,7 @@ HAS_SKLEARN = True
 if TYPE_CHECKING:
 
     class BaseEstimator:
-        """What type checkers see."""
+        """Shows type checkers the interface."""
 
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
         def __sklearn_tags__(self) -> Any: ...
 
     class ClassifierMixin:
-        """What type checkers see."""
+        """Shows type checkers the interface."""
 
     class _Unfitted(ValueError):
-        """What type checkers see."""
+        """Shows type checkers the interface."""
 
 else:
     try:
@@ -62,18 +62,18 @@ else:
                 return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in changed)})"
 
         class ClassifierMixin:
-            """Nothing."""
+            """Adds nothing where scikit-learn is not installed."""
 
         class _Unfitted(ValueError):
-            """Nothing."""
+            """Is scikit-learn's NotFittedError where that is installed."""
 
 
 class NotFittedError(ModelError, _Unfitted):
-    """A model is asked before it was trained."""
+    """A model is used before it was trained."""
 
 
 def seed_from(random_state: Any) -> int:
-    """A seed for a run: the number given, or a draw from a generator; None: a new one each time."""
+    """Choose a seed for a run: the number given, or a draw from a generator; None: a new one each time."""
     source = np.random.default_rng() if random_state is None else plain(random_state)
     if isinstance(source, np.random.Generator):
         return int(source.integers(2**31))
@@ -128,7 +128,7 @@ def check_names(estimator: Any, X: Any, reset: bool) -> None:
 
 
 def _column_names(X: Any) -> list[str] | None:
-    """The names of a table's columns; None where it has none, or none of them is a string."""
+    """Return the names of a table's columns; None where it has none, or none of them is a string."""
     names = list(getattr(X, "column_names", getattr(X, "columns", ())))
     types = sorted({type(name).__qualname__ for name in names})
     if len(types) > 1 and "str" in types:

@@ -33,17 +33,17 @@ BYTES_PER_LABEL = 32  # at least: class, count, a weight and a bias, and their m
 
 
 def is_sparse(X: Any) -> bool:
-    """Whether X is one of SciPy's sparse matrices or arrays."""
+    """Tell whether X is one of SciPy's sparse matrices or arrays."""
     return hasattr(X, "tocsr") and hasattr(X, "nnz")
 
 
 def is_path(X: Any) -> bool:
-    """Whether X names a file."""
+    """Tell whether X names a file."""
     return isinstance(X, (str, Path))
 
 
 def as_features(X: Any) -> SparseRows:
-    """Samples as checked, canonical rows.
+    """Convert samples to checked, canonical rows.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class Labels(NamedTuple):
 
 
 def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = False, name: str = "y") -> Labels:
-    """Labels as canonical rows without values.
+    """Convert labels to canonical rows without values.
 
     Indicators, dense or sparse, and lists of ids that say the same train the same network, if they agree about the
     number of labels: an indicator has one for each column, lists of ids have as many as the largest id says.
@@ -203,7 +203,7 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
 
 
 def as_classes(classes: Any) -> np.ndarray:
-    """The distinct ones of a sequence of class labels, ascending. Raises DataError as `as_labels`."""
+    """Return the distinct ones of a sequence of class labels, ascending. Raises DataError as `as_labels`."""
     labels = as_labels(classes, name="classes")
     if labels.kind != "classes":
         raise DataError("classes holds lists or is a table; give a sequence of labels, range(n_labels) for label ids")
@@ -262,7 +262,7 @@ def _column(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _rows_of_ids(ids: np.ndarray, n_labels: int) -> SparseRows:
-    """One id a row, none where it is -1."""
+    """Make rows of one id each, of none where it is -1."""
     indptr = np.concatenate([[0], np.cumsum(ids >= 0)])
     return SparseRows(indptr, ids[ids >= 0].astype(np.int32), None, n_labels)
 
@@ -292,7 +292,7 @@ def _lists(Y: list, classes: np.ndarray | None, drop_unknown: bool, name: str) -
 
 
 def _list_of(item: Any, place: str) -> list:
-    """The labels of a sample, Python values where they can be."""
+    """List the labels of a sample, as Python values where they can be."""
     if is_missing(item):
         raise DataError(f"{place}: the labels are missing; give [] for a sample that has none")
     if not is_row(type(item)) or (isinstance(item, np.ndarray) and item.ndim != 1):
@@ -325,7 +325,7 @@ def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_
 def as_dataset(
     X: Any, Y: Any, classes: np.ndarray | None = None, n_features: int | None = None, name: str = "y"
 ) -> tuple[SparseRows, Labels]:
-    """Samples and labels; where X is a path the file has both, and labels given go over its own.
+    """Convert samples and labels; where X is a path the file has both, and labels given replace its own.
 
     Where that file names no sizes, features beyond `n_features` are left out, with a warning. Messages call Y `name`.
     """
@@ -336,13 +336,13 @@ def as_dataset(
 
 
 def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
-    """True labels to hold answers against, those that are no class left out; the file's where X is a path without y."""
+    """Convert true labels to compare answers with, without new classes; a file's own where X is a path without y."""
     labels = read_dataset(X).labels if y is None and is_path(X) else y
     return as_labels(labels, classes, drop_unknown=True).rows
 
 
 def as_samples(X: Any, n_features: int) -> SparseRows:
-    """Samples to ask a network of so many features about; labels are passed over where X is a path."""
+    """Convert samples to predict by a network of so many features; a file's labels are passed over."""
     return _read(X, n_features).features if is_path(X) else as_features(X)
 
 
@@ -357,7 +357,7 @@ def _read(path: str | Path, n_features: int | None) -> Dataset:
 
 
 def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
-    """Weights of samples in float64; None where all are the same (S10).
+    """Convert weights of samples to float64; None where all are the same (S10).
 
     Raises
     ------

@@ -21,27 +21,14 @@ CODES: dict[str, Codes] = {"simhash": simhash_codes, "wta": wta_codes, "dwta": d
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
-    """The constants of a layer's hash functions (S14); those of SimHash as float32, ready for products."""
+    """Return the constants of a layer's hash functions (S14); those of SimHash as float32, ready for products."""
     if lsh.family == "simhash":
         return simhash_constants(lsh, seed, layer, n_inputs).astype(np.float32)
     return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
 
 
 def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """Addresses of codes: the code itself if it has few bits, else mixed down. Implements S4.
-
-    Parameters
-    ----------
-    codes : ndarray of uint64, shape (n, L)
-    lsh : LshConfig
-    seed, layer : int
-        Words of the key.
-
-    Returns
-    -------
-    ndarray of int64, shape (n, L)
-        Values in [0, 2**lsh.address_bits).
-    """
+    """Map codes, uint64 (n, L), to addresses, int64 (n, L), as `slide_ref.hashing.fold` does. Implements S4."""
     if lsh.code_bits <= lsh.address_bits:
         return codes.astype(np.int64)
     mixed = mix(seed, Purpose.FOLD, layer, np.arange(codes.shape[1]), codes)
@@ -49,10 +36,5 @@ def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray
 
 
 def addresses_of(vectors: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """The bucket of each vector in each table: hash, then fold.
-
-    Returns
-    -------
-    ndarray of int64, shape (n, L)
-    """
+    """Return the bucket of each vector in each table, int64 (n, L): hash, then fold."""
     return fold(CODES[lsh.family](vectors, constants, lsh), lsh, seed, layer)

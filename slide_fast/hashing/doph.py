@@ -12,17 +12,9 @@ from .wta import pack
 
 
 def top_coordinates(vectors: np.ndarray, top: int) -> np.ndarray:
-    """The non-zero coordinates of the `top` largest values, the lower of equal ones. Implements S21.
+    """Mark each vector's coordinates of the `top` largest values, bool (n, d). Implements S21.
 
-    Parameters
-    ----------
-    vectors : ndarray of float, shape (n, d)
-        Finite values.
-    top : int
-
-    Returns
-    -------
-    ndarray of bool, shape (n, d)
+    Zeros are never among them; of equal values the lower coordinate is taken first.
     """
     stored = vectors != 0
     n_inputs = vectors.shape[1]
@@ -39,20 +31,7 @@ def top_coordinates(vectors: np.ndarray, top: int) -> np.ndarray:
 
 
 def doph_codes(vectors: np.ndarray, constants: DophConstants, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S21.
-
-    Parameters
-    ----------
-    vectors : ndarray of float, shape (n, d)
-        Finite values.
-    constants : DophConstants
-        From `slide_ref.common.hash_constants.doph_constants`.
-    lsh : LshConfig
-
-    Returns
-    -------
-    ndarray of uint64, shape (n, L)
-    """
+    """Return the codes of vectors in every table, as `slide_ref.hashing.doph.doph_codes` does. Implements S21."""
     if not lsh.L:
         return np.zeros((len(vectors), 0), dtype=np.uint64)
     order = np.lexsort((constants.hashes, constants.bins))

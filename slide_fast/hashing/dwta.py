@@ -16,17 +16,7 @@ FEW = 32
 def densify(digits: np.ndarray, detours: np.ndarray) -> np.ndarray:
     """Give each empty bin the digit of the first bin on its detour that is not empty. Implements S20.
 
-    Parameters
-    ----------
-    digits : ndarray of int16, shape (n_bins, n)
-        A column a vector; `EMPTY` in empty bins.
-    detours : ndarray of int, shape (n_bins, n_tries)
-        The bins that each bin tries, first to last.
-
-    Returns
-    -------
-    ndarray of int16, shape (n_bins, n)
-        0 where all tries met empty bins.
+    As `slide_ref.hashing.dwta.densify`, for many vectors: digits are int16 of shape (n_bins, n), a column a vector.
     """
     dense = digits.copy()
     dense[:, (digits == EMPTY).all(axis=0)] = 0  # nothing to be found
@@ -48,20 +38,7 @@ def densify(digits: np.ndarray, detours: np.ndarray) -> np.ndarray:
 
 
 def dwta_codes(vectors: np.ndarray, constants: DwtaConstants, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S20.
-
-    Parameters
-    ----------
-    vectors : ndarray of float, shape (n, d)
-        Finite values.
-    constants : DwtaConstants
-        From `slide_ref.common.hash_constants.dwta_constants`.
-    lsh : LshConfig
-
-    Returns
-    -------
-    ndarray of uint64, shape (n, L)
-    """
+    """Return the codes of vectors in every table, as `slide_ref.hashing.dwta.dwta_codes` does. Implements S20."""
     stored = vectors != 0
     if stored.all():
         return pack(winners(vectors, constants.bins)[0], lsh)

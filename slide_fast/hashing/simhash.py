@@ -11,19 +11,9 @@ from ..kernels.blas_warnings import without_false_alarms
 
 @without_false_alarms
 def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S5.
+    """Return the codes of vectors in every table, as `slide_ref.hashing.simhash.simhash_codes` does. Implements S5.
 
-    Parameters
-    ----------
-    vectors : ndarray of float, shape (n, d)
-    constants : ndarray, shape (L * K, d)
-        Entries -1, 0 and +1; of the dtype of `vectors` no copy is made.
-    lsh : LshConfig
-
-    Returns
-    -------
-    ndarray of uint64, shape (n, L)
-        Bit 1 where the projection is above 0; the first bit is the most significant.
+    Constants that have the dtype of `vectors` are not copied.
     """
     K, L = lsh.K, lsh.L
     bits = (vectors @ constants.astype(vectors.dtype, copy=False).T > 0).reshape(len(vectors), L, K)

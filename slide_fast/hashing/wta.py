@@ -10,17 +10,9 @@ VALUES_AT_ONCE = 1 << 15  # their temporaries stay in cache
 
 
 def pack(digits: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """The codes made of the digits of many vectors. Implements S4.
+    """Make codes, uint64 (n, L), of the digits of many vectors, int (L * K, n). Implements S4.
 
-    Parameters
-    ----------
-    digits : ndarray of int, shape (L * K, n)
-        In [0, 2**lsh.digit_bits); K a table, the first of a code is the most significant.
-    lsh : LshConfig
-
-    Returns
-    -------
-    ndarray of uint64, shape (n, L)
+    As `slide_ref.hashing.wta.pack` does for one vector.
     """
     codes = np.zeros((lsh.L, digits.shape[1]), dtype=np.uint64)
     for digit in range(lsh.K):
@@ -30,17 +22,12 @@ def pack(digits: np.ndarray, lsh: LshConfig) -> np.ndarray:
 
 
 def winners(vectors: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place of the largest value in each bin, the first of equal ones, and that value.
-
-    Parameters
-    ----------
-    vectors : ndarray of float, shape (n, d)
-    bins : ndarray of int, shape (n_bins, size)
-        Coordinates; `size` is at most 256.
+    """Find the place of the largest value in each bin, the first of equal ones, and that value.
 
     Returns
     -------
     places : ndarray of uint8, shape (n_bins, n)
+        Bins have at most 256 coordinates.
     largest : ndarray of float, shape (n_bins, n)
     """
     columns = np.ascontiguousarray(vectors.T)
@@ -62,18 +49,5 @@ def winners(vectors: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def wta_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S19.
-
-    Parameters
-    ----------
-    vectors : ndarray of float, shape (n, d)
-        Finite values.
-    constants : ndarray of int, shape (L * K, bin size)
-        From `slide_ref.common.hash_constants.wta_constants`.
-    lsh : LshConfig
-
-    Returns
-    -------
-    ndarray of uint64, shape (n, L)
-    """
+    """Return the codes of vectors in every table, as `slide_ref.hashing.wta.wta_codes` does. Implements S19."""
     return pack(winners(vectors, constants)[0], lsh)

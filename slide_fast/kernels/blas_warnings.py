@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def without_false_alarms(function: F) -> F:
-    """The function, without warnings of invalid values.
+    """Return the function without warnings of invalid values.
 
     OpenBLAS computes with whatever lies beside the operands and throws the results away. NumPy sees the processor's
     flags and warns, of finite operands and a finite product, in about one process of 250. What is truly not finite is

@@ -14,7 +14,7 @@ class Scratch:
         self._buffers: dict[str, np.ndarray | None] = {}
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
-        """A contiguous array with arbitrary contents, valid until the same name is asked for again."""
+        """Return a contiguous array with arbitrary contents, valid until the same name is asked for again."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
@@ -23,13 +23,13 @@ class Scratch:
         return buffer[:size].reshape(shape)
 
     def zeros(self, name: str, shape: tuple[int, ...], dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
-        """As `empty`, filled with zeros."""
+        """Return an array as `empty` does, filled with zeros."""
         array = self.empty(name, shape, dtype)
         array.fill(0)
         return array
 
     def clean(self, name: str, size: int, dtype: np.typing.DTypeLike) -> np.ndarray:
-        """A zeroed array that its user leaves zeroed: it is filled only when it is made."""
+        """Return a zeroed array that its user leaves zeroed: it is filled only when it is made."""
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
             self._buffers[name] = buffer = np.zeros(size, dtype)
@@ -37,7 +37,7 @@ class Scratch:
 
 
 def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
-    """The distinct ids among some arrays of ids in [0, n), ascending.
+    """Find the distinct ids among some arrays of ids in [0, n), ascending.
 
     Marking and scanning n flags costs less than sorting the ids.
 
@@ -54,7 +54,7 @@ def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
 
 
 def positions(scratch: Scratch, union: np.ndarray, ids: np.ndarray, n: int) -> np.ndarray:
-    """Where in the ascending `union` each of `ids` stands; every id must be in it.
+    """Find where in the ascending `union` each of `ids` is; every id must be in it.
 
     Returns
     -------

@@ -13,22 +13,22 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .scratch import Scratch, positions
 
-DENSITY = 1 / 32  # share of stored values from which on a dense product is done sooner (docs/performance.md)
+DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (docs/performance.md)
 FREQUENT = 4  # a feature of more samples than this gets its gradient from a product
 
 
 def is_sparse(features: SparseRows, n_distinct: int) -> bool:
-    """Whether a micro-batch with so many distinct features is better worked off pair by pair."""
+    """Tell whether a micro-batch with so many distinct features is better worked off pair by pair."""
     return features.nnz < DENSITY * features.n_rows * n_distinct
 
 
 def values_of(features: SparseRows, dtype: np.typing.DTypeLike) -> np.ndarray:
-    """The stored values; ones where the rows hold ids only."""
+    """Return the stored values; ones where the rows hold ids only."""
     return np.ones(features.nnz, dtype) if features.data is None else features.data.astype(dtype, copy=False)
 
 
 def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: str) -> np.ndarray:
-    """Samples times weights: a product of its own for each sample and the rows of its features.
+    """Multiply samples with weights: a product of its own for each sample and the rows of its features.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
 
 
 def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
-    """The gradient of the weights: for each feature the sum of its samples' errors times its values.
+    """Sum each feature's gradient of the weights over its samples: their errors times its values.
 
     Most features of a sparse micro-batch occur in one sample. A first pass gives every feature the term of its first
     sample; frequent features are then replaced by the rows of a product, the rest get their further terms one by one.

@@ -23,7 +23,7 @@ SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when th
 
 
 def title_of(number: int, n_workers: int) -> str:
-    """What a process is called where `n_workers` of them, which follow each other, are a rank."""
+    """Name a process where `n_workers` of them, which follow each other, are a rank."""
     rank, worker = divmod(number, n_workers)
     return f"rank {rank}" if n_workers == 1 else f"rank {rank}, worker {worker}"
 
@@ -55,7 +55,7 @@ class Communicator:
         self.n_bytes[kind] = self.n_bytes.get(kind, 0) + n_bytes
 
     def allreduce(self, array: np.ndarray, how: str = "sum") -> np.ndarray:
-        """The ``"sum"`` or ``"max"`` of the ranks' arrays, element by element, in the place of this rank's array.
+        """Put the ranks' ``"sum"`` or ``"max"``, element by element, in the place of this rank's array, and return it.
 
         The shape and dtype are the same on all ranks, and so are the bytes of the result.
         """
@@ -63,12 +63,12 @@ class Communicator:
         return array
 
     def allgather(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The rows of every rank, in the order of the ranks; their numbers may differ."""
+        """Return the rows of every rank, in the order of the ranks; their numbers may differ."""
         self._count("allgather", rows.nbytes)
         return [rows]
 
     def gather(self, rows: np.ndarray) -> list[np.ndarray]:
-        """As `allgather`, but for rank 0 alone: the others get their own rows only."""
+        """Return the rows of every rank to rank 0; the others get their own rows only."""
         self._count("gather", rows.nbytes)
         return [rows]
 
@@ -77,11 +77,11 @@ class Communicator:
         self._count("take over", rows.nbytes)
 
     def broadcast(self, message: Any = None) -> Any:
-        """What rank 0 says; it must survive pickling."""
+        """Return the message of rank 0 on every rank; it must survive pickling."""
         return message
 
     def split(self, colour: int) -> Communicator:
-        """Those who say the same colour, by themselves and in the same order; all must ask."""
+        """Return the ranks of the same colour, by themselves and in the same order; all must call."""
         return Communicator()
 
     def barrier(self) -> None:
@@ -93,11 +93,11 @@ class Communicator:
             raise error
 
     def title(self, number: int | None = None) -> str:
-        """What process `number`, by default this one, is called."""
+        """Name process `number`, by default this one."""
         return title_of(self.rank if number is None else number, self.n_workers)
 
     def names(self) -> list[str]:
-        """Where each rank runs: process id and machine."""
+        """Tell where each rank runs: process id and machine."""
         return [f"process {os.getpid()} on {socket.gethostname()}"]
 
     def give_up(self, error: BaseException) -> NoReturn:
@@ -184,7 +184,7 @@ class MpiRanks(Communicator):
 
 @contextmanager
 def together(ranks: Communicator) -> Iterator[None]:
-    """What every rank does for itself; where it fails on one of them, all raise that rank's error."""
+    """Do on every rank what a block says; where it fails on one of them, all raise that rank's error."""
     error: Exception | None = None
     try:
         yield
@@ -194,7 +194,7 @@ def together(ranks: Communicator) -> Iterator[None]:
 
 
 def mpi_ranks() -> Communicator:
-    """The ranks that ``mpiexec`` started together with this process, which may be this one alone.
+    """Return the ranks that ``mpiexec`` started together with this process, which may be this one alone.
 
     Raises
     ------

@@ -48,7 +48,7 @@ def check_number(n_processes: int, n_workers: int) -> None:
 
 
 def place_of(everyone: Communicator, n_workers: int = 1) -> Place:
-    """Make ranks of so many workers each; all processes must ask. Raises ConfigError as `check_number`."""
+    """Make ranks of so many workers each; all processes must call. Raises ConfigError as `check_number`."""
     check_number(everyone.size, n_workers)
     if n_workers == 1:
         return Place(everyone, everyone, Communicator())
@@ -58,7 +58,7 @@ def place_of(everyone: Communicator, n_workers: int = 1) -> Place:
 
 
 def shared_by_workers(layout: Layout, place: Place) -> SharedArrays:
-    """A block, all zeros, that the workers of a rank share; all processes must ask.
+    """Allocate a block, all zeros, that the workers of a rank share; all processes must call.
 
     Raises
     ------

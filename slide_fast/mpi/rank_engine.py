@@ -106,7 +106,7 @@ class RankEngine:
         return {name: self._blocks(name) for name in self.own.whole}
 
     def _blocks(self, name: str) -> Blocks:
-        """An array of the whole network, which comes from those who hold it while it is being saved."""
+        """Return an array of the whole network, which comes from its holders while it is being saved."""
         shape, dtype = self.own.whole[name]
         n_rows = max(1, BLOCK_BYTES // max(1, dtype.itemsize * math.prod(shape[1:])))
 
@@ -119,7 +119,7 @@ class RankEngine:
 
 
 def follow(own: RankWorker) -> None:
-    """What the other processes do: carry out tasks until there are no more."""
+    """Carry out tasks of the first process until there are no more."""
     while (task := own.everyone.broadcast()) is not None:
         with ONE_BLAS_THREAD, suppress(DivergedError, ModelError):
             own.run(task)

@@ -50,7 +50,7 @@ def shards_of(config: Config, ranks: Communicator, rank: int | None = None) -> r
 
 
 class RankWorker:
-    """One worker of a rank, and what it can be asked to do together with all others.
+    """One worker of a rank, and the tasks that it does together with all others.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ class RankWorker:
         return self.edges[self.ranks.rank], self.edges[self.ranks.rank + 1]
 
     def _own(self, name: str, array: np.ndarray) -> np.ndarray:
-        """This rank's rows of an array of the whole network."""
+        """Return this rank's rows of an array of the whole network."""
         return array[slice(*self._own_edges)] if self._is_split(name) else array
 
     def _is_split(self, name: str) -> bool:
-        """Whether every rank has rows of an array: those of the output layer."""
+        """Tell whether every rank has rows of an array: those of the output layer."""
         return name in {f"{kind}{len(self.config.hidden)}" for kind in ARRAYS_OF_A_LAYER}
 
     def holders(self, name: str) -> list[tuple[int, int]]:
@@ -234,7 +234,7 @@ class RankWorker:
                 check_weights(step, self._weights())
 
     def _weights(self) -> dict[str, np.ndarray]:
-        """This rank's parameters, without the moments."""
+        """Return this rank's parameters, without the moments."""
         return {name: array for name, array in self.parameters.items() if "_" not in name}
 
     def keep_best(self) -> None:

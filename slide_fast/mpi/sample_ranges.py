@@ -22,7 +22,7 @@ def _values(features: SparseRows) -> np.ndarray:
 
 
 def _pack(data: Dataset, weights: np.ndarray | None) -> np.ndarray:
-    """Some samples, and their weights, as one array of 32-bit words."""
+    """Pack some samples, and their weights, into one array of 32-bit words."""
     features, labels = data
     lengths = [np.diff(rows.indptr).astype(np.int32) for rows in data]
     own = [] if weights is None else [weights.view(np.int32)]
@@ -30,7 +30,7 @@ def _pack(data: Dataset, weights: np.ndarray | None) -> np.ndarray:
 
 
 def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> tuple[Dataset, np.ndarray]:
-    """The inverse of `_pack` for `n` samples; no weights where there were none."""
+    """Return `n` samples from what `_pack` made; no weights where there were none."""
     indptrs = np.zeros((2, n + 1), dtype=np.int64)
     np.cumsum(words[: 2 * n].reshape(2, n), axis=1, out=indptrs[:, 1:])
     nnz, n_ids = indptrs[:, -1].tolist()
@@ -40,7 +40,7 @@ def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> tuple[
 
 
 def _stacked(parts: list[SparseRows]) -> SparseRows:
-    """The rows of all parts, one part after the other."""
+    """Stack the rows of all parts, one part after the other."""
     lengths = np.concatenate([np.diff(part.indptr) for part in parts])
     indptr = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=indptr[1:])
@@ -50,9 +50,9 @@ def _stacked(parts: list[SparseRows]) -> SparseRows:
 
 
 def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Dataset, np.ndarray | None]:
-    """The samples of all workers of a rank and their weights, in their order, in memory that they share.
+    """Put the samples of a rank's workers and their weights, in their order, into memory that they share.
 
-    All processes must ask. Where a rank has one worker, its samples as they are.
+    All processes must call. Where a rank has one worker, its samples stay as they are.
     """
     workers = place.workers
     if workers.size == 1:
@@ -82,7 +82,7 @@ def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Data
 
 
 def _columns(own: Dataset, weights: np.ndarray | None) -> list[int]:
-    """What must be the same for all processes: numbers of features and labels, and whether samples have weights."""
+    """Return what must be the same in all processes: numbers of columns, and whether samples have weights."""
     return [own.features.n_columns, own.labels.n_columns, weights is not None]
 
 
@@ -124,7 +124,7 @@ class SharedSamples:
         self.first = int(self._ends[ranks.rank]) - own.n_samples
 
     def take(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray | None]:
-        """The given samples and their weights, in the given order, on all ranks; all of them must ask for the same.
+        """Return the given samples and their weights, in this order, on all ranks; all must call with the same.
 
         Parameters
         ----------
@@ -142,14 +142,14 @@ class SharedSamples:
         return gathered.take(place), None if self.weights is None else np.concatenate(weights)[place]
 
     def all_labels(self) -> SparseRows:
-        """The labels of all samples; rank 0 gets them, the others their own."""
+        """Return the labels of all samples; rank 0 gets them, the others their own."""
         lengths, ids = np.diff(self.own.labels.indptr), self.own.labels.indices
         lengths, ids = (np.concatenate(self._ranks.gather(rows)) for rows in (lengths, ids))
         return SparseRows(np.concatenate([[0], np.cumsum(lengths)]), ids, None, self.n_labels)
 
 
 def merge_best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of the answers that the ranks found, each among its labels. Implements S15.
+    """Choose the k best of the answers that the ranks found, each among its labels. Implements S15.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def summarise_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Com
 
 
 def assembled(model: Model) -> Model:
-    """A model with its arrays whole, in the memory of this process."""
+    """Return a model with its arrays whole, in the memory of this process."""
     return dataclasses.replace(model, arrays={name: np.asarray(array) for name, array in model.arrays.items()})
 
 
@@ -134,7 +134,7 @@ def fit_sharded(
     train, test : Dataset
         This process's samples; they follow those of the process before. All count the same features and labels.
     ranks : Communicator
-        All processes, from `communicator.mpi_ranks`.
+        All processes, from `slide_fast.mpi.communicator.mpi_ranks`.
     n_workers : int
         Processes a rank, which follow each other and share its memory. With one worker a rank, steps are the same on
         any number of ranks up to the rounding of sums; with more, teams of one worker of every rank update the network
@@ -156,7 +156,7 @@ def fit_sharded(
     Raises
     ------
     SlideError
-        As `training.fit_with_state`.
+        As `slide_fast.training.fit_with_state`.
     """
     with together(ranks):
         RunOptions.checked(**options)

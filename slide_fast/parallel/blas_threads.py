@@ -62,7 +62,7 @@ class _OneBlasThread:
             """Changes no number, and lets go of that right, unless the caller's own limits still need it."""
 
     def _after_fork(self) -> None:
-        """Of all threads, a child has only the one that forked, and so only its uses."""
+        """Forget the uses of other threads: a child has only the one that forked."""
         self._n_users = getattr(self._own, "n_users", 0)
         if self._before and not self._n_users:
             self._restore()

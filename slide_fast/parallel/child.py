@@ -50,7 +50,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself if it survives pickling, else a RuntimeError with its text."""
+    """Return the error itself if it survives pickling, else a RuntimeError with its text."""
     try:
         pickle.loads(pickle.dumps(error))
         return error

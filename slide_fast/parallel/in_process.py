@@ -31,7 +31,7 @@ class InProcess:
         should_stop: Callable[[], bool] | None = None,
         at_most: Callable[[], int] | None = None,
     ) -> Iterator[tuple[Any, Any]]:
-        """Yield (task, result) for each task until `should_stop`, asked before each, returns true."""
+        """Yield (task, result) for each task until `should_stop`, called before each, returns true."""
         tasks = iter(tasks)
         while should_stop is None or not should_stop():
             task = next(tasks, NOTHING)
@@ -42,7 +42,7 @@ class InProcess:
             yield task, result
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there is no process to end."""
 
     def __enter__(self) -> InProcess:
         return self

@@ -16,7 +16,7 @@ ROOT = Path("/")
 
 
 def _first_line(path: Path) -> str:
-    """The first line of a file of the kernel, "" where it cannot be read."""
+    """Read the first line of a file of the kernel, "" where it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.readline().strip()
@@ -25,7 +25,7 @@ def _first_line(path: Path) -> str:
 
 
 def _number_after(path: Path, key: str) -> int | None:
-    """The number that stands after `key` in a file with a key and a value a line."""
+    """Find the number after `key` in a file with a key and a value a line."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -38,7 +38,7 @@ def _number_after(path: Path, key: str) -> int | None:
 
 
 def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
-    """Folders of this process's control group and of all groups above it: a limit at any level counts."""
+    """List folders of this process's control group and of all groups above it: a limit at any level counts."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
 
 
 def available_cpus(root: Path = ROOT) -> int:
-    """CPUs this process may use: its affinity, and the quota of its control group (v1 or v2) rounded up.
+    """Count the CPUs that this process may use: its affinity, and its control group's quota (v1 or v2) rounded up.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def available_cpus(root: Path = ROOT) -> int:
 
 
 def memory_left(root: Path = ROOT) -> int | None:
-    """Bytes this process can still take before the machine or its control group (v1 or v2) runs out.
+    """Return the bytes this process can still take before the machine or its control group (v1 or v2) runs out.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def require_memory(n_bytes: int, what: str, advice: str) -> None:
 
 
 def cpu_model() -> str:
-    """The processor's name, as good as the system knows it."""
+    """Return the processor's name as far as the system knows it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -130,7 +130,7 @@ def cpu_model() -> str:
 
 
 def proportional_set_size(pid: int | str = "self") -> int:
-    """Bytes of memory a process holds, pages shared by n processes counted as one n-th (PSS).
+    """Measure the bytes a process holds; a page shared by n processes counts as one n-th of it (PSS).
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class MemoryMeter:
     Parameters
     ----------
     pids : callable
-        Returns the ids of the workers of the moment; called in the background thread.
+        Returns the ids of the current workers; called in the background thread.
     interval : float
         Seconds between two samples, at least.
 

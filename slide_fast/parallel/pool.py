@@ -59,7 +59,7 @@ class _Worker:
         self._send(message)
 
     def receive(self) -> tuple:
-        """The answer to the task; EOFError or OSError if the worker died before it was complete."""
+        """Receive the answer to the task; EOFError or OSError if the worker died before it was complete."""
         answer = pickle.loads(self.connection.recv_bytes())
         self.task = NOTHING
         return answer
@@ -90,7 +90,7 @@ def _command(descriptor: int) -> list[str]:
 
 
 def _inheritance(descriptor: int, shared: list[int]) -> dict[str, Any]:
-    """Arguments of Popen: which descriptors the child has, and a process group that the terminal's Ctrl-C misses."""
+    """Return arguments of Popen: descriptors for the child, and a process group that Ctrl-C at the terminal misses."""
     if sys.platform != "win32":
         return {"pass_fds": (descriptor, *shared), "process_group": 0}
     os.set_handle_inheritable(descriptor, True)
@@ -108,7 +108,7 @@ def _end(workers: list[_Worker]) -> None:
 
 
 def obituary(code: int) -> str:
-    """How a process ended and what to try, from its exit code."""
+    """Tell from its exit code how a process ended, and what to try."""
     if code >= 0:
         return f"it ended by itself with exit code {code}; its last words are on standard error"
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
@@ -173,7 +173,7 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers of the moment."""
+        """Process ids of the current workers."""
         return [worker.process.pid for worker in self._workers]
 
     def run(
@@ -192,10 +192,10 @@ class Pool:
         tasks : iterable
             Picklable, and small: they travel through pipes.
         should_stop : callable, optional
-            Asked every 0.1 s or more often. Once it returns true no task is handed out; those under way have one
+            Called every 0.1 s or more often. Once it returns true no task is handed out; those under way have one
             second to end, then their workers are killed.
         at_most : callable, optional
-            How many workers may have a task, asked before each is handed out.
+            How many workers may have a task; called before each is handed out.
 
         Yields
         ------

@@ -53,7 +53,7 @@ class Handle:
 
 
 def _places(layout: Layout) -> tuple[dict[str, slice], int]:
-    """Bytes of each array, aligned to a page (small ones to a cache line), and the size of the block."""
+    """Compute where each array begins, at a page (small ones: at a cache line), and the size of the block."""
     places, end = {}, 0
     for name, (shape, dtype) in layout.items():
         n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
@@ -65,7 +65,7 @@ def _places(layout: Layout) -> tuple[dict[str, slice], int]:
 
 
 def _name() -> str:
-    """A name that nobody else has, and that tells whose it is."""
+    """Make a name that nobody else has, and that tells whose it is."""
     return f"slide-{os.getpid()}-{secrets.token_hex(8)}"
 
 

@@ -29,7 +29,7 @@ class Screen:
             sys.stderr.flush()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Tell whether it is a terminal."""
         try:
             return bool(sys.stderr.isatty())
         except Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def size(n_bytes: float) -> str:
-    """Bytes as ``12 MB`` or ``1.2 GB``: a kB is 1000 bytes."""
+    """Format bytes as ``12 MB`` or ``1.2 GB``: a kB is 1000 bytes."""
     for unit in ("bytes", "kB", "MB"):
         if n_bytes < 999.5:
             return f"{n_bytes:.0f} {unit}"

@@ -34,7 +34,7 @@ _LABEL = re.compile(rb"\+?(\d+)(\.0*)?")
 
 @contextmanager
 def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to read, or standard input for ``-``. What is gzip inside is unpacked, whatever its name.
+    """Open a file to read, or standard input for ``-``. What is gzip inside is unpacked, whatever its name.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def _standard_input() -> Iterator[BinaryIO]:
 
 
 def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRows, SparseRows]]:
-    """Features and labels of svmlight text, some lines at a time.
+    """Yield features and labels of svmlight text, some lines at a time.
 
     A line is ``label,label feature:value feature:value … # comment``; ids are taken as they are. A line may have no
     labels; ``qid:`` is passed over, and so are empty lines.
@@ -112,7 +112,7 @@ def _parse_svmlight(block: bytes) -> Dataset:
 
 
 def _plain(line: bytes, number: int) -> bytes:
-    """A line of svmlight text as XMC text spells it; empty if there is nothing in it."""
+    """Spell a line of svmlight text as XMC text; empty if there is nothing in it."""
     words = [word for word in WORD.findall(line.partition(b"#")[0]) if not word.startswith(b"qid:")]
     if not words or b":" in words[0]:
         return b" " + b" ".join(words) if words else b""
@@ -129,19 +129,19 @@ def _plain(line: bytes, number: int) -> bytes:
 
 
 def with_columns_found(rows: SparseRows) -> SparseRows:
-    """Rows whose number of columns is one more than the largest id."""
+    """Count one column more than the largest id of the rows."""
     return dataclasses.replace(rows, n_columns=int(rows.indices.max()) + 1 if rows.nnz else 0)
 
 
 def with_columns(rows: SparseRows, n_columns: int) -> SparseRows:
-    """Rows of so many columns; what lies beyond them is left out."""
+    """Return rows of so many columns; what lies beyond them is left out."""
     kept = rows.indices < n_columns
     indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
     return SparseRows(indptr, rows.indices[kept], None if rows.data is None else rows.data[kept], n_columns)
 
 
 def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The format of a matrix that ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
+    """Check what ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
     kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")
     missing = [key for key in SCIPY_KEYS.get(kind, ("format",)) if key not in arrays]
     if kind not in SCIPY_KEYS or missing:
@@ -150,7 +150,7 @@ def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def rows_of_scipy(arrays: Mapping[str, np.ndarray]) -> SparseRows:
-    """The matrix that ``scipy.sparse.save_npz`` wrote as CSR, CSC or COO."""
+    """Convert a matrix that ``scipy.sparse.save_npz`` wrote as CSR, CSC or COO to rows."""
     kind = check_kind_of_scipy(arrays)
     n_rows, n_columns = (int(n) for n in arrays["shape"])
     data = arrays["data"]

@@ -127,7 +127,7 @@ def _cut(block: bytes) -> _Pieces:
 
 
 def _parse_digits(pieces: _Pieces, at: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers that the last `lengths` bytes of the given pieces spell, and whether they are 1 to 16 digits."""
+    """Parse the last `lengths` bytes of the given pieces as numbers; flag those that are 1 to 16 digits."""
     ends = pieces.ends[at]
     numbers, good = _parse_eight_digits(pieces.words[ends], np.minimum(lengths, 8))
     good &= (lengths > 0) & (lengths <= 16)
@@ -140,7 +140,7 @@ def _parse_digits(pieces: _Pieces, at: np.ndarray, lengths: np.ndarray) -> tuple
 
 
 def _parse_eight_digits(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers from the `lengths` upper bytes of words, and whether these are digits: first bytes of text are lowest.
+    """Parse the `lengths` upper bytes of words, of which the lowest come first in the text; flag those that are digits.
 
     Neighbouring digits are joined to pairs, pairs to fours and fours to eights, in place.
     """
@@ -156,7 +156,7 @@ def _parse_eight_digits(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndar
 
 
 def _parse_values(block: bytes, pieces: _Pieces, whole_at: np.ndarray) -> np.ndarray | None:
-    """Values in float64 from the pieces where they begin; None if one is no decimal number or too large.
+    """Parse values, float64, from the pieces where they begin; None if one is no decimal number or too large.
 
     A whole number below 2**53, divided by a power of ten up to 10**22, is the float64 nearest to the text. Text
     that is longer or has an exponent goes to `float`.
@@ -219,7 +219,7 @@ def parse_header(line: bytes) -> tuple[int, ...]:
 
 
 def _parse_line(line: bytes, n_features: int, n_labels: int) -> tuple[list[int], dict[int, float]]:
-    """Labels as they stand, and features with the sums of their values. Raises DataError with a column."""
+    """Parse labels as they are, and features with the sums of their values. Raises DataError with a column."""
     if not line:
         raise DataError("the line is empty; a sample without labels and features is a line with one space")
     words = WORD.finditer(line)
@@ -259,7 +259,7 @@ def _parse_labels(word: bytes, n_labels: int) -> list[int]:
 
 
 def _wanted(limit: int, what: str) -> str:
-    """What an id may be. No header counts as far as `COUNT_LIMIT`: that is the limit where there is none."""
+    """Say what an id may be. No header counts as far as `COUNT_LIMIT`: that is the limit where there is none."""
     return f"a whole number below {limit}" + (f", the number of {what} in the header" if limit < COUNT_LIMIT else "")
 
 

@@ -35,7 +35,7 @@ class Report:
 
 
 def float_bound(ref32: np.ndarray, ref64: np.ndarray, size: np.ndarray | None = None) -> float:
-    """The largest error allowed to the fast path over an array; `size` is ``|ref64|`` unless given."""
+    """Return the largest error allowed to the fast path over an array; `size` is ``|ref64|`` unless given."""
     if not ref64.size:
         return 0.0
     size = ref64 if size is None else size
@@ -74,7 +74,7 @@ def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndar
 
 
 def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Which projections may come out on either side of 0, depending on the order of summation in float32.
+    """Tell which projections may come out on either side of 0, by the order of summation in float32.
 
     A sum of m numbers errs by less than ``m * 2**-24`` times the sum of their absolute values, in any order.
     A projection that is 0 because all its terms are 0 has no rounding.

@@ -25,22 +25,21 @@ from slide_ref.common.parts import Part
 from slide_ref.common.priors import label_priors
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .. import active_sets as sharding
-from .. import hash_tables, hashing, network, optimizers, prediction, sampling
+from .. import active_sets, hash_tables, hashing, network, optimizers, prediction, sampling
 from ..kernels.scratch import Scratch
 from ..sampling import Active
 from .comparison import Disagreement, Report, check_addresses, check_constants, check_equal, check_floats
 
 
 def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
-    """Active sets of the fast path as the reference has them, one a sample."""
+    """Return active sets of the fast path as the reference has them, one a sample."""
     if active.mask is None:
         return [active.ids] * n_samples
     return [active.ids[row] for row in active.mask]
 
 
 def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
-    """A copy of parameters and moments in another dtype."""
+    """Copy parameters and moments in another dtype."""
     return [
         Layer(**{name: array.astype(dtype) for name, array in vars(layer).items() if array is not None})
         for layer in layers
@@ -48,19 +47,19 @@ def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
 
 
 def weights_in_float64(layers: list[Layer]) -> list[Layer]:
-    """A copy of the parameters, without moments."""
+    """Copy the parameters, without moments."""
     return [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
 
 
 def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer], SparseRows]:
-    """Parameters and samples in float64, made positive: what goes through them is the size of what went through."""
+    """Make parameters and samples float64 and positive: what comes out is the size of what went through."""
     data = None if features.data is None else np.abs(features.data)
     positive = [Layer(np.abs(layer.W), np.abs(layer.b)) for layer in weights_in_float64(layers)]
     return positive, dataclasses.replace(features, data=data)
 
 
 def corrected(trace: ref.network.Trace, inclusion: list[np.ndarray] | None) -> list[ref.network.Activation]:
-    """The logits of a trace as the reference corrects them."""
+    """Correct the logits of a trace as the reference does."""
     if inclusion is None:
         return trace[-1]
     return [ref.network.corrected(*pair) for pair in zip(trace[-1], inclusion, strict=True)]
@@ -73,7 +72,7 @@ def gradient_sizes(
     weights: np.ndarray | None = None,
     inclusion: list[np.ndarray] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Sizes of the gradients of W and b, one pair a layer: backpropagation without signs."""
+    """Return sizes of the gradients of W and b, one pair a layer: backpropagation without signs."""
     rows = [np.unique(np.concatenate([a.ids for a in activations])) for activations in trace]
     values = []
     for activations, ids in zip(trace, rows, strict=True):
@@ -116,7 +115,7 @@ def check_activations(report: Report, passes: list[network.LayerPass], *traces: 
 
 
 def check_inclusion(report: Report, fast: Active, theirs: list[np.ndarray], labels: SparseRows) -> None:
-    """Probabilities of being active are equal where they count: not at a sample's own labels."""
+    """Check that probabilities of being active are equal where they count: not at a sample's own labels."""
     assert fast.inclusion is not None
     for i, wanted in enumerate(theirs):
         found = fast.inclusion if fast.mask is None else fast.inclusion[i][fast.mask[i]]
@@ -154,7 +153,7 @@ def check_gradients(
 
 
 def new_lockstep(config: Config, train: Dataset) -> Lockstep:
-    """A new network of the reference, to be trained in lockstep on some samples."""
+    """Make a new network of the reference, to be trained in lockstep on some samples."""
     network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
     network.priors = label_priors(train.labels) if config.correction else None
     return Lockstep(network)
@@ -196,7 +195,7 @@ class Lockstep:
             check_buckets(self.report, self.tables[word], self.reference.tables[word])
 
     def step(self, batch: MicroBatch) -> None:
-        """One step of the reference, every stage compared."""
+        """Take one step of the reference, every stage compared."""
         if not len(batch.samples):
             return
         layers, features, labels = self.reference.layers, *batch.data
@@ -219,7 +218,7 @@ class Lockstep:
     def active_sets(
         self, l: int, inputs: list[ref.network.Activation], batch: MicroBatch
     ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
-        """From the same activations both sides must choose the same neurons.
+        """Check that from the same activations both sides choose the same neurons.
 
         Returns
         -------
@@ -235,7 +234,7 @@ class Lockstep:
         parts = [part for part in self.reference.parts.values() if part.layer == l]
         if not parts:
             return None, chosen, None
-        fast = sharding.unite([self._active_in_part(part, vectors, batch) for part in parts])
+        fast = active_sets.unite([self._active_in_part(part, vectors, batch) for part in parts])
         for mine, other in zip(one_by_one(fast, len(chosen)), chosen, strict=True):
             check_equal(self.report, "active sets", mine, other)
         if probabilities is not None:
@@ -243,7 +242,7 @@ class Lockstep:
         return fast, chosen, probabilities
 
     def _active_in_part(self, part: Part, vectors: np.ndarray, batch: MicroBatch) -> Active:
-        """What the fast path chooses in a layer or shard where the addresses are those of the reference."""
+        """Return what the fast path chooses in a part where the addresses are the reference's."""
         word, lsh, seed = part.word, part.lsh, self.config.seed
         constants = self.reference.constants[word]
         theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, word)
@@ -251,7 +250,7 @@ class Lockstep:
         check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
         priors = self.reference.priors if part.layer == len(self.config.hidden) else None
         priors = None if priors is None else priors[part.first : part.last]
-        return sharding.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, priors)
+        return active_sets.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, priors)
 
     def predict(self, features: SparseRows, k: int) -> None:
         """Compare exact answers, and answers from the tables of the last rebuild unless those are split (S28)."""
@@ -286,7 +285,7 @@ class Lockstep:
         check_answers(self.report, "answers from tables", ids, scores, *(trace[-1] for trace in traces))
 
     def _traces(self, features: SparseRows, choose: ref.network.Choose) -> list[ref.network.Trace]:
-        """What goes through the reference in float32, in float64, and in float64 without signs."""
+        """Trace the reference in float32, in float64, and in float64 without signs."""
         layers = self.reference.layers
         sides = (layers, features), (weights_in_float64(layers), features), without_signs(layers, features)
         return [ref.network.forward(*side, choose) for side in sides]
@@ -317,12 +316,12 @@ class Lockstep:
 
 
 def _beside(ids: np.ndarray, n: int) -> np.ndarray:
-    """Some rows of n, and the rows before and after each of them, ascending."""
+    """Return some rows of n, and the rows before and after each of them, ascending."""
     return np.unique(np.clip(np.concatenate([ids - 1, ids, ids + 1]), 0, n - 1))
 
 
 def _take_rows(layer: Layer, rows: np.ndarray, is_first: bool) -> Layer:
-    """A layer of some rows of a layer; the first layer's biases do not belong to its rows."""
+    """Take some rows of a layer; the first layer's biases do not belong to its rows."""
     return Layer(**{
         name: array.copy() if is_first and name[0] == "b" else array[rows]
         for name, array in vars(layer).items()
@@ -361,7 +360,7 @@ def check_answers(
 
 
 def check_buckets(report: Report, fast: hash_tables.HashTables, reference: ref.hash_tables.HashTables) -> None:
-    """Every bucket holds the same neurons in the same order."""
+    """Check that every bucket holds the same neurons in the same order."""
     addresses = np.arange(fast.offsets.shape[1] - 1)
     starts, lengths = fast.slices(np.repeat(addresses[:, None], len(fast.ids), axis=1))
     for table, buckets in enumerate(reference.tables):

@@ -34,7 +34,7 @@ class Config:
     epochs : int
         Passes over the training samples. 0: by their number, five or, where they are few, up to ten (S13).
     in_batch : float
-        Share of a run's steps, from its first on, in which a sampled output layer asks no tables: the labels of the
+        Share of a run's steps, from its first on, in which a sampled output layer queries no tables: the labels of the
         micro-batch are its negatives, with a quarter of the padding (S32). Only in scope ``"batch"``.
     correction : bool
         Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
@@ -127,7 +127,7 @@ class Config:
         object.__setattr__(self, "hidden_lsh", tuple(sorted(tables.items())))
 
     def sampled_layers(self, n_labels: int) -> dict[int, LshConfig]:
-        """Settings of the layers that have tables, by number. With ``min_active`` >= n a layer needs none (S9)."""
+        """Return settings of the layers with tables, by number. With ``min_active`` >= n a layer needs none (S9)."""
         sizes = (*self.hidden, n_labels)
         tables = dict(self.hidden_lsh) | {len(self.hidden): self.lsh}
         return {l: lsh for l, lsh in tables.items() if lsh.min_active < sizes[l]}
@@ -141,7 +141,7 @@ class Config:
         return 1.001 * (1 - self.beta1) / math.sqrt((1 - self.beta2) * (1 - decay))
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, as they stand in config.toml and config.json."""
+        """Return nested plain values, as config.toml and config.json hold them."""
         plain = dataclasses.asdict(self)
         plain["hidden"] = list(self.hidden)
         plain["hidden_lsh"] = {str(layer): dataclasses.asdict(lsh) for layer, lsh in self.hidden_lsh}
@@ -149,7 +149,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Config:
-        """The inverse of `to_dict`; keys left out take their defaults, ``min_active`` of a hidden layer 0.
+        """Make settings of what `to_dict` gave; keys left out have their defaults, ``min_active`` of a hidden layer 0.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class Config:
         return cls(**settings, lsh=lsh, hidden_lsh=tuple(hidden_lsh.items()))
 
     def replace(self, **settings: Any) -> Config:
-        """A copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.
+        """Copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.
 
         `hidden_lsh`, as ``{1: {"K": 6}}``, takes the place of all tables of hidden layers.
         """
@@ -181,7 +181,7 @@ class Config:
 
 
 def _layer_sizes(hidden: Any) -> tuple[int, ...]:
-    """Layer sizes as plain numbers; one number is one layer."""
+    """Return layer sizes as plain numbers; one number is one layer."""
     given = plain(hidden)
     given = given.tolist() if hasattr(given, "tolist") else given
     listed = isinstance(given, (list, tuple, range))
@@ -207,7 +207,7 @@ def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
 
 
 def _lsh_config(table: Any, name: str, **defaults: Any) -> LshConfig:
-    """The tables of a layer from plain values; errors call them by `name`."""
+    """Make a layer's settings of tables from plain values; errors call them by `name`."""
     require(isinstance(table, dict), name, table, "a table of settings")
     _check_keys(table, LshConfig, f"{name}.")
     try:

@@ -91,12 +91,12 @@ def unreadable(path: str | os.PathLike[str], error: OSError) -> DataError:
 
 
 def not_text(head: bytes) -> str | None:
-    """What a file is that is no UTF-8 text, and what to do; None if its first bytes do not tell."""
+    """Tell what a file is that is no UTF-8 text, and what to do; None if its first bytes do not tell."""
     return _kind(BINARY, head)
 
 
 def not_xmc(line: bytes) -> str | None:
-    """What a file is that begins with this line instead of the header of XMC text; None if that cannot be told."""
+    """Tell what a file is that begins with this line instead of XMC text's header; None if that cannot be told."""
     if _begins_with_sample(line):
         header = "'n_samples n_features n_labels'"
         return f"the file begins with a sample; put the header {header} before it, or name svmlight text .svm"
@@ -104,14 +104,14 @@ def not_xmc(line: bytes) -> str | None:
 
 
 def not_svmlight(line: bytes) -> str | None:
-    """What a file is that begins with this malformed line of svmlight text; None if that cannot be told."""
+    """Tell what a file is that begins with this malformed line of svmlight text; None if that cannot be told."""
     if HEADER.fullmatch(line[:LOOKED_AT].lstrip()):
         return "the file begins with the header of XMC text; give it a name that ends in .txt"
     return None if _begins_with_sample(line) else _kind(BINARY + TEXT, line)
 
 
 def not_npz(head: bytes) -> str | None:
-    """What a file is that is no .npz archive; None if its first bytes do not tell."""
+    """Tell what a file is that is no .npz archive; None if its first bytes do not tell."""
     if not head:
         return EMPTY
     if head.startswith(b"PK"):
@@ -121,7 +121,7 @@ def not_npz(head: bytes) -> str | None:
 
 
 def advice(line: bytes, column: int | None) -> str:
-    """What to do about a malformed word of a sample, to be put after what is wrong with it; often nothing is known."""
+    """Say what to do about a malformed word of a sample, to follow what is wrong with it; often nothing is known."""
     if column is None:
         return ""
     before, rest = line[max(column - 2, 0) : column - 1], line[column - 1 : column - 1 + LOOKED_AT]

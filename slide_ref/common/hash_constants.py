@@ -51,7 +51,7 @@ HashConstants = np.ndarray | DwtaConstants | DophConstants
 
 
 def simhash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Signed sparse projections, K a table. Implements S5.
+    """Draw signed sparse projections, K a table. Implements S5.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def simhash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> n
 
 
 def wta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Bins of coordinates, K a table. Implements S19.
+    """Draw bins of coordinates, K a table. Implements S19.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def wta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.nd
 
 
 def dwta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> DwtaConstants:
-    """Bins as in WTA, and where an empty bin looks for a digit. Implements S20.
+    """Draw bins as in WTA, and where an empty bin looks for a digit. Implements S20.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def dwta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> Dwta
 
 
 def doph_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> DophConstants:
-    """A bin and a hash for each coordinate, and where an empty bin looks for a digit. Implements S21.
+    """Draw a bin and a hash for each coordinate, and where an empty bin looks for a digit. Implements S21.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ CONSTANTS: dict[str, Callable[[LshConfig, int, int, int], HashConstants]] = {
 
 
 def _permuted_bins(purpose: Purpose, lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Permutations of the coordinates cut into bins, as many permutations as it takes."""
+    """Cut permutations of the coordinates into bins, as many permutations as it takes."""
     n_bins, size = lsh.L * lsh.K, min(lsh.base, n_inputs)
     each = n_inputs // size  # bins in a permutation; what is left over is not used
     bins = np.empty((-(-n_bins // each), each, size), dtype=np.int32)

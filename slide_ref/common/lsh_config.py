@@ -32,12 +32,12 @@ def plain(value: Any) -> Any:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a plain value is a whole number that 64 bits hold."""
+    """Tell whether a plain value is a whole number that 64 bits hold."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
 
 
 def is_number(value: Any) -> bool:
-    """Whether a plain value is a number; infinity is one, NaN is not."""
+    """Tell whether a plain value is a number; infinity is one, NaN is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 

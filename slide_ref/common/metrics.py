@@ -16,7 +16,7 @@ RANKS = (1, 3, 5)
 
 
 def _hits(ids: np.ndarray, labels: SparseRows, k: int) -> np.ndarray:
-    """Which of the first `k` predictions of each sample are true labels: bool, shape (n_samples, <= k)."""
+    """Mark which of the first `k` predictions of each sample are true labels: bool, shape (n_samples, <= k)."""
     if len(ids) != labels.n_rows or labels.n_rows == 0:
         raise DataError(f"predictions for {len(ids)} samples cannot be compared with {labels.n_rows} rows of labels")
     first = np.asarray(ids)[:, :k]
@@ -26,7 +26,7 @@ def _hits(ids: np.ndarray, labels: SparseRows, k: int) -> np.ndarray:
 
 
 def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
-    """Share of true labels among the first k predictions: hits / k, whatever the number of labels. Implements S16.
+    """Return the share of true labels among the first k predictions: hits / k. Implements S16.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
 
 
 def ndcg_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
-    """Hits discounted by 1 / log2(rank + 1), over the same sum for min(k, labels) hits. Implements S16.
+    """Sum hits discounted by 1 / log2(rank + 1), over the same sum for min(k, labels) hits. Implements S16.
 
     Parameters and errors are those of `precision_at`.
     """
@@ -55,7 +55,7 @@ def ndcg_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
 
 
 def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np.ndarray) -> float:
-    """Hits weighted by inverse propensity, over the best that any prediction could reach. Implements S16.
+    """Sum hits weighted by inverse propensity, over the best that any prediction could reach. Implements S16.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np
 
 
 def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
-    """Share of the k best labels that are among the first k of other answers. Implements S28.
+    """Return the share of the k best labels that are among the first k of other answers. Implements S28.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
 
 
 def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55, B: float = 1.5) -> np.ndarray:
-    """1 / p of each label: how much rarer than true it is to see the label assigned. Implements S16.
+    """Return 1 / p of each label: how much rarer than true it is to see the label assigned. Implements S16.
 
     1/p = 1 + C (count + B)^-A with C = (ln n_samples - 1) (B + 1)^A (Jain, Prabhu and Varma, KDD 2016). Fewer than
     three samples would make C negative; it is then 0.
@@ -127,7 +127,7 @@ def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55
 def evaluate(
     ids: np.ndarray, labels: SparseRows, inverse_propensities: np.ndarray | None = None
 ) -> dict[str, float | int]:
-    """All measures at 1, 3 and 5. Implements S16.
+    """Compute all measures at 1, 3 and 5. Implements S16.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ GROUPS = ("head", "torso", "tail")
 
 
 def by_frequency(ids: np.ndarray, labels: SparseRows, label_counts: np.ndarray) -> list[dict[str, float | int | str]]:
-    """Where the hits at 5 come from: frequent labels, middling ones, rare ones.
+    """Tell where the hits at 5 come from: frequent labels, middling ones, rare ones.
 
     Labels are put in the order of their training counts, of equal counts the lower id first. The head are the first
     labels that together carry a third of all training labels, the torso those that carry the second third, the tail

@@ -37,7 +37,7 @@ class Layer:
 
 
 def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all parameters and moments: ``W0``, ``b0``, ``W_m0``, ... for layer 0, and so on.
+    """Return names and shapes of all parameters and moments: ``W0``, ``b0``, ``W_m0``, ... for layer 0, and so on.
 
     Only the moments that the optimiser needs are among them (S12, S26).
 

@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 
 def label_edges(config: Config, n_labels: int) -> list[int]:
-    """Where the shards begin, and the number of labels, at which the last one ends. Implements S31.
+    """Return where the shards begin, and the number of labels, at which the last one ends. Implements S31.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def label_edges(config: Config, n_labels: int) -> list[int]:
 
 
 def parts_of(config: Config, n_labels: int, shards: range | None = None) -> dict[int, Part]:
-    """All parts of a network that have tables, by the word that stands for them in keys. Implements S31.
+    """Return all parts of a network that have tables, by the words that name them in keys. Implements S31.
 
     Parameters
     ----------

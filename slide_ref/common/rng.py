@@ -122,7 +122,7 @@ def draw(keys: np.ndarray, n: int | np.ndarray) -> np.ndarray:
 
 
 def permutation(seed: int, purpose: Purpose, *indices: int, n: int) -> np.ndarray:
-    """A keyed permutation of 0..n-1: the order that sorts mix(seed, purpose, *indices, i). Implements S3.
+    """Permute 0..n-1 by key: the order that sorts mix(seed, purpose, *indices, i). Implements S3.
 
     The keys are distinct (see `mix`), so every sorting algorithm gives the same order.
 
@@ -134,5 +134,5 @@ def permutation(seed: int, purpose: Purpose, *indices: int, n: int) -> np.ndarra
 
 
 def text_word(text: str) -> int:
-    """A string as one word of a key: the first 8 bytes of its BLAKE2b digest, little-endian. Implements S2."""
+    """Return a string as one word of a key: the first 8 bytes of its BLAKE2b digest, little-endian. Implements S2."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little")

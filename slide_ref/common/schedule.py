@@ -15,7 +15,7 @@ STEPS_A_WORKER = 100  # after which one more joins: of the steps so far at most 
 
 
 def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
-    """The order in which epoch `epoch` (from 0) visits the samples. Implements S13.
+    """Return the order in which epoch `epoch` (from 0) visits the samples. Implements S13.
 
     Returns
     -------
@@ -25,12 +25,12 @@ def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
 
 
 def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
-    """Micro-batches in one epoch; the last may be short and is kept (S13)."""
+    """Count the micro-batches of one epoch; the last may be short and is kept (S13)."""
     return -(-n_samples // micro_batch)
 
 
 def n_epochs(config: Config, n_samples: int) -> int:
-    """The epochs of a run over so many samples: as set, or by their number. Implements S13."""
+    """Return the epochs of a run over so many samples: as set, or by their number. Implements S13."""
     if config.epochs > 0:
         return config.epochs
     if n_samples >= 30_000:
@@ -39,17 +39,17 @@ def n_epochs(config: Config, n_samples: int) -> int:
 
 
 def total_steps(config: Config, n_samples: int) -> int:
-    """The steps of all epochs of a run over so many samples (S13)."""
+    """Count the steps of all epochs of a run over so many samples (S13)."""
     return n_epochs(config, n_samples) * steps_per_epoch(n_samples, config.micro_batch)
 
 
 def in_batch_steps(config: Config, total_steps: int) -> int:
-    """The last step in which the output layer asks no tables; 0: it does from the first step on. Implements S32."""
+    """Return the last step in which the output layer queries no tables; 0: there is none. Implements S32."""
     return math.floor(config.in_batch * total_steps) if config.scope == "batch" else 0
 
 
 def largest_rate(config: Config, total_steps: int) -> float:
-    """The largest learning rate of a run: as set, or by the number of its steps and its width. Implements S27."""
+    """Return the largest learning rate of a run: as set, or by its number of steps and its width. Implements S27."""
     if config.learning_rate > 0:
         return config.learning_rate
     narrowing = (128 / max(128, *config.hidden)) ** (1 / 3)
@@ -61,7 +61,7 @@ def largest_rate(config: Config, total_steps: int) -> float:
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
-    """The learning rate of a step: it rises linearly, then stays or falls towards 0. Implements S27.
+    """Return a step's learning rate: it rises linearly, then stays or falls towards 0. Implements S27.
 
     Parameters
     ----------
@@ -88,17 +88,17 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
 
 
 def workers_at(step: int, n_workers: int) -> int:
-    """How many of the workers train at the same time once `step` steps of all runs are begun. Implements S33."""
+    """Return how many workers train at the same time once `step` steps of all runs are begun. Implements S33."""
     return min(n_workers, TOGETHER + step // STEPS_A_WORKER)
 
 
 def joined_after(n_workers: int) -> int:
-    """After how many steps all of the workers train. Implements S33."""
+    """Return after how many steps all of the workers train. Implements S33."""
     return max(0, n_workers - TOGETHER) * STEPS_A_WORKER
 
 
 def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
-    """After which steps the tables are rebuilt: floor(gap * (1 + e^growth + e^(2 growth) + ...)). Implements S14.
+    """Yield the steps after which tables are rebuilt: floor(gap * (1 + e^growth + e^(2 growth) + ...)). Implements S14.
 
     Parameters
     ----------

@@ -52,14 +52,14 @@ class SparseRows:
         return self.indptr.nbytes + self.indices.nbytes + (0 if self.data is None else self.data.nbytes)
 
     def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and values of row `i`."""
+        """Return ids and values of row `i`."""
         ids = self.indices[self.indptr[i] : self.indptr[i + 1]]
         if self.data is None:
             return ids, np.ones(len(ids), dtype=np.float32)
         return ids, self.data[self.indptr[i] : self.indptr[i + 1]]
 
     def take(self, rows: np.ndarray) -> SparseRows:
-        """The given rows, in the given order, as new arrays."""
+        """Return the given rows, in the given order, as new arrays."""
         rows = np.asarray(rows, dtype=np.int64)
         lengths = self.indptr[rows + 1] - self.indptr[rows]
         indptr = np.zeros(len(rows) + 1, dtype=np.int64)
@@ -69,7 +69,7 @@ class SparseRows:
         return SparseRows(indptr, self.indices[source], data, self.n_columns)
 
     def canonical(self) -> SparseRows:
-        """Ids ascending, values of the same id summed in float64 and rounded once, zeros dropped (S17).
+        """Sort ids, sum values of the same id in float64 and round them once, drop zeros (S17).
 
         Arrays that need no change are not copied. Here alone, values may come in float64 and ids in any integer type.
 
@@ -136,12 +136,12 @@ class Dataset(NamedTuple):
         return self.features.n_rows
 
     def take(self, rows: np.ndarray) -> Dataset:
-        """The given samples, in the given order."""
+        """Return the given samples, in the given order."""
         return Dataset(self.features.take(rows), self.labels.take(rows))
 
 
 def rows_from_lists(lists: list[list[int]], n_columns: int) -> SparseRows:
-    """Rows of ids without values, from one list of ids a row, made canonical."""
+    """Make canonical rows of ids without values, from one list of ids a row."""
     lengths = np.fromiter((len(ids) for ids in lists), dtype=np.int64, count=len(lists))
     indices = np.fromiter((i for ids in lists for i in ids), dtype=np.int64, count=int(lengths.sum()))
     if len(indices) and (indices.min() < 0 or indices.max() >= n_columns):

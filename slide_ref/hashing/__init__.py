@@ -20,12 +20,12 @@ CODES: dict[str, Codes] = {"simhash": simhash_codes, "wta": wta_codes, "dwta": d
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
-    """The constants of a layer's hash functions; they never change during training (S14)."""
+    """Return the constants of a layer's hash functions; they never change during training (S14)."""
     return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
 
 
 def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """Addresses of codes: the code itself if it has few bits, else mixed down. Implements S4.
+    """Map codes to addresses: the code itself if it has few bits, else mixed down. Implements S4.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray
 
 
 def addresses_of(vectors: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """The bucket of each vector in each table: hash, then fold.
+    """Return the bucket of each vector in each table: hash, then fold.
 
     Returns
     -------

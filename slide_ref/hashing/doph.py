@@ -15,7 +15,7 @@ from .wta import pack
 
 
 def top_coordinates(vector: np.ndarray, top: int) -> np.ndarray:
-    """The non-zero coordinates of the `top` largest values, the lower first of equal ones. Implements S21.
+    """Return the non-zero coordinates of the `top` largest values, the lower first of equal ones. Implements S21.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def top_coordinates(vector: np.ndarray, top: int) -> np.ndarray:
 
 
 def doph_codes(vectors: np.ndarray, constants: DophConstants, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S21.
+    """Return codes of vectors in every table. Implements S21.
 
     Parameters
     ----------

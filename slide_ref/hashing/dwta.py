@@ -38,7 +38,7 @@ def densify(digits: np.ndarray, detours: np.ndarray) -> np.ndarray:
 
 
 def dwta_codes(vectors: np.ndarray, constants: DwtaConstants, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S20.
+    """Return codes of vectors in every table. Implements S20.
 
     Parameters
     ----------

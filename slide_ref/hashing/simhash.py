@@ -8,7 +8,7 @@ from ..common.lsh_config import LshConfig
 
 
 def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S5.
+    """Return codes of vectors in every table. Implements S5.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from ..common.lsh_config import LshConfig
 
 
 def pack(digits: Sequence[int] | np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """The codes made of the digits of one vector. Implements S4.
+    """Make codes of the digits of one vector. Implements S4.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def pack(digits: Sequence[int] | np.ndarray, lsh: LshConfig) -> np.ndarray:
 
 
 def wta_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Codes of vectors in every table. Implements S19.
+    """Return codes of vectors in every table. Implements S19.
 
     Parameters
     ----------

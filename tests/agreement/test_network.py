@@ -8,7 +8,7 @@ from problems import dyadic_arrays, feature_rows, id_lists, label_rows, layers, 
 
 import slide_fast.network as fast
 import slide_ref.network as ref
-from slide_fast.kernels import sparse_products as input_layer
+from slide_fast.kernels import sparse_products
 from slide_fast.kernels.scratch import Scratch
 from slide_fast.sampling import Active
 from slide_fast.verify.lockstep import Report, as_dtype, check_activations, check_gradients, without_signs
@@ -27,7 +27,7 @@ def way_of_the_first_layer(request):
     """Every test of this file runs with dense samples and pair by pair."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in zip(("DENSITY", "FREQUENT"), request.param, strict=True):
-            patch.setattr(input_layer, name, value)
+            patch.setattr(sparse_products, name, value)
         yield
 
 

@@ -4,7 +4,7 @@
     python tests/mutation/mutate.py sampling     those whose file or name holds this word
 
 Ends with exit code 1 if a fault survives, or if the text it replaces is no longer in the file: the fault must then be
-written anew. A fault that survives asks for a test.
+written again. A fault that survives asks for a test.
 
 Each fault has a process of its own, forked from one that has NumPy and the testing tools in memory already. A run
 without any fault tells which tests come through the lines of the fault: these are first, and the quick before the slow.

@@ -1,12 +1,16 @@
 """What the benchmarks compute from their measurements; the measurements themselves are no tests."""
 
+import ast
+import importlib
 from pathlib import Path
 
 import pytest
 
 from slide_ref.common.config import Config
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+OURS = ("slide_fast", "slide_ref")
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +23,7 @@ def points(*scores):
 
 
 def test_time_to_accuracy_is_interpolated():
-    from curves import best, time_to
+    from shared.curves import best, time_to
 
     curve = points(0.1, 0.3, 0.2)
     assert best(curve) == 0.3
@@ -29,7 +33,7 @@ def test_time_to_accuracy_is_interpolated():
 
 
 def test_a_curve_ends_after_three_evaluations_without_a_gain_or_when_its_time_is_up():
-    from curves import ended
+    from shared.curves import ended
 
     assert not ended([], 1e9) and not ended(points(0.2, 0.1, 0.1), 1e9) and not ended(points(0.1, 0.2, 0.3, 0.4), 1e9)
     assert ended(points(0.2, 0.1, 0.2, 0.2), 1e9) and ended(points(0.1, 0.2), 20)
@@ -43,7 +47,7 @@ def test_rebuilds_are_counted_out_for_ten_minutes():
 
 
 def test_results_are_written_whole_and_read_back(tmp_path, monkeypatch, capsys):
-    import harness
+    from shared import harness
 
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     monkeypatch.setattr("sys.argv", [str(BENCHMARKS / "floor.py"), "--data", "acl_authors"])
@@ -55,3 +59,40 @@ def test_results_are_written_whole_and_read_back(tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
     harness.table([["", "long head"], ["a name", "1"]])
     assert capsys.readouterr().out.splitlines()[-2:] == ["        long head", "a name          1"]
+
+
+def names_in(file):
+    """Names that a module defines or imports at its top."""
+    names = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        names |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(node, ast.Assign)}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.rglob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_what_there_is(path):
+    """Told from their text: some import PyTorch."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        file = BENCHMARKS / f"{node.module.replace('.', '/')}.py"
+        if file.exists():
+            assert {alias.name for alias in node.names} <= names_in(file)
+        elif (folder := file.with_suffix("")).exists():
+            assert all((folder / f"{alias.name}.py").exists() for alias in node.names)
+        elif node.module.split(".")[0] in OURS:
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}"), alias.name
+
+
+def test_pictures_of_results_are_shown_on_a_page():
+    """And no others are kept; links that lead nowhere are another test's."""
+    draw = importlib.import_module("draw")
+    assert sorted(path.stem for path in draw.PICTURES.iterdir()) == sorted(draw.shown())
+    for name in draw.shown():
+        assert draw.plot_of(name).axes["ylabel"]

@@ -1,5 +1,7 @@
 """README and documentation say what is true: their Python and their commands run, their links lead somewhere."""
 
+import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -23,6 +25,10 @@ ELSEWHERE = {  # no test asks the network: whoever adds one opens it once
     "https://pypi.org/project/argcomplete/",
     "https://pypi.org/project/shtab/",
 }
+SOURCES = sorted(path for package in ("slide_fast", "slide_ref") for path in (ROOT / package).rglob("*.py"))
+WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *SOURCES]
+DOTTED = re.compile(r"(?<![\w./])slide_(?:fast|ref)(?:\.\w+)+")
+FILE = re.compile(r"(?<![\w./])(?:slide_fast|slide_ref|tests|benchmarks|docs)/[\w/]+\.(?:py|md|txt|json)")
 LONG = ("pip install", "slide demo", "slide generate")  # tried in tests of their own
 
 
@@ -77,6 +83,32 @@ def test_commands_exist(page, texts):
             main([command, "--help"])
 
 
+def resolve(name):
+    """The module, class, function or field of this full name."""
+    parts = name.split(".")
+    n_modules = max(i for i in range(1, len(parts) + 1) if i == 1 or is_module(".".join(parts[:i])))
+    found = importlib.import_module(".".join(parts[:n_modules]))
+    for part in parts[n_modules:]:
+        if part not in getattr(found, "__annotations__", {}):
+            found = getattr(found, part)
+    return found
+
+
+def is_module(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_and_files_that_are_mentioned_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for name in set(DOTTED.findall(text)):
+        resolve(name)
+    assert [file for file in set(FILE.findall(text)) if "NAME" not in file and not (ROOT / file).exists()] == []
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page):
     """Places within a page are checked by the strict build of the site."""
@@ -96,6 +128,21 @@ def test_pictures_are_what_their_script_draws(tmp_path):
     done = run([sys.executable, "draw.py"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.glob("*.svg")} == {path.name for path in folder.glob("*.svg")}
+
+
+def files_on_the_map():
+    folders = []
+    for line in BLOCK.findall((ROOT / "docs" / "map.md").read_text(encoding="utf-8"))[0][1].splitlines():
+        name = line.split()[0]
+        folders[(len(line) - len(line.lstrip())) // 2 :] = [name]
+        if name.endswith(".py"):
+            yield "".join(folders)
+
+
+def test_the_map_has_a_line_for_every_file():
+    folders = [ROOT / "slide_ref", ROOT / "slide_fast", ROOT / "benchmarks"]
+    files = [path for folder in folders for path in folder.rglob("*.py") if not path.name.startswith("__")]
+    assert sorted(files_on_the_map()) == sorted(path.relative_to(ROOT).as_posix() for path in files)
 
 
 def test_every_page_is_in_the_navigation():

@@ -60,7 +60,7 @@ def write_array(path: Path, array: Array) -> dict[str, Any]:
 
 
 def bytes_of(array: np.ndarray) -> memoryview | bytes:
-    """The content of an array in C order."""
+    """Return the content of an array in C order."""
     return array.data if array.size else b""
 
 

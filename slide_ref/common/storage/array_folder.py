@@ -29,7 +29,7 @@ GIVE_MODEL = "give the folder of a model or of a run that training wrote"
 
 
 def is_count(value: Any) -> TypeGuard[int]:
-    """Whether a value read from JSON is a whole number of 0 or more."""
+    """Tell whether a value read from JSON is a whole number of 0 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
@@ -118,7 +118,7 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
 
 
 def _identity(folder: Path) -> tuple[Path, int, int] | None:
-    """What stands for the folder, and where: the old content moves away before the new one comes."""
+    """Return a name for the folder, and where it is: the old content moves away before the new one comes."""
     place = standing(folder)
     try:
         status = place.stat()

@@ -15,7 +15,7 @@ _DESCRIPTOR = re.compile(r"/dev/(?:std(out|err)|fd/(\d+))|/proc/self/fd/(\d+)")
 
 @contextmanager
 def complete_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` once the block ends, and vanishes if it fails.
+    """Open a file that takes the place of `path` once the block ends, and vanishes if it fails.
 
     What `path` links to is replaced, and the link stays. What is no regular file is written to directly.
 
@@ -42,12 +42,12 @@ def complete_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def unless_standard(path: str) -> str | None:
-    """The path of a file to write, and None for the names of standard output."""
+    """Return the path of a file to write, and None for the names of standard output."""
     return None if path == "-" or _descriptor(path) == 1 else path
 
 
 def _descriptor(path: str | os.PathLike[str]) -> int | None:
-    """The open descriptor that a path names. It is not opened again: that would cut off what others wrote to it."""
+    """Find the open descriptor that a path names. Opening it again would cut off what others wrote to it."""
     found = _DESCRIPTOR.fullmatch(os.path.abspath(path))
     if os.name != "posix" or not found:
         return None
@@ -55,6 +55,6 @@ def _descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 def reason(error: OSError, path: str | os.PathLike[str]) -> str:
-    """Why a file cannot be written."""
+    """Say why a file cannot be written."""
     folder = Path(path).parent
     return error.strerror or str(error) if folder.is_dir() else f"there is no folder {folder}"

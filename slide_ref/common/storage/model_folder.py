@@ -130,13 +130,13 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
 
 
 def find_model(path: str | Path) -> Path:
-    """The model folder that `path` is, or that the run folder `path` holds."""
+    """Find the model folder that `path` is, or that the run folder `path` holds."""
     inner = Path(path) / MODEL
     return inner if inner.is_dir() else Path(path)
 
 
 def _read_list(path: Path, n: int, kind: type) -> list[Any]:
-    """A JSON list of so many values of a kind. Raises ModelError."""
+    """Read a JSON list of so many values of a kind. Raises ModelError."""
     try:
         values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
     except OSError as error:

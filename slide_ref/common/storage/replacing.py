@@ -21,14 +21,14 @@ def _work_of(folder: Path) -> Path:
 
 
 def standing(folder: Path) -> Path:
-    """Where the content of `folder` stands: there, or where a crash in the midst of a replacement has left it."""
+    """Find the content of `folder`: there, or where a crash in the midst of a replacement has left it."""
     old = _work_of(folder.resolve()) / "old"
     return old if not folder.exists() and old.exists() else folder
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of `folder` when the block has ended without an error.
+    """Make an empty folder to fill, which takes the place of `folder` when the block has ended without an error.
 
     What an earlier replacement left behind when it was killed is put right first. One process at a time may replace
     a folder.
@@ -73,7 +73,7 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
 
 @contextmanager
 def synced_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file whose content is on the disk, and not only on its way, when the block has ended."""
+    """Open a new file whose content is on the disk, and not only on its way, when the block has ended."""
     with open(path, "wb") as file:
         yield file
         file.flush()

@@ -18,7 +18,7 @@ import numpy as np
 
 from slide_fast.parallel.machine import available_cpus, cpu_model
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PEERS = ("torch", "omikuji", "scikit-learn")
 
@@ -35,7 +35,7 @@ def require_agreement(tests: str = "tests/agreement") -> None:
 
 def child(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """Call a function of a benchmark's module, by name, in a fresh process; its result must be JSON."""
-    module = Path(sys.modules[function.__module__].__file__).stem
+    module = function.__module__ if function.__module__ != "__main__" else Path(sys.argv[0]).stem
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import importlib;"
         "f = getattr(importlib.import_module(sys.argv[2]), sys.argv[3]);"
@@ -85,8 +85,8 @@ def read_result(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def figure(draw: Callable[[Any], None], name: str, **axes: Any) -> None:
-    """Let `draw` fill a plot, and write it to RESULTS/name.png."""
+def figure(draw: Callable[[Any], None], name: str, folder: Path = RESULTS, **axes: Any) -> None:
+    """Let `draw` fill a plot, and write it to name.png in a folder."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -98,7 +98,7 @@ def figure(draw: Callable[[Any], None], name: str, **axes: Any) -> None:
     plot.grid(alpha=0.3)
     if plot.get_legend_handles_labels()[0]:
         plot.legend()
-    path = RESULTS / f"{name}.png"
+    path = folder / f"{name}.png"
     picture.savefig(path, dpi=110)
     pyplot.close(picture)
     print(f"drawn in {path.relative_to(ROOT)}")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tasks
 import torch
-from curves import Point, ended
+from shared import tasks
+from shared.curves import Point, ended
 from torch.nn import functional
 
 from slide_fast.data import write_xmc

@@ -1,4 +1,4 @@
-"""Our side of the comparisons: training runs in this process and its workers, and the facts that count."""
+"""Our side of the comparisons: training runs in this process and its workers, and the figures that count."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import tasks
-from curves import Point, ended
+from shared import tasks
+from shared.curves import Point, ended
 
 from slide_fast.engine.auto_settings import tuned
+from slide_fast.engine.run import Run
 from slide_fast.parallel.machine import MemoryMeter
-from slide_fast.training import Run, fit
+from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.schedule import joined_after
 from slide_ref.common.sparse_rows import Dataset
@@ -36,7 +37,7 @@ def train_once(
 ) -> dict[str, Any]:
     """Train, and what came of it; with `evaluate` also how good it is, on at most 20,000 test rows.
 
-    Unless the settings say otherwise tables are asked from the first step on: the slower steps of a run. Samples a
+    Unless the settings say otherwise tables are queried from the first step on: the slower steps of a run. Samples a
     second are those of steps in which all workers train (S33); a run that ends before is an error.
     """
     train, test = tasks.load(data, n_samples)
