@@ -23,7 +23,7 @@ from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_
 from slide_ref.common.schedule import joined_after
 from slide_ref.common.sparse_rows import Dataset
 
-from ..display.console import aligned, duration, network_in_words
+from ..display.wording import aligned, duration, network_in_words
 from ..engine.checkpoints import PastRuns, TrainingState
 from ..engine.handover import Handover
 from ..parallel.machine import available_cpus, cpu_model, memory_left

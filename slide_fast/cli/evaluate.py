@@ -13,7 +13,7 @@ from slide_ref.common.metrics import evaluate as all_measures
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model, find_model, load_model
 
-from ..display.console import aligned, score_table
+from ..display.wording import aligned, score_table
 from ..inference.predictor import Predictor
 from ..prediction import Index
 from .session import Session, fitting, index_for, read_samples

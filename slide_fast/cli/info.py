@@ -8,7 +8,7 @@ from typing import Any
 
 from slide_ref.common.storage.model_folder import find_model, load_model
 
-from ..display.console import aligned, network_in_words
+from ..display.wording import aligned, network_in_words
 from ..engine.checkpoints import Checkpoints
 from ..engine.training_info import history_of, history_table, in_words
 from ..parallel.units import size

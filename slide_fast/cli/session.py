@@ -20,7 +20,7 @@ from ..inference.index_choice import RECALL
 from ..inference.predictor import Predictor
 from ..parallel.machine import MemoryMeter
 from ..prediction import Index
-from ..readers.formats import with_columns
+from ..readers.columns import with_columns
 
 
 class Session:

@@ -14,7 +14,7 @@ import numpy as np
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.sparse_rows import Dataset
 
-from ..display.console import aligned
+from ..display.wording import aligned
 from ..mpi.communicator import Communicator, mpi_ranks, together
 from ..mpi.process_grid import check_number
 from ..mpi.rank_engine import RankEngine, follow

@@ -15,8 +15,9 @@ from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
 from ..active_sets import without_tables
-from ..display.console import TrainingDisplay, aligned, network_in_words, score_table
 from ..display.plots import PlotError
+from ..display.training_table import TrainingDisplay
+from ..display.wording import aligned, network_in_words, score_table
 from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions

@@ -17,7 +17,7 @@ from slide_ref.common.micro_batches import micro_batch
 from slide_ref.common.schedule import in_batch_steps, rebuild_steps, sample_order, steps_per_epoch, total_steps
 from slide_ref.common.sparse_rows import Dataset
 
-from ..display.console import aligned, network_in_words
+from ..display.wording import aligned, network_in_words
 from ..verify.comparison import Disagreement, Report
 from ..verify.lockstep import Lockstep, new_lockstep
 from .session import Session, generated, read_samples

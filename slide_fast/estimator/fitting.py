@@ -10,7 +10,8 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from ..display.console import Console, TrainingDisplay
+from ..display.console import Console
+from ..display.training_table import TrainingDisplay
 from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.progress import Event, tell_all

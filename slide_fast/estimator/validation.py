@@ -15,7 +15,7 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..data import names_no_sizes, read_dataset
 from ..parallel.machine import require_memory
-from ..readers.formats import with_columns
+from ..readers.columns import with_columns
 from ..readers.xmc_blocks import COUNT_LIMIT
 from .label_coding import (
     classes_and_places,

@@ -9,16 +9,10 @@ import sys
 import pytest
 
 from slide_fast.display import console as module
-from slide_fast.display.console import (
-    Console,
-    TrainingDisplay,
-    aligned,
-    duration,
-    network_in_words,
-    score_table,
-    size,
-    wrapped,
-)
+from slide_fast.display.console import Console
+from slide_fast.display.training_table import TrainingDisplay
+from slide_fast.display.wording import aligned, duration, network_in_words, score_table, wrapped
+from slide_fast.parallel.units import size
 from slide_ref.common.config import Config
 from slide_ref.common.lsh_config import LshConfig
 

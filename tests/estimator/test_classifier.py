@@ -115,10 +115,11 @@ def test_s28_an_index_answers_too():
     assert ids.dtype == np.int32 and ids.shape == scores.shape == (X.shape[0], 1)
     found = ids == exact[0]
     assert found.mean() >= 0.9 and np.allclose(scores[found], exact[1][found], rtol=1e-5)
-    features = as_features(X)
-    first = model._index(features, 1, 0.9)
-    assert model._index(features, 1, 0.9) is first is not model._index(features, 1, 1.0)
-    assert model.fit(X, labels)._index(features, 1, 0.9) is not first
+    features, earlier = as_features(X), model._indexed
+    first = earlier.index(features, 1, 0.9)
+    assert earlier.index(features, 1, 0.9) is first is not earlier.index(features, 1, 1.0)
+    model.fit(X, labels).predict_topk(X, k=1, mode="lsh")
+    assert model._indexed is not earlier and model._indexed.model is model.model_
     with pytest.raises(ConfigError, match="recall is 0"):
         model.predict_topk(X, mode="lsh", recall=0)
 

@@ -1,0 +1,125 @@
+"""What a user sees of a training run: a table of epochs and evaluations, and how far things are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from slide_ref.common.config import Config
+
+from ..parallel.units import size
+from .console import Console
+from .time_left import TimeLeft
+from .wording import aligned, duration, has_tables
+
+SMOOTHING = 10_000  # samples, but at most a tenth of an epoch, over which the running loss is averaged
+COLUMNS = {"epoch": 6, "loss": 9, "P@1": 9, "active": 9, "samples/s": 11}
+TABLE_COLUMNS = {"bucket": 9, "fullest": 9, "kept": 8}
+TIME_COLUMN = {"left": 9}
+LEAST_IMPORTANT = ("kept", "fullest", "bucket", "active", "samples/s", "P@1", "loss")  # columns, the first to go first
+
+
+class TrainingDisplay:
+    """Shows the events of `slide_fast.training.fit`: a table with a row an epoch and evaluation, and what happens now.
+
+    Its columns are as many as the terminal is wide enough for.
+
+    Parameters
+    ----------
+    console : Console
+    config : Config
+    max_seconds : float
+    n_labels, n_test : int
+        Labels and test rows.
+    **evaluations
+        ``eval_every``, ``eval_samples`` and ``patience`` as `fit` takes them.
+    """
+
+    def __init__(
+        self, console: Console, config: Config, max_seconds: float, n_labels: int, n_test: int = 0, **evaluations: Any
+    ):
+        self.console, self.eval_every = console, evaluations.get("eval_every", 1.0)
+        self.columns = COLUMNS | (TABLE_COLUMNS if has_tables(config, n_labels) else {})
+        self.columns |= {} if console.is_terminal else TIME_COLUMN
+        for name in LEAST_IMPORTANT if console.is_terminal else ():
+            if sum(self.columns.values()) > console.width(console.stream):
+                self.columns.pop(name, None)
+        self.time_left = TimeLeft(config, n_labels, n_test, max_seconds, **evaluations)
+        self.row: dict[str, Any] = {}  # an epoch's end and an evaluation after the same step make one row
+        self.loss = self.active = self.precision = math.nan
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show an event."""
+        self.time_left.tell(event)
+        getattr(self, f"_{event['kind']}")(event)
+
+    def _memory(self, event: dict[str, Any]) -> None:
+        parts = ", ".join(f"{name} {size(event[name])}" for name in ("data", "model", "training", "processes"))
+        self.console.line(aligned([("memory", f"about {size(event['total'])} at the peak: {parts}")]))
+
+    def _start(self, event: dict[str, Any]) -> None:
+        self.n_samples = event["n_samples"]
+        self.console.line("".join(f"{name:>{width}}" for name, width in self.columns.items()))
+
+    def _progress(self, event: dict[str, Any]) -> None:
+        self._write_row()
+        self.loss = self._running(self.loss, event["loss"], event["n_new"])
+        self.active = self._running(self.active, event["active_neurons"], event["n_new"])
+        parts = [*self._left(), f"{event['samples'] / max(event['seconds'], 1e-9):,.0f} samples/s"]
+        parts += [f"loss {self.loss:.2f}"]
+        parts += [] if math.isnan(self.precision) else [f"P@1 {100 * self.precision:.1f} %"]
+        parts += [f"active {self.active:,.0f}"]
+        self.console.progress(self.time_left.fraction(), "  ".join(parts))
+
+    def _running(self, mean: float, new: float, n_new: int) -> float:
+        """Return a mean over the latest samples."""
+        weight = min(1.0, n_new / min(SMOOTHING, max(1.0, self.n_samples / 10)))
+        return new if math.isnan(mean) else new * weight + mean * (1 - weight)
+
+    def _evaluating(self, event: dict[str, Any]) -> None:
+        text = f"evaluating {100 * event['done'] / event['of']:.0f} %"
+        self.console.progress(self.time_left.fraction(), "  ".join([*self._left(), text]))
+
+    def _epoch(self, event: dict[str, Any]) -> None:
+        self._add_to_row(event, over=self.eval_every > 1)
+
+    def _evaluation(self, event: dict[str, Any]) -> None:
+        self.precision = event["precision_at_1"]
+        self._add_to_row(event, over=self.eval_every <= 1)
+
+    def _add_to_row(self, event: dict[str, Any], over: bool) -> None:
+        """Add to the row of a step; loss and speed are those of the shorter time (`over`)."""
+        if self.row.get("step") != event["step"]:
+            self._write_row()
+        self.row = self.row | event if over else event | self.row
+
+    def _end(self, event: dict[str, Any]) -> None:
+        self._write_row()
+        self.console.close()
+        self.console.line()
+
+    def _left(self) -> list[str]:
+        """Return the time left in words; nothing before it is known."""
+        left = self.time_left.left()
+        unknown = "" if self.time_left.counts_evaluations() else " without evaluations"
+        return [] if math.isnan(left) else [f"{duration(math.ceil(left))} left{unknown}"]
+
+    def _write_row(self) -> None:
+        if self.row:
+            self.console.line(self._format(self.row))
+            self.row = {}
+
+    def _format(self, facts: dict[str, Any]) -> str:
+        """Format a row of the table; figures that are not known stay blank."""
+        cells = {
+            "epoch": f"{facts['epoch']:.2f}",
+            "loss": f"{facts['loss']:.3f}",
+            "P@1": f"{100 * facts['precision_at_1']:.2f} %" if "precision_at_1" in facts else "",
+            "active": f"{facts['active_neurons']:,.0f}",
+            "samples/s": f"{facts['samples_per_second']:,.0f}",
+            "bucket": f"{facts['bucket_load']:.1f}" if "bucket_load" in facts else "",
+            "fullest": f"{facts['fullest_bucket']:,}" if "fullest_bucket" in facts else "",
+            "kept": f"{100 * facts['entries_kept']:.0f} %" if "entries_kept" in facts else "",
+            "left": "".join(self._left()).partition(" ")[0],
+        }
+        return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items()).rstrip()

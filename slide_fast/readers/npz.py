@@ -1,0 +1,164 @@
+"""Data sets in ``.npz``: our own arrays, or SciPy's sparse matrices. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import numpy as np
+
+from slide_ref.common.diagnosis import LOOKED_AT, not_npz, unreadable
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+
+from .xmc_blocks import COUNT_LIMIT
+
+SCIPY_NAMES = ("format", "shape", "data", "indices", "indptr", "row", "col")
+SCIPY_KEYS = {
+    b"csr": ("shape", "data", "indices", "indptr"),
+    b"csc": ("shape", "data", "indices", "indptr"),
+    b"coo": ("shape", "data", "row", "col"),
+}
+NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices", "Y_shape")
+
+
+def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
+    """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and floating types. Nothing is unpickled.
+
+    SciPy's ``.npz`` of one sparse matrix holds the features; its labels are in another, `labels`, or are missing.
+
+    Returns
+    -------
+    Dataset
+        Canonical.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, an array is missing, or the arrays do not describe samples and their labels.
+    """
+    try:
+        with open(path, "rb") as file:
+            arrays = _load_arrays(file)
+        if "format" not in arrays:
+            if labels is not None:
+                raise DataError("holds labels already; give no others beside them")
+            features, rows = (_rows_from_arrays(arrays, letter) for letter in "XY")
+        else:
+            features, rows = _rows_from_scipy(arrays, "X"), rows_from_lists([[]] * int(arrays["shape"][0]), 0)
+            rows = rows if labels is None else _read_indicator(labels)
+        if features.n_rows != rows.n_rows:
+            raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; they must be as many")
+        return Dataset(features, rows)
+    except DataError as error:
+        raise DataError(error.message, error.path or path) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
+    """Read labels from SciPy's ``.npz`` of an indicator."""
+    try:
+        with open(path, "rb") as file:
+            arrays = _load_arrays(file)
+        if "format" not in arrays:
+            raise DataError("holds a whole data set; labels must be one sparse matrix of SciPy")
+        rows = _rows_from_scipy(arrays, "Y")
+        return SparseRows(rows.indptr, rows.indices, None, rows.n_columns)
+    except DataError as error:
+        raise DataError(error.message, path) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _rows_from_scipy(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
+    check_kind_of_scipy(arrays)
+    for key, array in arrays.items():
+        fits = key == "format" or (np.can_cast(array.dtype, np.float64) if key == "data" else array.dtype.kind in "iu")
+        if not fits or (key != "format" and array.ndim != 1):
+            raise DataError(f"{key} must be one-dimensional and hold numbers; save the matrix again")
+    if len(arrays.get("shape", ())) != 2 or not all(0 <= n < COUNT_LIMIT for n in arrays["shape"].tolist()):
+        raise DataError(f"shape must be two numbers below {COUNT_LIMIT}; save the matrix again")
+    rows = rows_of_scipy(arrays)
+    if rows.n_rows != int(arrays["shape"][0]):
+        raise DataError(f"there are {rows.n_rows} rows, but shape says {arrays['shape'][0]}; save the matrix again")
+    rows.check(letter)
+    return rows.canonical()
+
+
+def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+    arrays = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            keys = NPZ_KEYS if "format.npy" not in names else [key for key in SCIPY_NAMES if f"{key}.npy" in names]
+            missing = [key for key in keys if f"{key}.npy" not in names]
+            for key in keys if not missing else ():
+                arrays[key] = _load_array(archive, f"{key}.npy")
+    except MemoryError:
+        raise
+    except Exception as error:  # zipfile, the codecs and NumPy raise a dozen kinds for damaged files
+        file.seek(0)
+        found = not_npz(file.read(LOOKED_AT)) or "the file is not an intact .npz file of plain arrays; write it again"
+        raise DataError(found) from error
+    if missing:
+        raise DataError(f"the file lacks the arrays {', '.join(missing)}; it must hold {', '.join(NPZ_KEYS)}")
+    return arrays
+
+
+def _load_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read one array; its header is not believed before the archive says that there are so many bytes."""
+    with archive.open(name) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError("unknown version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size - member.tell():
+            raise ValueError("the header does not fit the size")
+    with archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
+    own = {key.removeprefix(f"{letter}_"): array for key, array in arrays.items() if key.startswith(letter)}
+    for key, array in own.items():
+        fits = np.can_cast(array.dtype, np.float64) if key == "data" else array.dtype.kind in "iu"
+        if array.ndim != 1 or not fits:
+            wanted = "numbers" if key == "data" else "whole numbers"
+            raise DataError(f"{letter}_{key} must be one-dimensional and hold {wanted}; write the file again")
+    shape, indptr = own["shape"].tolist(), own["indptr"].astype(np.int64, copy=False)
+    if len(shape) != 2 or shape[0] != len(indptr) - 1 or not 0 <= shape[1] < COUNT_LIMIT:
+        wanted = f"[{len(indptr) - 1}, columns], columns below {COUNT_LIMIT}"
+        raise DataError(f"{letter}_shape is {shape[:2]}; to go with {letter}_indptr it must be {wanted}")
+    rows = SparseRows(indptr, own["indices"], own.get("data"), shape[1])
+    rows.check(letter)
+    return rows.canonical()
+
+
+def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Check what ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
+    kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")
+    missing = [key for key in SCIPY_KEYS.get(kind, ("format",)) if key not in arrays]
+    if kind not in SCIPY_KEYS or missing:
+        raise DataError(f"format {kind.decode('ascii', 'replace')!r} is not one of csr, csc, coo; save X.tocsr()")
+    return kind
+
+
+def rows_of_scipy(arrays: Mapping[str, np.ndarray]) -> SparseRows:
+    """Convert a matrix that ``scipy.sparse.save_npz`` wrote as CSR, CSC or COO to rows."""
+    kind = check_kind_of_scipy(arrays)
+    n_rows, n_columns = (int(n) for n in arrays["shape"])
+    data = arrays["data"]
+    if kind == b"csr":
+        return SparseRows(arrays["indptr"].astype(np.int64), arrays["indices"], data, n_columns)
+    if kind == b"coo":
+        row, column = arrays["row"], arrays["col"]
+    else:
+        row, column = arrays["indices"], np.repeat(np.arange(n_columns), np.diff(arrays["indptr"]))
+    if len(row) and not 0 <= row.min() <= row.max() < n_rows:
+        raise DataError(f"a row lies outside 0..{n_rows - 1}; save the matrix again")
+    order = np.argsort(row, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_rows))]).astype(np.int64)
+    return SparseRows(indptr, column[order], data[order], n_columns)

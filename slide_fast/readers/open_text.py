@@ -1,0 +1,48 @@
+"""Text to read: a file or standard input, packed by gzip or not."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from typing import BinaryIO, cast
+
+from slide_ref.common.diagnosis import unreadable
+from slide_ref.common.errors import DataError
+
+STANDARD_INPUT = "-"
+GZIP = b"\x1f\x8b"
+
+
+@contextmanager
+def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file to read, or standard input for ``-``. What is gzip inside is unpacked, whatever its name.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, also in the course of the block.
+    """
+    try:
+        with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
+            if cast(BufferedReader, file).peek(2)[:2] != GZIP:
+                yield file
+                return
+            try:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    yield cast(BinaryIO, unpacked)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise DataError("the file is not intact gzip; pack or copy it again", path) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@contextmanager
+def _standard_input() -> Iterator[BinaryIO]:
+    if not hasattr(sys.stdin, "buffer"):
+        raise DataError("standard input is closed, or is not a stream of bytes; give a file", STANDARD_INPUT)
+    yield sys.stdin.buffer

@@ -1,0 +1,82 @@
+"""svmlight text, block by block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from slide_ref.common.diagnosis import EMPTY, advice, not_svmlight
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from .xmc_blocks import COUNT_LIMIT, WORD, parse_block
+
+_UNUSUAL = re.compile(rb"^(?!\d+(,\d+)*( [^#\n]*)?$)|qid:", re.MULTILINE)
+_LABEL = re.compile(rb"\+?(\d+)(\.0*)?")
+
+
+def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRows, SparseRows]]:
+    """Yield features and labels of svmlight text, some lines at a time.
+
+    A line is ``label,label feature:value feature:value … # comment``; ids are taken as they are. A line may have no
+    labels; ``qid:`` is passed over, and so are empty lines.
+
+    Raises
+    ------
+    DataError
+        At the first malformed line; with its number.
+    """
+    before = 0
+    while block := file.read(block_bytes) + file.readline():
+        block = (block if block.endswith(b"\n") else block + b"\n").replace(b"\r\n", b"\n")
+        try:
+            parsed = _parse_svmlight(block)
+        except DataError as error:
+            line = before + (error.line or 1)
+            other = not_svmlight(block.partition(b"\n")[0]) if line == 1 else None
+            raise DataError(other or error.message, line=line) from None
+        yield parsed
+        before += block.count(b"\n")
+    if not before:
+        raise DataError(EMPTY, line=1)
+
+
+def _parse_svmlight(block: bytes) -> Dataset:
+    """Read lines of svmlight text that all end in LF. Raises DataError with a line counted from 1 in the block."""
+    if not _UNUSUAL.search(block[:-1]):
+        return parse_block(block, COUNT_LIMIT, COUNT_LIMIT)
+    numbers, cleaned, bad_labels = [], [], None
+    for number, line in enumerate(block.split(b"\n")[:-1], start=1):
+        try:
+            text = _plain(line, number)
+        except DataError as error:  # told unless an earlier line has bad features
+            bad_labels = error
+            break
+        if text:
+            numbers.append(number)
+            cleaned.append(text + b"\n")
+    try:
+        parsed = parse_block(b"".join(cleaned), COUNT_LIMIT, COUNT_LIMIT)
+    except DataError as error:
+        raise DataError(error.message, line=numbers[(error.line or 1) - 1]) from None
+    if bad_labels is not None:
+        raise bad_labels
+    return parsed
+
+
+def _plain(line: bytes, number: int) -> bytes:
+    """Spell a line of svmlight text as XMC text; empty if there is nothing in it."""
+    words = [word for word in WORD.findall(line.partition(b"#")[0]) if not word.startswith(b"qid:")]
+    if not words or b":" in words[0]:
+        return b" " + b" ".join(words) if words else b""
+    labels, column = [], 1
+    for word in words[0].split(b","):
+        found = _LABEL.fullmatch(word)
+        if not found:
+            remedy = advice(line.lstrip(), column) or "; number the classes from 0"
+            text = word.decode("utf-8", "backslashreplace")
+            raise DataError(f"label {text!r} is no whole number of 0 or more{remedy}", line=number)
+        labels.append(found[1])
+        column += len(word) + 1
+    return b" ".join([b",".join(labels), *words[1:]])
