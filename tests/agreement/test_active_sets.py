@@ -62,7 +62,7 @@ def test_s31_labels_in_a_part_are_equal(problem):
         assert ours.row(i)[0].tolist() == ids.tolist()
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(problems(), generators())
 def test_s31_active_sets_in_a_part_are_equal(problem, rng):
     config, batch, part = problem

@@ -24,6 +24,7 @@ def peak_of_hashing(W, lsh):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.3, 1])
 @pytest.mark.parametrize("family", ["simhash", "wta", "dwta", "doph"])
 def test_memory_does_not_depend_on_the_number_of_neurons(family, share):

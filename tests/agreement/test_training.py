@@ -70,7 +70,7 @@ def train_in_lockstep(config, train, n_steps=None, weights=None):
     return lockstep.report
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data())
 def test_lockstep_on_any_small_problem(data):
     train = data.draw(datasets(real_arrays))
@@ -103,7 +103,7 @@ def test_s25_lockstep_with_sampled_hidden_layers(depth, lsh, scope):
         assert f"inactive neurons of layer {l}" in report.compared
 
 
-@pytest.mark.parametrize("shards", [2, 5, 60])
+@pytest.mark.parametrize("shards", [2, 5, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("lsh", LSH)
 def test_s31_lockstep_with_shards(lsh, scope, shards):
@@ -126,7 +126,9 @@ def test_s26_s27_lockstep_of_sgd_with_schedules(decay, momentum):
     assert ("W_m of layer 1" in report.compared) == (momentum > 0) and "W_v of layer 1" not in report.compared
 
 
-@pytest.mark.parametrize("depth", ["one hidden layer", "two, the second sampled"])
+@pytest.mark.parametrize("depth", [
+    "one hidden layer", pytest.param("two, the second sampled", marks=pytest.mark.slow),
+])  # fmt: skip
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -24,6 +24,7 @@ def figures_of(stdout):
     return json.loads(stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_bench_measures_three_ways_and_says_which_is_faster(slide, monkeypatch):
     monkeypatch.setattr(bench._Bench, "can_measure_dense", lambda *_: True)  # however busy the machine is
     code, stdout, stderr = slide(f"bench {{data}}/train.txt {QUICK} --json")

@@ -85,6 +85,7 @@ def test_without_data_there_is_a_synthetic_task(slide):
     assert code == 0 and "1 steps and 1 builds of the tables: the two sides agree." in stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "first"),
     [("", 2), ("--steps 8 --micro-batch 300 --set in_batch=1 --set epochs=1", 2), ("--set in_batch=0", 1)],

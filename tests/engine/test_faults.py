@@ -113,7 +113,7 @@ def is_alive(pid):
 
 
 @pytest.mark.parametrize("place", fault_state.PLACES)
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_worker_that_dies_in_any_place_is_replaced_and_nothing_is_lost(watched, place, times):
     watched.deaths[fault_state.PLACES.index(place)] = times
     model = watched.fit(config(epochs=1))

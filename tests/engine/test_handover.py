@@ -56,6 +56,7 @@ def left(monkeypatch):
     return left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "n_workers"), [(".txt", "1"), (".npz", "2")])
 def test_the_command_keeps_no_copy(left, tmp_path, suffix, n_workers):
     write = write_npz if suffix == ".npz" else write_xmc

@@ -57,6 +57,7 @@ def test_many_fits_leak_nothing(n_workers):
     assert growth < one_model  # a leak of a fit's memory would be larger: the model and twice as much besides
 
 
+@pytest.mark.slow
 def test_fits_that_fail_leak_nothing():
     def fail(event):
         if event["kind"] == "progress":
@@ -85,6 +86,7 @@ def test_prediction_starts_threads_only_where_several_are_asked_for(monkeypatch,
     assert bool(started) == (n_threads > 1)
 
 
+@pytest.mark.slow
 def test_ten_models_at_once_in_one_process():
     """Trained by ten threads at the same time, five of them with two workers; then all asked in turn."""
     found = {}

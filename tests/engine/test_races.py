@@ -50,7 +50,7 @@ def test_a_read_beside_a_write_sees_old_and_new_floats_and_nothing_else():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("n_workers", [2, 4])
+@pytest.mark.parametrize("n_workers", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_loss_falls_while_all_workers_write_the_same_rows(n_workers, optimizer):
     """Eight labels, no tables: every step of every worker updates every row of the output layer."""
     labels = np.random.default_rng(0).integers(0, 8, 4000)

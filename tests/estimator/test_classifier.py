@@ -344,7 +344,9 @@ def test_without_any_extra_it_works_on_arrays(tmp_path):
     assert run_script(["-c", BARE], None, tmp_path).stdout.split() == ["1.0", "1"]
 
 
-@pytest.mark.parametrize("way", ["unguarded script", "standard input", "interactive"])
+@pytest.mark.parametrize("way", [
+    "unguarded script", *(pytest.param(way, marks=pytest.mark.slow) for way in ("standard input", "interactive")),
+])  # fmt: skip
 def test_two_workers_need_no_main_guard(way, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     arguments = {"unguarded script": ["script.py"], "standard input": ["-"], "interactive": ["-i", "-q"]}[way]

@@ -89,7 +89,7 @@ def check_round_trip(y, folder):
     return model.classes_
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(y=label_columns())
 def test_labels_of_any_dtype_come_back(tmp_path, y):
     classes = check_round_trip(y, tmp_path / "model")

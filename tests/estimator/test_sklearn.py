@@ -43,6 +43,7 @@ def test_pipeline_of_texts_and_several_tags():
     assert binarizer.inverse_transform(model.predict(["a grey thing"])) == [("grey", "thing")]
 
 
+@pytest.mark.slow
 def test_grid_search_and_cross_validation():
     X, y = TfidfVectorizer().fit_transform(TEXTS), np.array(COLOURS * 25)
     search = GridSearchCV(SMALL, {"hidden": [(4,), (16,)], "learning_rate": [1e-9, 0.02]}, cv=3).fit(X, y)

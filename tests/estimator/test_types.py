@@ -59,6 +59,7 @@ REVEALED = [
 WRONG = ['has no attribute "fitt"', 'Unexpected keyword argument "epoch"', 'has no attribute "Classifier"']
 
 
+@pytest.mark.slow
 def test_type_checkers_see_the_classes_and_functions(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -34,6 +34,7 @@ def reached(layers, rows, choice, k=5):
     return recall_at(predict_topk_lsh(layers, rows, k, index)[0], predict_topk(layers, rows, k)[0], k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [0.2, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("lengths", [np.ones(N_LABELS), np.linspace(0.1, 3, N_LABELS)], ids=["equal", "unequal"])
 def test_s28_the_promised_recall_is_had_on_the_rows_it_was_tried_on(lengths, wanted):

@@ -162,6 +162,7 @@ classifier.save("saved")
 """
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "2>&-"])
 def test_a_script_trains_with_closed_streams(streams, place):
@@ -199,8 +200,10 @@ begun.wait()
 """
 
 
-@pytest.mark.parametrize("kind", ["memory", "start", "progress"])
-@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_workers, kind", [
+    (1, "progress"), (2, "start"), *(pytest.param(*case, marks=pytest.mark.slow)
+                                     for case in ((1, "memory"), (1, "start"), (2, "memory"), (2, "progress")))
+])  # fmt: skip
 def test_a_daemon_thread_that_trains_ends_in_silence(n_workers, kind, place):
     (place / "daemon.py").write_text(DAEMON)
     assert shell(f"python -X dev -W error daemon.py {n_workers} {kind}", place) == (0, "", "")

@@ -76,6 +76,7 @@ def test_s21_no_tables_no_codes():
     assert doph_codes(np.ones((2, 5)), doph_constants(lsh, 0, 1, 5), lsh).shape == (2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [2, 5, 256])
 def test_s21_two_vectors_share_a_digit_with_probability_j_and_one_minus_j_over_base(base):
     """J is the Jaccard similarity of their sets of coordinates; constants are fresh in each trial.

@@ -101,6 +101,7 @@ def share_of_equal_digits(first, second, size):
     return equal / (1 - chance.get((EMPTY, EMPTY), 0.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     [((1, -2, 0, 4, 5), (1, 2, 0, 5, -4)), ((0, 0, 3, 4, 5), (0, -2, -1, 0, -5)), ((1, 1, 0, 0, 2), (1, 2, 3, 0, 0))],
@@ -114,6 +115,7 @@ def test_s20_two_vectors_without_empty_bins_share_a_digit_as_often_as_all_bins_s
     assert 0 < expected < 1 and abs(np.mean(codes[0] == codes[1]) - expected) < hoeffding(trials)
 
 
+@pytest.mark.slow
 def test_s20_two_vectors_with_empty_bins_share_a_digit_as_often_as_all_bins_say():
     """Constants are fresh in each trial; a trial is the share of equal digits among 16 bins that lend to each other.
 

@@ -200,6 +200,7 @@ def test_s25_every_layer_with_tables_is_rebuilt():
     assert [len(network.tables[l].tables) for l in (1, 2)] == [4, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", [{"optimizer": "sgd", "learning_rate": 0.5}, {"warmup_steps": 9, "decay": "linear"}]
 )

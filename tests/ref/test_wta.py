@@ -58,6 +58,7 @@ def test_s19_one_more_table_leaves_the_others_as_they_are():
     assert wta_constants(LshConfig("wta", L=0), 9, 1, 30).shape == (0, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     [((1, 2, 3, 4, 5), (1, 2, 3, 5, 4)), ((1, 2, 3, 4, 5), (5, 1, 4, 2, 3)), ((0, 0, 3, 0, 5), (0, 2, 2, 0, 1))],
