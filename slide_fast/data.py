@@ -14,13 +14,14 @@ from slide_ref.common.diagnosis import EMPTY, unreadable
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.complete_file import complete_file, reason
+from slide_ref.common.xmc_lines import COUNT_LIMIT, parse_header
 
-from .readers.columns import with_columns_found
+from .readers.columns import with_columns, with_columns_found
 from .readers.growing_rows import GrowingRows
 from .readers.npz import NPZ_KEYS, read_npz
 from .readers.open_text import open_text
 from .readers.svmlight import svmlight_blocks
-from .readers.xmc_blocks import COUNT_LIMIT, parse_block, parse_header
+from .readers.xmc_blocks import parse_block
 
 BLOCK_BYTES = 1 << 19
 SVMLIGHT = (".svm", ".svmlight", ".libsvm")
@@ -67,6 +68,17 @@ def _kind(path: str | os.PathLike[str]) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def without_unknown_features(data: Dataset, n_features: int, path: str | os.PathLike[str]) -> tuple[Dataset, int]:
+    """Leave out the features that a model of `n_features` does not know, where the file names no sizes.
+
+    Returns the data set, as it was where nothing is left out, and how many values were left out.
+    """
+    if data.features.n_columns <= n_features or not names_no_sizes(path):
+        return data, 0
+    known = with_columns(data.features, n_features)
+    return Dataset(known, data.labels), data.features.nnz - known.nnz
+
+
 def names_no_sizes(path: str | os.PathLike[str]) -> bool:
     """Tell whether the numbers of features and labels are only what the largest ids in the file say: svmlight text."""
     return _kind(path) in SVMLIGHT
@@ -92,9 +104,10 @@ def _read_blocks(
         header = _whole_lines(file.readline())
         if not header:
             raise DataError(EMPTY, line=1)
+        lines_before = 1
         n_samples, n_features, n_labels = parse_header(header[:-1])
         features, labels = GrowingRows(n_features, has_values=True), GrowingRows(n_labels, has_values=False)
-        lines_before, kept = 1, range(n_samples) if share is None else share(n_samples)
+        kept = range(n_samples) if share is None else share(n_samples)
         while block := _whole_lines(file.read(block_bytes) + file.readline()):
             n_lines = block.count(b"\n")
             missing = n_samples - n_read

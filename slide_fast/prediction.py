@@ -161,7 +161,7 @@ class Index(NamedTuple):
     layer: int
 
 
-def lengths(layer: Layer) -> np.ndarray:
+def squared_norms(layer: Layer) -> np.ndarray:
     """Return each neuron's squared distance from the mean neuron, float64: how far its logits reach. Implements S28."""
     squares, mean = np.empty(len(layer.b)), layer.W.mean(axis=0, dtype=np.float64)
     for first in range(0, len(squares), LABELS_AT_ONCE):
@@ -177,8 +177,8 @@ def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int =
     """
     layer, output = len(layers) - 1, layers[-1]
     if n_head:
-        by_length = np.argsort(-lengths(output), kind="stable")
-        head, tail = np.sort(by_length[:n_head]), np.sort(by_length[n_head:])
+        by_norm = np.argsort(-squared_norms(output), kind="stable")
+        head, tail = np.sort(by_norm[:n_head]), np.sort(by_norm[n_head:])
     else:
         head, tail = np.arange(0), np.arange(len(output.b))
     constants = hash_constants(config.lsh, config.seed, layer, output.W.shape[1])

@@ -51,9 +51,7 @@ def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def vanilla(
-    tables: HashTables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray
-) -> Retrieved:
+def vanilla(tables: HashTables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray) -> Retrieved:
     """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
     As `slide_ref.sampling.vanilla`, for all samples at once: `addresses` is int64 of shape (n_samples, L). Without a
@@ -141,9 +139,7 @@ def hard_threshold(tables: HashTables, addresses: np.ndarray, least: int) -> Ret
     return _by_row(rows[keep], ids[keep], len(addresses))
 
 
-def retrieve(
-    tables: HashTables, addresses: np.ndarray, lsh: LshConfig, key: Key, samples: np.ndarray
-) -> Retrieved:
+def retrieve(tables: HashTables, addresses: np.ndarray, lsh: LshConfig, key: Key, samples: np.ndarray) -> Retrieved:
     """Take what the layer's strategy takes from the buckets at `addresses`, (n_samples, L) (S8, S23, S24)."""
     if lsh.strategy == "topk":
         return top_k(tables, addresses, lsh.budget)

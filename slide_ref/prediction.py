@@ -44,7 +44,7 @@ class Index(NamedTuple):
     layer: int
 
 
-def lengths(layer: Layer) -> np.ndarray:
+def squared_norms(layer: Layer) -> np.ndarray:
     """Return each neuron's squared distance from the mean neuron, weights and bias, float64: how far its logits reach.
 
     Implements S28 (compare Yan et al., Norm-ranging LSH, NeurIPS 2018).
@@ -66,8 +66,8 @@ def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int =
         Size of the head.
     """
     layer, W = len(layers) - 1, layers[-1].W
-    by_length = np.argsort(-lengths(layers[-1]), kind="stable")
-    head, tail = np.sort(by_length[:n_head]), np.sort(by_length[n_head:])
+    by_norm = np.argsort(-squared_norms(layers[-1]), kind="stable")
+    head, tail = np.sort(by_norm[:n_head]), np.sort(by_norm[n_head:])
     constants = hash_constants(config.lsh, config.seed, layer, W.shape[1])
     tables = build_tables(W[tail], constants, config.lsh, config.seed, layer, rebuild)
     return Index(head, tail, tables, constants, config.lsh, config.seed, layer)

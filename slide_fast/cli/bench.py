@@ -105,9 +105,9 @@ class _Bench:
 
     def run(self) -> dict[str, Any]:
         counts = (self.data.features.n_columns, self.data.labels.n_columns)
-        facts = {"machine": f"{cpu_model()}, {self.workers} workers", "data": f"{self.data.n_samples:,} samples"}
-        facts["network"] = network_in_words(self.config, *counts)
-        self.session.console.line(aligned([*facts.items(), ("", "")]))
+        heading = {"machine": f"{cpu_model()}, {self.workers} workers", "data": f"{self.data.n_samples:,} samples"}
+        heading["network"] = network_in_words(self.config, *counts)
+        self.session.console.line(aligned([*heading.items(), ("", "")]))
         folded = self.folded()
         rates = self.rates(folded)
         crossover = level_at([row["labels"] for row in folded], [row["advantage"] for row in folded])

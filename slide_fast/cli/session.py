@@ -13,14 +13,13 @@ from typing import Any
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from ..data import names_no_sizes, read_dataset
+from ..data import names_no_sizes, read_dataset, without_unknown_features
 from ..datasets.synthetic import generate
 from ..display.console import Console
 from ..inference.index_choice import RECALL
 from ..inference.predictor import Predictor
 from ..parallel.machine import MemoryMeter
 from ..prediction import Index
-from ..readers.columns import with_columns
 
 
 class Session:
@@ -105,12 +104,9 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
 
     Where the file names no sizes, features that `owner` does not know are left out, and a line says so.
     """
-    n_unknown = data.features.n_columns - wanted["features"]
-    if n_unknown > 0 and names_no_sizes(path):
-        known = with_columns(data.features, wanted["features"])
-        n_values = data.features.nnz - known.nnz
-        console.line(f"{path}: {n_values:,} values of features that {owner} does not have are left out")
-        data = Dataset(known, data.labels)
+    data, n_left_out = without_unknown_features(data, wanted["features"], path)
+    if n_left_out:
+        console.line(f"{path}: {n_left_out:,} values of features that {owner} does not have are left out")
     for what, n_wanted in wanted.items():
         n_found = getattr(data, what).n_columns
         if n_found > n_wanted:

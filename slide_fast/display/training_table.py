@@ -109,17 +109,17 @@ class TrainingDisplay:
             self.console.line(self._format(self.row))
             self.row = {}
 
-    def _format(self, facts: dict[str, Any]) -> str:
+    def _format(self, row: dict[str, Any]) -> str:
         """Format a row of the table; figures that are not known stay blank."""
         cells = {
-            "epoch": f"{facts['epoch']:.2f}",
-            "loss": f"{facts['loss']:.3f}",
-            "P@1": f"{100 * facts['precision_at_1']:.2f} %" if "precision_at_1" in facts else "",
-            "active": f"{facts['active_neurons']:,.0f}",
-            "samples/s": f"{facts['samples_per_second']:,.0f}",
-            "bucket": f"{facts['bucket_load']:.1f}" if "bucket_load" in facts else "",
-            "fullest": f"{facts['fullest_bucket']:,}" if "fullest_bucket" in facts else "",
-            "kept": f"{100 * facts['entries_kept']:.0f} %" if "entries_kept" in facts else "",
+            "epoch": f"{row['epoch']:.2f}",
+            "loss": f"{row['loss']:.3f}",
+            "P@1": f"{100 * row['precision_at_1']:.2f} %" if "precision_at_1" in row else "",
+            "active": f"{row['active_neurons']:,.0f}",
+            "samples/s": f"{row['samples_per_second']:,.0f}",
+            "bucket": f"{row['bucket_load']:.1f}" if "bucket_load" in row else "",
+            "fullest": f"{row['fullest_bucket']:,}" if "fullest_bucket" in row else "",
+            "kept": f"{100 * row['entries_kept']:.0f} %" if "entries_kept" in row else "",
             "left": "".join(self._left()).partition(" ")[0],
         }
         return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items()).rstrip()

@@ -17,7 +17,7 @@ from slide_ref.common.lsh_config import positive, whole
 from slide_ref.common.parameters import array_shapes
 from slide_ref.common.storage.array_files import Arrays
 from slide_ref.common.storage.array_folder import is_count, load_arrays, save_arrays
-from slide_ref.common.storage.model_folder import Model, load_model, save_model
+from slide_ref.common.storage.model_folder import Model, save_model
 
 from .data_summary import DataSummary
 from .layout import state_arrays
@@ -211,10 +211,6 @@ class Checkpoints:
     def save_best(self, model: Model) -> None:
         """Write the best model, in the place of the one before. Raises ModelError."""
         save_model(self.folder / BEST, model)
-
-    def best_arrays(self) -> Arrays:
-        """Load the parameters of the best model. Raises ModelError if there is none."""
-        return load_model(self.folder / BEST).arrays
 
     def last(self, mmap: bool = False) -> TrainingState:
         """Load the newest checkpoint by `load_state`. Raises ModelError if there is none."""

@@ -13,7 +13,6 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 SAMPLES_AT_ONCE = 1 << 14
 
 
-
 class DataSummary(NamedTuple):
     """What a run must know of its data, wherever the samples are.
 
@@ -52,9 +51,7 @@ def check_enough(n_train: int, n_labels: int, n_test: int | None) -> None:
         raise DataError("training data: no sample has a label")
 
 
-def summarise(
-    train: Dataset, test: Dataset | None, weights: np.ndarray | None, with_fingerprint: bool
-) -> DataSummary:
+def summarise(train: Dataset, test: Dataset | None, weights: np.ndarray | None, with_fingerprint: bool) -> DataSummary:
     """Summarise data that this process holds; `with_fingerprint` for a run that is resumed or saved."""
     counts = np.bincount(train.labels.indices, minlength=train.labels.n_columns)
     test_labels = None if test is None else test.labels

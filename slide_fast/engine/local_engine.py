@@ -232,5 +232,3 @@ class LocalEngine:
     def arrays(self, with_tables: bool) -> Arrays:
         tables = table_arrays(self.config, self._summary.n_labels) if with_tables else {}
         return self._parameters | self._moments | {name: self._working[name] for name in tables}
-
-

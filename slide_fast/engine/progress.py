@@ -14,7 +14,6 @@ Event = dict[str, Any]
 LOGGER = logging.getLogger("slide_fast")
 
 
-
 @dataclass
 class Totals:
     """Sums over finished steps, between two reports."""
@@ -87,8 +86,8 @@ def log_event(callback: Callable[[Event], None]) -> Callable[[Event], None]:
 
     def logged(event: Event) -> None:
         if event["kind"] in ("start", "epoch", "evaluation", "end") and LOGGER.isEnabledFor(logging.INFO):
-            facts = ((key, value) for key, value in event.items() if isinstance(value, (int, float)))
-            LOGGER.info("%s: %s", event["kind"], ", ".join(f"{key} {value:.6g}" for key, value in facts))
+            numbers = ((key, value) for key, value in event.items() if isinstance(value, (int, float)))
+            LOGGER.info("%s: %s", event["kind"], ", ".join(f"{key} {value:.6g}" for key, value in numbers))
         callback(event)
 
     return logged

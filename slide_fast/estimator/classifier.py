@@ -24,7 +24,7 @@ from ..inference.predictor import Predictor
 from ..inference.probabilities import logits_of, probabilities_of
 from ..parallel.machine import available_cpus
 from ..prediction import MODES, predict_topk
-from . import validation as inputs
+from . import validation
 from .fitting import Given, train
 from .label_decoding import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
 from .parameters import config_of, options_of
@@ -211,7 +211,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = config_of(self, epochs=1, seed=seed, **steady)
-        given = None if classes is None else inputs.as_classes(classes)
+        given = None if classes is None else validation.as_classes(classes)
         known = self.classes_ if goes_on else given
         if goes_on and given is not None and given.tolist() != np.sort(self.classes_).tolist():
             raise DataError("`classes` is not what it was in the first call of partial_fit")
@@ -223,7 +223,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
         """Return samples to train on; where training begins from nothing, also note what they look like."""
-        features, labels = inputs.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
+        features, labels = validation.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
@@ -231,12 +231,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
         """Note how many features there are and their names, or raise DataError where they are others."""
-        inputs.check_sizes(features)
+        validation.check_sizes(features)
         check_names(self, X, reset)
         if reset:
             self.n_features_in_ = features.n_columns
         n, known = features.n_columns, self.n_features_in_
-        if n > known or (n < known and not (inputs.is_path(X) or isinstance(X, SparseRows))):
+        if n > known or (n < known and not (validation.is_path(X) or isinstance(X, SparseRows))):
             raise DataError(f"X has {n} features, but {type(self).__name__} is expecting {known} features as input")
 
     def _trained(self) -> Model:
@@ -247,7 +247,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
         """Return the network's layers, and checked samples to predict."""
         layers = layers_of(self._trained().arrays)
-        features = inputs.as_samples(X, self.n_features_in_)
+        features = validation.as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
         return layers, features
 
@@ -341,7 +341,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the share of samples whose best label is right (P@1); those without known labels are wrong."""
         layers, features = self._asked(X)
-        truths = inputs.as_truths(X, y, self.classes_)
+        truths = validation.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
         best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]

@@ -12,11 +12,10 @@ import numpy as np
 
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.xmc_lines import COUNT_LIMIT
 
-from ..data import names_no_sizes, read_dataset
+from ..data import read_dataset, without_unknown_features
 from ..parallel.machine import require_memory
-from ..readers.columns import with_columns
-from ..readers.xmc_blocks import COUNT_LIMIT
 from .label_coding import (
     classes_and_places,
     is_missing,
@@ -348,12 +347,12 @@ def as_samples(X: Any, n_features: int) -> SparseRows:
 
 def _read(path: str | Path, n_features: int | None) -> Dataset:
     data = read_dataset(path)
-    if n_features is None or data.features.n_columns <= n_features or not names_no_sizes(path):
-        return data
-    known = with_columns(data.features, n_features)
-    n_values = data.features.nnz - known.nnz
-    warnings.warn(f"{path}: {n_values} values of features that were not there in training are left out", stacklevel=4)
-    return Dataset(known, data.labels)
+    if n_features is not None:
+        data, n_left_out = without_unknown_features(data, n_features, path)
+        if n_left_out:
+            what = f"{n_left_out} values of features that were not there in training are left out"
+            warnings.warn(f"{path}: {what}", stacklevel=4)
+    return data
 
 
 def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:

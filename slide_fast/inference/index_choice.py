@@ -16,7 +16,7 @@ from slide_ref.common.storage.model_folder import Model
 
 from ..hashing import addresses_of, hash_constants
 from ..kernels.scratch import Scratch
-from ..prediction import Index, build_index, hidden_outputs, lengths, predict_topk
+from ..prediction import Index, build_index, hidden_outputs, predict_topk, squared_norms
 
 RECALL = 0.9  # unless the user says otherwise
 ROWS = 256  # on which settings are tried
@@ -75,7 +75,7 @@ def choose(
     answers = answers[:, : len(layers[-1].b)]
     inputs = hidden_outputs(layers, rows, Scratch()).copy()
     place = np.empty(len(layers[-1].b), dtype=np.int64)
-    place[np.argsort(-lengths(layers[-1]), kind="stable")] = np.arange(len(place))
+    place[np.argsort(-squared_norms(layers[-1]), kind="stable")] = np.arange(len(place))
     wanted = min(recall + RESERVE, 1.0)
     choices = _heads_alone(config.lsh, place[answers], wanted, len(place))
     for K in DIGITS:

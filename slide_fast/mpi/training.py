@@ -77,9 +77,7 @@ def prepare(
     return worker, summary
 
 
-def conduct(
-    engine: RankEngine, summary: DataSummary, *, state: TrainingState | None = None, **options: Any
-) -> Model:
+def conduct(engine: RankEngine, summary: DataSummary, *, state: TrainingState | None = None, **options: Any) -> Model:
     """Train in the first process while the others `follow`.
 
     Parameters

@@ -13,8 +13,7 @@ import numpy as np
 from slide_ref.common.diagnosis import LOOKED_AT, not_npz, unreadable
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
-
-from .xmc_blocks import COUNT_LIMIT
+from slide_ref.common.xmc_lines import COUNT_LIMIT
 
 SCIPY_NAMES = ("format", "shape", "data", "indices", "indptr", "row", "col")
 SCIPY_KEYS = {

@@ -9,8 +9,9 @@ from typing import BinaryIO
 from slide_ref.common.diagnosis import EMPTY, advice, not_svmlight
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.xmc_lines import COUNT_LIMIT, WORD
 
-from .xmc_blocks import COUNT_LIMIT, WORD, parse_block
+from .xmc_blocks import parse_block
 
 _UNUSUAL = re.compile(rb"^(?!\d+(,\d+)*( [^#\n]*)?$)|qid:", re.MULTILINE)
 _LABEL = re.compile(rb"\+?(\d+)(\.0*)?")

@@ -6,18 +6,14 @@ unusual is read again line by line, and either is accepted after all or has its 
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from slide_ref.common.diagnosis import advice, not_xmc
+from slide_ref.common.diagnosis import advice
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import TOO_LARGE, Dataset, SparseRows
-
-COUNT_LIMIT = 2**31
-WORD = re.compile(rb"[^ \t]+")
-DECIMAL = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.xmc_lines import parse_decimal, parse_sample
 
 # Separators cut a block into pieces. What a piece is follows from the separators on its two sides and from whether
 # anything stands between them; a combination that is not listed sends the block to the line-by-line reader.
@@ -181,7 +177,7 @@ def _parse_values(block: bytes, pieces: _Pieces, whole_at: np.ndarray) -> np.nda
     values[negative] *= -1
     ends[dotted] = pieces.ends[fraction_at]
     for i in np.flatnonzero(~good):
-        value = _parse_decimal(block[starts[i] : ends[i]])
+        value = parse_decimal(block[starts[i] : ends[i]])
         if value is None:
             return None
         values[i] = value
@@ -192,86 +188,19 @@ def _parse_lines(block: bytes, n_features: int, n_labels: int) -> Dataset:
     """Read whole lines one by one. Raises DataError with a line counted from 1 in the block."""
     labels: list[int] = []
     features: list[int] = []
-    values: list[float] = []
+    values: list[np.float32] = []
     ends = [(0, 0)]
     for number, line in enumerate(block.split(b"\n")[:-1], start=1):
         try:
-            sample_labels, sums = _parse_line(line, n_features, n_labels)
+            sample_labels, sample_features = parse_sample(line, n_features, n_labels)
         except DataError as error:
             raise DataError(error.message + advice(line, error.column), line=number, column=error.column) from None
         labels += sample_labels
-        features += sums.keys()
-        values += sums.values()
+        features += [feature for feature, _ in sample_features]
+        values += [value for _, value in sample_features]
         ends.append((len(features), len(labels)))
     feature_ends, label_ends = np.array(ends, dtype=np.int64).T
     return Dataset(
-        SparseRows(feature_ends, np.array(features, dtype=np.int64), np.array(values), n_features).canonical(),
-        SparseRows(label_ends, np.array(labels, dtype=np.int64), None, n_labels).canonical(),
+        SparseRows(feature_ends, np.array(features, dtype=np.int32), np.array(values, dtype=np.float32), n_features),
+        SparseRows(label_ends, np.array(labels, dtype=np.int32), None, n_labels),
     )
-
-
-def parse_header(line: bytes) -> tuple[int, ...]:
-    counts = [_parse_whole(word, COUNT_LIMIT) for word in WORD.findall(line)]
-    if len(counts) != 3 or None in counts:
-        wanted = f"the header 'n_samples n_features n_labels', three whole numbers below {COUNT_LIMIT}"
-        raise DataError(not_xmc(line) or f"this line must be {wanted}; found {_show(line)}", line=1)
-    return tuple(count for count in counts if count is not None)
-
-
-def _parse_line(line: bytes, n_features: int, n_labels: int) -> tuple[list[int], dict[int, float]]:
-    """Parse labels as they are, and features with the sums of their values. Raises DataError with a column."""
-    if not line:
-        raise DataError("the line is empty; a sample without labels and features is a line with one space")
-    words = WORD.finditer(line)
-    labels = [] if line[0] in b" \t" else _parse_labels(next(words).group(), n_labels)
-    sums: dict[int, float] = {}
-    for word in words:
-        column = word.start() + 1
-        name, colon, text = word.group().partition(b":")
-        if not colon:
-            raise DataError(f"{_show(name)} is not of the form feature:value", column=column)
-        feature = _parse_whole(name, n_features)
-        if feature is None:
-            raise DataError(f"feature id {_show(name)} is not {_wanted(n_features, 'features')}", column=column)
-        value = _parse_decimal(text)
-        if value is None:
-            message = f"value {_show(text)} is not a decimal number that is finite in float32"
-            raise DataError(message, column=column + len(name) + 1)
-        sums[feature] = sums.get(feature, 0.0) + value
-    for feature, value in sums.items():
-        if abs(value) >= TOO_LARGE:
-            raise DataError(f"the values of feature {feature} add up to more than float32 can hold; rescale them")
-    return labels, sums
-
-
-def _parse_labels(word: bytes, n_labels: int) -> list[int]:
-    if b":" in word:
-        message = f"{_show(word)} stands where labels belong; a line without labels begins with a space"
-        raise DataError(message, column=1)
-    labels, column = [], 1
-    for text in word.split(b","):
-        label = _parse_whole(text, n_labels)
-        if label is None:
-            raise DataError(f"label id {_show(text)} is not {_wanted(n_labels, 'labels')}", column=column)
-        labels.append(label)
-        column += len(text) + 1
-    return labels
-
-
-def _wanted(limit: int, what: str) -> str:
-    """Say what an id may be. No header counts as far as `COUNT_LIMIT`: that is the limit where there is none."""
-    return f"a whole number below {limit}" + (f", the number of {what} in the header" if limit < COUNT_LIMIT else "")
-
-
-def _parse_whole(text: bytes, limit: int) -> int | None:
-    value = int(text) if text.isdigit() and len(text) <= 18 else limit
-    return value if value < limit else None
-
-
-def _parse_decimal(text: bytes) -> float | None:
-    value = float(text) if DECIMAL.fullmatch(text) else TOO_LARGE
-    return value if abs(value) < TOO_LARGE else None
-
-
-def _show(text: bytes) -> str:
-    return repr(text if len(text) <= 40 else text[:40] + b"...")[1:]

@@ -40,7 +40,7 @@ SAME_NAME = {
     "prediction.Index": "test_s28_candidates_are_equal",
     "prediction.build_index": "test_s28_candidates_are_equal",
     "prediction.candidates": "test_s28_candidates_are_equal",
-    "prediction.lengths": "test_s28_lengths_are_equal",
+    "prediction.squared_norms": "test_s28_squared_norms_are_equal",
     "prediction.predict_topk": "test_s15_answers_of_dyadic_networks_are_equal",
     "prediction.predict_topk_lsh": "test_s28_answers_of_dyadic_networks_are_equal",
     "sampling.active_sets": "test_s9_active_sets_are_equal",
@@ -56,16 +56,6 @@ SAME_NAME = {
 }
 # entry point of the reference: (its counterpart, why it has another name, the test)
 OTHER_NAME = {
-    "data.parse_header": (
-        "data.read_xmc",
-        "blocks, not lines",
-        "test_s17_each_odd_header_gives_the_same_arrays_or_the_same_error",
-    ),
-    "data.parse_sample": (
-        "data.read_xmc",
-        "blocks, not lines",
-        "test_s17_any_text_gives_the_same_arrays_or_the_same_error",
-    ),
     "hash_tables.HashTables.insert": (
         "hash_tables.sort_table",
         "all neurons of a table at once",

@@ -11,8 +11,8 @@ from rank_lockstep import LSH, USUAL
 from thread_ranks import on_ranks
 
 import slide_fast.training as fast
-from slide_fast.engine.checkpoints import Checkpoints
-from slide_fast.mpi import process_grid as teams
+from slide_fast.engine.checkpoints import BEST, Checkpoints
+from slide_fast.mpi import process_grid
 from slide_fast.mpi.process_grid import place_of, shared_by_workers
 from slide_fast.mpi.rank_engine import RankEngine, follow
 from slide_fast.mpi.rank_worker import RankWorker
@@ -24,6 +24,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, DivergedError, SlideError
 from slide_ref.common.schedule import sample_order
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.storage.model_folder import load_model
 
 CONFIG = Config.from_dict(USUAL | {"lsh": LSH})
 SIZES = [(1, 2), (2, 2), (3, 2), (2, 3)]  # ranks, workers
@@ -83,12 +84,12 @@ def test_workers_of_a_rank_see_the_same_memory_and_leave_no_trace(tmp_path, monk
 
 @pytest.mark.parametrize(("elsewhere", "why"), [("host", "No route to host"), ("pid", "No such file or directory")])
 def test_workers_of_a_rank_on_two_machines_are_an_error_for_all(elsewhere, why, monkeypatch):
-    attached = teams._attached
+    attached = process_grid._attached
 
     def from_elsewhere(host, pid, handle, n_workers):
         return attached(*((f"{host}-2", pid) if elsewhere == "host" else (host, 2**22 + 1)), handle, n_workers)
 
-    monkeypatch.setattr(teams, "_attached", from_elsewhere)
+    monkeypatch.setattr(process_grid, "_attached", from_elsewhere)
     wanted = f"the 2 workers of a rank must be on one machine with Linux, and this one, on .* {re.escape(f'({why})')}"
     with pytest.raises(ConfigError, match=wanted):
         on_ranks(4, lambda everyone: shared_by_workers({"a": ((6,), np.int64)}, place_of(everyone, 2)))
@@ -272,7 +273,7 @@ def test_the_best_network_is_kept_also_when_a_run_is_resumed(size, tmp_path):
         else:
             model = fast.fit(config, train, n_workers=1, callback=events.append, **options)
         scores = [score for (score,) in of_kind(events, "evaluation", "precision_at_1")]
-        best = checkpoints.best_arrays()
+        best = load_model(checkpoints.folder / BEST).arrays
         assert of_kind(events, "end", "precision_at_1")[0][0] == max(scores) == scores[-1]
         assert len(scores) < 40
         for key, array in best.items():
