@@ -1,6 +1,8 @@
 """What holds for all tests: hypothesis profiles, and garbage in memory that nobody has written yet."""
 
 import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ settings.register_profile("usual", max_examples=40, **SHARED_MACHINE)  # others 
 settings.register_profile("ci", derandomize=True, **SHARED_MACHINE)
 settings.register_profile("mutation", derandomize=True, phases=[Phase.explicit, Phase.generate], **SHARED_MACHINE)
 settings.load_profile("ci" if os.environ.get("CI") else "usual")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start jobs in the background without Ctrl-C
 
 if os.environ.get("SLIDE_ELSEWHERE") == "windows":  # see tests/support/elsewhere
     shared_arrays.KIND = "tagged"
