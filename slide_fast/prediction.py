@@ -1,32 +1,41 @@
-"""The k best labels: over all of them, without ever holding all logits, or over those of an index."""
+"""The k best labels: over all of them, without ever holding all logits, or over those that an index finds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 
-from slide_ref.common.config import Config
-from slide_ref.common.hash_constants import HashConstants
-from slide_ref.common.lsh_config import LshConfig, whole
+from slide_ref.common.index import (
+    DEEP_MEASURED,
+    DEEP_ROWS,
+    MEASURED,
+    N_CENTROIDS,
+    ROUNDS,
+    SPREAD,
+    Index,
+    IndexSamples,
+    bucket_size,
+)
+from slide_ref.common.lsh_config import whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
-from .hash_tables import HashTables, build_tables
-from .hashing import addresses_of, hash_constants
+from .hashing.centroid import k_means, nearest, strongest
 from .kernels.blas_warnings import without_false_alarms
 from .kernels.scratch import Scratch
+from .kernels.sparse_products import sparse_product
 from .network import forward
-from .parallel.blas_threads import ONE_BLAS_THREAD
-from .parallel.units import size
-from .sampling import hard_threshold
+from .parallel.threads import by_threads
+from .parallel.units import size as size_in_words
 
-MODES = ("exact", "lsh")
+MODES = ("exact", "index")
 ROWS_AT_ONCE = 256
 LABELS_AT_ONCE = 8192
 GROUP = 64
+FEW = 4  # rows that are answered without anything that pays for many only
+GROUPED_AT_ONCE = 8192  # rows among which those of the same cell are looked for
+MEMBERS = 32  # logits of a bucket whose maximum is compared first
 
 
 def _keys(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -67,8 +76,15 @@ def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
 
 def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) -> np.ndarray:
     """Return what enters the output layer, shape (n_samples, n_inputs): hidden layers are evaluated in full."""
-    inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
-    return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
+    if features.n_rows > FEW:
+        inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
+        return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
+    inputs = sparse_product(features, layers[0].W, scratch, "outputs0")
+    inputs += layers[0].b
+    for layer in layers[1:-1]:
+        inputs = np.maximum(inputs, 0, out=inputs) @ layer.W.T
+        inputs += layer.b
+    return np.maximum(inputs, 0, out=inputs)
 
 
 def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
@@ -103,10 +119,24 @@ def predict_topk(
     Threads share the rows; the answer does not depend on their number. Weights are float32. Raises ConfigError if k is
     no whole number of 1 or more.
     """
-    k = whole("k", k, 1)
-    answers = _no_answers(features.n_rows, k)
-    _fill_by_threads(answers, lambda rows: topk_rows(layers, rows, k, Scratch()), features, n_threads)
-    return answers
+    k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
+    ids, scores = _no_answers(features.n_rows, k)
+
+    def make_worker() -> Callable[[np.ndarray], None]:
+        scratch = Scratch()
+
+        def answer(rows: np.ndarray) -> None:
+            ids[rows], scores[rows] = topk_rows(layers, features.take(rows), k, scratch)
+
+        return answer
+
+    by_threads(make_worker, _blocks(features.n_rows), n_threads)
+    return ids, scores
+
+
+def _blocks(n_rows: int) -> list[np.ndarray]:
+    """Return the numbers of some rows, block by block."""
+    return np.split(np.arange(n_rows), range(ROWS_AT_ONCE, n_rows, ROWS_AT_ONCE))
 
 
 def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,125 +144,163 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
     except (MemoryError, ValueError) as error:
-        need = f"{size(8 * n_rows * k)}"
+        need = f"{size_in_words(8 * n_rows * k)}"
         raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
 
 
-def _fill_by_threads(
-    out: tuple[np.ndarray, ...],
-    answer: Callable[[SparseRows], tuple[np.ndarray, ...]],
-    features: SparseRows,
-    n_threads: int,
-) -> None:
-    """Write what `answer` returns for each block of rows into the same rows of `out`."""
-    n_threads = whole("n_threads", n_threads, 1)
+def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int = 1) -> np.ndarray:
+    """Return what `hidden_outputs` does for any number of rows, by so many threads, as an array of its own."""
+    inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].W.dtype)
 
-    def part(start: int) -> None:
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
-        for array, values in zip(out, answer(features.take(rows)), strict=True):
-            array[rows] = values
+    def make_worker() -> Callable[[np.ndarray], None]:
+        scratch = Scratch()
 
-    starts = range(0, features.n_rows, ROWS_AT_ONCE)
-    with ONE_BLAS_THREAD:
-        if n_threads == 1:  # by the caller: what a thread has freed, the C library may keep for the next one
-            list(map(part, starts))
-            return
-        with ThreadPoolExecutor(n_threads) as threads:
-            try:
-                parts = threads.map(part, starts)
-            except RuntimeError:  # the interpreter ends: no threads any more, but atexit and daemon threads still run
-                parts = map(part, starts)
-            list(parts)
+        def evaluate(rows: np.ndarray) -> None:
+            inputs[rows] = hidden_outputs(layers, features.take(rows), scratch)
 
+        return evaluate
 
-class Index(NamedTuple):
-    """The output layer as prediction looks things up in it.
-
-    As `slide_ref.prediction.Index`; `weights` holds a copy of the head's weights and biases.
-    """
-
-    head: np.ndarray
-    tail: np.ndarray
-    weights: Layer
-    tables: HashTables
-    constants: HashConstants
-    lsh: LshConfig
-    seed: int
-    layer: int
-
-
-def squared_norms(layer: Layer) -> np.ndarray:
-    """Return each neuron's squared distance from the mean neuron, float64: how far its logits reach. Implements S28."""
-    squares, mean = np.empty(len(layer.b)), layer.W.mean(axis=0, dtype=np.float64)
-    for first in range(0, len(squares), LABELS_AT_ONCE):
-        rows = slice(first, first + LABELS_AT_ONCE)
-        squares[rows] = ((layer.W[rows] - mean) ** 2).sum(axis=1)
-    return squares + (layer.b - layer.b.mean(dtype=np.float64)) ** 2
-
-
-def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int = 0) -> Index:
-    """Choose the head of the output layer, and build tables over the rest. Implements S28.
-
-    As `slide_ref.prediction.build_index`.
-    """
-    layer, output = len(layers) - 1, layers[-1]
-    if n_head:
-        by_norm = np.argsort(-squared_norms(output), kind="stable")
-        head, tail = np.sort(by_norm[:n_head]), np.sort(by_norm[n_head:])
-    else:
-        head, tail = np.arange(0), np.arange(len(output.b))
-    constants = hash_constants(config.lsh, config.seed, layer, output.W.shape[1])
-    tables = build_tables(output.W[tail] if n_head else output.W, constants, config.lsh, config.seed, layer, rebuild)
-    weights = Layer(output.W[head], output.b[head])
-    return Index(head, tail, weights, tables, constants, config.lsh, config.seed, layer)
-
-
-def found_in_tables(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
-    """Return the neurons of the tail that are in each sample's L buckets, ascending."""
-    addresses = addresses_of(inputs, index.constants, index.lsh, index.seed, index.layer)
-    found = hard_threshold(index.tables, addresses, 1)
-    return [index.tail[ids] for ids in np.split(found.ids, found.indptr[1:])[: len(inputs)]]
-
-
-def candidates(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
-    """Return the head and what each sample's L buckets hold, distinct ids that ascend. Implements S28.
-
-    As `slide_ref.prediction.candidates`, a list of arrays for inputs (n_samples, n_inputs).
-    """
-    return [np.sort(np.concatenate([index.head, ids])) for ids in found_in_tables(index, inputs)]
+    by_threads(make_worker, _blocks(features.n_rows), n_threads)
+    return inputs
 
 
 @without_false_alarms
-def lsh_rows(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, scratch: Scratch
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Do what `predict_topk_lsh` does for a few rows, in this thread.
+def spreads(W: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each neuron's logit, as `slide_ref.prediction.spreads` does. Implements S28."""
+    second_moment = deviations.T @ deviations / W.dtype.type(len(deviations))
+    mean, variances = W.mean(axis=0, dtype=np.float64).astype(W.dtype), np.empty(len(W), W.dtype)
+    for first in range(0, len(W), LABELS_AT_ONCE):
+        rows = slice(first, first + LABELS_AT_ONCE)
+        from_mean = W[rows] - mean
+        np.einsum("ij,ij->i", from_mean @ second_moment, from_mean, out=variances[rows])
+    return np.sqrt(np.maximum(variances, 0, out=variances), out=variances)
 
-    The head is evaluated for all rows together, what the tables return in a product of its own for each row.
+
+def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) -> Index:
+    """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
+
+    As `slide_ref.prediction.build_index`, by so many threads.
     """
-    output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
-    ids, scores = _no_answers(len(inputs), k)
-    head_scores, places = _unpack(_best_keys(index.weights, inputs, k, scratch))
-    in_head = _keys(head_scores, index.head[places])
-    found = found_in_tables(index, inputs)
-    for i, own in enumerate(found):
-        weights = scratch.empty("weights", (len(own), len(inputs[i])), output.W.dtype)
-        logits = output.W.take(own, axis=0, out=weights, mode="clip") @ inputs[i] + output.b[own]
-        both = np.concatenate([in_head[i], _largest(_keys(logits, own)[None], k)[0]])
-        best = np.sort(_largest(both[None], k)[0])[::-1]
-        scores[i, : len(best)], ids[i, : len(best)] = _unpack(best)
-    return ids, scores, len(index.head) + np.array([len(own) for own in found], dtype=np.int64)
+    output, inputs = layers[-1], all_hidden_outputs(layers, samples.clustered, n_threads)
+    centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
+    deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
+    upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, deviations)
+    buckets = np.empty((len(centroids), bucket_size(len(upper))), dtype=np.int32)
+
+    def make_worker() -> Callable[[np.ndarray], None]:
+        def fill(cells: np.ndarray) -> None:
+            buckets[cells] = strongest(centroids[cells], output.W, upper, buckets.shape[1])
+
+        return fill
+
+    by_threads(make_worker, np.array_split(np.arange(len(centroids)), max(n_threads, 1)), n_threads)
+    return Index(centroids, buckets, places_of_best(layers, samples.kept_aside, centroids, buckets, n_threads))
 
 
-def predict_topk_lsh(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, n_threads: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def places_of_best(
+    layers: list[Layer], features: SparseRows, centroids: np.ndarray, buckets: np.ndarray, n_threads: int = 1
+) -> np.ndarray:
+    """Find where in its bucket the best labels of each row stand. Implements S28.
+
+    As `slide_ref.prediction.places_of_best`, by so many threads.
+    """
+    n_labels, size = len(layers[-1].b), buckets.shape[1]
+    cells = nearest(all_hidden_outputs(layers, features, n_threads), centroids, 1)[:, 0]
+    best = np.full((features.n_rows, min(DEEP_MEASURED, n_labels)), -1, dtype=np.int32)
+    for first, last, n in ((0, DEEP_ROWS, DEEP_MEASURED), (DEEP_ROWS, features.n_rows, MEASURED)):
+        rows = np.arange(features.n_rows)[first:last]
+        n = min(n, n_labels)
+        best[rows, :n] = predict_topk(layers, features.take(rows), n, n_threads)[0]
+    place_of = np.full(n_labels + 1, size, dtype=np.int32)  # the last one is that of -1
+    place_of[-1] = -1
+    places = np.empty_like(best)
+    for cell, bucket in enumerate(buckets):
+        rows = np.flatnonzero(cells == cell)
+        place_of[bucket] = np.arange(size)
+        places[rows] = place_of[best[rows]]
+        place_of[bucket] = size
+    return places
+
+
+def candidates(index: Index, inputs: np.ndarray, size: int) -> np.ndarray:
+    """Return the first neurons in the bucket of each row's nearest centroid, ascending. Implements S28.
+
+    As `slide_ref.prediction.candidates`, shape (n_rows, size) for inputs (n_rows, n_inputs).
+    """
+    return np.sort(index.buckets[nearest(inputs, index.centroids, 1)[:, 0], :size], axis=1)
+
+
+def _best_in_bucket(
+    output: Layer, inputs: np.ndarray, k: int, bucket: np.ndarray, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and scores of a bucket's k best neurons for rows of its cell; of all, where there are fewer.
+
+    Whatever is below the k-th largest maximum of some groups of logits is not among the k best.
+    """
+    n, size, k = len(inputs), len(bucket), min(k, len(bucket))
+    weights = scratch.empty("weights", (size, output.W.shape[1]), output.W.dtype)
+    output.W.take(bucket, axis=0, out=weights, mode="clip")
+    logits = np.matmul(inputs, weights.T, out=scratch.empty("logits", (n, size), output.W.dtype))
+    logits += output.b[bucket]
+    n_groups = size // MEMBERS
+    if n_groups >= k:
+        maxima = logits[:, : n_groups * MEMBERS].reshape(n, MEMBERS, n_groups).max(axis=1)
+    else:
+        maxima = logits
+    floors = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
+    above = np.flatnonzero(~(logits < floors[:, None]))  # so that NaN is found too
+    rows, places = np.divmod(above, size)
+    starts = np.searchsorted(rows, np.arange(n + 1))
+    keys = np.zeros((n, np.diff(starts).max()), dtype=np.uint64)
+    keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], bucket[places])
+    scores, ids = _unpack(np.sort(keys, axis=1)[:, : -k - 1 : -1])
+    return ids, scores
+
+
+@without_false_alarms
+def predict_topk_index(
+    layers: list[Layer], features: SparseRows, k: int, index: Index, size: int, n_threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit among each row's candidates. Implements S28.
 
-    As `slide_ref.prediction.predict_topk_lsh`, by so many threads; weights are float32. Raises ConfigError if k is no
-    whole number of 1 or more.
+    As `slide_ref.prediction.predict_topk_index`, by so many threads; weights are float32. Rows of the same cell are
+    answered together, so that their bucket's weights are gathered once; a few rows at a time by the caller alone.
+    Raises ConfigError if k is no whole number of 1 or more.
     """
-    k = whole("k", k, 1)
-    answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)
-    _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, Scratch()), features, n_threads)
-    return answers
+    k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
+    ids, scores = _no_answers(features.n_rows, k)
+    n = min(k, size)
+
+    def make_worker() -> Callable[[tuple[int, np.ndarray]], None]:
+        scratch = Scratch()
+
+        def answer(job: tuple[int, np.ndarray]) -> None:
+            cell, rows = job
+            found = _best_in_bucket(layers[-1], inputs[rows - first], k, index.buckets[cell, :size], scratch)
+            ids[rows, :n], scores[rows, :n] = found
+
+        return answer
+
+    first = 0
+    if features.n_rows <= FEW:
+        inputs, answer = hidden_outputs(layers, features, Scratch()), make_worker()
+        for row, cell in enumerate(nearest(inputs, index.centroids, 1)[:, 0]):
+            answer((cell, np.arange(row, row + 1)))
+        return ids, scores
+    for first in range(0, features.n_rows, GROUPED_AT_ONCE):
+        block = features.take(np.arange(first, min(first + GROUPED_AT_ONCE, features.n_rows)))
+        inputs = all_hidden_outputs(layers, block, n_threads)
+        by_threads(make_worker, _by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads)
+    return ids, scores
+
+
+def _by_cell(cells: np.ndarray, first: int) -> list[tuple[int, np.ndarray]]:
+    """Return each cell with rows that lie in it, not too many at once; the number of the first row is `first`."""
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    groups = np.split(order + first, starts[1:]) if len(order) else []
+    return [
+        (int(cells[rows[0] - first]), rows[at : at + ROWS_AT_ONCE])
+        for rows in groups
+        for at in range(0, len(rows), ROWS_AT_ONCE)
+    ]

@@ -1,0 +1,130 @@
+"""The index for prediction: buckets of labels, what they are made of, and how much of them a wanted recall needs."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import DataError
+from .lsh_config import share, whole
+from .rng import Purpose, permutation
+from .sparse_rows import SparseRows
+
+RECALL = 0.95  # unless the user says otherwise
+RESERVE = 0.005  # of recall, since the rows on which it is measured are not those that will be asked
+N_CENTROIDS = 128
+ROUNDS = 8  # of k-means
+SPREAD = 3  # standard deviations of a logit that speak for a label
+CLUSTERED, KEPT_ASIDE = 16_384, 4_096  # samples, at most
+MEASURED = 10  # best labels of each row kept aside
+DEEP_ROWS, DEEP_MEASURED = 256, 100  # of the first rows, so many
+SMALLEST_BUCKET = 1_024
+
+
+class Index(NamedTuple):
+    """Buckets of the output layer's neurons, one for each centroid of what enters the layer (S28).
+
+    Attributes
+    ----------
+    centroids : ndarray of float32, shape (n_centroids, n_inputs)
+    buckets : ndarray of int32, shape (n_centroids, bucket_size)
+        The neurons most likely to have one of the largest logits near the centroid, most likely first.
+    places : ndarray of int32, shape (n_kept_aside, n_measured)
+        For rows that were kept aside: where in the row's bucket its best, second best, … label stands; `bucket_size`
+        where it does not, -1 where nobody looked.
+    """
+
+    centroids: np.ndarray
+    buckets: np.ndarray
+    places: np.ndarray
+
+
+class IndexSamples(NamedTuple):
+    """Samples that an index is made of.
+
+    Attributes
+    ----------
+    clustered : SparseRows
+        Make the centroids; in random order.
+    kept_aside : SparseRows
+        Tell how much of a bucket a wanted recall needs.
+    """
+
+    clustered: SparseRows
+    kept_aside: SparseRows
+
+
+def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None = None) -> IndexSamples:
+    """Draw the samples that an index is made of. Implements S28.
+
+    Parameters
+    ----------
+    seed : int
+    features : SparseRows
+        Samples of the training, or others like those to predict for.
+    others : SparseRows, optional
+        Samples that the network was not trained on, to keep aside; by default a quarter of `features` is.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two samples.
+    """
+    if features.n_rows < 2:
+        raise DataError(f"an index needs two samples or more, but there are {features.n_rows}")
+    order = permutation(seed, Purpose.INDEX, n=features.n_rows)
+    if others is not None and others.n_rows:
+        aside = others.take(permutation(seed, Purpose.INDEX, n=others.n_rows)[:KEPT_ASIDE])
+        return IndexSamples(features.take(order[:CLUSTERED]), aside)
+    n_aside = min(max(features.n_rows // 4, 1), KEPT_ASIDE)
+    clustered = order[n_aside : n_aside + CLUSTERED]
+    return IndexSamples(features.take(clustered), features.take(order[:n_aside]))
+
+
+def bucket_size(n_labels: int) -> int:
+    """Return how many neurons a bucket holds: an eighth of all, but not few. Implements S28."""
+    return min(n_labels, max(n_labels // 8, SMALLEST_BUCKET))
+
+
+def measured_at(index: Index, k: int, n_labels: int) -> np.ndarray:
+    """Return the places of the k best labels, or of all, of those rows of which so many are known."""
+    n_best = min(k, n_labels)
+    if n_best > index.places.shape[1]:
+        return index.places[:0]
+    return index.places[index.places[:, n_best - 1] >= 0, :n_best]
+
+
+def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
+    """Find how many neurons of a bucket to look at for a wanted recall. Implements S28.
+
+    Parameters
+    ----------
+    index : Index
+    k : int
+    recall : float
+        Wanted share of the k exact answers, above 0 and at most 1.
+    n_labels : int
+
+    Returns
+    -------
+    int or None
+        None: only all labels are enough.
+
+    Raises
+    ------
+    ConfigError
+        If k or the recall is out of its range.
+    """
+    k, recall = whole("k", k, 1), share("recall", recall)
+    places = np.sort(measured_at(index, k, n_labels), axis=None)
+    if recall == 1 or not len(places):
+        return None
+    last = places[math.ceil(min(recall + RESERVE, 1) * len(places) - 1e-9) - 1]
+    return None if last == index.buckets.shape[1] else max(int(last) + 1, min(k, n_labels))
+
+
+def recall_measured(index: Index, k: int, size: int | None, n_labels: int) -> float:
+    """Return the share of the k exact answers of the rows kept aside that stand among the first of their buckets."""
+    return 1.0 if size is None else float((measured_at(index, k, n_labels) < size).mean())
