@@ -17,7 +17,7 @@ from slide_ref.common.index import (
     IndexSamples,
     bucket_size,
 )
-from slide_ref.common.lsh_config import whole
+from slide_ref.common.lsh_config import one_of, plain, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
@@ -36,6 +36,12 @@ GROUP = 64
 FEW = 4  # rows that are answered without anything that pays for many only
 GROUPED_AT_ONCE = 8192  # rows among which those of the same cell are looked for
 MEMBERS = 32  # logits of a bucket whose maximum is compared first
+
+
+def mode_of(value: object) -> str:
+    """Return one of `MODES`; "lsh" is an earlier name of "index". Raises ConfigError if it is something else."""
+    value = plain(value)
+    return one_of("mode", "index" if isinstance(value, str) and value == "lsh" else value, MODES)
 
 
 def _keys(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -238,8 +244,7 @@ def _best_in_bucket(
     Whatever is below the k-th largest maximum of some groups of logits is not among the k best.
     """
     n, size, k = len(inputs), len(bucket), min(k, len(bucket))
-    weights = scratch.empty("weights", (size, output.W.shape[1]), output.W.dtype)
-    output.W.take(bucket, axis=0, out=weights, mode="clip")
+    weights = _gather(output.W, bucket, scratch)
     logits = np.matmul(inputs, weights.T, out=scratch.empty("logits", (n, size), output.W.dtype))
     logits += output.b[bucket]
     n_groups = size // MEMBERS
@@ -264,10 +269,12 @@ def predict_topk_index(
     """Find the k labels of largest logit among each row's candidates. Implements S28.
 
     As `slide_ref.prediction.predict_topk_index`, by so many threads; weights are float32. Rows of the same cell are
-    answered together, so that their bucket's weights are gathered once; a few rows at a time by the caller alone.
-    Raises ConfigError if k is no whole number of 1 or more.
+    answered together, so that their bucket's weights are gathered once; few rows one by one. Raises ConfigError if k is
+    no whole number of 1 or more.
     """
     k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
+    if features.n_rows <= FEW:
+        return few_through_index(layers, features, k, index, size, Scratch())
     ids, scores = _no_answers(features.n_rows, k)
     n = min(k, size)
 
@@ -282,16 +289,35 @@ def predict_topk_index(
         return answer
 
     first = 0
-    if features.n_rows <= FEW:
-        inputs, answer = hidden_outputs(layers, features, Scratch()), make_worker()
-        for row, cell in enumerate(nearest(inputs, index.centroids, 1)[:, 0]):
-            answer((cell, np.arange(row, row + 1)))
-        return ids, scores
     for first in range(0, features.n_rows, GROUPED_AT_ONCE):
         block = features.take(np.arange(first, min(first + GROUPED_AT_ONCE, features.n_rows)))
         inputs = all_hidden_outputs(layers, block, n_threads)
         by_threads(make_worker, _by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads)
     return ids, scores
+
+
+@without_false_alarms
+def few_through_index(
+    layers: list[Layer], features: SparseRows, k: int, index: Index, size: int, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do what `predict_topk_index` does for at most `FEW` rows, in this thread, in buffers that are there already."""
+    output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
+    ids, scores = _no_answers(len(inputs), k)
+    norms, n = np.einsum("ij,ij->i", index.centroids, index.centroids), min(k, size)
+    for row, own in enumerate(inputs):
+        bucket = index.buckets[(norms - 2 * (index.centroids @ own)).argmin(), :size]
+        logits = _gather(output.W, bucket, scratch) @ own
+        logits += output.b[bucket]
+        above = np.flatnonzero(~(logits < np.partition(logits, size - n)[size - n]))  # so that NaN is found too
+        keys = np.sort(_keys(logits[above], bucket[above]))[: -n - 1 : -1]
+        scores[row, :n], ids[row, :n] = _unpack(keys)
+    return ids, scores
+
+
+def _gather(W: np.ndarray, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """Copy some rows of weights into a buffer."""
+    weights = scratch.empty("weights", (len(rows), W.shape[1]), W.dtype)
+    return W.take(rows, axis=0, out=weights, mode="clip")
 
 
 def _by_cell(cells: np.ndarray, first: int) -> list[tuple[int, np.ndarray]]:

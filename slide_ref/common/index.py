@@ -56,6 +56,21 @@ class IndexSamples(NamedTuple):
     kept_aside: SparseRows
 
 
+def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
+    """Return an index that was read from files if it is one of such a layer; raise DataError otherwise."""
+    if any(array is None for array in index):
+        raise DataError("the index is not complete")
+    (centroids, buckets, places), n = index, len(index.centroids)
+    size = bucket_size(n_labels)
+    kinds = ("float32", (n, n_inputs)), ("int32", (n, size)), ("int32", (len(places), *places.shape[1:]))
+    for name, array, kind in zip(Index._fields, index, kinds, strict=True):
+        if (array.dtype.name, array.shape) != kind or array.ndim != 2 or not array.size:
+            raise DataError(f"the {name} of the index do not fit the network")
+    if buckets.min() < 0 or buckets.max() >= n_labels or places.min() < -1 or places.max() > size:
+        raise DataError("the index names labels that the network does not have")
+    return index
+
+
 def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None = None) -> IndexSamples:
     """Draw the samples that an index is made of. Implements S28.
 
