@@ -6,22 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from slide_ref.common.index import (
-    DEEP_MEASURED,
-    DEEP_ROWS,
-    MEASURED,
-    N_CENTROIDS,
-    ROUNDS,
-    SPREAD,
-    Index,
-    IndexSamples,
-    bucket_size,
-)
+from slide_ref.common.index import Index, n_previewed
 from slide_ref.common.lsh_config import one_of, plain, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
-from .hashing.centroid import k_means, nearest, strongest
+from .hashing.centroid import nearest
 from .kernels.blas_warnings import without_false_alarms
 from .kernels.scratch import Scratch
 from .kernels.sparse_products import sparse_product
@@ -35,6 +25,7 @@ LABELS_AT_ONCE = 8192
 GROUP = 64
 FEW = 4  # rows that are answered without anything that pays for many only
 GROUPED_AT_ONCE = 8192  # rows among which those of the same cell are looked for
+NARROW = 48  # rows up to which a product is faster the other way round
 MEMBERS = 32  # logits of a bucket whose maximum is compared first
 
 
@@ -170,88 +161,54 @@ def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int
     return inputs
 
 
-@without_false_alarms
-def spreads(W: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of each neuron's logit, as `slide_ref.prediction.spreads` does. Implements S28."""
-    second_moment = deviations.T @ deviations / W.dtype.type(len(deviations))
-    mean, variances = W.mean(axis=0, dtype=np.float64).astype(W.dtype), np.empty(len(W), W.dtype)
-    for first in range(0, len(W), LABELS_AT_ONCE):
-        rows = slice(first, first + LABELS_AT_ONCE)
-        from_mean = W[rows] - mean
-        np.einsum("ij,ij->i", from_mean @ second_moment, from_mean, out=variances[rows])
-    return np.sqrt(np.maximum(variances, 0, out=variances), out=variances)
+def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> list[np.ndarray]:
+    """Return the first neurons in the bucket of each row's nearest centroid, or those of largest preview, ascending.
 
-
-def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) -> Index:
-    """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
-
-    As `slide_ref.prediction.build_index`, by so many threads.
+    Implements S28. As `slide_ref.prediction.candidates`, a list of arrays for inputs (n_rows, n_inputs).
     """
-    output, inputs = layers[-1], all_hidden_outputs(layers, samples.clustered, n_threads)
-    centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
-    deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
-    upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, deviations)
-    buckets = np.empty((len(centroids), bucket_size(len(upper))), dtype=np.int32)
-
-    def make_worker() -> Callable[[np.ndarray], None]:
-        def fill(cells: np.ndarray) -> None:
-            buckets[cells] = strongest(centroids[cells], output.W, upper, buckets.shape[1])
-
-        return fill
-
-    by_threads(make_worker, np.array_split(np.arange(len(centroids)), max(n_threads, 1)), n_threads)
-    return Index(centroids, buckets, places_of_best(layers, samples.kept_aside, centroids, buckets, n_threads))
+    found = []
+    for own, cell in zip(inputs, nearest(inputs, index.centroids, 1)[:, 0], strict=True):
+        seen = previewed(index, cell, own[None], size, k, Scratch())
+        bucket = index.buckets[cell, :size]
+        found.append(np.sort(bucket if seen is None else bucket[seen[0]]))
+    return found
 
 
-def places_of_best(
-    layers: list[Layer], features: SparseRows, centroids: np.ndarray, buckets: np.ndarray, n_threads: int = 1
-) -> np.ndarray:
-    """Find where in its bucket the best labels of each row stand. Implements S28.
+def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, scratch: Scratch) -> np.ndarray | None:
+    """Tell which of a bucket's first neurons have the largest previews, for rows of its cell; None: no preview.
 
-    As `slide_ref.prediction.places_of_best`, by so many threads.
+    Returns
+    -------
+    ndarray of bool, shape (n_rows, size), or None
     """
-    n_labels, size = len(layers[-1].b), buckets.shape[1]
-    cells = nearest(all_hidden_outputs(layers, features, n_threads), centroids, 1)[:, 0]
-    best = np.full((features.n_rows, min(DEEP_MEASURED, n_labels)), -1, dtype=np.int32)
-    for first, last, n in ((0, DEEP_ROWS, DEEP_MEASURED), (DEEP_ROWS, features.n_rows, MEASURED)):
-        rows = np.arange(features.n_rows)[first:last]
-        n = min(n, n_labels)
-        best[rows, :n] = predict_topk(layers, features.take(rows), n, n_threads)[0]
-    place_of = np.full(n_labels + 1, size, dtype=np.int32)  # the last one is that of -1
-    place_of[-1] = -1
-    places = np.empty_like(best)
-    for cell, bucket in enumerate(buckets):
-        rows = np.flatnonzero(cells == cell)
-        place_of[bucket] = np.arange(size)
-        places[rows] = place_of[best[rows]]
-        place_of[bucket] = size
-    return places
-
-
-def candidates(index: Index, inputs: np.ndarray, size: int) -> np.ndarray:
-    """Return the first neurons in the bucket of each row's nearest centroid, ascending. Implements S28.
-
-    As `slide_ref.prediction.candidates`, shape (n_rows, size) for inputs (n_rows, n_inputs).
-    """
-    return np.sort(index.buckets[nearest(inputs, index.centroids, 1)[:, 0], :size], axis=1)
+    n_kept = n_previewed(k)
+    if index.preview is None or n_kept >= size:
+        return None
+    directions, reduced, levels = index.preview
+    along = (inputs - index.centroids[cell]) @ directions
+    previews = _products(along, gather_rows(reduced, index.buckets[cell, :size], scratch), levels[cell, :size], scratch)
+    floors = np.partition(previews, size - n_kept, axis=1)[:, size - n_kept]
+    return ~(previews < floors[:, None])
 
 
 def _best_in_bucket(
-    output: Layer, inputs: np.ndarray, k: int, bucket: np.ndarray, scratch: Scratch
+    output: Layer, inputs: np.ndarray, k: int, bucket: np.ndarray, seen: np.ndarray | None, scratch: Scratch
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ids and scores of a bucket's k best neurons for rows of its cell; of all, where there are fewer.
 
-    Whatever is below the k-th largest maximum of some groups of logits is not among the k best.
+    Whatever is below the k-th largest maximum of some groups of logits is not among the k best. Where some are not
+    `seen` by a row, shape (n_rows, n_neurons), only the others are candidates of that row.
     """
+    if seen is not None:
+        union = np.flatnonzero(seen.any(axis=0))
+        bucket, seen = bucket[union], seen[:, union]
     n, size, k = len(inputs), len(bucket), min(k, len(bucket))
-    weights = _gather(output.W, bucket, scratch)
-    logits = np.matmul(inputs, weights.T, out=scratch.empty("logits", (n, size), output.W.dtype))
-    logits += output.b[bucket]
-    n_groups = size // MEMBERS
+    logits = _products(inputs, gather_rows(output.W, bucket, scratch), output.b[bucket], scratch)
+    if seen is not None:
+        np.copyto(logits, -np.inf, where=~seen)
+    n_groups, maxima = size // MEMBERS, logits
     if n_groups >= k:
         maxima = logits[:, : n_groups * MEMBERS].reshape(n, MEMBERS, n_groups).max(axis=1)
-    else:
-        maxima = logits
     floors = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
     above = np.flatnonzero(~(logits < floors[:, None]))  # so that NaN is found too
     rows, places = np.divmod(above, size)
@@ -283,8 +240,9 @@ def predict_topk_index(
 
         def answer(job: tuple[int, np.ndarray]) -> None:
             cell, rows = job
-            found = _best_in_bucket(layers[-1], inputs[rows - first], k, index.buckets[cell, :size], scratch)
-            ids[rows, :n], scores[rows, :n] = found
+            own, bucket = inputs[rows - first], index.buckets[cell, :size]
+            seen = previewed(index, cell, own, size, k, scratch)
+            ids[rows, :n], scores[rows, :n] = _best_in_bucket(layers[-1], own, k, bucket, seen, scratch)
 
         return answer
 
@@ -305,19 +263,34 @@ def few_through_index(
     ids, scores = _no_answers(len(inputs), k)
     norms, n = np.einsum("ij,ij->i", index.centroids, index.centroids), min(k, size)
     for row, own in enumerate(inputs):
-        bucket = index.buckets[(norms - 2 * (index.centroids @ own)).argmin(), :size]
-        logits = _gather(output.W, bucket, scratch) @ own
+        cell = int((norms - 2 * (index.centroids @ own)).argmin())
+        seen, bucket = previewed(index, cell, own[None], size, k, scratch), index.buckets[cell, :size]
+        bucket = bucket if seen is None else bucket[seen[0]]
+        logits = gather_rows(output.W, bucket, scratch) @ own
         logits += output.b[bucket]
-        above = np.flatnonzero(~(logits < np.partition(logits, size - n)[size - n]))  # so that NaN is found too
+        floor = np.partition(logits, len(bucket) - n)[len(bucket) - n]
+        above = np.flatnonzero(~(logits < floor))
         keys = np.sort(_keys(logits[above], bucket[above]))[: -n - 1 : -1]
         scores[row, :n], ids[row, :n] = _unpack(keys)
     return ids, scores
 
 
-def _gather(W: np.ndarray, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
+def gather_rows(W: np.ndarray, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Copy some rows of weights into a buffer."""
     weights = scratch.empty("weights", (len(rows), W.shape[1]), W.dtype)
     return W.take(rows, axis=0, out=weights, mode="clip")
+
+
+def _products(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """Return inputs times weights plus bias, shape (n_rows, n_neurons), in a buffer."""
+    shape = len(inputs), len(weights)
+    out = scratch.empty("products", shape, weights.dtype)
+    if len(inputs) > NARROW:
+        np.matmul(inputs, weights.T, out=out)
+        out += bias
+        return out
+    turned = scratch.empty("turned", shape[::-1], weights.dtype)
+    return np.add(np.matmul(weights, inputs.T, out=turned).T, bias, out=out)
 
 
 def _by_cell(cells: np.ndarray, first: int) -> list[tuple[int, np.ndarray]]:

@@ -7,20 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .common.index import (
-    DEEP_MEASURED,
-    DEEP_ROWS,
-    MEASURED,
-    N_CENTROIDS,
-    ROUNDS,
-    SPREAD,
-    Index,
-    IndexSamples,
-    bucket_size,
-)
+from .common.index import Index, n_previewed
 from .common.parameters import Layer
 from .common.sparse_rows import SparseRows
-from .hashing.centroid import k_means, nearest, strongest
+from .hashing.centroid import nearest
 from .network import Activation, forward
 
 
@@ -34,71 +24,8 @@ def hidden_outputs(layers: list[Layer], features: SparseRows) -> np.ndarray:
     return inputs
 
 
-def spreads(W: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of each neuron's logit, compared with the mean of all logits. Implements S28.
-
-    Parameters
-    ----------
-    W : ndarray of float, shape (n_neurons, n_inputs)
-    deviations : ndarray of float, shape (n_samples, n_inputs)
-        Of samples from the centroids next to them.
-
-    Returns
-    -------
-    ndarray of float, shape (n_neurons,)
-    """
-    second_moment = deviations.T @ deviations / W.dtype.type(len(deviations))
-    from_mean = W - W.mean(axis=0, dtype=np.float64).astype(W.dtype)
-    return np.sqrt(np.maximum(((from_mean @ second_moment) * from_mean).sum(axis=1), 0))
-
-
-def build_index(layers: list[Layer], samples: IndexSamples) -> Index:
-    """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
-
-    A neuron with a smaller logit at the centroid may have a larger one at a sample nearby; the more its logit varies,
-    the more so. So a bucket holds the neurons whose logit at the centroid and `SPREAD` standard deviations are most.
-
-    Parameters
-    ----------
-    layers : list of Layer
-    samples : IndexSamples
-
-    Returns
-    -------
-    Index
-    """
-    output, inputs = layers[-1], hidden_outputs(layers, samples.clustered)
-    centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
-    deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
-    upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, deviations)
-    buckets = strongest(centroids, output.W, upper, bucket_size(len(output.b)))
-    return Index(centroids, buckets, places_of_best(layers, samples.kept_aside, centroids, buckets))
-
-
-def places_of_best(
-    layers: list[Layer], features: SparseRows, centroids: np.ndarray, buckets: np.ndarray
-) -> np.ndarray:
-    """Find where in its bucket the best labels of each row stand. Implements S28.
-
-    Returns
-    -------
-    ndarray of int32, shape (n_rows, min(`DEEP_MEASURED`, n_labels))
-        As in `Index`. Of the first `DEEP_ROWS` rows all are found, of the others the first `MEASURED`.
-    """
-    n_labels, size = len(layers[-1].b), buckets.shape[1]
-    cells = nearest(hidden_outputs(layers, features), centroids, 1)[:, 0]
-    best, _ = predict_topk(layers, features, min(DEEP_MEASURED, n_labels))
-    places = np.full(best.shape, -1, dtype=np.int32)
-    for row, cell in enumerate(cells):
-        bucket = buckets[cell].tolist()
-        n_measured = DEEP_MEASURED if row < DEEP_ROWS else MEASURED
-        for rank, label in enumerate(best[row, :n_measured].tolist()):
-            places[row, rank] = bucket.index(label) if label in bucket else size
-    return places
-
-
-def candidates(index: Index, inputs: np.ndarray, size: int) -> np.ndarray:
-    """Return the first neurons in the bucket of the nearest centroid. Implements S28.
+def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> np.ndarray:
+    """Return the first neurons in the bucket of the nearest centroid, or those of largest preview. Implements S28.
 
     Parameters
     ----------
@@ -107,6 +34,8 @@ def candidates(index: Index, inputs: np.ndarray, size: int) -> np.ndarray:
         What enters the output layer.
     size : int
         How many neurons of the bucket.
+    k : int
+        How many labels are wanted.
 
     Returns
     -------
@@ -114,7 +43,12 @@ def candidates(index: Index, inputs: np.ndarray, size: int) -> np.ndarray:
         Distinct ids, ascending.
     """
     cell = nearest(inputs[None], index.centroids.astype(inputs.dtype), 1)[0, 0]
-    return np.sort(index.buckets[cell, :size])
+    bucket = index.buckets[cell, :size]
+    if index.preview is not None and n_previewed(k) < size:
+        along = index.preview.directions.T @ (inputs - index.centroids[cell])
+        preview = index.preview.levels[cell, :size] + index.preview.reduced[bucket] @ along
+        bucket = bucket[preview >= np.sort(preview)[-n_previewed(k)]]
+    return np.sort(bucket)
 
 
 def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +95,7 @@ def predict_topk_index(
     k : int
         1 or more.
     index : Index
-        From `build_index`.
+        From `slide_ref.indexing.build_index`.
     size : int
         Neurons of a bucket that are looked at; see `slide_ref.common.index.size_for`.
 
@@ -176,6 +110,6 @@ def predict_topk_index(
     def choose(l: int, inputs: list[Activation]) -> list[np.ndarray]:
         if l < len(layers) - 1:
             return [np.arange(len(layers[l].b))] * len(inputs)
-        return [candidates(index, sample.values, size) for sample in inputs]
+        return [candidates(index, sample.values, size, k) for sample in inputs]
 
     return _best(forward(layers, features, choose)[-1], k, layers[-1].W.dtype)

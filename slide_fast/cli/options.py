@@ -300,7 +300,7 @@ def _add_bench(add: Add) -> None:
 
 def _add_mode(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mode", choices=("exact", "index"), default="exact", type=_mode,
-                         help="exact looks at every label, index only at those that the model's index finds")  # fmt: skip
+                         help="exact looks at every label, index only at those that an index finds")  # fmt: skip
     command.add_argument("--recall", type=_share, metavar="R",
                          help="with --mode index: share of the exact answers that the index is to find "
                               f"(default: {RECALL})")  # fmt: skip

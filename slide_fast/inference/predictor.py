@@ -14,9 +14,10 @@ from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
 
+from ..indexing import build_index
 from ..kernels.scratch import Scratch
 from ..parallel.machine import available_cpus
-from ..prediction import FEW, ROWS_AT_ONCE, build_index, few_through_index, predict_topk, predict_topk_index
+from ..prediction import FEW, ROWS_AT_ONCE, few_through_index, predict_topk, predict_topk_index
 
 BLOCKS_A_THREAD = 4
 FEWEST = 256  # samples of which an index can be made, where no others are at hand

@@ -21,6 +21,27 @@ CLUSTERED, KEPT_ASIDE = 16_384, 4_096  # samples, at most
 MEASURED = 10  # best labels of each row kept aside
 DEEP_ROWS, DEEP_MEASURED = 256, 100  # of the first rows, so many
 SMALLEST_BUCKET = 1_024
+WIDE = 512  # inputs of a layer that gets a preview
+PREVIEWED_PART = 4  # inputs for each of its dimensions
+PREVIEWED = 64  # neurons whose logits are computed where there is a preview
+
+
+class Preview(NamedTuple):
+    """What tells roughly how large the logits of a bucket's neurons are, in few dimensions (S28).
+
+    Attributes
+    ----------
+    directions : ndarray of float32, shape (n_inputs, n_dimensions)
+        In which samples differ most from their centroids; orthonormal.
+    reduced : ndarray of float32, shape (n_labels, n_dimensions)
+        Weights along these directions.
+    levels : ndarray of float32, shape (n_centroids, bucket_size)
+        Logits of a bucket's neurons at its centroid.
+    """
+
+    directions: np.ndarray
+    reduced: np.ndarray
+    levels: np.ndarray
 
 
 class Index(NamedTuple):
@@ -34,11 +55,14 @@ class Index(NamedTuple):
     places : ndarray of int32, shape (n_kept_aside, n_measured)
         For rows that were kept aside: where in the row's bucket its best, second best, … label stands; `bucket_size`
         where it does not, -1 where nobody looked.
+    preview : Preview or None
+        Only for wide layers.
     """
 
     centroids: np.ndarray
     buckets: np.ndarray
     places: np.ndarray
+    preview: Preview | None = None
 
 
 class IndexSamples(NamedTuple):
@@ -58,17 +82,41 @@ class IndexSamples(NamedTuple):
 
 def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
     """Return an index that was read from files if it is one of such a layer; raise DataError otherwise."""
-    if any(array is None for array in index):
-        raise DataError("the index is not complete")
-    (centroids, buckets, places), n = index, len(index.centroids)
-    size = bucket_size(n_labels)
-    kinds = ("float32", (n, n_inputs)), ("int32", (n, size)), ("int32", (len(places), *places.shape[1:]))
-    for name, array, kind in zip(Index._fields, index, kinds, strict=True):
-        if (array.dtype.name, array.shape) != kind or array.ndim != 2 or not array.size:
+    centroids, buckets, places, preview = index
+    n, size = len(centroids), bucket_size(n_labels)
+    kinds = {
+        "centroids": (centroids, "float32", (n, n_inputs)),
+        "buckets": (buckets, "int32", (n, size)),
+        "places": (places, "int32", (len(places), *places.shape[1:])),
+    }
+    if preview is not None:
+        n_dimensions = n_inputs // PREVIEWED_PART
+        kinds |= {
+            "directions": (preview.directions, "float32", (n_inputs, n_dimensions)),
+            "reduced": (preview.reduced, "float32", (n_labels, n_dimensions)),
+            "levels": (preview.levels, "float32", (n, size)),
+        }
+    for name, (array, *kind) in kinds.items():
+        if [array.dtype.name, array.shape] != kind or array.ndim != 2 or not array.size:
             raise DataError(f"the {name} of the index do not fit the network")
     if buckets.min() < 0 or buckets.max() >= n_labels or places.min() < -1 or places.max() > size:
         raise DataError("the index names labels that the network does not have")
     return index
+
+
+def arrays_of(index: Index) -> dict[str, np.ndarray]:
+    """Return all arrays of an index by name."""
+    names = index._asdict() | ({} if index.preview is None else index.preview._asdict())
+    return {name: array for name, array in names.items() if isinstance(array, np.ndarray)}
+
+
+def from_arrays(arrays: dict[str, np.ndarray]) -> Index:
+    """Return an index of its arrays by name. Raises DataError where one is missing."""
+    try:
+        preview = Preview(*(arrays[name] for name in Preview._fields)) if "reduced" in arrays else None
+        return Index(arrays["centroids"], arrays["buckets"], arrays["places"], preview)
+    except KeyError as error:
+        raise DataError(f"the index has no {error.args[0]}") from error
 
 
 def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None = None) -> IndexSamples:
@@ -101,6 +149,26 @@ def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None
 def bucket_size(n_labels: int) -> int:
     """Return how many neurons a bucket holds: an eighth of all, but not few. Implements S28."""
     return min(n_labels, max(n_labels // 8, SMALLEST_BUCKET))
+
+
+def directions_of(second_moment: np.ndarray) -> np.ndarray:
+    """Return the directions of most variance, as many as a preview has, each up to its sign. Implements S28.
+
+    Parameters
+    ----------
+    second_moment : ndarray of float, shape (n_inputs, n_inputs)
+
+    Returns
+    -------
+    ndarray of float32, shape (n_inputs, n_inputs // `PREVIEWED_PART`)
+    """
+    ascending = np.linalg.eigh(second_moment.astype(np.float64))[1]
+    return np.ascontiguousarray(ascending[:, ::-1][:, : len(second_moment) // PREVIEWED_PART], dtype=np.float32)
+
+
+def n_previewed(k: int) -> int:
+    """Return how many neurons of largest preview have their logits computed. Implements S28."""
+    return max(PREVIEWED, 4 * k)
 
 
 def measured_at(index: Index, k: int, n_labels: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from ..config import Config
 from ..diagnosis import not_text
 from ..errors import ConfigError, DataError, ModelError
-from ..index import Index, checked
+from ..index import Index, arrays_of, checked, from_arrays
 from ..parameters import array_shapes
 from .array_files import SAVE_AGAIN, Arrays
 from .array_folder import GIVE_MODEL, is_count, load_arrays, save_arrays
@@ -71,7 +71,7 @@ def save_model(folder: str | Path, model: Model) -> None:
     if model.label_counts is not None:
         arrays["label_counts"] = np.asarray(model.label_counts, dtype=np.int64)
     if model.index is not None:
-        arrays |= {INDEX + name: array for name, array in model.index._asdict().items()}
+        arrays |= {INDEX + name: array for name, array in arrays_of(model.index).items()}
     description = {
         "config": model.config.to_dict(),
         "n_features": model.n_features,
@@ -138,15 +138,13 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names, values, index)
 
 
-def _index_of(
-    arrays: dict[str, np.ndarray], version: Any, config: Config, n_labels: int, path: Path
-) -> Index | None:
+def _index_of(arrays: dict[str, np.ndarray], version: Any, config: Config, n_labels: int, path: Path) -> Index | None:
     """Take the index out of what was read; None where there is none of this version. Raises ModelError."""
-    found = {name: arrays.pop(INDEX + name, None) for name in Index._fields}
+    found = {name.removeprefix(INDEX): arrays.pop(name) for name in [*arrays] if name.startswith(INDEX)}
     if version != INDEX_VERSION:
         return None
     try:
-        return checked(Index(**found), config.hidden[-1], n_labels)
+        return checked(from_arrays(found), config.hidden[-1], n_labels)
     except DataError as error:
         raise ModelError(f"{path}: {error}; {SAVE_AGAIN}") from error
 
