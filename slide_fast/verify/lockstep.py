@@ -5,8 +5,6 @@ What it means that they agree is said in `slide_fast.verify.comparison`.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 import slide_ref as ref
@@ -28,7 +26,17 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 from .. import active_sets, hash_tables, hashing, network, optimizers, prediction, sampling
 from ..kernels.scratch import Scratch
 from ..sampling import Active
-from .comparison import Disagreement, Report, check_addresses, check_constants, check_equal, check_floats
+from .centroids import check_nearest, check_table, rebuild_centroids
+from .comparison import (
+    Disagreement,
+    Report,
+    check_addresses,
+    check_constants,
+    check_equal,
+    check_floats,
+    weights_in_float64,
+    without_signs,
+)
 
 
 def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
@@ -44,18 +52,6 @@ def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
         Layer(**{name: array.astype(dtype) for name, array in vars(layer).items() if array is not None})
         for layer in layers
     ]
-
-
-def weights_in_float64(layers: list[Layer]) -> list[Layer]:
-    """Copy the parameters, without moments."""
-    return [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
-
-
-def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer], SparseRows]:
-    """Make parameters and samples float64 and positive: what comes out is the size of what went through."""
-    data = None if features.data is None else np.abs(features.data)
-    positive = [Layer(np.abs(layer.W), np.abs(layer.b)) for layer in weights_in_float64(layers)]
-    return positive, dataclasses.replace(features, data=data)
 
 
 def corrected(trace: ref.network.Trace, inclusion: list[np.ndarray] | None) -> list[ref.network.Activation]:
@@ -156,7 +152,7 @@ def new_lockstep(config: Config, train: Dataset) -> Lockstep:
     """Make a new network of the reference, to be trained in lockstep on some samples."""
     network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
     network.priors = label_priors(train.labels) if config.correction else None
-    return Lockstep(network)
+    return Lockstep(network, train.features)
 
 
 class Lockstep:
@@ -170,19 +166,26 @@ class Lockstep:
     ----------
     reference : slide_ref.training.Network
         In float32; trained by `step`.
+    features : SparseRows
+        Of the training samples, some of which are clustered in a rebuild of centroid tables.
     """
 
-    def __init__(self, reference: ref.training.Network):
-        self.reference, self.config = reference, reference.config
+    def __init__(self, reference: ref.training.Network, features: SparseRows):
+        self.reference, self.config, self.features = reference, reference.config, features
         self.scratch = Scratch()
         self.report = Report()
         self.constants: dict[int, HashConstants] = {}
-        self.tables: dict[int, hash_tables.HashTables] = {}
+        self.tables: dict[int, hash_tables.Tables] = {}
 
     def rebuild(self, number: int) -> None:
         """Rebuild both sides' tables of all layers from the reference's weights and compare all buckets."""
         for word, part in self.reference.parts.items():
             seed, lsh, constants = self.config.seed, part.lsh, self.reference.constants[word]
+            if lsh.family == "centroid":
+                of = self.report, self.reference.layers, part, self.features, seed, number, self.scratch
+                constants, self.reference.tables[word], self.tables[word] = rebuild_centroids(*of)
+                self.constants[word] = self.reference.constants[word] = constants
+                continue
             W = self.reference.layers[part.layer].W[part.first : part.last]
             own = self.constants[word] = hashing.hash_constants(lsh, seed, word, W.shape[1])
             check_constants(self.report, own, constants)
@@ -247,7 +250,11 @@ class Lockstep:
         constants = self.reference.constants[word]
         theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, word)
         ours = hashing.addresses_of(vectors, self.constants[word], lsh, seed, word)
-        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
+        if lsh.family == "centroid":
+            assert isinstance(constants, np.ndarray)
+            check_nearest(self.report, "nearest centroids", ours, theirs, vectors, constants)
+        else:
+            check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
         priors = self.reference.priors if part.layer == len(self.config.hidden) else None
         priors = None if priors is None else priors[part.first : part.last]
         return active_sets.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, priors)
@@ -262,15 +269,15 @@ class Lockstep:
         traces = self._traces(features, everyone)
         exact = prediction.predict_topk(layers, features, k)
         check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces))
-        if last not in self.tables or self.config.shards > 1:
+        tables = self.tables.get(last), self.reference.tables.get(last)
+        if not isinstance(tables[0], hash_tables.HashTables) or self.config.shards > 1:
             return
+        assert isinstance(tables[1], ref.hash_tables.HashTables)
         lsh, seed, inputs = self.config.lsh, self.config.seed, np.array([a.values for a in traces[0][-2]])
         head, tail = np.arange(0), np.arange(len(layers[last].b))  # the tables of training hold all
         none = Layer(layers[last].W[head], layers[last].b[head])
-        ours = prediction.Index(head, tail, none, self.tables[last], self.constants[last], lsh, seed, last)
-        theirs = ref.prediction.Index(
-            head, tail, self.reference.tables[last], self.reference.constants[last], lsh, seed, last
-        )
+        ours = prediction.Index(head, tail, none, tables[0], self.constants[last], lsh, seed, last)
+        theirs = ref.prediction.Index(head, tail, tables[1], self.reference.constants[last], lsh, seed, last)
         hidden = prediction.hidden_outputs(layers, features, self.scratch)
         addresses, own = (hashing.addresses_of(x, ours.constants, lsh, seed, last) for x in (inputs, hidden))
         wanted = ref.hashing.addresses_of(inputs, theirs.constants, lsh, seed, last)
@@ -359,8 +366,13 @@ def check_answers(
                 raise Disagreement(f"{error} (of sample {i}, answers {ids[i].tolist()})") from None
 
 
-def check_buckets(report: Report, fast: hash_tables.HashTables, reference: ref.hash_tables.HashTables) -> None:
+def check_buckets(report: Report, fast: hash_tables.Tables, reference: ref.hash_tables.Tables) -> None:
     """Check that every bucket holds the same neurons in the same order."""
+    if isinstance(fast, hash_tables.CentroidTable):
+        assert isinstance(reference, ref.hash_tables.CentroidTable)
+        check_table(report, fast, reference)
+        return
+    assert isinstance(reference, ref.hash_tables.HashTables)
     addresses = np.arange(fast.offsets.shape[1] - 1)
     starts, lengths = fast.slices(np.repeat(addresses[:, None], len(fast.ids), axis=1))
     for table, buckets in enumerate(reference.tables):

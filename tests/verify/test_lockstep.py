@@ -24,7 +24,7 @@ CONFIG = Config(hidden=(4,), micro_batch=20).replace(lsh={"K": 4, "L": 3, "budge
 
 def train_two_steps():
     train = random_dataset(0)
-    lockstep = Lockstep(ref.new_network(CONFIG, train.features.n_columns, train.labels.n_columns))
+    lockstep = Lockstep(ref.new_network(CONFIG, train.features.n_columns, train.labels.n_columns), train.features)
     lockstep.rebuild(0)
     for step in (1, 2):
         lockstep.step(ref.micro_batch(CONFIG, train, np.arange(40), 0, step))
