@@ -118,10 +118,10 @@ def array_shapes(lsh: LshConfig, n: int, n_inputs: int) -> Layout:
     vectors of length `n_inputs` that are clustered, and their ``cells``.
     """
     if lsh.family == "centroid":
-        n_centroids, n_queries = 1 << lsh.K, SAMPLES_A_CENTROID << lsh.K
+        n_queries = SAMPLES_A_CENTROID * lsh.n_centroids
         return {
-            "table_ids": ((n_centroids, min(lsh.bucket_size, n)), np.int32),
-            "centroids": ((n_centroids, n_inputs), np.float32),
+            "table_ids": ((lsh.n_centroids, lsh.room(n)), np.int32),
+            "centroids": ((lsh.n_centroids, n_inputs), np.float32),
             "queries": ((n_queries, n_inputs), np.float32),
             "cells": ((n_queries,), np.int32),
         }

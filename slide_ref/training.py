@@ -102,16 +102,18 @@ def rebuild(network: Network, number: int, features: SparseRows | None = None) -
     """
     seed = network.config.seed
     for word, part in network.parts.items():
-        layer = network.layers[part.layer]
+        layer, lsh = network.layers[part.layer], part.lsh
         W, b = layer.W[part.first : part.last], layer.b[part.first : part.last]
-        if part.lsh.family == "centroid":
-            assert features is not None
-            samples = samples_to_cluster(part.lsh, seed, part.layer, number, features.n_rows)
-            queries = inputs_of_layer(network.layers, part.layer, features.take(samples))
-            centroids = network.constants[word] = k_means(queries, 1 << part.lsh.K, ROUNDS)
-            network.tables[word] = CentroidTable(strongest(centroids, W, b, part.lsh.bucket_size))
+        if lsh.family != "centroid":
+            network.tables[word] = build_tables(W, network.constants[word], lsh, seed, word, number)
+        elif lsh.L == 0:
+            network.tables[word] = CentroidTable(np.empty((0, lsh.room(len(b))), dtype=np.int32))
         else:
-            network.tables[word] = build_tables(W, network.constants[word], part.lsh, seed, word, number)
+            assert features is not None
+            samples = samples_to_cluster(lsh, seed, part.layer, number, features.n_rows)
+            queries = inputs_of_layer(network.layers, part.layer, features.take(samples))
+            centroids = network.constants[word] = k_means(queries, lsh.n_centroids, ROUNDS)
+            network.tables[word] = CentroidTable(strongest(centroids, W, b, lsh.room(len(b))))
 
 
 def choose_active(

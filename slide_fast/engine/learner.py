@@ -174,4 +174,4 @@ class Learner:
         """Fill the buckets of centroids `first` to `last` - 1 of a part. Implements S35."""
         part = self.parts[word]
         centroids, ids = self.arrays[f"centroids{part.name}"][first:last], self.tables[word].ids
-        ids[first:last] = strongest(centroids, *self.neurons_of(part), part.lsh.bucket_size)
+        ids[first:last] = strongest(centroids, *self.neurons_of(part), ids.shape[1])

@@ -38,13 +38,13 @@ def _stages_of_part(part: Part, rebuild: int) -> Iterator[Stage]:
         yield [OrderInsertion(word, rebuild), *(HashNeurons(word, *edges) for edges in ranges)]
         yield [SortTable(word, table, rebuild) for table in range(lsh.L)]
     elif lsh.L:
-        queries = _ranges(SAMPLES_A_CENTROID << lsh.K, QUERIES_PER_TASK)
+        queries = _ranges(SAMPLES_A_CENTROID * lsh.n_centroids, QUERIES_PER_TASK)
         yield [GatherQueries(word, rebuild, *edges) for edges in queries]
         yield [MoveCentroids(word, 0)]
         for round in range(1, ROUNDS + 1):
             yield [AssignQueries(word, *edges) for edges in queries]
             yield [MoveCentroids(word, round)]
-        yield [FillBuckets(word, *edges) for edges in _ranges(1 << lsh.K, CENTROIDS_PER_TASK)]
+        yield [FillBuckets(word, *edges) for edges in _ranges(lsh.n_centroids, CENTROIDS_PER_TASK)]
 
 
 def stages(parts: Iterable[Part], rebuild: int) -> Iterator[Stage]:

@@ -55,13 +55,18 @@ def rebuild_centroids(
     theirs, ours : CentroidTable
         Both hold the reference's buckets.
     """
+    room = part.lsh.room(part.last - part.first)
+    if not part.lsh.L:
+        buckets = np.empty((0, room), dtype=np.int32)
+        table = CentroidTable(buckets, part.last - part.first)
+        return np.empty((0, layers[part.layer].W.shape[1])), ref.hash_tables.CentroidTable(buckets), table
     rows = features.take(samples_to_cluster(part.lsh, seed, part.layer, number, features.n_rows))
     layers64 = [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
     sides = (layers, rows), (layers64, rows), without_signs(layers, rows)
     queries, exact, size = (ref.training.inputs_of_layer(of, part.layer, samples) for of, samples in sides)
     ours = prediction.hidden_outputs(layers[: part.layer + 1], rows, scratch)
     check_floats(report, "queries", ours, queries, exact, size)
-    centroids = queries[: 1 << part.lsh.K].copy()
+    centroids = queries[: part.lsh.n_centroids].copy()
     for _ in range(ROUNDS):
         cells = ref.hashing.centroid.nearest(queries, centroids, 1)
         check_nearest(report, "cells", centroid.nearest(queries, centroids, 1), cells, queries, centroids)
@@ -74,8 +79,8 @@ def rebuild_centroids(
         centroids = moved
     layer, n = layers[part.layer], slice(part.first, part.last)
     W, b = layer.W[n], layer.b[n]
-    buckets = ref.hashing.centroid.strongest(centroids, W, b, part.lsh.bucket_size)
-    check_strongest(report, centroid.strongest(centroids, W, b, part.lsh.bucket_size), buckets, centroids, W, b)
+    buckets = ref.hashing.centroid.strongest(centroids, W, b, room)
+    check_strongest(report, centroid.strongest(centroids, W, b, room), buckets, centroids, W, b)
     return centroids, ref.hash_tables.CentroidTable(buckets), CentroidTable(buckets, len(b))
 
 

@@ -114,8 +114,8 @@ def doph_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> Doph
 
 
 def centroid_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Return room for the centroids, which a rebuild finds (S34): zeros, float32, shape (2**K, n_inputs)."""
-    return np.zeros((1 << lsh.K, n_inputs), dtype=np.float32)
+    """Return room for the centroids, which a rebuild finds (S34): zeros, float32, shape (n_centroids, n_inputs)."""
+    return np.zeros((lsh.n_centroids, n_inputs), dtype=np.float32)
 
 
 def samples_to_cluster(lsh: LshConfig, seed: int, layer: int, rebuild: int, n_samples: int) -> np.ndarray:
@@ -126,7 +126,7 @@ def samples_to_cluster(lsh: LshConfig, seed: int, layer: int, rebuild: int, n_sa
     ndarray of int64, shape (SAMPLES_A_CENTROID * 2**K,)
         In random order; a sample may come more than once.
     """
-    places = np.arange(SAMPLES_A_CENTROID << lsh.K)
+    places = np.arange(SAMPLES_A_CENTROID * lsh.n_centroids)
     return draw(mix(seed, Purpose.QUERIES, layer, rebuild, places), n_samples)
 
 

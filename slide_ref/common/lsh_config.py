@@ -14,6 +14,15 @@ FAMILIES = ("simhash", "wta", "dwta", "doph", "centroid")
 POLICIES = ("fifo", "reservoir")
 STRATEGIES = ("vanilla", "topk", "threshold", "hardest")
 MOST_CENTROID_BITS = 16
+LARGEST_BUCKET, SMALLEST_BUCKET, NEURONS_A_PLACE = 1024, 64, 50  # of a centroid table whose bucket_size is 0
+CENTROID_TABLES: dict[str, Any] = {
+    "family": "centroid",
+    "K": 10,
+    "L": 1,
+    "bucket_size": 0,
+    "strategy": "hardest",
+    "budget": 32,
+}
 
 
 def require(condition: bool, key: str, value: Any, wanted: str) -> None:
@@ -113,7 +122,7 @@ class LshConfig:
         Tables; of a centroid table, the buckets that a sample reads. 0 retrieves nothing: the active set is then labels
         and uniform padding (sampled softmax).
     bucket_size : int
-        Most neurons a bucket holds.
+        Most neurons a bucket holds. 0, for a centroid table only: by the number of neurons, from 64 to 1,024 (S35).
     bucket_bits : int
         Codes of more bits are folded to this many; 0 means min(16, bits of a code).
     policy : str
@@ -155,7 +164,8 @@ class LshConfig:
         require(1 <= self.K <= fitting, "lsh.K", self.K, f"from 1 to {fitting}, so that a code{digits} fits 64 bits")
         require(self.L >= 0, "lsh.L", self.L, "0 or more")
         self._check_centroids()
-        require(self.bucket_size >= 1, "lsh.bucket_size", self.bucket_size, "1 or more")
+        least = 0 if self.family == "centroid" else 1
+        require(self.bucket_size >= least, "lsh.bucket_size", self.bucket_size, f"{least} or more")
         require(0 <= self.bucket_bits <= 24, "lsh.bucket_bits", self.bucket_bits, "from 1 to 24, or 0 for the default")
         require(self.budget >= 0, "lsh.budget", self.budget, "1 or more, or 0 for no limit")
         require(self.threshold >= 1, "lsh.threshold", self.threshold, "1 or more")
@@ -175,6 +185,16 @@ class LshConfig:
         require(self.L <= 1 << self.K, "lsh.L", self.L, f"at most 2**lsh.K, which is {1 << self.K}")
         require(self.policy == "fifo", "lsh.policy", self.policy, "'fifo', since a centroid table has no other policy")
         require(self.bucket_bits == 0, "lsh.bucket_bits", self.bucket_bits, "0: centroids have no codes to fold")
+
+    @property
+    def n_centroids(self) -> int:
+        """Buckets of a centroid table (S34); none where none is read."""
+        return 1 << self.K if self.L else 0
+
+    def room(self, n_neurons: int) -> int:
+        """Return how many neurons a bucket of a centroid table holds, in a layer of so many. Implements S35."""
+        by_number = min(max(n_neurons // NEURONS_A_PLACE, SMALLEST_BUCKET), LARGEST_BUCKET)
+        return min(self.bucket_size or by_number, n_neurons)
 
     @property
     def digit_bits(self) -> int:

@@ -66,7 +66,7 @@ RATES = {"learning_rate": 0.02, "warmup_steps": 3, "decay": "cosine"}
 
 def settings_of(lsh, **changes):
     usual = {"hidden": (8,), "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02, "in_batch": 0.2}
-    return Config.from_dict({**usual, "lsh": LSH[lsh], **changes})
+    return Config.from_dict({**usual, "lsh": {"family": "simhash"} | LSH[lsh], **changes})
 
 
 def train_in_lockstep(config, train, n_steps=None, weights=None):

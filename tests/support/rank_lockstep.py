@@ -25,7 +25,7 @@ from slide_ref.common.schedule import in_batch_steps, sample_order, steps_per_ep
 N_STEPS = 9
 USUAL = {"hidden": [8], "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02, "shards": 6,
          "in_batch": 0.2}  # fmt: skip
-LSH = {"K": 4, "L": 3, "bucket_size": 4, "budget": 12, "min_active": 20}
+LSH = {"family": "simhash", "K": 4, "L": 3, "bucket_size": 4, "budget": 12, "min_active": 20}
 TASKS = {
     "batch": {"lsh": LSH},
     "sample": {"lsh": LSH, "scope": "sample"},

@@ -19,7 +19,9 @@ from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import dwta_constants
 from slide_ref.common.lsh_config import LshConfig
 
-CONFIG = Config(hidden=(4,), micro_batch=20).replace(lsh={"K": 4, "L": 3, "budget": 5, "min_active": 10})
+CONFIG = Config(hidden=(4,), micro_batch=20).replace(
+    lsh={"family": "simhash", "K": 4, "L": 3, "budget": 5, "min_active": 10}
+)
 
 
 def train_two_steps():
