@@ -58,7 +58,7 @@ WRONG_OF_ESTIMATORS = WRONG_OF_RUNS | {
         {3: 3},
         {"lsh": 3},
         {"lsh": {"k": 3}},
-        {"lsh": {"family": "simhash", "K": 0.5}},
+        {"lsh": {"K": 0.5}},
     ],
     "random_state": [1.5, -1, 2**63, "0", [0], True, NAN, np.int64(-1)],
     "warm_start": [0, 1, "yes", None],
@@ -134,13 +134,13 @@ def test_numbers_of_numpy_are_taken_everywhere(tmp_path):
     X, y = problem()
     model = SlideClassifier(
         hidden=np.array([8, 4]), epochs=np.int64(1), micro_batch=np.int16(16), learning_rate=np.float32(0.5),
-        settings={"scope": np.str_("sample"), "lsh": {"family": "simhash", "K": np.int64(3), "min_active": np.array(4)}},
+        settings={"scope": np.str_("sample"), "lsh": {"K": np.int64(3), "min_active": np.array(4)}},
         n_workers=np.int64(1), random_state=np.uint8(3), warm_start=np.bool_(True), eval_every=np.float32(0.5),
         eval_samples=np.int32(10), patience=np.int64(2), max_seconds=np.float64(100), verbose=np.bool_(False),
     )  # fmt: skip
     plain = SlideClassifier(
         hidden=[8, 4], epochs=1, micro_batch=16, learning_rate=0.5, warm_start=True, eval_every=0.5, eval_samples=10,
-        settings={"scope": "sample", "lsh": {"family": "simhash", "K": 3, "min_active": 4}}, n_workers=1, random_state=3, patience=2,
+        settings={"scope": "sample", "lsh": {"K": 3, "min_active": 4}}, n_workers=1, random_state=3, patience=2,
     )  # fmt: skip
     assert isinstance(model.get_params()["hidden"], np.ndarray)  # the constructor keeps what it is given
     for one in (model, plain):
