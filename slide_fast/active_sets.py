@@ -14,7 +14,7 @@ from slide_ref.common.rng import Key
 from slide_ref.common.sparse_rows import SparseRows
 
 from .correction import inclusion
-from .hash_tables import HashTables
+from .hash_tables import Tables
 from .kernels.scratch import Scratch
 from .sampling import Active, active_sets, nothing, retrieve
 
@@ -49,7 +49,7 @@ def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
 
 def choose_in_part(
     part: Part,
-    tables: HashTables,
+    tables: Tables,
     addresses: np.ndarray | None,
     config: Config,
     batch: MicroBatch,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.hash_constants import SAMPLES_A_CENTROID, HashConstants
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, permutation
 
@@ -43,6 +43,11 @@ class HashTables:
     bucket_size: int
     policy: str = "fifo"
 
+    @property
+    def n_neurons(self) -> int:
+        """Neurons of the layer."""
+        return self.ids.shape[1]
+
     def slices(self, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find where buckets begin in ``ids.ravel()``, and their lengths: int64, (n_queries, L). Implements S7 and S22.
 
@@ -57,9 +62,7 @@ class HashTables:
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
         """Return the bucket at one address a table, as `slide_ref.hash_tables.HashTables.query` does."""
-        starts, lengths = self.slices(addresses[None])
-        flat = self.ids.reshape(-1)
-        return [flat[s : s + n].astype(np.int64) for s, n in zip(starts[0], lengths[0], strict=True)]
+        return _query(self, addresses)
 
     def occupancy(self) -> dict[str, int]:
         """Count neurons held and non-empty buckets, summed over tables, and members of the fullest bucket."""
@@ -67,12 +70,61 @@ class HashTables:
         return {"entries": int(sizes.sum()), "buckets": int((sizes > 0).sum()), "fullest": int(sizes.max(initial=0))}
 
 
-def array_shapes(lsh: LshConfig, n: int) -> Layout:
+@dataclass
+class CentroidTable:
+    """One table whose buckets belong to centroids; a query reads several of them. Implements S35.
+
+    Attributes
+    ----------
+    ids : ndarray of int32, shape (n_centroids, size)
+        From `slide_fast.hashing.centroid.strongest`.
+    n_neurons : int
+        Of the layer.
+    """
+
+    ids: np.ndarray
+    n_neurons: int
+
+    def slices(self, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find where buckets begin in ``ids.ravel()``, and their lengths, as `HashTables.slices` does."""
+        size = self.ids.shape[1]
+        return addresses * size, np.full(addresses.shape, size)
+
+    def query(self, addresses: np.ndarray) -> list[np.ndarray]:
+        """Return the buckets at some addresses, as `slide_ref.hash_tables.CentroidTable.query` does."""
+        return _query(self, addresses)
+
+    def occupancy(self) -> dict[str, int]:
+        """Count as `HashTables.occupancy` does."""
+        n, size = self.ids.shape
+        return {"entries": n * size, "buckets": n, "fullest": size}
+
+
+Tables = HashTables | CentroidTable
+
+
+def _query(tables: Tables, addresses: np.ndarray) -> list[np.ndarray]:
+    """Return one bucket an address."""
+    starts, lengths = tables.slices(addresses[None])
+    flat = tables.ids.reshape(-1)
+    return [flat[s : s + n].astype(np.int64) for s, n in zip(starts[0], lengths[0], strict=True)]
+
+
+def array_shapes(lsh: LshConfig, n: int, n_inputs: int) -> Layout:
     """Return shapes and dtypes of what the tables of a layer of n neurons need, by name.
 
     Besides ``table_ids`` and ``table_offsets`` these are ``addresses`` and ``insertion``, which each rebuild fills on
-    the way to the tables.
+    the way to the tables. A centroid table needs ``table_ids`` and ``centroids``, and on the way to them ``queries``,
+    vectors of length `n_inputs` that are clustered, and their ``cells``.
     """
+    if lsh.family == "centroid":
+        n_queries = SAMPLES_A_CENTROID * lsh.n_centroids
+        return {
+            "table_ids": ((lsh.n_centroids, lsh.room(n)), np.int32),
+            "centroids": ((lsh.n_centroids, n_inputs), np.float32),
+            "queries": ((n_queries, n_inputs), np.float32),
+            "cells": ((n_queries,), np.int32),
+        }
     address = np.uint16 if lsh.address_bits <= 16 else np.uint32  # numpy sorts 16 bits by radix
     return {
         "table_ids": ((lsh.L, n), np.int32),
@@ -115,7 +167,7 @@ def sort_table(addresses: np.ndarray, insertion: np.ndarray, ids: np.ndarray, of
 def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int) -> HashTables:
     """Build all tables of a layer from the addresses of its neurons, (L, n). Implements S6 and S22."""
     n = addresses.shape[1]
-    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in array_shapes(lsh, n).items()}
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in array_shapes(lsh, n, 0).items()}
     arrays["addresses"][:] = addresses
     insertion = insertion_order(n, seed, layer, rebuild)
     for table in range(lsh.L):

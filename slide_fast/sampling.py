@@ -10,7 +10,7 @@ from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Key, Purpose, draw, mix
 from slide_ref.common.sparse_rows import SparseRows
 
-from .hash_tables import HashTables
+from .hash_tables import Tables
 from .kernels.scratch import Scratch, distinct, positions
 
 
@@ -51,7 +51,7 @@ def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def vanilla(tables: HashTables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray) -> Retrieved:
+def vanilla(tables: Tables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray) -> Retrieved:
     """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
     As `slide_ref.sampling.vanilla`, for all samples at once: `addresses` is int64 of shape (n_samples, L). Without a
@@ -71,7 +71,7 @@ def vanilla(tables: HashTables, addresses: np.ndarray, budget: int, key: Key, sa
 
     n_samples, L = addresses.shape
     row_of = np.repeat(np.arange(n_samples), np.diff(indptr))
-    is_new = _first_occurrences(row_of * tables.ids.shape[1] + ids)
+    is_new = _first_occurrences(row_of * tables.n_neurons + ids)
     bucket_of = np.repeat(np.arange(n_samples * L), lengths.ravel())
     n_new = np.bincount(bucket_of, weights=is_new, minlength=n_samples * L).reshape(n_samples, L)
     passes = np.cumsum(n_new, axis=1) > budget
@@ -91,7 +91,7 @@ def _differs(keys: np.ndarray) -> np.ndarray:
     return np.concatenate([keys[:1] >= 0, keys[1:] != keys[:-1]])
 
 
-def _frequencies(tables: HashTables, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _frequencies(tables: Tables, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count in how many of its L buckets each sample finds each neuron.
 
     Returns
@@ -100,7 +100,7 @@ def _frequencies(tables: HashTables, addresses: np.ndarray) -> tuple[np.ndarray,
         One entry for each sample and neuron that it finds, by sample, then by id.
     """
     starts, lengths = tables.slices(addresses)
-    n = tables.ids.shape[1]
+    n = tables.n_neurons
     ids = tables.ids.reshape(-1)[concatenate_slices(starts.ravel(), lengths.ravel())]
     keys = np.sort(np.repeat(np.arange(len(addresses)), lengths.sum(axis=1)) * n + ids)
     begins = np.flatnonzero(_differs(keys))
@@ -113,7 +113,7 @@ def _by_row(rows: np.ndarray, ids: np.ndarray, n_samples: int) -> Retrieved:
     return Retrieved(np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_samples))]), ids)
 
 
-def top_k(tables: HashTables, addresses: np.ndarray, budget: int) -> Retrieved:
+def top_k(tables: Tables, addresses: np.ndarray, budget: int) -> Retrieved:
     """Take the `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
 
     As `slide_ref.sampling.top_k`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
@@ -129,7 +129,7 @@ def top_k(tables: HashTables, addresses: np.ndarray, budget: int) -> Retrieved:
     return _by_row(rows[keep], found.ids[keep], n_samples)
 
 
-def hard_threshold(tables: HashTables, addresses: np.ndarray, least: int) -> Retrieved:
+def hard_threshold(tables: Tables, addresses: np.ndarray, least: int) -> Retrieved:
     """Take all neurons found in at least `least` buckets. Implements S24.
 
     As `slide_ref.sampling.hard_threshold`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
@@ -139,12 +139,33 @@ def hard_threshold(tables: HashTables, addresses: np.ndarray, least: int) -> Ret
     return _by_row(rows[keep], ids[keep], len(addresses))
 
 
-def retrieve(tables: HashTables, addresses: np.ndarray, lsh: LshConfig, key: Key, samples: np.ndarray) -> Retrieved:
-    """Take what the layer's strategy takes from the buckets at `addresses`, (n_samples, L) (S8, S23, S24)."""
+def hardest(tables: Tables, addresses: np.ndarray, budget: int) -> Retrieved:
+    """Take the first neuron of each bucket, then the second of each, until `budget` are found. Implements S36.
+
+    As `slide_ref.sampling.hardest`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
+    """
+    n_samples, L = addresses.shape
+    size = tables.ids.shape[1]
+    depth = min(budget, size) if budget else size  # so many of each bucket are enough
+    starts, _ = tables.slices(addresses)
+    in_turn = tables.ids.reshape(-1)[starts[:, None, :] + np.arange(depth)[:, None]].reshape(n_samples, depth * L)
+    if L == 1:
+        return Retrieved(np.arange(n_samples + 1) * depth, in_turn.ravel())
+    row_of = np.repeat(np.arange(n_samples), depth * L)
+    is_new = _first_occurrences(row_of * tables.n_neurons + in_turn.ravel()).reshape(in_turn.shape)
+    if budget:
+        is_new &= np.cumsum(is_new, axis=1) <= budget
+    return _by_row(row_of[is_new.ravel()], in_turn[is_new], n_samples)
+
+
+def retrieve(tables: Tables, addresses: np.ndarray, lsh: LshConfig, key: Key, samples: np.ndarray) -> Retrieved:
+    """Take what the layer's strategy takes from the buckets at `addresses`, (n_samples, L) (S8, S23, S24, S36)."""
     if lsh.strategy == "topk":
         return top_k(tables, addresses, lsh.budget)
     if lsh.strategy == "threshold":
         return hard_threshold(tables, addresses, lsh.threshold)
+    if lsh.strategy == "hardest":
+        return hardest(tables, addresses, lsh.budget)
     return vanilla(tables, addresses, lsh.budget, key, samples)
 
 

@@ -12,7 +12,7 @@ from .common.micro_batches import MicroBatch
 from .common.parts import Part
 from .common.rng import Key
 from .correction import inclusion
-from .hash_tables import HashTables
+from .hash_tables import Tables
 from .sampling import active_sets, retrieve
 
 
@@ -33,7 +33,7 @@ def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
 
 def choose_in_part(
     part: Part,
-    tables: HashTables,
+    tables: Tables,
     addresses: np.ndarray,
     config: Config,
     batch: MicroBatch,
@@ -44,7 +44,7 @@ def choose_in_part(
     Parameters
     ----------
     part : Part
-    tables : HashTables
+    tables : HashTables or CentroidTable
         Over its neurons, which count from 0 within it.
     addresses : ndarray of int64, shape (n_samples, L)
         Bucket of each sample in each table.

@@ -87,6 +87,31 @@ class HashTables:
         return {"entries": sum(sizes), "buckets": len(sizes), "fullest": max(sizes, default=0)}
 
 
+class CentroidTable:
+    """One table whose buckets belong to centroids; a query reads several of them. Implements S35.
+
+    Parameters
+    ----------
+    buckets : ndarray of int32, shape (n_centroids, bucket_size)
+        From `slide_ref.hashing.centroid.strongest`.
+    """
+
+    def __init__(self, buckets: np.ndarray):
+        self.buckets = buckets
+
+    def query(self, addresses: np.ndarray) -> list[np.ndarray]:
+        """Return the buckets at some addresses, each a different one: ndarrays of int64, hardest neuron first."""
+        return [self.buckets[address].astype(np.int64) for address in addresses]
+
+    def occupancy(self) -> dict[str, float]:
+        """Tell how full the table is, as `HashTables.occupancy` does."""
+        n, size = self.buckets.shape
+        return {"entries": n * size, "buckets": n, "fullest": size}
+
+
+Tables = HashTables | CentroidTable
+
+
 def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int) -> HashTables:
     """Insert all neurons of a layer into new tables. Implements S6 and S22.
 

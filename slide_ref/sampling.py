@@ -99,8 +99,29 @@ def hard_threshold(buckets: list[np.ndarray], least: int) -> np.ndarray:
     return np.array(sorted(neuron for neuron in frequencies if frequencies[neuron] >= least), dtype=np.int64)
 
 
+def hardest(buckets: list[np.ndarray], budget: int) -> np.ndarray:
+    """Take the first neuron of each bucket, then the second of each, until `budget` are found. Implements S36.
+
+    Parameters
+    ----------
+    buckets : list of L ndarrays of int64
+        Those that the sample reads in a centroid table, nearest first; hardest neuron first.
+    budget : int
+        β; 0 means no limit.
+
+    Returns
+    -------
+    ndarray of int64
+        Distinct ids in the order in which they were found; exactly `budget` if there are as many.
+    """
+    longest = max((len(bucket) for bucket in buckets), default=0)
+    in_turn = [int(bucket[rank]) for rank in range(longest) for bucket in buckets if rank < len(bucket)]
+    found = list(dict.fromkeys(in_turn))
+    return np.array(found[:budget] if budget else found, dtype=np.int64)
+
+
 def retrieve(buckets: list[np.ndarray], lsh: LshConfig, key: Key, sample: int) -> np.ndarray:
-    """Take the neurons that the layer's strategy takes from a sample's buckets (S8, S23, S24).
+    """Take the neurons that the layer's strategy takes from a sample's buckets (S8, S23, S24, S36).
 
     Parameters
     ----------
@@ -120,6 +141,8 @@ def retrieve(buckets: list[np.ndarray], lsh: LshConfig, key: Key, sample: int) -
         return top_k(buckets, lsh.budget)
     if lsh.strategy == "threshold":
         return hard_threshold(buckets, lsh.threshold)
+    if lsh.strategy == "hardest":
+        return hardest(buckets, lsh.budget)
     return vanilla(buckets, lsh.budget, key, sample)
 
 

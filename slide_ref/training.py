@@ -10,15 +10,16 @@ import numpy as np
 from .active_sets import choose_in_part
 from .common.config import Config
 from .common.divergence import check_loss, check_weights
-from .common.hash_constants import HashConstants
+from .common.hash_constants import ROUNDS, HashConstants, samples_to_cluster
 from .common.micro_batches import MicroBatch, micro_batch
 from .common.parameters import Layer, array_shapes, initialise, layers_of
 from .common.parts import Part, parts_of
 from .common.priors import label_priors
 from .common.schedule import in_batch_steps, n_epochs, rebuild_steps, sample_order, steps_per_epoch, total_steps
-from .common.sparse_rows import Dataset
-from .hash_tables import HashTables, build_tables
+from .common.sparse_rows import Dataset, SparseRows
+from .hash_tables import CentroidTable, Tables, build_tables
 from .hashing import addresses_of, hash_constants
+from .hashing.centroid import k_means, strongest
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
 
@@ -48,8 +49,8 @@ class Network:
     parts : dict of int to Part
         What has tables: layers, and the shards of the output layer, by the word that stands for them in keys (S30).
     constants : dict of int to ndarray
-        Of their hash functions.
-    tables : dict of int to HashTables
+        Of their hash functions; those of a centroid table are its centroids.
+    tables : dict of int to HashTables or CentroidTable
         Their tables; empty until `rebuild` is called.
     priors : ndarray of float64, or None
         From `label_priors` of the samples that it is trained on; None: its logits are not corrected (S30).
@@ -59,7 +60,7 @@ class Network:
     layers: list[Layer]
     parts: dict[int, Part]
     constants: dict[int, HashConstants]
-    tables: dict[int, HashTables]
+    tables: dict[int, Tables]
     priors: np.ndarray | None = None
 
 
@@ -82,11 +83,37 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
     return Network(config, layers, parts, constants, {})
 
 
-def rebuild(network: Network, number: int) -> None:
-    """Hash all neurons of layers with tables again; `number` counts the rebuilds, 0 comes before step 1 (S14)."""
+def inputs_of_layer(layers: list[Layer], l: int, features: SparseRows) -> np.ndarray:
+    """Return what enters layer l >= 1 where all layers before it are evaluated in full, shape (n_samples, n_inputs)."""
+    trace = forward(layers[:l], features, lambda l, inputs: [np.arange(len(layers[l].b))] * len(inputs))
+    return np.array([np.maximum(row.values, 0) for row in trace[-1]])
+
+
+def rebuild(network: Network, number: int, features: SparseRows | None = None) -> None:
+    """Make the tables of all layers that have some from the weights as they are. Implements S14, S34 and S35.
+
+    Parameters
+    ----------
+    network : Network
+    number : int
+        Of the rebuild; 0 comes before step 1.
+    features : SparseRows, optional
+        Of the training samples; only centroid tables need them.
+    """
+    seed = network.config.seed
     for word, part in network.parts.items():
-        W, constants = network.layers[part.layer].W[part.first : part.last], network.constants[word]
-        network.tables[word] = build_tables(W, constants, part.lsh, network.config.seed, word, number)
+        layer, lsh = network.layers[part.layer], part.lsh
+        W, b = layer.W[part.first : part.last], layer.b[part.first : part.last]
+        if lsh.family != "centroid":
+            network.tables[word] = build_tables(W, network.constants[word], lsh, seed, word, number)
+        elif lsh.L == 0:
+            network.tables[word] = CentroidTable(np.empty((0, lsh.room(len(b))), dtype=np.int32))
+        else:
+            assert features is not None
+            samples = samples_to_cluster(lsh, seed, part.layer, number, features.n_rows)
+            queries = inputs_of_layer(network.layers, part.layer, features.take(samples))
+            centroids = network.constants[word] = k_means(queries, lsh.n_centroids, ROUNDS)
+            network.tables[word] = CentroidTable(strongest(centroids, W, b, lsh.room(len(b))))
 
 
 def choose_active(
@@ -190,7 +217,7 @@ def fit(
         earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
     network = earlier.network
     network.priors = label_priors(train.labels) if config.correction else None
-    rebuild(network, earlier.rebuilds)
+    rebuild(network, earlier.rebuilds, train.features)
     alone = in_batch_steps(config, total_steps(config, train.n_samples))
     steps_of_rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth, alone)
     schedule = enumerate(steps_of_rebuilds, start=earlier.rebuilds + 1)
@@ -202,7 +229,7 @@ def fit(
         reports = []
         for _ in range(steps_per_epoch(train.n_samples, config.micro_batch)):
             if step == next_rebuild:
-                rebuild(network, number)
+                rebuild(network, number, train.features)
                 number, next_rebuild = next(schedule)
             step += 1
             batch = micro_batch(config, train, order, epoch, step, weights)

@@ -12,7 +12,7 @@ from slide_ref.common.parameters import array_shapes
 from slide_ref.common.parts import Part, parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from ..hash_tables import HashTables
+from ..hash_tables import CentroidTable, HashTables, Tables
 from ..hash_tables import array_shapes as shapes_of_tables
 from ..parallel.shared_arrays import Layout
 
@@ -22,18 +22,20 @@ def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> 
     return {
         f"{name}{part.name}": entry
         for part in parts_of(config, n_labels, shards).values()
-        for name, entry in shapes_of_tables(part.lsh, part.last - part.first).items()
+        for name, entry in shapes_of_tables(part.lsh, part.last - part.first, config.hidden[part.layer - 1]).items()
     }
 
 
-def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> dict[int, HashTables]:
+def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> dict[int, Tables]:
     """View arrays named as in `table_arrays` as the tables of all parts, by the words that name these in keys."""
-    return {
-        word: HashTables(
-            arrays[f"table_ids{part.name}"], arrays[f"table_offsets{part.name}"], part.lsh.bucket_size, part.lsh.policy
-        )
-        for word, part in parts.items()
-    }
+    tables: dict[int, Tables] = {}
+    for word, part in parts.items():
+        ids = arrays[f"table_ids{part.name}"]
+        if part.lsh.family == "centroid":
+            tables[word] = CentroidTable(ids, part.last - part.first)
+        else:
+            tables[word] = HashTables(ids, arrays[f"table_offsets{part.name}"], part.lsh.bucket_size, part.lsh.policy)
+    return tables
 
 
 def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:

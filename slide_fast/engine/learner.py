@@ -8,17 +8,21 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.divergence import check_loss
+from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.micro_batches import MicroBatch
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.parts import Part, label_edges, parts_of
 from slide_ref.common.schedule import in_batch_steps, total_steps
+from slide_ref.common.sparse_rows import SparseRows
 
 from ..active_sets import choose_in_part, settings_in, unite
-from ..hash_tables import hash_rows, insertion_order, priority_order, sort_table
+from ..hash_tables import HashTables, hash_rows, insertion_order, priority_order, sort_table
 from ..hashing import addresses_of, hash_constants
+from ..hashing.centroid import means, nearest, strongest
 from ..kernels.scratch import Scratch
 from ..network import LayerPass, Reduce, RowGradient, alone, backward, forward
 from ..optimizers import update
+from ..prediction import hidden_outputs
 from ..sampling import Active
 from .layout import tables_of
 
@@ -62,10 +66,13 @@ class Learner:
         self.parts = parts_of(config, n_labels, shards)
         self.first_label = 0 if shards is None else label_edges(config, n_labels)[shards.start]
         self.tables = tables_of(self.parts, arrays)
-        self.constants = {
-            word: hash_constants(part.lsh, config.seed, word, self.layers[part.layer].W.shape[1])
-            for word, part in self.parts.items()
-        }
+        self.constants = {word: self._constants(part) for word, part in self.parts.items()}
+
+    def _constants(self, part: Part) -> HashConstants:
+        """Return the constants of a part's hash functions; a rebuild puts centroids into the arrays."""
+        if part.lsh.family == "centroid":
+            return self.arrays[f"centroids{part.name}"]
+        return hash_constants(part.lsh, self.config.seed, part.word, self.layers[part.layer].W.shape[1])
 
     @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better
     def train_step(self, batch: MicroBatch) -> tuple[float, float]:
@@ -115,10 +122,11 @@ class Learner:
             return None
         return self.priors[part.first - self.first_label : part.last - self.first_label]
 
-    def rows_of(self, part: Part) -> np.ndarray:
-        """Return the weights of a part's neurons."""
+    def neurons_of(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights and biases of a part's neurons."""
         first = self.first_label if part.layer == len(self.config.hidden) else 0
-        return self.layers[part.layer].W[part.first - first : part.last - first]
+        layer, rows = self.layers[part.layer], slice(part.first - first, part.last - first)
+        return layer.W[rows], layer.b[rows]
 
     def order_insertion(self, word: int, rebuild: int) -> None:
         """Write the order in which neurons of a part are inserted, in the first half of a rebuild."""
@@ -129,13 +137,41 @@ class Learner:
     def hash_neurons(self, word: int, first: int, last: int) -> None:
         """Write the addresses of neurons `first` to `last` - 1 of a part, in the first half of a rebuild."""
         part = self.parts[word]
-        W, addresses = self.rows_of(part)[first:last], self.arrays[f"addresses{part.name}"][:, first:last]
+        W, addresses = self.neurons_of(part)[0][first:last], self.arrays[f"addresses{part.name}"][:, first:last]
         hash_rows(W, self.constants[word], part.lsh, self.config.seed, word, addresses)
 
     def sort_table(self, word: int, table: int, rebuild: int) -> None:
         """Make one table of a part from addresses and order of insertion, in the second half of a rebuild."""
-        part = self.parts[word]
+        part, tables = self.parts[word], self.tables[word]
+        assert isinstance(tables, HashTables)
         addresses, insertion = self.arrays[f"addresses{part.name}"][table], self.arrays[f"insertion{part.name}"]
         if part.lsh.policy == "reservoir":
             insertion = priority_order(len(insertion), self.config.seed, word, rebuild, table)
-        sort_table(addresses, insertion, self.tables[word].ids[table], self.tables[word].offsets[table])
+        sort_table(addresses, insertion, tables.ids[table], tables.offsets[table])
+
+    def take_queries(self, word: int, first: int, features: SparseRows) -> None:
+        """Write what enters a part's layer for some samples, the queries from number `first` on. Implements S34."""
+        part = self.parts[word]
+        for start in range(0, features.n_rows, self.config.micro_batch):
+            rows = features.take(np.arange(start, min(start + self.config.micro_batch, features.n_rows)))
+            inputs = hidden_outputs(self.layers[: part.layer + 1], rows, self.scratch)
+            self.arrays[f"queries{part.name}"][first + start : first + start + len(inputs)] = inputs
+
+    def assign_queries(self, word: int, first: int, last: int) -> None:
+        """Write to which cells queries `first` to `last` - 1 of a part belong."""
+        name, rows = self.parts[word].name, slice(first, last)
+        queries, centroids = self.arrays[f"queries{name}"][rows], self.arrays[f"centroids{name}"]
+        self.arrays[f"cells{name}"][rows] = nearest(queries, centroids, 1)[:, 0]
+
+    def move_centroids(self, word: int, round: int) -> None:
+        """Move the centroids of a part to the means of their cells, or in round 0 to the first queries."""
+        name = self.parts[word].name
+        queries, centroids = self.arrays[f"queries{name}"], self.arrays[f"centroids{name}"]
+        moved = means(queries, self.arrays[f"cells{name}"], centroids) if round else queries[: len(centroids)]
+        centroids[:] = moved
+
+    def fill_buckets(self, word: int, first: int, last: int) -> None:
+        """Fill the buckets of centroids `first` to `last` - 1 of a part. Implements S35."""
+        part = self.parts[word]
+        centroids, ids = self.arrays[f"centroids{part.name}"][first:last], self.tables[word].ids
+        ids[first:last] = strongest(centroids, *self.neurons_of(part), ids.shape[1])

@@ -18,18 +18,18 @@ from slide_ref.common.schedule import sample_order
 from slide_ref.common.storage.array_files import Array, Arrays
 from slide_ref.common.storage.model_folder import load_model
 
-from ..hash_tables import HashTables
+from ..hash_tables import Tables
 from ..parallel.in_process import InProcess
 from ..parallel.pool import Pool
 from ..parallel.shared_arrays import Layout, SharedArrays
 from .data_summary import DataSummary
 from .layout import dataset_of, layouts, table_arrays, tables_of
-from .tasks import HashNeurons, OrderInsertion, PredictRows, RangeReport, Ready, SortTable, TrainRange
+from .rebuilds import stages
+from .tasks import PredictRows, RangeReport, Ready, TrainRange
 from .worker import Worker, WorkerConfig
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a stretch
 STEPS_PER_RANGE = 64
-ROWS_PER_HASH_TASK = 32768
 ROWS_PER_PREDICTION = 256
 WORKER = "slide_fast.engine.worker:Worker"
 
@@ -42,14 +42,14 @@ class Engine(Protocol):
     n_workers : int
     parts : dict of int to Part
         Layers with tables and shards, by the words that stand for them in keys.
-    tables : dict of int to HashTables
+    tables : dict of int to HashTables or CentroidTable
     test_order : ndarray of int32
         The keyed order of the test rows.
     """
 
     n_workers: int
     parts: dict[int, Part]
-    tables: dict[int, HashTables]
+    tables: dict[int, Tables]
     test_order: np.ndarray
 
     def order_samples(self, epoch: int) -> None:
@@ -180,16 +180,8 @@ class LocalEngine:
         self._working["train_order"][:] = sample_order(self.config.seed, epoch, self._summary.n_train)
 
     def rebuild(self, words: list[int], number: int, step: int) -> None:
-        first_half: list[OrderInsertion | HashNeurons] = []
-        second_half: list[SortTable] = []
-        for word in words:
-            L, n = self.tables[word].ids.shape
-            first_half.append(OrderInsertion(word, number))
-            for first in range(0, n, ROWS_PER_HASH_TASK):
-                first_half.append(HashNeurons(word, first, min(first + ROWS_PER_HASH_TASK, n)))
-            second_half += [SortTable(word, table, number) for table in range(L)]
-        self._finish(first_half)
-        self._finish(second_half)
+        for stage in stages((self.parts[word] for word in words), number):
+            self._finish(stage)
 
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
         return fair_range(n_left, self.n_workers, step_seconds)

@@ -203,7 +203,7 @@ class Run:
         tables = [self.engine.tables[word] for word, part in parts if part.layer == len(self.config.hidden)]
         if not tables or not lsh.L or self.progress.all_rebuilt < 0:
             return {}
-        counts, n = [part.occupancy() for part in tables], sum(part.ids.shape[1] for part in tables)
+        counts, n = [part.occupancy() for part in tables], sum(part.n_neurons for part in tables)
         entries, buckets = (sum(part[key] for part in counts) for key in ("entries", "buckets"))
         return {
             "bucket_load": entries / max(buckets, 1),

@@ -53,6 +53,46 @@ class SortTable:
 
 
 @dataclass(frozen=True)
+class GatherQueries:
+    """Write what enters a part's layer for some of the samples that a rebuild clusters (S34)."""
+
+    method: ClassVar[str] = "gather_queries"
+    word: int
+    rebuild: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class AssignQueries:
+    """Write to which cells queries `first` to `last` - 1 belong, in one round of k-means."""
+
+    method: ClassVar[str] = "assign_queries"
+    word: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class MoveCentroids:
+    """Move the centroids of a part to the means of their cells, or in round 0 to where they begin."""
+
+    method: ClassVar[str] = "move_centroids"
+    word: int
+    round: int
+
+
+@dataclass(frozen=True)
+class FillBuckets:
+    """Fill the buckets of centroids `first` to `last` - 1 of a part, the last stage of a rebuild (S35)."""
+
+    method: ClassVar[str] = "fill_buckets"
+    word: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class PredictRows:
     """Find the best labels of test rows `first` to `last` - 1 in their keyed order."""
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.hash_constants import samples_to_cluster
 from slide_ref.common.micro_batches import MicroBatch, micro_batch
 from slide_ref.common.priors import label_priors
 
@@ -63,6 +64,12 @@ class Worker:
         steps = range(first_step, first_step + n_steps)
         batches = (micro_batch(config, self.train_data, order, epoch, step, weights) for step in steps)
         return train_on(self.learner, batches, self.steps_before)
+
+    def gather_queries(self, word: int, rebuild: int, first: int, last: int) -> None:
+        """Write what enters a part's layer for samples `first` to `last` - 1 of those that a rebuild clusters."""
+        part, n = self.learner.parts[word], self.train_data.n_samples
+        samples = samples_to_cluster(part.lsh, self.config.seed, part.layer, rebuild, n)[first:last]
+        self.learner.take_queries(word, first, self.train_data.features.take(samples))
 
     def predict(self, first: int, last: int) -> np.ndarray:
         """Return the `TOP` best labels, int32 (n_rows, TOP), of some rows of the test data, in their keyed order."""

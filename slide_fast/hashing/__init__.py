@@ -11,13 +11,20 @@ from slide_ref.common.hash_constants import CONSTANTS, HashConstants, simhash_co
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.rng import Purpose, mix
 
+from .centroid import centroid_codes
 from .doph import doph_codes
 from .dwta import dwta_codes
 from .simhash import simhash_codes
 from .wta import wta_codes
 
 Codes = Callable[[np.ndarray, Any, LshConfig], np.ndarray]  # of vectors; a family knows its own constants
-CODES: dict[str, Codes] = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
+CODES: dict[str, Codes] = {
+    "simhash": simhash_codes,
+    "wta": wta_codes,
+    "dwta": dwta_codes,
+    "doph": doph_codes,
+    "centroid": centroid_codes,
+}
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:

@@ -17,6 +17,7 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.divergence import check_weights
 from slide_ref.common.errors import ConfigError, DivergedError, ModelError
+from slide_ref.common.hash_constants import samples_to_cluster
 from slide_ref.common.micro_batches import MicroBatch, labelled_part, samples_of
 from slide_ref.common.parameters import ARRAYS_OF_A_LAYER, array_shapes, initialise
 from slide_ref.common.parts import label_edges
@@ -27,6 +28,7 @@ from slide_ref.common.storage.model_folder import load_model
 from ..engine.checkpoints import TrainingState
 from ..engine.layout import state_arrays, table_arrays
 from ..engine.learner import Learner, parts_queried
+from ..engine.rebuilds import stages
 from ..engine.tasks import RangeReport
 from ..engine.worker import TOP, train_on
 from ..parallel.machine import MemoryMeter
@@ -153,15 +155,20 @@ class RankWorker:
         """Build the tables of this rank's shards, and those of hidden layers, after a step (S14, S32)."""
         learner, workers = self.learner, self.workers
         queried = parts_queried(self.config, learner.parts, step, self.train_samples.n_samples)
-        for word in queried:
-            own = range_of(learner.tables[word].ids.shape[1], workers)
-            learner.hash_neurons(word, own.start, own.stop)
-            if workers.rank == 0:
-                learner.order_insertion(word, number)
-        workers.barrier()
-        for word in queried:
-            for table in range(workers.rank, len(learner.tables[word].ids), workers.size):
-                learner.sort_table(word, table, number)
+        for stage in stages((learner.parts[word] for word in queried), number):
+            for task in stage[workers.rank :: workers.size]:
+                owner = self if hasattr(self, task.method) else learner
+                getattr(owner, task.method)(*vars(task).values())
+            workers.barrier()
+
+    def gather_queries(self, word: int, rebuild: int, first: int, last: int) -> None:
+        """Write what enters a part's layer for some samples that a rebuild clusters, from the shares of all ranks.
+
+        The parts of all ranks draw the same samples, since the key holds the layer and not the shard (S34).
+        """
+        part, n = self.learner.parts[word], self.train_samples.n_samples
+        samples = samples_to_cluster(part.lsh, self.config.seed, part.layer, rebuild, n)[first:last]
+        self.learner.take_queries(word, first, self.train_samples.take(samples)[0].features)
 
     def steps(self, first_step: int, n_steps: int) -> range:
         """Return which of some steps are those of this worker's team, if it trains yet (S33)."""

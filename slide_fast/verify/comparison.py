@@ -8,18 +8,33 @@ cancel). A bit of a code may differ only where rounding can decide on which side
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.parameters import Layer
+from slide_ref.common.sparse_rows import SparseRows
 
 UNIT = 2.0**-22
 
 
 class Disagreement(AssertionError):
     """Reference and fast path differ by more than rounding; says where first."""
+
+
+def weights_in_float64(layers: list[Layer]) -> list[Layer]:
+    """Copy the parameters, without moments."""
+    return [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
+
+
+def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer], SparseRows]:
+    """Make parameters and samples float64 and positive: what comes out is the size of what went through."""
+    data = None if features.data is None else np.abs(features.data)
+    positive = [Layer(np.abs(layer.W), np.abs(layer.b)) for layer in weights_in_float64(layers)]
+    return positive, dataclasses.replace(features, data=data)
 
 
 @dataclass
@@ -86,6 +101,35 @@ def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.nd
     vectors, constants = vectors.astype(np.float64), constants.T.astype(np.float64)
     n_terms = np.count_nonzero(constants, axis=0)
     return np.abs(vectors @ constants) < n_terms * 2.0**-24 * (np.abs(vectors) @ np.abs(constants))
+
+
+def check_order(
+    report: Report,
+    stage: str,
+    fast: np.ndarray,
+    reference: np.ndarray,
+    exact: np.ndarray,
+    sizes: np.ndarray,
+    n_terms: int,
+) -> None:
+    """Raise Disagreement unless both sides chose the same candidates in the same order, or rounding decides.
+
+    Rounding may decide between candidates whose values differ by no more than two sums of `n_terms` numbers can err.
+
+    Parameters
+    ----------
+    fast, reference : ndarray of int, shape (n, n_chosen)
+        Candidates that were chosen for each row, all different.
+    exact, sizes : ndarray of float64, shape (n, n_candidates)
+        By what they were chosen, and what the terms of these sums add up to without their signs.
+    n_terms : int
+    """
+    if fast.shape == reference.shape and fast.size and exact.shape[1] > fast.max() and fast.min() >= 0:
+        values, wanted = (np.take_along_axis(exact, side.astype(np.int64), axis=1) for side in (fast, reference))
+        bound = 2 * (n_terms + 2) * 2.0**-24 * sizes.max(axis=1, keepdims=True)
+        are_distinct = (np.diff(np.sort(fast, axis=1), axis=1) > 0).all(axis=1, keepdims=True)
+        fast = np.where((np.abs(values - wanted) <= bound) & are_distinct, reference, fast)
+    check_equal(report, stage, fast, reference)
 
 
 def check_addresses(

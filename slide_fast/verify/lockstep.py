@@ -5,20 +5,20 @@ What it means that they agree is said in `slide_fast.verify.comparison`.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 import slide_ref as ref
 import slide_ref.correction
 import slide_ref.hash_tables
-import slide_ref.hashing
+import slide_ref.hashing.centroid
+import slide_ref.indexing
 import slide_ref.network
 import slide_ref.optimizers
 import slide_ref.prediction
 import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.index import samples_for_index
 from slide_ref.common.micro_batches import MicroBatch
 from slide_ref.common.parameters import Layer
 from slide_ref.common.parts import Part
@@ -26,9 +26,20 @@ from slide_ref.common.priors import label_priors
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from .. import active_sets, hash_tables, hashing, network, optimizers, prediction, sampling
+from ..hashing import centroid
 from ..kernels.scratch import Scratch
 from ..sampling import Active
-from .comparison import Disagreement, Report, check_addresses, check_constants, check_equal, check_floats
+from .centroids import check_nearest, check_table, rebuild_centroids
+from .comparison import (
+    Disagreement,
+    Report,
+    check_addresses,
+    check_constants,
+    check_equal,
+    check_floats,
+    weights_in_float64,
+    without_signs,
+)
 
 
 def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
@@ -44,18 +55,6 @@ def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
         Layer(**{name: array.astype(dtype) for name, array in vars(layer).items() if array is not None})
         for layer in layers
     ]
-
-
-def weights_in_float64(layers: list[Layer]) -> list[Layer]:
-    """Copy the parameters, without moments."""
-    return [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
-
-
-def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer], SparseRows]:
-    """Make parameters and samples float64 and positive: what comes out is the size of what went through."""
-    data = None if features.data is None else np.abs(features.data)
-    positive = [Layer(np.abs(layer.W), np.abs(layer.b)) for layer in weights_in_float64(layers)]
-    return positive, dataclasses.replace(features, data=data)
 
 
 def corrected(trace: ref.network.Trace, inclusion: list[np.ndarray] | None) -> list[ref.network.Activation]:
@@ -156,7 +155,7 @@ def new_lockstep(config: Config, train: Dataset) -> Lockstep:
     """Make a new network of the reference, to be trained in lockstep on some samples."""
     network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
     network.priors = label_priors(train.labels) if config.correction else None
-    return Lockstep(network)
+    return Lockstep(network, train.features)
 
 
 class Lockstep:
@@ -170,19 +169,26 @@ class Lockstep:
     ----------
     reference : slide_ref.training.Network
         In float32; trained by `step`.
+    features : SparseRows
+        Of the training samples, some of which are clustered in a rebuild of centroid tables.
     """
 
-    def __init__(self, reference: ref.training.Network):
-        self.reference, self.config = reference, reference.config
+    def __init__(self, reference: ref.training.Network, features: SparseRows):
+        self.reference, self.config, self.features = reference, reference.config, features
         self.scratch = Scratch()
         self.report = Report()
         self.constants: dict[int, HashConstants] = {}
-        self.tables: dict[int, hash_tables.HashTables] = {}
+        self.tables: dict[int, hash_tables.Tables] = {}
 
     def rebuild(self, number: int) -> None:
         """Rebuild both sides' tables of all layers from the reference's weights and compare all buckets."""
         for word, part in self.reference.parts.items():
             seed, lsh, constants = self.config.seed, part.lsh, self.reference.constants[word]
+            if lsh.family == "centroid":
+                of = self.report, self.reference.layers, part, self.features, seed, number, self.scratch
+                constants, self.reference.tables[word], self.tables[word] = rebuild_centroids(*of)
+                self.constants[word] = self.reference.constants[word] = constants
+                continue
             W = self.reference.layers[part.layer].W[part.first : part.last]
             own = self.constants[word] = hashing.hash_constants(lsh, seed, word, W.shape[1])
             check_constants(self.report, own, constants)
@@ -247,14 +253,18 @@ class Lockstep:
         constants = self.reference.constants[word]
         theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, word)
         ours = hashing.addresses_of(vectors, self.constants[word], lsh, seed, word)
-        check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
+        if lsh.family == "centroid":
+            assert isinstance(constants, np.ndarray)
+            check_nearest(self.report, "nearest centroids", ours, theirs, vectors, constants)
+        else:
+            check_addresses(self.report, "addresses of samples", ours, theirs, vectors, constants, lsh)
         priors = self.reference.priors if part.layer == len(self.config.hidden) else None
         priors = None if priors is None else priors[part.first : part.last]
         return active_sets.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, priors)
 
     def predict(self, features: SparseRows, k: int) -> None:
-        """Compare exact answers, and answers from the tables of the last rebuild unless those are split (S28)."""
-        layers, last = self.reference.layers, len(self.reference.layers) - 1
+        """Compare exact answers, and answers through an index that is made of the samples themselves (S28)."""
+        layers = self.reference.layers
 
         def everyone(l: int, inputs: list) -> list[np.ndarray]:
             return [np.arange(len(layers[l].b))] * len(inputs)
@@ -262,27 +272,24 @@ class Lockstep:
         traces = self._traces(features, everyone)
         exact = prediction.predict_topk(layers, features, k)
         check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces))
-        if last not in self.tables or self.config.shards > 1:
+        if features.n_rows < 2:
             return
-        lsh, seed, inputs = self.config.lsh, self.config.seed, np.array([a.values for a in traces[0][-2]])
-        head, tail = np.arange(0), np.arange(len(layers[last].b))  # the tables of training hold all
-        none = Layer(layers[last].W[head], layers[last].b[head])
-        ours = prediction.Index(head, tail, none, self.tables[last], self.constants[last], lsh, seed, last)
-        theirs = ref.prediction.Index(
-            head, tail, self.reference.tables[last], self.reference.constants[last], lsh, seed, last
-        )
-        hidden = prediction.hidden_outputs(layers, features, self.scratch)
-        addresses, own = (hashing.addresses_of(x, ours.constants, lsh, seed, last) for x in (inputs, hidden))
-        wanted = ref.hashing.addresses_of(inputs, theirs.constants, lsh, seed, last)
-        check_addresses(self.report, "addresses of samples", addresses, wanted, inputs, theirs.constants, lsh)
-        rows = np.flatnonzero((own == wanted).all(axis=1))  # elsewhere rounding decides, in hidden layers or in codes
-        found = [ref.prediction.candidates(theirs, inputs[row]) for row in rows]
-        for mine, other in zip(prediction.candidates(ours, hidden[rows]), found, strict=True):
-            check_equal(self.report, "candidates", mine, other)
-        ids, scores, counts = prediction.predict_topk_lsh(layers, features.take(rows), k, ours)
-        check_equal(self.report, "candidates", counts, np.array([len(own) for own in found], dtype=np.int64))
-        traces = self._traces(features.take(rows), lambda l, a: found if l == last else everyone(l, a))
-        check_answers(self.report, "answers from tables", ids, scores, *(trace[-1] for trace in traces))
+        index = ref.indexing.build_index(layers, samples_for_index(self.config.seed, features))
+        size, last = -(-index.buckets.shape[1] // 2), len(layers) - 1  # half of a bucket, so that something is left out
+        inputs = np.array([sample.values for sample in traces[0][last]])
+        hidden = prediction.all_hidden_outputs(layers, features)
+        ours, own = (centroid.nearest(x, index.centroids, 1) for x in (inputs, hidden))
+        theirs = ref.hashing.centroid.nearest(inputs, index.centroids, 1)
+        check_nearest(self.report, "cells of samples", ours, theirs, inputs, index.centroids)
+        found = [ref.prediction.candidates(index, row, size, k) for row in inputs]
+        mine = prediction.candidates(index, hidden, size, k)
+        rows = np.flatnonzero([np.array_equal(*sides) for sides in zip(mine, found, strict=True)])
+        for row in np.flatnonzero(own[:, 0] == theirs[:, 0]) if index.preview is None else ():  # else rounding decides
+            check_equal(self.report, "candidates", mine[row], found[row])
+        ids, scores = prediction.predict_topk_index(layers, features.take(rows), k, index, size)
+        known = [found[row] for row in rows]
+        traces = self._traces(features.take(rows), lambda l, a: known if l == last else everyone(l, a))
+        check_answers(self.report, "answers of the index", ids, scores, *(trace[-1] for trace in traces))
 
     def _traces(self, features: SparseRows, choose: ref.network.Choose) -> list[ref.network.Trace]:
         """Trace the reference in float32, in float64, and in float64 without signs."""
@@ -359,8 +366,13 @@ def check_answers(
                 raise Disagreement(f"{error} (of sample {i}, answers {ids[i].tolist()})") from None
 
 
-def check_buckets(report: Report, fast: hash_tables.HashTables, reference: ref.hash_tables.HashTables) -> None:
+def check_buckets(report: Report, fast: hash_tables.Tables, reference: ref.hash_tables.Tables) -> None:
     """Check that every bucket holds the same neurons in the same order."""
+    if isinstance(fast, hash_tables.CentroidTable):
+        assert isinstance(reference, ref.hash_tables.CentroidTable)
+        check_table(report, fast, reference)
+        return
+    assert isinstance(reference, ref.hash_tables.HashTables)
     addresses = np.arange(fast.offsets.shape[1] - 1)
     starts, lengths = fast.slices(np.repeat(addresses[:, None], len(fast.ids), axis=1))
     for table, buckets in enumerate(reference.tables):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-from .lsh_config import LshConfig, check_types, is_whole, one_of, plain, require
+from .lsh_config import CENTROID_TABLES, LshConfig, check_types, is_whole, one_of, plain, require
 from .suggestions import did_you_mean
 
 SCOPES = ("batch", "sample")
@@ -64,7 +64,7 @@ class Config:
     seed : int
         Source of all randomness, 0 <= seed < 2**63.
     lsh : LshConfig
-        Tables of the output layer.
+        Tables of the output layer; by default a centroid table (S34).
     hidden_lsh : tuple of (int, LshConfig)
         Tables of hidden layers by the layer's number, ascending; made from a mapping as well. Layers count from 0, and
         the first carries none. A hidden layer that is not named here is dense.
@@ -89,7 +89,7 @@ class Config:
     rebuild_growth: float = 0.1
     shards: int = 1
     seed: int = 0
-    lsh: LshConfig = field(default_factory=LshConfig)
+    lsh: LshConfig = field(default_factory=lambda: LshConfig(**CENTROID_TABLES))
     hidden_lsh: tuple[tuple[int, LshConfig], ...] = ()
 
     def __post_init__(self) -> None:
@@ -149,7 +149,10 @@ class Config:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Config:
-        """Make settings of what `to_dict` gave; keys left out have their defaults, ``min_active`` of a hidden layer 0.
+        """Make settings of what `to_dict` gave; keys left out have their defaults.
+
+        Where the output layer's tables name a family, the defaults are that family's: those of `LshConfig`, and of a
+        centroid table those of `Config`. Hidden layers have ``min_active`` 0.
 
         Raises
         ------
@@ -158,24 +161,27 @@ class Config:
         """
         require(isinstance(settings, Mapping), "settings", settings, "a dict of settings")
         settings = dict(settings)
-        lsh = _lsh_config(settings.pop("lsh", {}), "lsh")
+        lsh = _lsh_config(settings.pop("lsh", {}), "lsh", CENTROID_TABLES["family"])
         tables = settings.pop("hidden_lsh", {})
         require(isinstance(tables, dict), "hidden_lsh", tables, "tables of settings by layer, such as hidden_lsh.1.K")
         _check_keys(settings, cls, "")
         hidden_lsh = {}
         for key, table in tables.items():
             layer = int(key) if str(key).isdecimal() else key
-            hidden_lsh[layer] = _lsh_config(table, f"hidden_lsh.{key}", min_active=0)
+            hidden_lsh[layer] = _lsh_config(table, f"hidden_lsh.{key}", LshConfig.family, min_active=0)
         return cls(**settings, lsh=lsh, hidden_lsh=tuple(hidden_lsh.items()))
 
     def replace(self, **settings: Any) -> Config:
         """Copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.
 
+        Another family of tables begins with its own defaults, but for ``min_active``.
         `hidden_lsh`, as ``{1: {"K": 6}}``, takes the place of all tables of hidden layers.
         """
         plain = self.to_dict()
         lsh = settings.pop("lsh", {})
         require(isinstance(lsh, Mapping), "lsh", lsh, "a table of settings")
+        if plain["lsh"]["family"] != lsh.get("family", plain["lsh"]["family"]):
+            plain["lsh"] = {"min_active": plain["lsh"]["min_active"]}
         plain["lsh"].update(lsh)
         return Config.from_dict({**plain, **settings})
 
@@ -206,10 +212,12 @@ def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
             raise ConfigError("; ".join(filter(None, parts)))
 
 
-def _lsh_config(table: Any, name: str, **defaults: Any) -> LshConfig:
-    """Make a layer's settings of tables from plain values; errors call them by `name`."""
+def _lsh_config(table: Any, name: str, family: Any, **defaults: Any) -> LshConfig:
+    """Make a layer's settings of tables from plain values, by default of a family; errors call them by `name`."""
     require(isinstance(table, dict), name, table, "a table of settings")
     _check_keys(table, LshConfig, f"{name}.")
+    if plain(table.get("family", family)) == CENTROID_TABLES["family"]:
+        defaults = CENTROID_TABLES | defaults
     try:
         return LshConfig(**defaults | table)
     except ConfigError as error:

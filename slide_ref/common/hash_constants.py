@@ -1,5 +1,5 @@
 """Constants of the hash functions: one function a family. They come from the mixer alone, so that no release of
-NumPy changes the tables of a saved model."""
+NumPy changes the tables of a saved model. Those of a centroid table come from samples, which are drawn here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from .lsh_config import LshConfig
 from .rng import Purpose, draw, mix, permutation
 
 TRIES = 100
+SAMPLES_A_CENTROID = 8
+ROUNDS = 4  # of k-means
 
 
 class DwtaConstants(NamedTuple):
@@ -111,11 +113,29 @@ def doph_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> Doph
     return DophConstants(bins.astype(np.int32), second, _detours(lsh, seed, layer))
 
 
+def centroid_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
+    """Return room for the centroids, which a rebuild finds (S34): zeros, float32, shape (n_centroids, n_inputs)."""
+    return np.zeros((lsh.n_centroids, n_inputs), dtype=np.float32)
+
+
+def samples_to_cluster(lsh: LshConfig, seed: int, layer: int, rebuild: int, n_samples: int) -> np.ndarray:
+    """Draw the training samples whose inputs to a layer are clustered in a rebuild. Implements S34.
+
+    Returns
+    -------
+    ndarray of int64, shape (SAMPLES_A_CENTROID * 2**K,)
+        In random order; a sample may come more than once.
+    """
+    places = np.arange(SAMPLES_A_CENTROID * lsh.n_centroids)
+    return draw(mix(seed, Purpose.QUERIES, layer, rebuild, places), n_samples)
+
+
 CONSTANTS: dict[str, Callable[[LshConfig, int, int, int], HashConstants]] = {
     "simhash": simhash_constants,
     "wta": wta_constants,
     "dwta": dwta_constants,
     "doph": doph_constants,
+    "centroid": centroid_constants,
 }
 
 

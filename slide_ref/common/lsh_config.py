@@ -10,9 +10,19 @@ from typing import Any
 from .errors import ConfigError
 from .suggestions import did_you_mean
 
-FAMILIES = ("simhash", "wta", "dwta", "doph")
+FAMILIES = ("simhash", "wta", "dwta", "doph", "centroid")
 POLICIES = ("fifo", "reservoir")
-STRATEGIES = ("vanilla", "topk", "threshold")
+STRATEGIES = ("vanilla", "topk", "threshold", "hardest")
+MOST_CENTROID_BITS = 16
+LARGEST_BUCKET, SMALLEST_BUCKET, NEURONS_A_PLACE = 1024, 64, 50  # of a centroid table whose bucket_size is 0
+CENTROID_TABLES: dict[str, Any] = {
+    "family": "centroid",
+    "K": 10,
+    "L": 1,
+    "bucket_size": 0,
+    "strategy": "hardest",
+    "budget": 32,
+}
 
 
 def require(condition: bool, key: str, value: Any, wanted: str) -> None:
@@ -101,23 +111,27 @@ class LshConfig:
     Attributes
     ----------
     family : str
-        Hash family (paper, section 3.1 and appendix A). One of `FAMILIES`.
+        Hash family (paper, section 3.1 and appendix A). One of `FAMILIES`. With ``"centroid"`` there is one table,
+        whose buckets are made for the layer's inputs (S34).
     K : int
-        Digits in a code; a code has at most 64 bits.
+        Digits in a code; a code has at most 64 bits. A centroid table has 2**K buckets, K at most 16.
     base : int
         Range of a digit: with WTA and DWTA the coordinates in a bin. SimHash does not use it, its digits are bits.
     top : int
         How many of the largest values DOPH hashes.
     L : int
-        Tables. 0 retrieves nothing: the active set is then labels and uniform padding (sampled softmax).
+        Tables; of a centroid table, the buckets that a sample reads. 0 retrieves nothing: the active set is then labels
+        and uniform padding (sampled softmax).
     bucket_size : int
-        Most neurons a bucket holds.
+        Most neurons a bucket holds. 0, for a centroid table only: by the number of neurons, from 64 to 1,024 (S35).
     bucket_bits : int
         Codes of more bits are folded to this many; 0 means min(16, bits of a code).
     policy : str
-        Which neurons a full bucket keeps. One of `POLICIES`.
+        Which neurons a full bucket keeps. One of `POLICIES`. A bucket of a centroid table keeps those that fire
+        hardest.
     strategy : str
-        How ids are chosen from the L buckets (paper, section 4.1). One of `STRATEGIES`.
+        How ids are chosen from the L buckets (paper, section 4.1). One of `STRATEGIES`. ``"hardest"`` takes the first
+        of each bucket, which only in a centroid table are the hardest (S36).
     budget : int
         β, the most neurons retrieved for a sample, labels not counted; 0 means all that is found. The strategy
         ``"threshold"`` has no budget.
@@ -146,11 +160,13 @@ class LshConfig:
             one_of(f"lsh.{key}", getattr(self, key), names)
         require(2 <= self.base <= 256, "lsh.base", self.base, "from 2 to 256")
         require(self.top >= 1, "lsh.top", self.top, "1 or more")
-        digits = "" if self.family == "simhash" else f" of {self.digit_bits}-bit digits"
+        digits = "" if self.digit_bits == 1 else f" of {self.digit_bits}-bit digits"
         fitting = 64 // self.digit_bits
         require(1 <= self.K <= fitting, "lsh.K", self.K, f"from 1 to {fitting}, so that a code{digits} fits 64 bits")
         require(self.L >= 0, "lsh.L", self.L, "0 or more")
-        require(self.bucket_size >= 1, "lsh.bucket_size", self.bucket_size, "1 or more")
+        self._check_centroids()
+        least = 0 if self.family == "centroid" else 1
+        require(self.bucket_size >= least, "lsh.bucket_size", self.bucket_size, f"{least} or more")
         require(0 <= self.bucket_bits <= 24, "lsh.bucket_bits", self.bucket_bits, "from 1 to 24, or 0 for the default")
         require(self.budget >= 0, "lsh.budget", self.budget, "1 or more, or 0 for no limit")
         require(self.threshold >= 1, "lsh.threshold", self.threshold, "1 or more")
@@ -158,10 +174,33 @@ class LshConfig:
             require(self.threshold <= self.L, "lsh.threshold", self.threshold, f"at most lsh.L, which is {self.L}")
         require(self.min_active >= 0, "lsh.min_active", self.min_active, "0 or more")
 
+    def _check_centroids(self) -> None:
+        """Check what only a centroid table may have, and what it may not have."""
+        if self.family != "centroid":
+            others = ", ".join(name for name in STRATEGIES if name != "hardest")
+            fits = self.strategy != "hardest"
+            require(fits, "lsh.strategy", self.strategy, f"one of {others}, unless lsh.family is 'centroid'")
+            return
+        most = f"from 1 to {MOST_CENTROID_BITS}: a centroid table has 2**K buckets"
+        require(self.K <= MOST_CENTROID_BITS, "lsh.K", self.K, most)
+        require(self.L <= 1 << self.K, "lsh.L", self.L, f"at most 2**lsh.K, which is {1 << self.K}")
+        require(self.policy == "fifo", "lsh.policy", self.policy, "'fifo', since a centroid table has no other policy")
+        require(self.bucket_bits == 0, "lsh.bucket_bits", self.bucket_bits, "0: centroids have no codes to fold")
+
+    @property
+    def n_centroids(self) -> int:
+        """Buckets of a centroid table (S34); none where none is read."""
+        return 1 << self.K if self.L else 0
+
+    def room(self, n_neurons: int) -> int:
+        """Return how many neurons a bucket of a centroid table holds, in a layer of so many. Implements S35."""
+        by_number = min(max(n_neurons // NEURONS_A_PLACE, SMALLEST_BUCKET), LARGEST_BUCKET)
+        return min(self.bucket_size or by_number, n_neurons)
+
     @property
     def digit_bits(self) -> int:
-        """Bits of a digit: 1 in SimHash, else ceil(log2 base) (S4)."""
-        return 1 if self.family == "simhash" else (self.base - 1).bit_length()
+        """Bits of a digit: 1 in SimHash and centroid tables, else ceil(log2 base) (S4)."""
+        return 1 if self.family in ("simhash", "centroid") else (self.base - 1).bit_length()
 
     @property
     def code_bits(self) -> int:

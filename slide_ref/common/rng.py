@@ -36,6 +36,7 @@ class Purpose(IntEnum):
     DENSIFY = 14
     RESERVOIR = 15
     FINGERPRINT = 16
+    QUERIES = 17
     INDEX = 18
 
 

@@ -10,17 +10,24 @@ import numpy as np
 from ..common.hash_constants import CONSTANTS, HashConstants
 from ..common.lsh_config import LshConfig
 from ..common.rng import Purpose, mix
+from .centroid import centroid_codes
 from .doph import doph_codes
 from .dwta import dwta_codes
 from .simhash import simhash_codes
 from .wta import wta_codes
 
 Codes = Callable[[np.ndarray, Any, LshConfig], np.ndarray]  # of vectors; a family knows its own constants
-CODES: dict[str, Codes] = {"simhash": simhash_codes, "wta": wta_codes, "dwta": dwta_codes, "doph": doph_codes}
+CODES: dict[str, Codes] = {
+    "simhash": simhash_codes,
+    "wta": wta_codes,
+    "dwta": dwta_codes,
+    "doph": doph_codes,
+    "centroid": centroid_codes,
+}
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
-    """Return the constants of a layer's hash functions; they never change during training (S14)."""
+    """Return the constants of a layer's hash functions; centroids alone change during training (S14)."""
     return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
 
 

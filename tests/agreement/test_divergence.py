@@ -16,7 +16,7 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 def settings(**changes):
     usual = {"hidden": (8,), "epochs": 3, "micro_batch": 8, "rebuild_gap": 4, "in_batch": 0.0}
-    return Config(**usual | changes).replace(lsh={"K": 3, "L": 2, "min_active": 10})
+    return Config(**usual | changes).replace(lsh={"family": "simhash", "K": 3, "L": 2, "min_active": 10})
 
 
 def step_of(run, *arguments, **options):

@@ -1,4 +1,4 @@
-"""S8, S9, S23 and S24: both sides choose the same neurons."""
+"""S8, S9, S23, S24 and S36: both sides choose the same neurons."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from problems import (
     SIZES,
     STEPS,
     found_by_the_reference,
+    generators,
     label_rows,
     queries,
 )
@@ -16,7 +17,7 @@ from problems import (
 import slide_fast.sampling as fast
 import slide_fast.verify.lockstep as verify
 import slide_ref.sampling as ref
-from slide_fast.hash_tables import tables_from_addresses
+from slide_fast.hash_tables import CentroidTable, tables_from_addresses
 from slide_fast.kernels.scratch import Scratch
 from slide_ref.common.lsh_config import POLICIES, STRATEGIES, LshConfig
 from slide_ref.common.rng import Key, Purpose
@@ -112,15 +113,48 @@ def test_s8_a_bucket_is_cut_at_every_place():
 def test_s8_s23_s24_overlapping_buckets_tell_the_strategies_apart():
     in_bucket = np.random.default_rng(0).integers(0, 2, (5, 12))
     samples, addresses = np.arange(20), np.random.default_rng(1).integers(0, 2, (20, 5))
-    answers = set()
-    for strategy in STRATEGIES:
+    answers, of_codes = set(), [name for name in STRATEGIES if name != "hardest"]
+    for strategy in of_codes:
         lsh = LshConfig(K=1, L=5, bucket_size=8, budget=3, threshold=4, strategy=strategy)
         tables = tables_from_addresses(in_bucket, lsh, 3, 1, 0)
         found = [np.sort(ids) for ids in rows(fast.retrieve(tables, addresses, lsh, Key(3, 1), samples), 20)]
         expected = found_by_the_reference(lsh, tables, addresses, 3, 0, samples)
         assert all(np.array_equal(ours, np.sort(theirs)) for ours, theirs in zip(found, expected, strict=True))
         answers.add(str([ids.tolist() for ids in found]))
-    assert len(answers) == len(STRATEGIES)
+    assert len(answers) == len(of_codes)
+
+
+@st.composite
+def centroid_tables(draw):
+    """Buckets of distinct neurons on both sides, and the buckets that some samples read."""
+    n, n_centroids = draw(SIZES), 1 << draw(st.integers(1, 3))
+    size, L = draw(st.integers(1, n)), draw(st.integers(1, min(n_centroids, 4)))
+    rng = draw(generators())
+    ids = np.array([rng.permutation(n)[:size] for _ in range(n_centroids)], dtype=np.int32)
+    addresses = np.array([rng.permutation(n_centroids)[:L] for _ in range(draw(st.integers(1, 5)))])
+    return CentroidTable(ids, n), addresses
+
+
+@given(centroid_tables(), st.data())
+def test_s36_hardest_finds_the_same_neurons(problem, data):
+    tables, addresses = problem
+    budget = data.draw(st.sampled_from([0, 1, 2, 3, 7, tables.n_neurons, 2 * tables.n_neurons + 1]))
+    found = rows(fast.hardest(tables, addresses, budget), len(addresses))
+    for ids, own in zip(found, addresses, strict=True):
+        assert ids.tolist() == ref.hardest(tables.query(own), budget).tolist()
+
+
+@given(centroid_tables(), SEEDS, st.data())
+def test_s8_s23_s24_s36_every_strategy_reads_a_centroid_table(problem, seed, data):
+    tables, addresses = problem
+    samples, L = np.arange(len(addresses)), addresses.shape[1]
+    lsh = LshConfig(
+        family="centroid", K=3, L=L, strategy=data.draw(st.sampled_from(STRATEGIES)),
+        budget=data.draw(st.integers(0, 9)), threshold=data.draw(st.integers(1, L)),
+    )  # fmt: skip
+    found = rows(fast.retrieve(tables, addresses, lsh, Key(seed, 1), samples), len(samples))
+    for ids, expected in zip(found, found_by_the_reference(lsh, tables, addresses, seed, 0, samples), strict=True):
+        assert np.array_equal(np.unique(ids), np.sort(expected))
 
 
 @given(st.data(), SIZES, SEEDS, STEPS)

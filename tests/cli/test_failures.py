@@ -103,7 +103,10 @@ def test_a_damaged_model_is_named(slide, tmp_path):
         ("--set lsh.learning-rate=0.1", "did you mean learning_rate?"),
         ("--set lhs.K=8", "did you mean lsh?"),
         ("--hidden 8,8 --set hidden_lsh.1.k=8", "did you mean hidden_lsh.1.K?"),
-        ("--set lsh.family=simhsh", "lsh.family is 'simhsh'; it must be one of simhash, wta, dwta, doph; did you mean"),
+        (
+            "--set lsh.family=simhsh",
+            "lsh.family is 'simhsh'; it must be one of simhash, wta, dwta, doph, centroid; did you mean",
+        ),
         ("--set decay=Linear", "decay is 'Linear'; it must be one of constant, linear, cosine; did you mean linear?"),
     ],
 )

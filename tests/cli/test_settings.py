@@ -84,10 +84,10 @@ def test_what_is_no_value_is_refused(text):
 
 
 def test_inner_settings_are_assigned_by_dotted_names():
-    settings = {"lsh": {"K": 3, "L": 4}}
+    settings = {"lsh": {"family": "simhash", "K": 3, "L": 4}}
     assign(settings, "lsh.K", 5)
     assign(settings, "epochs", 6)
-    assert settings == {"lsh": {"K": 5, "L": 4}, "epochs": 6}
+    assert settings == {"lsh": {"family": "simhash", "K": 5, "L": 4}, "epochs": 6}
     with pytest.raises(ConfigError, match="epochs is 6; it must be a table"):
         assign(settings, "epochs.x", 1)
     with pytest.raises(ConfigError, match=r"lsh.K is 5; it must be a table"):
@@ -103,5 +103,5 @@ def test_settings_of_hidden_layers_are_assigned_by_dotted_names():
 
 def test_min_active_all_means_all_labels():
     settings = {"lsh": {"min_active": "all", "K": 3}}
-    assert config_of(settings, 77).lsh == LshConfig(min_active=77, K=3)
+    assert config_of(settings, 77) == Config().replace(lsh={"min_active": 77, "K": 3})
     assert settings["lsh"]["min_active"] == "all"

@@ -13,6 +13,7 @@ from slide_ref.common.config import SCOPES, Config
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.lsh_config import LshConfig
 
+NUMBERS = st.integers(0, 100)
 SETTINGS = st.fixed_dictionaries(
     {},
     optional={
@@ -23,7 +24,10 @@ SETTINGS = st.fixed_dictionaries(
         "beta1": st.floats(0, 1, exclude_max=True),
         "rebuild_growth": st.floats(0, 10),
         "seed": st.integers(0, 2**63 - 1),
-        "lsh": st.fixed_dictionaries({}, optional={"K": st.integers(1, 64), "L": st.integers(0, 100)}),
+        "lsh": st.one_of(
+            st.fixed_dictionaries({"family": st.just("simhash")}, optional={"K": st.integers(1, 64), "L": NUMBERS}),
+            st.fixed_dictionaries({}, optional={"K": st.integers(7, 16), "L": NUMBERS, "bucket_size": NUMBERS}),
+        ),
     },
 )
 
@@ -33,8 +37,22 @@ def test_defaults_are_those_of_the_documentation():
     assert (config.scope, config.micro_batch, config.hidden, config.learning_rate) == ("batch", 256, (128,), 0)
     assert (config.decay, config.warmup_steps, config.weight_decay) == ("linear", 0, 0.25)
     lsh = config.lsh
-    assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("simhash", 14, 10, 2000, 200)
-    assert lsh.budget == 8
+    assert (lsh.family, lsh.K, lsh.L, lsh.min_active, config.rebuild_gap) == ("centroid", 10, 1, 2000, 200)
+    assert (lsh.strategy, lsh.budget, lsh.bucket_size) == ("hardest", 32, 0)
+
+
+def test_settings_of_tables_that_are_left_out_are_those_of_the_family():
+    assert Config.from_dict({"lsh": {"family": "dwta", "K": 4}}).lsh == LshConfig(family="dwta", K=4)
+    assert Config.from_dict({"lsh": {"family": "centroid", "K": 4}}) == Config().replace(lsh={"K": 4})
+    assert Config().replace(lsh={"min_active": 7}).replace(lsh={"family": "wta"}).lsh == LshConfig("wta", min_active=7)
+    hidden = Config.from_dict({"hidden": [8, 8], "hidden_lsh": {1: {"family": "centroid"}}}).hidden_lsh[0][1]
+    assert hidden == dataclasses.replace(Config().lsh, min_active=0)
+
+
+@pytest.mark.parametrize(("n", "wanted"), [(1, 1), (63, 63), (3199, 64), (3250, 65), (51200, 1024), (670_091, 1024)])
+def test_s35_buckets_of_centroids_grow_with_the_neurons(n, wanted):
+    assert Config().lsh.room(n) == wanted
+    assert dataclasses.replace(Config().lsh, bucket_size=7).room(n) == min(7, n)
 
 
 @given(SETTINGS)
@@ -67,7 +85,7 @@ def test_what_is_misspelt_is_told_what_was_meant(settings, wanted):
 
 def test_settings_read_from_toml():
     config = Config.from_dict(tomllib.loads("hidden = [64, 32]\nmicro_batch = 16\n[lsh]\nK = 4\n"))
-    assert config == Config(hidden=(64, 32), micro_batch=16, lsh=LshConfig(K=4))
+    assert config == Config(hidden=(64, 32), micro_batch=16).replace(lsh={"K": 4})
 
 
 def test_a_config_is_immutable_and_replace_makes_another():
@@ -143,13 +161,22 @@ def test_from_dict_leaves_its_argument_alone():
         ({"hidden": [8, 8], "hidden_lsh": {"1": {"k": 1}}}, "unknown setting hidden_lsh.1.k; known are hidden_lsh.1.f"),
         ({"lsh": 3}, "lsh is 3"),
         ({"lsh": {"K": 0}}, "lsh.K is 0"),
-        ({"lsh": {"K": 65}}, "lsh.K is 65"),
+        ({"lsh": {"K": 17}}, "lsh.K is 17; it must be from 1 to 16: a centroid table has 2"),
+        ({"lsh": {"family": "simhash", "K": 65}}, "lsh.K is 65"),
+        ({"lsh": {"K": 3, "L": 9}}, "lsh.L is 9; it must be at most 2"),
+        ({"lsh": {"policy": "reservoir"}}, "lsh.policy is 'reservoir'; it must be 'fifo', since a centroid table"),
+        ({"lsh": {"bucket_bits": 3}}, "lsh.bucket_bits is 3; it must be 0: centroids have no codes to fold"),
+        (
+            {"lsh": {"family": "simhash", "strategy": "hardest"}},
+            "lsh.strategy is 'hardest'; it must be one of vanilla, topk, threshold, unless lsh.family is",
+        ),
         ({"lsh": {"L": -1}}, "lsh.L is -1"),
-        ({"lsh": {"bucket_size": 0}}, "lsh.bucket_size is 0"),
+        ({"lsh": {"family": "wta", "bucket_size": 0}}, "lsh.bucket_size is 0; it must be 1 or more"),
+        ({"lsh": {"bucket_size": -1}}, "lsh.bucket_size is -1; it must be 0 or more"),
         ({"lsh": {"bucket_bits": 25}}, "lsh.bucket_bits is 25"),
         ({"lsh": {"budget": -1}}, "lsh.budget is -1"),
         ({"lsh": {"min_active": -1}}, "lsh.min_active is -1"),
-        ({"lsh": {"family": "md5"}}, "lsh.family is 'md5'; it must be one of simhash, wta, dwta, doph"),
+        ({"lsh": {"family": "md5"}}, "lsh.family is 'md5'; it must be one of simhash, wta, dwta, doph, centroid"),
         ({"lsh": {"base": 1}}, "lsh.base is 1; it must be from 2 to 256"),
         ({"lsh": {"base": 257}}, "lsh.base is 257"),
         ({"lsh": {"base": 8.0}}, "lsh.base is 8.0; it must be a whole number"),
@@ -213,7 +240,7 @@ def test_s25_tables_of_hidden_layers():
     assert config.hidden_lsh == ((1, LshConfig(min_active=8)), (2, LshConfig(K=3, min_active=0)))
     assert config == Config(hidden=(8, 8, 8), hidden_lsh=dict(config.hidden_lsh))
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config and hash(config)
-    assert config.sampled_layers(2001) == {2: LshConfig(K=3, min_active=0), 3: LshConfig()}
+    assert config.sampled_layers(2001) == {2: LshConfig(K=3, min_active=0), 3: Config().lsh}
     assert list(config.sampled_layers(2000)) == [2]
     assert config.replace(seed=1).hidden_lsh == config.hidden_lsh and not config.replace(hidden_lsh={}).hidden_lsh
 

@@ -139,7 +139,7 @@ def test_a_description_of_something_else(folder, changes):
     [
         ({"hidden": [4], "colour": 3}, "unknown setting colour"),
         ({"hidden": "many"}, "hidden is 'many'"),
-        ({"hidden": [4], "lsh": {"K": 99}}, "lsh.K is 99"),
+        ({"hidden": [4], "lsh": {"family": "simhash", "K": 99}}, "lsh.K is 99"),
     ],
 )
 def test_settings_that_are_none(folder, settings_found, wanted):

@@ -13,7 +13,7 @@ from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.hash_tables import build_tables
 from slide_ref.hashing import addresses_of, hash_constants
 
-SAMPLED = Config().replace(hidden=[32], lsh={"min_active": 10})
+SAMPLED = Config().replace(hidden=[32], lsh={"family": "simhash", "min_active": 10})
 
 
 def data(n_samples=300, n_labels=500):
@@ -38,7 +38,7 @@ def test_what_the_user_gave_stays():
 
 def test_a_dense_or_tableless_network_keeps_its_digits():
     for lsh in ({"min_active": 500}, {"L": 0}):
-        config = Config().replace(lsh={"K": 5, "bucket_size": 9} | lsh)
+        config = Config().replace(lsh={"family": "simhash", "K": 5, "bucket_size": 9} | lsh)
         found = tuned(config, data())
         assert (found.lsh.K, found.lsh.bucket_size) == (5, 9)
 
@@ -53,7 +53,7 @@ def test_buckets_hold_enough_for_the_budget_and_one_digit_more_would_not():
     inputs = hidden_outputs(layers, train.features.take(np.arange(256)), Scratch())
 
     def median(K):
-        lsh = found.replace(lsh={"K": K, "bucket_size": 2000}).lsh
+        lsh = found.replace(lsh={"family": "simhash", "K": K, "bucket_size": 2000}).lsh
         constants = hash_constants(lsh, found.seed, 1, 32)
         tables = build_tables(layers[-1].W, constants, lsh, found.seed, 1, 0)
         addresses = addresses_of(inputs, constants, lsh, found.seed, 1)

@@ -18,7 +18,7 @@ from slide_ref.common.storage.model_folder import load_model
 
 TRAIN, TEST = random_dataset(0, n_samples=60), random_dataset(1, n_samples=30)
 CONFIG = Config(hidden=(8,), micro_batch=7, epochs=4, rebuild_gap=4, learning_rate=0.02, decay="constant").replace(
-    lsh={"K": 4, "L": 3, "bucket_size": 4, "budget": 5, "min_active": 10}
+    lsh={"family": "simhash", "K": 4, "L": 3, "bucket_size": 4, "budget": 5, "min_active": 10}
 )
 TWO_TABLES = CONFIG.replace(hidden=(8, 12), hidden_lsh={1: {"K": 3, "L": 2, "budget": 4}}, decay="cosine")
 
@@ -241,7 +241,7 @@ def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
     fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints)
     state = checkpoints.last()
     with pytest.raises(ConfigError, match="has lsh.K=4, not lsh.K=5"):
-        fit(CONFIG.replace(lsh={"K": 5}), TRAIN, state=state)
+        fit(CONFIG.replace(lsh={"family": "simhash", "K": 5}), TRAIN, state=state)
     with pytest.raises(DataError, match="not those of the run to resume"):
         fit(CONFIG, TEST, state=state)
     with pytest.raises(DataError, match="not those of the run to resume"):

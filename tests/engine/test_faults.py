@@ -48,7 +48,7 @@ TRAIN, TEST = samples(0, N_TRAIN), samples(1, 1000)
 
 def config(epochs=3, seed=0):
     usual = Config(hidden=(16,), epochs=epochs, micro_batch=20, rebuild_gap=10, learning_rate=0.01, seed=seed)
-    return usual.replace(lsh={"K": 4, "L": 3, "min_active": 15})
+    return usual.replace(lsh={"family": "simhash", "K": 4, "L": 3, "min_active": 15})
 
 
 class Watched:

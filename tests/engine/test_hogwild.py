@@ -104,7 +104,7 @@ def test_s18_whole_runs_of_two_workers_stay_in_the_spread_of_seeds():
     def last_loss(n_workers, seed):
         losses = []
         config = Config(hidden=(16,), epochs=2, micro_batch=50, rebuild_gap=20, seed=seed)
-        config = config.replace(learning_rate=0.01, lsh={"K": 4, "L": 3, "min_active": 20})
+        config = config.replace(learning_rate=0.01, lsh={"family": "simhash", "K": 4, "L": 3, "min_active": 20})
         keep = lambda event: losses.append(event["loss"]) if event["kind"] == "epoch" else None  # noqa: E731
         fit(config, train, n_workers=n_workers, callback=keep)
         return losses[-1]

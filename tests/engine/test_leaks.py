@@ -21,7 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc
 FITS = int(os.environ.get("SLIDE_FITS", "25"))
 WARM_UP = 5
 TRAIN = random_dataset(0, n_samples=200, n_labels=300)
-CONFIG = Config(hidden=(16,), epochs=1, micro_batch=50).replace(lsh={"K": 4, "L": 3, "min_active": 20})
+CONFIG = Config(hidden=(16,), epochs=1, micro_batch=50).replace(
+    lsh={"family": "simhash", "K": 4, "L": 3, "min_active": 20}
+)
 
 
 def holdings():

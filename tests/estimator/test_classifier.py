@@ -110,7 +110,7 @@ def test_what_cannot_be_trained_on_is_refused(X, Y, message):
 
 def test_s28_an_index_answers_too():
     X, labels = copies()
-    model = small(n_workers=1, settings={"lsh": {"K": 1, "L": 8, "min_active": 10}}).fit(X, labels)
+    model = small(n_workers=1, settings={"lsh": {"family": "simhash", "K": 1, "L": 8, "min_active": 10}}).fit(X, labels)
     exact, (ids, scores) = model.predict_topk(X, k=1), model.predict_topk(X, k=1, mode="lsh")
     assert ids.dtype == np.int32 and ids.shape == scores.shape == (X.shape[0], 1)
     found = ids == exact[0]
@@ -272,7 +272,9 @@ def test_saved_and_loaded_it_speaks_of_the_same_labels(tmp_path, kind):
 def test_what_happens_is_told_and_kept(caplog, capsys):
     X, labels = copies()
     events = []
-    model = small(n_workers=1, epochs=3, verbose=True, settings={"lsh": {"K": 3, "L": 2, "min_active": 5}})
+    model = small(
+        n_workers=1, epochs=3, verbose=True, settings={"lsh": {"family": "simhash", "K": 3, "L": 2, "min_active": 5}}
+    )
     with caplog.at_level("INFO", logger="slide_fast"):
         model.fit(X, labels, eval_set=(X, labels), callback=events.append)
     kinds = [event["kind"] for event in model.history_]

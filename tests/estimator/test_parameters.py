@@ -49,7 +49,17 @@ WRONG_OF_ESTIMATORS = WRONG_OF_RUNS | {
     "epochs": but(WHOLE, 0),
     "micro_batch": WHOLE,
     "learning_rate": [-1, NAN, INF, *NO_NUMBERS],
-    "settings": [3, [], "", [("epochs", 3)], {"epoch": 3}, {3: 3}, {"lsh": 3}, {"lsh": {"k": 3}}, {"lsh": {"K": 0.5}}],
+    "settings": [
+        3,
+        [],
+        "",
+        [("epochs", 3)],
+        {"epoch": 3},
+        {3: 3},
+        {"lsh": 3},
+        {"lsh": {"k": 3}},
+        {"lsh": {"K": 0.5}},
+    ],
     "random_state": [1.5, -1, 2**63, "0", [0], True, NAN, np.int64(-1)],
     "warm_start": [0, 1, "yes", None],
     "verbose": [-1, 0.5, "yes", None],
@@ -170,9 +180,7 @@ def test_a_micro_batch_larger_than_the_data_is_all_of_them():
 @pytest.mark.parametrize("hidden", [10**12, (8, 10**15), 2**63 - 1])
 def test_a_layer_that_no_machine_could_hold_is_refused_at_once(hidden, monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 1 << 40)
-    with pytest.raises(
-        MemoryError, match=r"^training needs besides the data \d+\.\d GB, and 1099.5 GB are left"
-    ):
+    with pytest.raises(MemoryError, match=r"^training needs besides the data \d+\.\d GB, and 1099.5 GB are left"):
         small(hidden=hidden).fit(*problem())
 
 

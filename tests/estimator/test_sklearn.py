@@ -59,7 +59,7 @@ def test_grid_search_and_cross_validation():
         {"micro_batch": 2 ** np.arange(4, 6), "n_workers": np.array([1])},
         {"hidden": [(n,) for n in 2 ** np.arange(2, 4)] + list(np.arange(3, 5))},
         {"learning_rate": np.logspace(-3, -2, 2, dtype=np.float32), "random_state": np.arange(2)},
-        {"settings": [{"lsh": {"K": K}} for K in np.arange(4, 6)]},
+        {"settings": [{"lsh": {"family": "simhash", "K": K}} for K in np.arange(4, 6)]},
     ],
 )
 def test_numbers_that_searches_hand_over_are_numbers(grid):

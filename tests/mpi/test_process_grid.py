@@ -342,7 +342,7 @@ def test_s18_s31_whole_runs_of_teams_stay_in_the_spread_of_seeds():
 
     def last_loss(n_workers, seed):
         config = Config(hidden=(16,), epochs=4, micro_batch=50, rebuild_gap=20, seed=seed, shards=2)
-        config = config.replace(learning_rate=0.01, lsh={"K": 4, "L": 3, "min_active": 20})
+        config = config.replace(learning_rate=0.01, lsh={"family": "simhash", "K": 4, "L": 3, "min_active": 20})
         return of_kind(run((2, n_workers), config, train)[1], "epoch", "loss")[-1][0]
 
     alone = [last_loss(1, seed) for seed in range(10)]

@@ -49,7 +49,9 @@ def test_s15_no_rows_no_answers():
 def index_over(logits, **lsh):
     """Tables over neurons with one input: codes of 16 signs part positive weights from negative ones."""
     layers = identity_network(logits)
-    return layers, build_index(Config(hidden=(1,)).replace(lsh={"K": 16, "L": 3, **lsh}), layers, 0)
+    return layers, build_index(
+        Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 16, "L": 3, **lsh}), layers, 0
+    )
 
 
 def test_s28_only_candidates_are_scored():
@@ -69,7 +71,7 @@ def test_s28_tables_hold_the_weights_of_now_whatever_the_padding():
     layers, index = index_over([3, -1, 5], min_active=3)
     assert predict_topk_lsh(layers, rows(1), 1, index)[0].tolist() == [[2]]
     layers[1].W[:] *= -1
-    index = build_index(Config(hidden=(1,)).replace(lsh={"K": 16, "L": 3}), layers, 1)
+    index = build_index(Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 16, "L": 3}), layers, 1)
     assert predict_topk_lsh(layers, rows(1), 2, index)[0].tolist() == [[1, -1]]
 
 
@@ -77,7 +79,9 @@ def test_s28_the_number_of_the_rebuild_decides_what_a_full_bucket_keeps():
     kept = set()
     for rebuild in range(20):
         layers, _ = index_over([1, 1, 1])
-        index = build_index(Config(hidden=(1,)).replace(lsh={"K": 1, "L": 1, "bucket_size": 1}), layers, rebuild)
+        index = build_index(
+            Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 1, "L": 1, "bucket_size": 1}), layers, rebuild
+        )
         kept.add(predict_topk_lsh(layers, rows(1), 1, index)[0].item())
     assert kept == {0, 1, 2}
 
@@ -124,6 +128,6 @@ def test_s28_a_bias_makes_a_label_long_too():
 
 def test_s28_tables_hold_the_tail_only():
     layers = identity_network([9, 1, 9, 2])
-    index = build_index(Config(hidden=(1,)).replace(lsh={"K": 4, "L": 2}), layers, 0, 2)
+    index = build_index(Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 4, "L": 2}), layers, 0, 2)
     assert index.tables.occupancy()["entries"] == 4  # two labels in two tables
     assert candidates(index, np.ones(1, dtype=np.float32)).tolist() == [0, 1, 2, 3]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from slide_ref.common.lsh_config import STRATEGIES, LshConfig
 from slide_ref.common.rng import Key, Purpose, draw, mix, permutation
-from slide_ref.sampling import active_sets, hard_threshold, pad, retrieve, top_k, vanilla
+from slide_ref.sampling import active_sets, hard_threshold, hardest, pad, retrieve, top_k, vanilla
 
 KEY = {"key": Key(6, 1, 2), "sample": 9}
 BUCKETS = st.lists(st.lists(st.integers(0, 30), unique=True, max_size=12), max_size=5)
@@ -98,8 +98,22 @@ def test_s8_s23_s24_strategy_and_its_number_come_from_the_settings():
     found = {
         strategy: retrieve(OVERLAPPING, LshConfig(**settings, strategy=strategy), **KEY).tolist()
         for strategy in STRATEGIES
+        if strategy != "hardest"
     }
     assert found == {"vanilla": vanilla(OVERLAPPING, 2, **KEY).tolist(), "topk": [9, 2], "threshold": [9]}
+    nearest = LshConfig(family="centroid", L=4, budget=2, strategy="hardest")
+    assert retrieve(OVERLAPPING, nearest, **KEY).tolist() == [7, 9]
+
+
+def test_s36_the_first_of_each_bucket_come_before_the_second_of_any():
+    found = [hardest(OVERLAPPING, budget).tolist() for budget in (1, 2, 3, 4, 5, 9, 0)]
+    assert found == [[7], [7, 9], [7, 9, 4], [7, 9, 4, 1], [7, 9, 4, 1, 2], [7, 9, 4, 1, 2], [7, 9, 4, 1, 2]]
+
+
+def test_s36_no_bucket_and_empty_buckets_find_nothing():
+    for buckets in ([], arrays([[], []])):
+        found = hardest(buckets, 3)
+        assert found.dtype == np.int64 and found.tolist() == []
 
 
 def test_s9_padding_takes_draws_in_their_order_and_skips_neurons_held():

@@ -21,7 +21,7 @@ def data(labels, n_features=6, n_labels=6):
 
 
 def settings(**changes):
-    lsh = {"K": 2, "L": 2, "min_active": 3} | changes.pop("lsh", {})
+    lsh = {"family": "simhash", "K": 2, "L": 2, "min_active": 3} | changes.pop("lsh", {})
     base = Config(hidden=(4,), micro_batch=2, epochs=2, learning_rate=0.05, decay="constant", rebuild_gap=3, seed=1)
     return base.replace(**{"in_batch": 0.0} | changes, lsh=lsh)
 
@@ -84,7 +84,7 @@ def test_s10_such_a_micro_batch_uses_up_its_step_number(monkeypatch):
 @pytest.mark.parametrize(("growth", "in_batch"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
 def test_s14_rebuilds_come_before_step_one_and_after_their_steps(monkeypatch, growth, in_batch):
     events = []
-    monkeypatch.setattr(slide_ref.training, "rebuild", lambda network, number: events.append(f"rebuild {number}"))
+    monkeypatch.setattr(slide_ref.training, "rebuild", lambda network, number, _: events.append(f"rebuild {number}"))
     step = slide_ref.training.train_step
     monkeypatch.setattr(
         slide_ref.training, "choose_active", lambda n, l, inputs, b: ([np.arange(6)] * len(inputs), None)

@@ -25,7 +25,7 @@ from slide_ref.common.schedule import in_batch_steps, sample_order, steps_per_ep
 N_STEPS = 9
 USUAL = {"hidden": [8], "micro_batch": 7, "epochs": 2, "rebuild_gap": 4, "learning_rate": 0.02, "shards": 6,
          "in_batch": 0.2}  # fmt: skip
-LSH = {"K": 4, "L": 3, "bucket_size": 4, "budget": 12, "min_active": 20}
+LSH = {"family": "simhash", "K": 4, "L": 3, "bucket_size": 4, "budget": 12, "min_active": 20}
 TASKS = {
     "batch": {"lsh": LSH},
     "sample": {"lsh": LSH, "scope": "sample"},
@@ -37,6 +37,12 @@ TASKS = {
         "hidden_lsh": {1: {"K": 3, "L": 2, "bucket_size": 3, "budget": 4}},
     },
     "SGD, logits as they are": {"lsh": LSH, "optimizer": "sgd", "momentum": 0.9, "correction": False},
+    "centroid tables": {
+        "lsh": {"family": "centroid", "K": 3, "L": 2, "bucket_size": 9, "strategy": "hardest", "budget": 12}
+        | {"min_active": 20},
+        "hidden": [8, 12],
+        "hidden_lsh": {1: {"family": "centroid", "K": 2, "L": 1, "bucket_size": 6, "strategy": "hardest"}},
+    },
     "one label a shard": {"lsh": LSH, "shards": 60},
 }  # fmt: skip
 
@@ -67,7 +73,7 @@ class Pair:
                     array[:] = getattr(theirs, name)[self.rows(l) if l == self.last else slice(None)]
 
     def rebuild(self, number, step):
-        ref.rebuild(self.network, number)
+        ref.rebuild(self.network, number, self.train.features)
         self.take_state()
         self.own.run(Rebuild(number, step))
         for word in parts_queried(self.config, self.own.learner.parts, step, self.train.n_samples):

@@ -19,12 +19,14 @@ from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import dwta_constants
 from slide_ref.common.lsh_config import LshConfig
 
-CONFIG = Config(hidden=(4,), micro_batch=20).replace(lsh={"K": 4, "L": 3, "budget": 5, "min_active": 10})
+CONFIG = Config(hidden=(4,), micro_batch=20).replace(
+    lsh={"family": "simhash", "K": 4, "L": 3, "budget": 5, "min_active": 10}
+)
 
 
 def train_two_steps():
     train = random_dataset(0)
-    lockstep = Lockstep(ref.new_network(CONFIG, train.features.n_columns, train.labels.n_columns))
+    lockstep = Lockstep(ref.new_network(CONFIG, train.features.n_columns, train.labels.n_columns), train.features)
     lockstep.rebuild(0)
     for step in (1, 2):
         lockstep.step(ref.micro_batch(CONFIG, train, np.arange(40), 0, step))

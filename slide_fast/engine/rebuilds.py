@@ -1,0 +1,56 @@
+"""A rebuild of tables as tasks: what can be done at the same time, and what must wait for what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from typing import Any
+
+from slide_ref.common.hash_constants import ROUNDS, SAMPLES_A_CENTROID
+from slide_ref.common.parts import Part
+
+from .tasks import (
+    AssignQueries,
+    FillBuckets,
+    GatherQueries,
+    HashNeurons,
+    MoveCentroids,
+    OrderInsertion,
+    SortTable,
+)
+
+ROWS_PER_HASH_TASK = 32768
+QUERIES_PER_TASK = 1024  # whoever computes them, sums are those of the same rows
+CENTROIDS_PER_TASK = 64
+
+Stage = list[Any]  # tasks that follow no order among themselves
+
+
+def _ranges(n: int, each: int) -> list[tuple[int, int]]:
+    return [(first, min(first + each, n)) for first in range(0, n, each)]
+
+
+def _stages_of_part(part: Part, rebuild: int) -> Iterator[Stage]:
+    """Yield the stages in which one part's tables are made."""
+    word, lsh = part.word, part.lsh
+    if lsh.family != "centroid":
+        ranges = _ranges(part.last - part.first, ROWS_PER_HASH_TASK)
+        yield [OrderInsertion(word, rebuild), *(HashNeurons(word, *edges) for edges in ranges)]
+        yield [SortTable(word, table, rebuild) for table in range(lsh.L)]
+    elif lsh.L:
+        queries = _ranges(SAMPLES_A_CENTROID * lsh.n_centroids, QUERIES_PER_TASK)
+        yield [GatherQueries(word, rebuild, *edges) for edges in queries]
+        yield [MoveCentroids(word, 0)]
+        for round in range(1, ROUNDS + 1):
+            yield [AssignQueries(word, *edges) for edges in queries]
+            yield [MoveCentroids(word, round)]
+        yield [FillBuckets(word, *edges) for edges in _ranges(lsh.n_centroids, CENTROIDS_PER_TASK)]
+
+
+def stages(parts: Iterable[Part], rebuild: int) -> Iterator[Stage]:
+    """Yield the stages of a rebuild, one after the other: the first of all parts together, the second, and so on.
+
+    Every task can be done again, as long as its stage is not over.
+    """
+    for some in zip_longest(*(_stages_of_part(part, rebuild) for part in parts), fillvalue=()):
+        yield [task for stage in some for task in stage]

@@ -1,0 +1,83 @@
+"""S34 and S35: clusters of inputs, and the neurons that fire hardest at their centroids, by hand and by definition."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from slide_ref.common.hash_constants import SAMPLES_A_CENTROID, samples_to_cluster
+from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.rng import Purpose, draw, mix
+from slide_ref.hash_tables import CentroidTable
+from slide_ref.hashing import addresses_of
+from slide_ref.hashing.centroid import k_means, means, nearest, strongest
+
+ARRAYS = hnp.arrays(np.float64, st.tuples(st.integers(1, 12), st.just(3)), elements=st.integers(-8, 8))
+
+
+def test_s34_nearest_centroids_come_first_and_ties_go_to_the_lower_index():
+    centroids = np.array([[4.0, 0], [0, 0], [1, 1], [0, 0]])
+    assert nearest(np.array([[0.0, 0], [3, 1]]), centroids, 4).tolist() == [[1, 3, 2, 0], [0, 2, 1, 3]]
+
+
+def test_s34_means_of_cells_and_an_empty_cell_that_stays():
+    vectors, cells = np.array([[1.0, 1], [3, 5], [7, 7]]), np.array([2, 2, 0])
+    assert means(vectors, cells, np.zeros((3, 2)) - 1).tolist() == [[7, 7], [-1, -1], [2, 3]]
+
+
+def test_s34_k_means_worked_by_hand():
+    vectors = np.array([[0.0], [1], [10], [11], [2]])
+    assert k_means(vectors, 2, 0).ravel().tolist() == [0, 1]
+    assert k_means(vectors, 2, 1).ravel().tolist() == [0, 6]  # 1, 10, 11 and 2 are nearer to 1
+    assert k_means(vectors, 2, 2).ravel().tolist() == [1, 10.5]
+    assert k_means(vectors, 2, 3).ravel().tolist() == [1, 10.5]
+
+
+def test_s34_of_equal_centroids_the_lower_has_the_cell_and_the_other_stays():
+    vectors = np.array([[2.0], [2], [2], [5]])
+    assert [k_means(vectors, 2, rounds).ravel().tolist() for rounds in (1, 2, 3)] == [[2.75, 2], [5, 2], [5, 2]]
+
+
+@given(ARRAYS, st.integers(0, 3))
+def test_s34_every_round_brings_the_centroids_nearer(vectors, rounds):
+    def total(centroids):
+        return ((vectors - centroids[nearest(vectors, centroids, 1)[:, 0]]) ** 2).sum()
+
+    before, after = (total(k_means(vectors, min(4, len(vectors)), n)) for n in (rounds, rounds + 1))
+    assert after <= before + 1e-9
+
+
+def test_s34_samples_are_draws_of_the_key():
+    lsh = LshConfig(family="centroid", K=3, L=1)
+    found = samples_to_cluster(lsh, 5, 2, 7, 1000)
+    assert len(found) == SAMPLES_A_CENTROID * 8
+    assert found.tolist() == draw(mix(5, Purpose.QUERIES, 2, 7, np.arange(64)), 1000).tolist()
+    assert found.tolist() != samples_to_cluster(lsh, 5, 2, 8, 1000).tolist()
+
+
+def test_s35_buckets_hold_the_largest_values_bias_included_and_ties_go_to_the_lower_id():
+    W, b = np.array([[1.0, 0], [0, 1], [1, 0], [2, 0]]), np.array([0.0, 3, 0, -1])
+    centroids = np.array([[1.0, 0], [0, 2]])  # values 1, 3, 1, 1 and 0, 5, 0, -1
+    assert strongest(centroids, W, b, 3).tolist() == [[1, 0, 2], [1, 0, 2]]
+    assert strongest(centroids, W, b, 9).tolist() == [[1, 0, 2, 3], [1, 0, 2, 3]]
+
+
+@given(ARRAYS, ARRAYS, st.integers(1, 15))
+def test_s35_whoever_is_left_out_fires_no_harder(centroids, W, size):
+    b = np.arange(len(W)) % 3.0
+    for bucket, centroid in zip(strongest(centroids, W, b, size), centroids, strict=True):
+        values = W @ centroid + b
+        assert len(set(bucket.tolist())) == len(bucket) == min(size, len(W))
+        ranked = [(-values[neuron], neuron) for neuron in bucket]
+        others = [(-values[neuron], neuron) for neuron in range(len(W)) if neuron not in bucket]
+        assert ranked == sorted(ranked) and max(ranked) < min(others, default=(np.inf, 0))
+
+
+def test_s34_a_query_reads_the_buckets_of_its_nearest_centroids():
+    centroids = np.array([[0.0], [5], [9], [2]])
+    lsh = LshConfig(family="centroid", K=2, L=2)
+    addresses = addresses_of(np.array([[1.6], [8.0]]), centroids, lsh, 0, 1)
+    assert addresses.tolist() == [[3, 0], [2, 1]]
+    table = CentroidTable(np.array([[7, 2], [3, 0], [1, 4], [5, 7]], dtype=np.int32))
+    assert [bucket.tolist() for bucket in table.query(addresses[0])] == [[5, 7], [7, 2]]
+    assert table.occupancy() == {"entries": 8, "buckets": 4, "fullest": 2}
