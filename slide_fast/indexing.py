@@ -98,8 +98,7 @@ def places_of_best(layers: list[Layer], features: SparseRows, index: Index, n_th
         for some, n in ((rows[rows < DEEP_ROWS], DEEP_MEASURED), (rows[rows >= DEEP_ROWS], MEASURED)):
             seen = previewed(index, cell, inputs[some], size, n, scratch)
             if seen is not None:
-                at = np.where(places[some] < 0, 0, places[some])
-                seen = np.append(seen, np.ones((len(some), 1), dtype=np.bool_), axis=1)
-                places[some] = np.where(np.take_along_axis(seen, at, axis=1), places[some], size)
+                seen = np.append(seen, np.ones((len(some), 1), dtype=np.bool_), axis=1)  # the places `size` and -1
+                places[some] = np.where(np.take_along_axis(seen, places[some], axis=1), places[some], size)
         place_of[bucket] = size
     return places

@@ -133,7 +133,7 @@ def predict_topk(
 
 def _blocks(n_rows: int) -> list[np.ndarray]:
     """Return the numbers of some rows, block by block."""
-    return np.split(np.arange(n_rows), range(ROWS_AT_ONCE, n_rows, ROWS_AT_ONCE))
+    return [np.arange(n_rows)[first : first + ROWS_AT_ONCE] for first in range(0, n_rows, ROWS_AT_ONCE)]
 
 
 def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
