@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from shared import tasks
 from shared.harness import child, figure, in_turn, require_agreement, spread, table, write_result
-
 from slide_fast.inference.index_choice import ROWS, index_of
+
 from slide_fast.prediction import Index, build_index, predict_topk, predict_topk_lsh
 from slide_fast.training import fit
 from slide_ref.common.config import Config

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import assert_same, dyadic_arrays, feature_rows, indexes, layers, random_dataset, real_arrays
+from problems import assert_same, feature_rows, indexes, layers, random_dataset, real_arrays
 
 import slide_fast.indexing as fast
 import slide_fast.prediction

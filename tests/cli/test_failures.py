@@ -121,7 +121,7 @@ def test_bad_settings_are_bad_use(slide, tmp_path, options, wanted):
     ["", "fly", "train x", "train x --out y --epochs 1.5", "train x --out y --hidden 0", "train x --out y --set K",
      "train x --out y --eval-every 0", "train x --out y --max-seconds nan", "predict x y -k 0", "predict x y --json",
      "predict x y --mode fast", "train x --out y --auto --resume",
-     "evaluate x y --recall 0.5", "evaluate x y --mode lsh --recall 2", "verify x --steps 0",
+     "evaluate x y --recall 0.5", "evaluate x y --mode index --recall 2", "verify x --steps 0",
      "generate x --samples many"],
 )  # fmt: skip
 def test_bad_use_is_one_line(capsys, command):
