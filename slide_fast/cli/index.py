@@ -6,7 +6,8 @@ import time
 from argparse import Namespace
 from typing import Any
 
-from slide_ref.common.index import RECALL, samples_for_index
+from slide_ref.common.config import RECALL
+from slide_ref.common.index import samples_for_index
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model, find_model, load_model, save_model
 

@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from slide_ref.common.config import Config
-from slide_ref.common.index import RECALL
+from slide_ref.common.config import RECALL, Config
 from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 

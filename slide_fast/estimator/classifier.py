@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from slide_ref.common.config import RECALL
 from slide_ref.common.errors import DataError
-from slide_ref.common.index import RECALL, IndexSamples
+from slide_ref.common.index import IndexSamples
 from slide_ref.common.lsh_config import share, whole
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows

@@ -20,6 +20,7 @@ from ..parallel.machine import available_cpus
 from ..prediction import FEW, ROWS_AT_ONCE, few_through_index, predict_topk, predict_topk_index
 
 BLOCKS_A_THREAD = 4
+_OWN = threading.local()  # buffers of each thread that asks for few rows
 FEWEST = 256  # samples of which an index can be made, where no others are at hand
 
 
@@ -67,7 +68,6 @@ class Predictor:
     def __init__(self, model: Model, n_threads: int | None = None):
         self.model, self.layers, self._n_threads = model, layers_of(model.arrays), n_threads
         self._sizes: dict[tuple[int, float], int | None] = {}
-        self._own = threading.local()  # buffers of each thread that asks
 
     @property
     def n_threads(self) -> int:
@@ -97,9 +97,9 @@ class Predictor:
             return Answers(*predict_topk(self.layers, features, k, self.n_threads), self.model.n_labels)
         if features.n_rows > FEW:
             return Answers(*predict_topk_index(self.layers, features, k, index, size, self.n_threads), size)
-        if not hasattr(self._own, "scratch"):
-            self._own.scratch = Scratch()
-        return Answers(*few_through_index(self.layers, features, k, index, size, self._own.scratch), size)
+        if not hasattr(_OWN, "scratch"):
+            _OWN.scratch = Scratch()
+        return Answers(*few_through_index(self.layers, features, k, index, size, _OWN.scratch), size)
 
     def blocks(self, features: SparseRows, k: int, recall: float | None = None) -> Iterator[tuple[int, Answers]]:
         """Yield answers block by block: how many of the samples are done with this block, and `topk` of it."""

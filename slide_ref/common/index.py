@@ -12,7 +12,6 @@ from .lsh_config import share, whole
 from .rng import Purpose, permutation
 from .sparse_rows import SparseRows
 
-RECALL = 0.95  # unless the user says otherwise
 RESERVE = 0.005  # of recall, since the rows on which it is measured are not those that will be asked
 N_CENTROIDS = 128
 ROUNDS = 8  # of k-means

@@ -143,7 +143,7 @@ def test_an_unknown_option_leads_to_the_help_of_the_command(capsys):
         ("trian", "did you mean train? See slide --help"),
         ("train x --out y --lerning-rate 0.1", "did you mean --learning-rate? See slide train --help"),
         ("train x --out y --preset wid", "did you mean wide? See slide train --help"),
-        ("evaluate x y --mode lhs", "did you mean lsh? See slide evaluate --help"),
+        ("evaluate x y --mode indx", "did you mean index? See slide evaluate --help"),
         ("train x", "train needs TRAIN and --out RUN; see slide train --help"),
         ("train x --out y --patience 3", "see slide train --help"),
         ("train x --out y --auto --resume", "see slide train --help"),

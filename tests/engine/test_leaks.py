@@ -75,12 +75,13 @@ def test_fits_that_fail_leak_nothing():
     assert found[-1] == found[1]
 
 
-@pytest.mark.parametrize("mode", ["exact", "lsh"])
+@pytest.mark.parametrize("mode", ["exact", "index"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_prediction_starts_threads_only_where_several_are_asked_for(monkeypatch, mode, n_threads):
     """Memory that a thread has freed stays with the process, and no `malloc_trim` gives it back."""
     layers = layers_of(fit(CONFIG, TRAIN, n_workers=1).arrays)
     index = build_index(layers, samples_for_index(0, TRAIN.features), 2)
+    monkeypatch.setattr("slide_fast.prediction.ROWS_AT_ONCE", 50)  # so that there is something to share
     started, start = [], threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread)))
     if mode == "exact":

@@ -161,7 +161,7 @@ def test_what_cannot_be_predicted_is_refused():
         model.predict_topk(sparse.csr_array((1, 21)))
     with pytest.raises(ConfigError, match="lsh.KK"):
         small(settings={"lsh": {"KK": 3}}).fit(X, labels)
-    with pytest.raises(ConfigError, match="one of exact, lsh"):
+    with pytest.raises(ConfigError, match="one of exact, index"):
         model.predict_topk(X, mode="fast")
 
 
