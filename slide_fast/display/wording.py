@@ -72,6 +72,9 @@ def network_in_words(config: Config, n_features: int, n_labels: int) -> str:
 
 def _tables_in_words(config: Config, lsh: LshConfig) -> str:
     words = f"{lsh.family} K={lsh.K} L={lsh.L}" if lsh.L else "uniform draws"
+    if lsh.L and lsh.family == "centroid":
+        nearest = "the nearest" if lsh.L == 1 else f"the {lsh.L} nearest"
+        words = f"buckets of {nearest} of {lsh.n_centroids:,} centroids"
     if not lsh.min_active:
         return words
     return f"{words}, at least {lsh.min_active:,} active in a {'micro-batch' if config.scope == 'batch' else 'sample'}"

@@ -91,7 +91,8 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     n_active = n_labels
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
     if lsh is not None:
-        found = lsh.budget or config.shards * lsh.L * lsh.bucket_size
+        each = lsh.room(n_labels) if lsh.family == "centroid" else lsh.bucket_size
+        found = lsh.budget or config.shards * lsh.L * each
         found = b * (found + math.ceil(train.labels.nnz / train.n_samples))
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = first_layer(first, config.hidden[0]) + n_active * (config.hidden[-1] + b)
