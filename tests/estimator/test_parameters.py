@@ -218,7 +218,7 @@ def test_mode_and_recall_are_checked_before_data_are_read(mode):
         with pytest.raises(ConfigError, match="^recall is .*; it must be above 0 and at most 1"):
             model.predict_topk(NO_FILE, mode=mode, recall=recall)
     for wrong in ("Exact", None, 3, ["exact"], np.array(["exact", "lsh"])):
-        with pytest.raises(ConfigError, match="^mode is .*; it must be one of exact, lsh"):
+        with pytest.raises(ConfigError, match="^mode is .*; it must be one of exact, index"):
             model.predict_topk(NO_FILE, mode=wrong)
 
 
