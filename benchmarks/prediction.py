@@ -3,9 +3,9 @@
     python benchmarks/prediction.py --data acl_authors                    a model with the defaults, trained and kept
     python benchmarks/prediction.py --data acl_authors --model run/wide   a model that is there already
 
-One thread, one process, all in turn. The libraries (hnswlib, faiss, ScaNN) get what enters the output layer, with a 1 for
-the bias, and search weights and biases; the time of the hidden layers is added to theirs. Their settings are the cheapest
-that reach the wanted recall on rows which are not the ones asked; the index is chosen on those rows, too.
+One thread, one process, all in turn. The libraries (hnswlib, faiss, ScaNN) get what enters the output layer, with a 1
+for the bias, and search weights and biases; the time of the hidden layers is added to theirs. Their settings are the
+cheapest that reach the wanted recall on rows which are not the ones asked; the index keeps the same rows aside.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,7 +191,8 @@ def _theirs(peer: Contender, layers: Any, rows: Any, others: Any, exact: np.ndar
 
     tried = others.take(np.arange(min(1024, others.n_rows)))
     answers, asked = predict_topk(layers, tried, K)[0], queries(tried)
-    for name, search in peer.searches:
+    for setting in peer.searches:
+        name, search = setting
         if recall_at(search(asked).astype(np.int64), answers, K) >= WANTED:
             break
     with ONE_BLAS_THREAD:
@@ -208,7 +210,7 @@ def _one_row(predictor: Predictor, rows: Any) -> dict[str, float]:
     found = {}
     for name, recall in (("index", WANTED), ("exact", None)):
         asked = single if recall else single[:50]
-        times = [best_of(lambda row=row: predictor.topk(row, K, recall), 1) for row in asked]
+        times = [best_of(partial(predictor.topk, row, K, recall), 1) for row in asked]
         found[name] = 1000 * float(np.median(times))
     return found
 

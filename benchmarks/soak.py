@@ -33,10 +33,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from slide_fast.inference.predictor import Predictor, indexed_by
 
 from slide_fast.data import write_xmc
 from slide_fast.engine import local_engine
+from slide_fast.inference.predictor import Predictor, indexed_by
 from slide_fast.parallel.machine import cpu_model
 from slide_fast.parallel.pool import Pool
 from slide_fast.prediction import predict_topk

@@ -27,6 +27,7 @@ from ..inference.predictor import with_index
 from ..parallel.machine import cpu_model
 from ..parallel.units import size
 from ..training import TrainingInterrupted, fit
+from .index import figures_of
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
 
@@ -109,6 +110,7 @@ class TrainingRun:
             model = with_index(model, samples)
         self.folder.save(model)
         figures = _figures(last) | {"model": str(self.folder.model_path), "curves": self._plot() if has_test else None}
+        figures["index"] = None if model.index is None else figures_of(model)
         return model, figures | dict(counts) | session.totals()
 
     def _samples_for_index(self, data: list[Dataset]) -> IndexSamples | None:
@@ -163,6 +165,13 @@ class TrainingRun:
             ("memory", f"{size(figures['peak_memory_bytes'])} at the peak"),
             ("model", figures["model"]),
         ]
+        if figures["index"] is not None:
+            pairs.append(
+                (
+                    "index",
+                    "{index_recall:.1%} of the best 5 among {index_candidates:,} labels".format(**figures["index"]),
+                )
+            )
         pairs += [] if figures["curves"] is None else [("curves", figures["curves"])]
         return "\n".join([*scores, aligned(pairs)])
 
