@@ -29,8 +29,9 @@ from slide_ref.common.sparse_rows import SparseRows
 LARGEST = 100
 ROWS = 256
 SETTINGS: dict[str, dict[str, Any]] = {
-    "K = 14, L = 10 (defaults)": {},
-    "K = 9, L = 50": {"K": 9, "L": 50},
+    "centroids (defaults)": {},
+    "SimHash, K = 14, L = 10": {"family": "simhash"},
+    "SimHash, K = 9, L = 50": {"family": "simhash", "K": 9, "L": 50},
 }
 
 
@@ -40,7 +41,10 @@ def held(run: Run, rows: SparseRows) -> tuple[float, float]:
     layer, output = len(layers) - 1, layers[-1]
     inputs = hidden_outputs(layers, rows, Scratch())
     largest = np.argpartition(-(inputs @ output.W.T + output.b), LARGEST, axis=1)[:, :LARGEST]
-    constants = hash_constants(config.lsh, config.seed, layer, output.W.shape[1])
+    if config.lsh.family == "centroid":
+        constants = np.asarray(run.engine.arrays(with_tables=True)[f"centroids{layer}"])
+    else:
+        constants = hash_constants(config.lsh, config.seed, layer, output.W.shape[1])
     found = hard_threshold(run.engine.tables[layer], addresses_of(inputs, constants, config.lsh, config.seed, layer), 1)
     of_row = np.split(found.ids, found.indptr[1:-1])
     hits = [len(np.intersect1d(ids, best)) for ids, best in zip(of_row, largest, strict=True)]

@@ -212,7 +212,8 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     whole.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
     whole.add_argument("--preset", choices=sorted(PRESETS),
                        help="settings that come with slide; wide: 1,024 hidden neurons, against the labels of the "
-                       "micro-batch alone, where there are few samples a label")  # fmt: skip
+                       "micro-batch alone, where there are few samples a label; paper: an active set of its own for "
+                       "each sample, from 50 tables of SimHash codes of 9 bits, from the first step on")  # fmt: skip
     command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
                          "goes over --config and --preset and may be given more than once; "

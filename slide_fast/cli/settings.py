@@ -17,6 +17,11 @@ from slide_ref.common.errors import ConfigError, DataError
 ALL = "all"
 OPTIONS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")  # settings that are options of their own
 PRESETS = {
+    "paper": {
+        "scope": "sample",
+        "in_batch": 0.0,
+        "lsh": {"family": "simhash", "K": 9, "L": 50, "budget": 3000, "min_active": 0},
+    },
     "wide": {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}},
 }
 ZEROS = {

@@ -148,7 +148,7 @@ def test_lockstep_over_the_whole_product(family, policy, strategy, scope, optimi
     kinds = {"family": family, "policy": policy, "strategy": strategy}
     settings = DEPTHS[depth] | {"scope": scope, "optimizer": optimizer, "momentum": 0.5 * (optimizer == "sgd")}
     settings["hidden_lsh"] = {l: tables | kinds for l, tables in settings.get("hidden_lsh", {}).items()}
-    config = settings_of("padded", **settings | RATES).replace(lsh=kinds)
+    config = settings_of("padded", **settings | RATES).replace(lsh=LSH["padded"] | kinds)
     train_in_lockstep(config, random_dataset(0), n_steps=5)
 
 

@@ -176,7 +176,7 @@ def test_predict_writes_to_a_named_pipe_without_replacing_it(slide, tmp_path):
 
 def test_info_shows_settings_and_sizes(slide):
     code, stdout, _ = slide("info {run}")
-    assert code == 0 and "150 → 16 → 60, simhash K=4" in stdout and "\nK = 4\n" in stdout
+    assert code == 0 and "150 → 16 → 60, buckets of the nearest of 16 centroids" in stdout and "\nK = 4\n" in stdout
     figures = last_object(slide("info {run} --json")[1])
     assert figures["arrays"]["W1"] == [60, 16] and figures["config"]["rebuild_gap"] == 3
 
@@ -219,7 +219,7 @@ def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, work
     code, stdout, stderr = slide(f"{files} {options} --json --workers", workers, "--out", tmp_path / "run")
     figures = last_object(stdout)
     assert code == 0 and figures["steps"] == 20 and figures["rebuilds"] >= 4 and 0 < figures["loss"] < 10
-    assert "150 → 8 → 20 → 60, simhash K=5 L=10, at least 9 active in a sample; layer 1: simhash K=4 L=10" in stderr
+    assert "150 → 8 → 20 → 60, buckets of the nearest of 32 centroids, at least 9 active in a sample; layer 1: " in stderr
     assert "learning rate" in stderr and "0.5 at most, over 20 steps, 2 epochs" in stderr
     assert "\n[hidden_lsh.1]\n" in (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
     config = load_model(tmp_path / "run" / "model").config

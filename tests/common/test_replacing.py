@@ -147,6 +147,7 @@ def test_a_crash_at_any_call_leaves_the_old_model_or_the_new_one(tmp_path):
     assert found == sorted(found) and set(found) == {1, 2}
 
 
+@pytest.mark.slow
 def test_a_crash_after_a_crash_loses_nothing(tmp_path):
     folder = tmp_path / "model"
     numbers = numbers_of_calls(tmp_path / "other")

@@ -40,7 +40,7 @@ def cut_at(step):
     return callback
 
 
-@pytest.mark.parametrize("cut", [1, 9, 14, 30, 36])
+@pytest.mark.parametrize("cut", [1, 14, 36, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (9, 30))])
 @pytest.mark.parametrize("every", [0.3, 1.0])
 @pytest.mark.parametrize("config", [CONFIG, TWO_TABLES, CONFIG.replace(optimizer="sgd", momentum=0.5)])
 def test_s18_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_cut(tmp_path, config, every, cut):
@@ -133,7 +133,9 @@ def test_a_finished_run_goes_on_for_more_epochs(tmp_path):
     assert_same_bytes(whole.arrays, further.arrays)
 
 
-@pytest.mark.parametrize("n_steps", [3, 6, 7, 8, 10])  # rebuilds come after 4, 6 and 8
+@pytest.mark.parametrize(  # rebuilds come after 4, 6 and 8
+    "n_steps", [6, 7, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 10))]
+)
 @pytest.mark.parametrize(
     "config",
     [CONFIG, TWO_TABLES, CONFIG.replace(lsh={"L": 0}), CONFIG.replace(lsh={"min_active": 60})],
