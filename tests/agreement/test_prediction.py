@@ -10,7 +10,7 @@ import slide_fast.prediction as fast
 import slide_ref.prediction as ref
 from slide_fast.verify.lockstep import Report, as_dtype, check_answers, without_signs
 from slide_ref.common.config import Config
-from slide_ref.common.index import Index
+from slide_ref.common.index import Index, Preview
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.network import forward
@@ -161,6 +161,18 @@ def test_s28_candidates_are_equal(problem):
     for row, found in zip(rows, fast.candidates(index, rows.astype(np.float32), size, k), strict=True):
         assert_same(found, ref.candidates(index, row.astype(np.float32), size, k))
     assert fast.candidates(index, rows[:0].astype(np.float32), size, k) == []
+
+
+def test_s28_what_a_row_sees_is_its_own_also_among_rows_of_its_cell():
+    rng = np.random.default_rng(0)
+    logits, xs = rng.integers(-32, 33, 30) / 16, rows_of(*range(1, 7))
+    reduced, levels = (rng.integers(-n, n + 1, shape).astype(np.float32) for n, shape in ((2, (30, 1)), (9, (1, 30))))
+    preview = Preview(np.ones((1, 1), np.float32), reduced, levels)
+    index = Index(
+        np.zeros((1, 1), np.float32), np.arange(30, dtype=np.int32)[None], np.zeros((0, 0), np.int32), preview
+    )
+    ours, theirs = (side.predict_topk_index(one_unit_network(logits), xs, 2, index, 30) for side in (fast, ref))
+    assert np.array_equal(ours[0], theirs[0]) and len(np.unique(ours[0], axis=0)) > 1
 
 
 @settings(max_examples=30)

@@ -86,6 +86,7 @@ def test_s28_where_buckets_do_not_reach_the_recall_all_labels_are_looked_at():
 def test_s28_rows_whose_places_are_not_known_do_not_count():
     index = with_places([[0, 5, 7], [3, -1, -1], [1, -1, -1]])
     assert size_for(index, 1, 0.99, 9) == 4 and size_for(index, 3, 0.99, 9) == 8
+    assert size_for(index, 3, 0.5, 9) == 6
     assert size_for(index, 50, 0.99, 3) == 8  # of three labels all are wanted
 
 
