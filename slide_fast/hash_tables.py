@@ -80,15 +80,18 @@ class CentroidTable:
         From `slide_fast.hashing.centroid.strongest`.
     n_neurons : int
         Of the layer.
+    filled : ndarray of int32, shape (1,)
+        0 before the first rebuild: the buckets are empty.
     """
 
     ids: np.ndarray
     n_neurons: int
+    filled: np.ndarray
 
     def slices(self, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find where buckets begin in ``ids.ravel()``, and their lengths, as `HashTables.slices` does."""
         size = self.ids.shape[1]
-        return addresses * size, np.full(addresses.shape, size)
+        return addresses * size, np.full(addresses.shape, size * self.filled[0])
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
         """Return the buckets at some addresses, as `slide_ref.hash_tables.CentroidTable.query` does."""
@@ -96,7 +99,7 @@ class CentroidTable:
 
     def occupancy(self) -> dict[str, int]:
         """Count as `HashTables.occupancy` does."""
-        n, size = self.ids.shape
+        n, size = self.ids.shape if self.filled[0] else (0, 0)
         return {"entries": n * size, "buckets": n, "fullest": size}
 
 
@@ -124,6 +127,7 @@ def array_shapes(lsh: LshConfig, n: int, n_inputs: int) -> Layout:
             "centroids": ((lsh.n_centroids, n_inputs), np.float32),
             "queries": ((n_queries, n_inputs), np.float32),
             "cells": ((n_queries,), np.int32),
+            "filled": ((1,), np.int32),
         }
     address = np.uint16 if lsh.address_bits <= 16 else np.uint32  # numpy sorts 16 bits by radix
     return {

@@ -145,9 +145,9 @@ def hardest(tables: Tables, addresses: np.ndarray, budget: int) -> Retrieved:
     As `slide_ref.sampling.hardest`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
     """
     n_samples, L = addresses.shape
-    size = tables.ids.shape[1]
+    starts, lengths = tables.slices(addresses)
+    size = int(lengths.max(initial=0))  # all buckets of a centroid table have the same
     depth = min(budget, size) if budget else size  # so many of each bucket are enough
-    starts, _ = tables.slices(addresses)
     in_turn = tables.ids.reshape(-1)[starts[:, None, :] + np.arange(depth)[:, None]].reshape(n_samples, depth * L)
     if L == 1:
         return Retrieved(np.arange(n_samples + 1) * depth, in_turn.ravel())

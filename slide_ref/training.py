@@ -15,9 +15,19 @@ from .common.micro_batches import MicroBatch, micro_batch
 from .common.parameters import Layer, array_shapes, initialise, layers_of
 from .common.parts import Part, parts_of
 from .common.priors import label_priors
-from .common.schedule import in_batch_steps, n_epochs, rebuild_steps, sample_order, steps_per_epoch, total_steps
+from .common.schedule import (
+    fresh_steps,
+    in_batch_steps,
+    learns_by_heart,
+    n_epochs,
+    rebuild_steps,
+    repeated_steps,
+    sample_order,
+    steps_per_epoch,
+    total_steps,
+)
 from .common.sparse_rows import Dataset, SparseRows
-from .hash_tables import CentroidTable, Tables, build_tables
+from .hash_tables import CentroidTable, HashTables, Tables, build_tables
 from .hashing import addresses_of, hash_constants
 from .hashing.centroid import k_means, strongest
 from .network import Activation, RowGradient, backward, forward
@@ -54,6 +64,8 @@ class Network:
         Their tables; empty until `rebuild` is called.
     priors : ndarray of float64, or None
         From `label_priors` of the samples that it is trained on; None: its logits are not corrected (S30).
+    is_by_heart : bool
+        Whether the run learns its samples by heart (S37).
     """
 
     config: Config
@@ -62,6 +74,7 @@ class Network:
     constants: dict[int, HashConstants]
     tables: dict[int, Tables]
     priors: np.ndarray | None = None
+    is_by_heart: bool = False
 
 
 class Earlier(NamedTuple):
@@ -89,8 +102,17 @@ def inputs_of_layer(layers: list[Layer], l: int, features: SparseRows) -> np.nda
     return np.array([np.maximum(row.values, 0) for row in trace[-1]])
 
 
+def mean_loss(reports: list[StepReport]) -> float:
+    """Return the mean loss over the labelled samples of some steps; nan if there are none."""
+    n_labelled = sum(report.n_labelled for report in reports)
+    loss = sum(report.loss * report.n_labelled for report in reports if report.n_labelled)
+    return loss / n_labelled if n_labelled else float("nan")
+
+
 def rebuild(network: Network, number: int, features: SparseRows | None = None) -> None:
     """Make the tables of all layers that have some from the weights as they are. Implements S14, S34 and S35.
+
+    Those of the output layer stay empty in a run that learns its samples by heart (S37).
 
     Parameters
     ----------
@@ -104,7 +126,9 @@ def rebuild(network: Network, number: int, features: SparseRows | None = None) -
     for word, part in network.parts.items():
         layer, lsh = network.layers[part.layer], part.lsh
         W, b = layer.W[part.first : part.last], layer.b[part.first : part.last]
-        if lsh.family != "centroid":
+        if network.is_by_heart and part.layer == len(network.layers) - 1:
+            network.tables[word] = HashTables(lsh.L, 1)
+        elif lsh.family != "centroid":
             network.tables[word] = build_tables(W, network.constants[word], lsh, seed, word, number)
         elif lsh.L == 0:
             network.tables[word] = CentroidTable(np.empty((0, lsh.room(len(b))), dtype=np.int32))
@@ -217,25 +241,30 @@ def fit(
         earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
     network = earlier.network
     network.priors = label_priors(train.labels) if config.correction else None
+    network.is_by_heart = False
     rebuild(network, earlier.rebuilds, train.features)
     alone = in_batch_steps(config, total_steps(config, train.n_samples))
     steps_of_rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth, alone)
     schedule = enumerate(steps_of_rebuilds, start=earlier.rebuilds + 1)
     number, next_rebuild = next(schedule)
     step = 0
-    losses = []
+    losses: list[float] = []
+    steps: list[StepReport] = []
     for epoch in range(earlier.epochs, earlier.epochs + n_epochs(config, train.n_samples)):
         order = sample_order(config.seed, epoch, train.n_samples)
         reports = []
         for _ in range(steps_per_epoch(train.n_samples, config.micro_batch)):
+            if step == alone:
+                halves = ([steps[i - 1] for i in of(config, train.n_samples)] for of in (fresh_steps, repeated_steps))
+                network.is_by_heart = learns_by_heart(config, *map(mean_loss, halves))
             if step == next_rebuild:
                 rebuild(network, number, train.features)
                 number, next_rebuild = next(schedule)
             step += 1
             batch = micro_batch(config, train, order, epoch, step, weights)
             reports.append(train_step(network, batch._replace(step=earlier.steps + step)))
-        labelled = sum(r.n_labelled for r in reports)
-        losses.append(sum(r.loss * r.n_labelled for r in reports if r.n_labelled) / max(labelled, 1))
+            steps.append(reports[-1])
+        losses.append(mean_loss(reports))
     for l, layer in enumerate(network.layers):
         check_weights(step, {f"W{l}": layer.W, f"b{l}": layer.b})
     return network, losses

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from slide_ref.common.schedule import in_batch_steps, rebuild_steps
+from slide_ref.common.schedule import fresh_steps, in_batch_steps, rebuild_steps
 
 if TYPE_CHECKING:
     from .run import Run
+
+
+NEVER = 2**63  # steps
 
 
 class Callback(Protocol):
@@ -54,6 +57,17 @@ class Checkpointing:
     def __call__(self, run: Run) -> None:
         self.due = next(self._steps)
         run.save()
+
+
+class Halfway:
+    """Ends a stretch in the middle of the first epoch, so that the sums over steps before and after are apart (S37)."""
+
+    def __init__(self, run: Run):
+        middle = fresh_steps(run.config, run.summary.n_train).start - 1
+        self.due = middle if run.progress.step < middle else NEVER
+
+    def __call__(self, run: Run) -> None:
+        self.due = NEVER
 
 
 class Evaluating:

@@ -171,7 +171,7 @@ def _names(names: Any, n_labels: int) -> list[str] | None:
 
 def _progress(values: dict[str, Any]) -> Progress:
     fields = {field.name: field.default for field in dataclasses.fields(Progress)}
-    totals = {key: Totals(**values[key]) for key in ("since_evaluation", "in_epoch")}
+    totals = {key: Totals(**values[key]) for key in ("since_evaluation", "in_epoch", "fresh", "repeated")}
     if values.keys() != fields.keys():
         raise ValueError("progress is incomplete")
     plain = {key: value for key, value in values.items() if key not in totals}

@@ -32,7 +32,7 @@ def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> di
     for word, part in parts.items():
         ids = arrays[f"table_ids{part.name}"]
         if part.lsh.family == "centroid":
-            tables[word] = CentroidTable(ids, part.last - part.first)
+            tables[word] = CentroidTable(ids, part.last - part.first, arrays[f"filled{part.name}"])
         else:
             tables[word] = HashTables(ids, arrays[f"table_offsets{part.name}"], part.lsh.bucket_size, part.lsh.policy)
     return tables

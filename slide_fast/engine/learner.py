@@ -27,9 +27,11 @@ from ..sampling import Active
 from .layout import tables_of
 
 
-def parts_queried(config: Config, parts: Mapping[int, Part], step: int, n_samples: int) -> list[int]:
-    """Tell which parts' tables the step that follows `step` queries, in a run over so many samples (S32)."""
-    all_are = step >= in_batch_steps(config, total_steps(config, n_samples))
+def parts_queried(
+    config: Config, parts: Mapping[int, Part], step: int, n_samples: int, is_by_heart: bool = False
+) -> list[int]:
+    """Tell which parts' tables the step that follows `step` queries, in a run over so many samples (S32, S37)."""
+    all_are = step >= in_batch_steps(config, total_steps(config, n_samples)) and not is_by_heart
     return [word for word, part in parts.items() if all_are or part.layer < len(config.hidden)]
 
 
@@ -174,4 +176,5 @@ class Learner:
         """Fill the buckets of centroids `first` to `last` - 1 of a part. Implements S35."""
         part = self.parts[word]
         centroids, ids = self.arrays[f"centroids{part.name}"][first:last], self.tables[word].ids
+        self.arrays[f"filled{part.name}"][:] = 1
         ids[first:last] = strongest(centroids, *self.neurons_of(part), ids.shape[1])

@@ -55,8 +55,8 @@ class Engine(Protocol):
     def order_samples(self, epoch: int) -> None:
         """Put the samples in the order of an epoch (S13)."""
 
-    def rebuild(self, words: list[int], number: int, step: int) -> None:
-        """Build the tables of some parts in parallel: rebuild `number`, after `step` (S14)."""
+    def rebuild(self, words: list[int], number: int) -> None:
+        """Build the tables of some parts in parallel: rebuild `number` (S14)."""
 
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
         """Return how many of the steps that are left in a stretch are handed out next."""
@@ -179,7 +179,7 @@ class LocalEngine:
     def order_samples(self, epoch: int) -> None:
         self._working["train_order"][:] = sample_order(self.config.seed, epoch, self._summary.n_train)
 
-    def rebuild(self, words: list[int], number: int, step: int) -> None:
+    def rebuild(self, words: list[int], number: int) -> None:
         for stage in stages((self.parts[word] for word in words), number):
             self._finish(stage)
 

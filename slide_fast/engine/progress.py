@@ -30,6 +30,11 @@ class Totals:
         self.loss += report.loss
         self.active += report.active
 
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss of the labelled samples; nan if there are none."""
+        return self.loss / self.n_labelled if self.n_labelled else math.nan
+
     def summary(self) -> Event:
         """Return mean loss and active neurons of the labelled samples, and samples a second."""
         n = max(self.n_labelled, 1)
@@ -43,7 +48,8 @@ class Progress:
 
     `best_score` is the largest P@1 of an evaluation during training, `best_step` its step, and `n_worse` the number of
     evaluations since. `evaluated` is the last step at which an evaluation was due and is done with, `rebuilt` the last
-    after which tables were built, and `all_rebuilt` the last after which those of the output layer were too.
+    after which tables were built, and `all_rebuilt` the last after which those of the output layer were too. `fresh`
+    and `repeated` are sums over the steps that tell whether a run learns by heart (S37).
     """
 
     epoch: int = 0
@@ -61,6 +67,8 @@ class Progress:
     all_rebuilt: int = -1
     since_evaluation: Totals = field(default_factory=Totals)
     in_epoch: Totals = field(default_factory=Totals)
+    fresh: Totals = field(default_factory=Totals)
+    repeated: Totals = field(default_factory=Totals)
 
     def add(self, report: RangeReport, n_steps: int) -> None:
         """Count in what a range of steps did."""

@@ -15,10 +15,17 @@ import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import evaluate
-from slide_ref.common.schedule import steps_per_epoch, total_steps, workers_at
+from slide_ref.common.schedule import (
+    fresh_steps,
+    learns_by_heart,
+    repeated_steps,
+    steps_per_epoch,
+    total_steps,
+    workers_at,
+)
 from slide_ref.common.storage.model_folder import Model
 
-from .callbacks import Callback, Checkpointing, Evaluating, Rebuilding
+from .callbacks import Callback, Checkpointing, Evaluating, Halfway, Rebuilding
 from .checkpoints import BEST, PastRuns, TrainingState
 from .data_summary import DataSummary
 from .learner import parts_queried
@@ -92,7 +99,7 @@ class Run:
         before: list[Callback] = [Rebuilding(self)]
         if self.options.checkpoints is not None:
             before.insert(0, Checkpointing(self, self.options.checkpoints.every))
-        after: list[Callback] = [Evaluating(self)]
+        after: list[Callback] = [Halfway(self), Evaluating(self)]
         for epoch in range(progress.step // self.steps_per_epoch, self.n_steps // self.steps_per_epoch):
             self.begin_epoch(epoch)
             end = self.steps_per_epoch * (epoch + 1)
@@ -133,6 +140,7 @@ class Run:
         """Train on all steps up to `last_step`, in one epoch, between two rebuilds."""
         progress, started = self.progress, time.perf_counter()
         before, self.measured = progress.seconds, {}  # nothing was measured on what is learned from here on
+        first_step = progress.step + 1
 
         def seconds() -> float:
             return before + time.perf_counter() - started
@@ -148,6 +156,10 @@ class Run:
 
         for task, report in self.engine.train(ranges(), self.workers_now):
             self._account(report, task.n_steps, seconds())
+            if first_step in fresh_steps(self.config, self.summary.n_train):
+                progress.fresh.add(report)
+            elif first_step in repeated_steps(self.config, self.summary.n_train):
+                progress.repeated.add(report)
         self.engine.end_stretch()
         self._spend(time.perf_counter() - started)
 
@@ -175,7 +187,13 @@ class Run:
 
     def queried(self) -> list[int]:
         """Return the words of the tables that the next step queries (S32)."""
-        return parts_queried(self.config, self.engine.parts, self.progress.step, self.summary.n_train)
+        of_run = self.progress.step, self.summary.n_train, self.learns_by_heart
+        return parts_queried(self.config, self.engine.parts, *of_run)
+
+    @property
+    def learns_by_heart(self) -> bool:
+        """Whether the loss of samples that came again is so small that tables are not queried (S37)."""
+        return learns_by_heart(self.config, self.progress.fresh.mean_loss, self.progress.repeated.mean_loss)
 
     def must_build(self) -> bool:
         """Return whether the first stretch needs tables that are not there yet: a new run's, or stale ones."""
@@ -186,7 +204,7 @@ class Run:
     def rebuild(self) -> None:
         """Rebuild the tables that are queried next, while nothing trains (S14, S32)."""
         started, progress = time.perf_counter(), self.progress
-        self.engine.rebuild(self.queried(), progress.rebuilds, progress.step)
+        self.engine.rebuild(self.queried(), progress.rebuilds)
         if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
             progress.rebuilds += 1
             progress.rebuilt = progress.step

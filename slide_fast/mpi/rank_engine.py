@@ -61,9 +61,9 @@ class RankEngine:
     def order_samples(self, epoch: int) -> None:
         self.run(Order(epoch))
 
-    def rebuild(self, words: list[int], number: int, step: int) -> None:
+    def rebuild(self, words: list[int], number: int) -> None:
         if not self.should_stop():
-            self.run(Rebuild(number, step))
+            self.run(Rebuild(number, sorted({self.parts[word].layer for word in words})))
 
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
         if self.n_workers == 1:

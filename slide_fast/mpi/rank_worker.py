@@ -27,7 +27,7 @@ from slide_ref.common.storage.model_folder import load_model
 
 from ..engine.checkpoints import TrainingState
 from ..engine.layout import state_arrays, table_arrays
-from ..engine.learner import Learner, parts_queried
+from ..engine.learner import Learner
 from ..engine.rebuilds import stages
 from ..engine.tasks import RangeReport
 from ..engine.worker import TOP, train_on
@@ -151,11 +151,10 @@ class RankWorker:
         if self.workers.rank == 0:
             self.arrays["train_order"][:] = sample_order(self.config.seed, epoch, self.train_samples.n_samples)
 
-    def rebuild(self, number: int, step: int) -> None:
-        """Build the tables of this rank's shards, and those of hidden layers, after a step (S14, S32)."""
+    def rebuild(self, number: int, layers: list[int]) -> None:
+        """Build the tables of some layers: this rank's shards of the output, and all of a hidden layer (S14, S31)."""
         learner, workers = self.learner, self.workers
-        queried = parts_queried(self.config, learner.parts, step, self.train_samples.n_samples)
-        for stage in stages((learner.parts[word] for word in queried), number):
+        for stage in stages((part for part in learner.parts.values() if part.layer in layers), number):
             for task in stage[workers.rank :: workers.size]:
                 owner = self if hasattr(self, task.method) else learner
                 getattr(owner, task.method)(*vars(task).values())

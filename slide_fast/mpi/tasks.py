@@ -17,11 +17,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """Build the tables that are queried after a step (S14, S32)."""
+    """Build the tables of some layers: rebuild `number` (S14)."""
 
     method: ClassVar[str] = "rebuild"
     number: int
-    step: int
+    layers: list[int]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def rebuild_centroids(
     room = part.lsh.room(part.last - part.first)
     if not part.lsh.L:
         buckets = np.empty((0, room), dtype=np.int32)
-        table = CentroidTable(buckets, part.last - part.first)
+        table = CentroidTable(buckets, part.last - part.first, np.ones(1, np.int32))
         return np.empty((0, layers[part.layer].W.shape[1])), ref.hash_tables.CentroidTable(buckets), table
     rows = features.take(samples_to_cluster(part.lsh, seed, part.layer, number, features.n_rows))
     layers64 = [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
@@ -81,7 +81,7 @@ def rebuild_centroids(
     W, b = layer.W[n], layer.b[n]
     buckets = ref.hashing.centroid.strongest(centroids, W, b, room)
     check_strongest(report, centroid.strongest(centroids, W, b, room), buckets, centroids, W, b)
-    return centroids, ref.hash_tables.CentroidTable(buckets), CentroidTable(buckets, len(b))
+    return centroids, ref.hash_tables.CentroidTable(buckets), CentroidTable(buckets, len(b), np.ones(1, np.int32))
 
 
 def check_table(report: Report, fast: CentroidTable, reference: ref.hash_tables.CentroidTable) -> None:

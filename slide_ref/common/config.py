@@ -37,6 +37,9 @@ class Config:
     in_batch : float
         Share of a run's steps, from its first on, in which a sampled output layer queries no tables: the labels of the
         micro-batch are its negatives, with a quarter of the padding (S32). Only in scope ``"batch"``.
+    overfit_limit : float
+        From 0 to 1. The output's tables are not queried in a run that learns its samples by heart: whose loss, when it
+        sees samples again, has fallen by more than this share (S37). 1: they always are.
     correction : bool
         Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
     optimizer : str
@@ -76,6 +79,7 @@ class Config:
     micro_batch: int = 256
     epochs: int = 0
     in_batch: float = 0.6
+    overfit_limit: float = 0.25
     correction: bool = True
     optimizer: str = "adam"
     learning_rate: float = 0.0
@@ -103,7 +107,8 @@ class Config:
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
         require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
         require(self.epochs >= 0, "epochs", self.epochs, "1 or more, or 0 for the default")
-        require(0 <= self.in_batch <= 1, "in_batch", self.in_batch, "from 0 to 1")
+        for key in ("in_batch", "overfit_limit"):
+            require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "from 0 to 1")
         require(self.learning_rate >= 0, "learning_rate", self.learning_rate, "above 0, or 0 for the default")
         for key in ("beta1", "beta2", "momentum"):
             require(0 <= getattr(self, key) < 1, key, getattr(self, key), "at least 0 and below 1")

@@ -48,6 +48,30 @@ def in_batch_steps(config: Config, total_steps: int) -> int:
     return math.floor(config.in_batch * total_steps) if config.scope == "batch" else 0
 
 
+def fresh_steps(config: Config, n_samples: int) -> range:
+    """Return the in-batch steps in the second half of a run's first epoch, whose samples are new. Implements S37."""
+    each, last = steps_per_epoch(n_samples, config.micro_batch), in_batch_steps(config, total_steps(config, n_samples))
+    return range(each // 2 + 1, min(each, last) + 1)
+
+
+def repeated_steps(config: Config, n_samples: int) -> range:
+    """Return the in-batch steps of a run's second epoch, whose samples come again. Implements S37."""
+    each, last = steps_per_epoch(n_samples, config.micro_batch), in_batch_steps(config, total_steps(config, n_samples))
+    return range(each + 1, min(2 * each, last) + 1)
+
+
+def learns_by_heart(config: Config, fresh: float, repeated: float) -> bool:
+    """Tell whether the loss of samples that come again is so much smaller that tables are not queried. Implements S37.
+
+    Parameters
+    ----------
+    config : Config
+    fresh, repeated : float
+        Mean losses of the labelled samples of `fresh_steps` and `repeated_steps`; nan where there are none.
+    """
+    return repeated < (1 - config.overfit_limit) * fresh
+
+
 def largest_rate(config: Config, total_steps: int) -> float:
     """Return the largest learning rate of a run: as set, or by its number of steps and its width. Implements S27."""
     if config.learning_rate > 0:

@@ -114,7 +114,7 @@ def test_s34_codes_are_equal(problem, data):
 @given(problems(dyadic_arrays), st.integers(1, 9), generators())
 def test_s35_tables_give_the_same_buckets(problem, size, rng):
     _, centroids, W, b = problem
-    ours = slide_fast.hash_tables.CentroidTable(fast.strongest(centroids, W, b, size), len(b))
+    ours = slide_fast.hash_tables.CentroidTable(fast.strongest(centroids, W, b, size), len(b), np.ones(1, np.int32))
     theirs = slide_ref.hash_tables.CentroidTable(ref.strongest(centroids, W, b, size))
     addresses = rng.permutation(len(centroids))[:3]
     found, expected = ours.query(addresses), theirs.query(addresses)

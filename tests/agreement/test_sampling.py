@@ -132,7 +132,7 @@ def centroid_tables(draw):
     rng = draw(generators())
     ids = np.array([rng.permutation(n)[:size] for _ in range(n_centroids)], dtype=np.int32)
     addresses = np.array([rng.permutation(n_centroids)[:L] for _ in range(draw(st.integers(1, 5)))])
-    return CentroidTable(ids, n), addresses
+    return CentroidTable(ids, n, np.ones(1, np.int32)), addresses
 
 
 @given(centroid_tables(), st.data())

@@ -337,9 +337,9 @@ def journal_of_the_fast_path(monkeypatch, config, train, **options):
         journal.append((batch.epoch, batch.step, batch.rate, batch.samples.tolist()))
         return step(self, batch)
 
-    def rebuild_tables(self, words, number, after):
+    def rebuild_tables(self, words, number):
         journal.append(("rebuild", number))
-        build(self, words, number, after)
+        build(self, words, number)
 
     monkeypatch.setattr(Learner, "train_step", train_step)
 
@@ -382,6 +382,9 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32, **opt
         ("sampled softmax", {"rebuild_growth": 0.1, "optimizer": "sgd", "decay": "linear"}),
         ("padded", DEPTHS["three, two sampled"]),
         ("padded", {"shards": 6}),
+        ("nearest centroid", {"in_batch": 0.5}),
+        ("padded", {"in_batch": 0.6, "overfit_limit": 0.0}),
+        ("three nearest centroids", {"in_batch": 0.6, "overfit_limit": 0.0, "shards": 3}),
     ],
 )
 def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, lsh, settings, scope):
@@ -469,3 +472,25 @@ def test_s18_one_worker_twice_gives_the_same_bytes(scope):
     assert first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
     other = fast.fit(config.replace(seed=1), train, n_workers=1).arrays
     assert first["W0"].tobytes() != other["W0"].tobytes()
+
+
+@pytest.mark.parametrize("lsh", ["padded", "nearest centroid"])
+def test_s37_a_run_that_learns_by_heart_queries_no_tables_of_the_output(lsh):
+    """It is, to the bit, the run without tables; and the limit decides."""
+    train = random_dataset(8, min_features=1)
+    usual = settings_of(lsh, in_batch=0.5, epochs=4, learning_rate=0.1, overfit_limit=0.0)
+    without = usual.replace(lsh={"L": 0})
+    for side in (fit_reference, fit_fast):
+        by_heart, uniform, queried = (
+            side(config, train) for config in (usual, without, usual.replace(overfit_limit=1.0))
+        )
+        assert all(np.array_equal(*pair) for pair in zip(by_heart, uniform, strict=True))
+        assert not all(np.array_equal(*pair) for pair in zip(by_heart, queried, strict=True))
+
+
+def fit_reference(config, train):
+    return [array for layer in ref.fit(config, train)[0].layers for array in (layer.W, layer.b)]
+
+
+def fit_fast(config, train):
+    return [np.asarray(array) for array in fast.fit(config, train, n_workers=1).arrays.values()]

@@ -219,9 +219,7 @@ def test_s25_s26_a_deep_network_is_set_on_the_command_line(slide, tmp_path, work
     code, stdout, stderr = slide(f"{files} {options} --json --workers", workers, "--out", tmp_path / "run")
     figures = last_object(stdout)
     assert code == 0 and figures["steps"] == 20 and figures["rebuilds"] >= 4 and 0 < figures["loss"] < 10
-    assert (
-        "150 → 8 → 20 → 60, buckets of the nearest of 32 centroids, at least 9 active in a sample; layer 1: " in stderr
-    )
+    assert "150 → 8 → 20 → 60, buckets of the nearest of 32 centroids, at least 9 active in a sample; " in stderr
     assert "learning rate" in stderr and "0.5 at most, over 20 steps, 2 epochs" in stderr
     assert "\n[hidden_lsh.1]\n" in (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
     config = load_model(tmp_path / "run" / "model").config

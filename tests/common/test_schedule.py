@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from slide_ref.common.config import Config
 from slide_ref.common.rng import Purpose, mix
 from slide_ref.common.schedule import (
+    fresh_steps,
     in_batch_steps,
     joined_after,
     largest_rate,
     learning_rate,
+    learns_by_heart,
     n_epochs,
     rebuild_steps,
+    repeated_steps,
     sample_order,
     steps_per_epoch,
     total_steps,
@@ -151,3 +154,24 @@ def test_s14_rebuilds_come_in_order_with_one_more_after_the_in_batch_steps(gap, 
     steps = list(itertools.islice(rebuild_steps(gap, growth, and_after), 300))
     assert all(a < b for a, b in itertools.pairwise(steps))
     assert set(steps) - set(usual) <= {and_after} and (and_after in steps or not 0 < and_after < steps[-1])
+
+
+@pytest.mark.parametrize(
+    ("in_batch", "epochs", "fresh", "repeated"),
+    [
+        (0.6, 5, range(3, 6), range(6, 11)),
+        (0.3, 5, range(3, 6), range(6, 8)),
+        (0.1, 5, range(3, 3), range(6, 3)),
+        (0.0, 5, range(3, 1), range(6, 1)),
+        (1.0, 1, range(3, 6), range(6, 6)),
+    ],
+)
+def test_s37_fresh_and_repeated_steps_are_in_batch_steps(in_batch, epochs, fresh, repeated):
+    config = Config(micro_batch=2, epochs=epochs, in_batch=in_batch)  # five steps an epoch
+    assert list(fresh_steps(config, 9)) == list(fresh) and list(repeated_steps(config, 9)) == list(repeated)
+
+
+def test_s37_by_heart_means_a_loss_that_falls_by_more_than_the_limit():
+    config = Config(overfit_limit=0.25)
+    assert [learns_by_heart(config, 4.0, again) for again in (2.9, 3.0, 5.0, math.nan)] == [True, False, False, False]
+    assert not learns_by_heart(config, math.nan, 1.0) and not learns_by_heart(Config(overfit_limit=1.0), 4.0, 0.1)

@@ -75,8 +75,9 @@ class Pair:
     def rebuild(self, number, step):
         ref.rebuild(self.network, number, self.train.features)
         self.take_state()
-        self.own.run(Rebuild(number, step))
-        for word in parts_queried(self.config, self.own.learner.parts, step, self.train.n_samples):
+        queried = parts_queried(self.config, self.own.learner.parts, step, self.train.n_samples)
+        self.own.run(Rebuild(number, sorted({self.own.learner.parts[word].layer for word in queried})))
+        for word in queried:
             verify.check_buckets(self.report, self.own.learner.tables[word], self.network.tables[word])
 
     def step(self, epoch, step):
