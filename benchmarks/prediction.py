@@ -1,173 +1,257 @@
-"""Prediction: the five best labels, exact against PyTorch's product and topk, and through an index against exact.
+"""Prediction: the five best labels, exact, through the index, and by libraries for nearest neighbours where installed.
 
-    python benchmarks/prediction.py               a model with the defaults on the Amazon-670K shape, and kept
-    python benchmarks/prediction.py --retrain     the model is trained again
+    python benchmarks/prediction.py --data acl_authors                    a model with the defaults, trained and kept
+    python benchmarks/prediction.py --data acl_authors --model run/wide   a model that is there already
 
-The index is chosen as `slide predict --mode lsh` does it, on the first rows, for several recalls; the others are
-asked. Beside it stand tables over all labels, without a head.
+One thread, one process, all in turn. The libraries (hnswlib, faiss, ScaNN; PyTorch: exact) get what enters the output
+layer, with a 1 for the bias, and search weights and biases; the time of the hidden layers is added to theirs. Their
+settings are the cheapest that reach the wanted recall on rows which are not the ones asked; the index keeps the same
+rows aside.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from shared import tasks
-from shared.harness import child, figure, in_turn, require_agreement, spread, table, write_result
+from shared.harness import child, require_agreement, spread, table, write_result
 
-from slide_fast.inference.index_choice import ROWS, index_of
-from slide_fast.prediction import Index, build_index, predict_topk, predict_topk_lsh
+from slide_fast.indexing import build_index
+from slide_fast.inference.predictor import Predictor
+from slide_fast.parallel.blas_threads import ONE_BLAS_THREAD
+from slide_fast.prediction import all_hidden_outputs, predict_topk
 from slide_fast.training import fit
 from slide_ref.common.config import Config
+from slide_ref.common.index import samples_for_index
 from slide_ref.common.metrics import recall_at
-from slide_ref.common.parameters import Layer, layers_of
-from slide_ref.common.sparse_rows import SparseRows
-from slide_ref.common.storage.model_folder import load_model, save_model
+from slide_ref.common.parameters import layers_of
+from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.storage.model_folder import find_model, load_model, save_model
 
 K = 5
-BATCH = 256
-RECALLS = (0.8, 0.9, 0.95, 0.99)
-TABLES = ({}, {"K": 8, "L": 50, "bucket_size": 10**6}, {"K": 12, "L": 100, "bucket_size": 10**6})
+RECALLS = (0.9, 0.95, 0.99)
+WANTED = 0.95  # of the libraries
+BUILD_THREADS = 2
+BATCH = 256  # rows of PyTorch
+ONE_ROW = 500  # calls with one row
+EFS = (10, 20, 30, 45, 65, 100, 150, 220, 330, 500, 750, 1100, 1600)
+PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+LEAVES = ((10, 100), (20, 100), (40, 200), (80, 200), (150, 300), (300, 500), (500, 1000), (1000, 2000))
+
+Search = Callable[[np.ndarray], np.ndarray]
 
 
-def model_folder(data: str, retrain: bool, workers: int) -> Path:
+class Contender(NamedTuple):
+    """A library's index: what it is called, the time that making it took, and searches from cheap to dear."""
+
+    name: str
+    seconds: float
+    searches: Iterator[tuple[str, Search]]
+
+
+def hnswlib_index(vectors: np.ndarray) -> Contender:
+    import hnswlib
+
+    started = time.perf_counter()
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(max_elements=len(vectors), M=16, ef_construction=200, random_seed=0)
+    index.add_items(vectors, num_threads=BUILD_THREADS)
+    seconds = time.perf_counter() - started
+    index.set_num_threads(1)
+
+    def searches() -> Iterator[tuple[str, Search]]:
+        for ef in EFS:
+            index.set_ef(ef)
+            yield f"hnswlib M=16 ef={ef}", lambda queries: index.knn_query(queries, K, num_threads=1)[0]
+
+    return Contender("hnswlib", seconds, searches())
+
+
+def faiss_index(vectors: np.ndarray) -> Contender:
+    import faiss
+
+    faiss.omp_set_num_threads(BUILD_THREADS)
+    started = time.perf_counter()
+    index = faiss.index_factory(vectors.shape[1], "IVF1024,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    seconds = time.perf_counter() - started
+    faiss.omp_set_num_threads(1)
+
+    def searches() -> Iterator[tuple[str, Search]]:
+        for index.nprobe in PROBES:
+            yield f"faiss IVF1024,Flat nprobe={index.nprobe}", lambda queries: index.search(queries, K)[1]
+
+    return Contender("faiss", seconds, searches())
+
+
+def scann_index(vectors: np.ndarray) -> Contender:
+    import scann
+
+    started = time.perf_counter()
+    builder = scann.scann_ops_pybind.builder(vectors, K, "dot_product").set_n_training_threads(BUILD_THREADS)
+    builder = builder.tree(1000, 100, training_sample_size=100_000).score_ah(2, anisotropic_quantization_threshold=0.2)
+    index = builder.reorder(200).build()
+    seconds = time.perf_counter() - started
+
+    def searches() -> Iterator[tuple[str, Search]]:
+        for leaves, reordered in LEAVES:
+            many = {"leaves_to_search": leaves, "pre_reorder_num_neighbors": reordered}
+            yield (
+                f"ScaNN leaves={leaves} reorder={reordered}",
+                lambda queries, many=many: index.search_batched(queries, K, **many)[0],
+            )
+
+    return Contender("scann", seconds, searches())
+
+
+def torch_product(vectors: np.ndarray) -> Contender:
+    """All logits and the best of them, in batches: what exact answers take elsewhere."""
+    import torch
+
+    torch.set_num_threads(1)
+    labels = torch.from_numpy(vectors)
+
+    def search(queries: np.ndarray) -> np.ndarray:
+        batches = torch.split(torch.from_numpy(queries), BATCH)
+        return torch.cat([torch.topk(batch @ labels.T, K).indices for batch in batches]).numpy()
+
+    return Contender("torch", 0.0, iter([("PyTorch product and topk", search)]))
+
+
+PEERS = {"hnswlib": hnswlib_index, "faiss": faiss_index, "scann": scann_index, "torch": torch_product}
+
+
+def model_folder(data: str, workers: int) -> Path:
     """A model trained with the defaults, from the cache if it is there."""
     folder = tasks.CACHE / f"model-{tasks.name_of(data)}"
-    if retrain or not folder.exists():
+    if not folder.exists():
         child(train, data, str(folder), workers)
     return folder
 
 
 def train(data: str, folder: str, workers: int) -> dict[str, Any]:
-    save_model(folder, fit(Config(), tasks.load(data)[0], n_workers=workers))
+    save_model(folder, fit(Config(), tasks.load(data, 0)[0], n_workers=workers))
     return {}
 
 
-def _rows(data: str, n_rows: int) -> Any:
-    return tasks.evaluation_rows(data, tasks.load(data)[1]).take(range(n_rows))
-
-
-def exact_once(folder: str, data: str, n_rows: int, n_threads: int) -> dict[str, Any]:
-    """Our exact answers to some rows."""
-    layers, rows = layers_of(load_model(folder).arrays), _rows(data, n_rows)
-    predict_topk(layers, rows.features.take(range(BATCH)), K, n_threads)
-    started = time.perf_counter()
-    predict_topk(layers, rows.features, K, n_threads)
-    return {"samples_per_second": n_rows / (time.perf_counter() - started)}
-
-
-def torch_once(folder: str, data: str, n_rows: int, n_threads: int) -> dict[str, Any]:
-    """PyTorch's answers: a product with all labels and topk, in batches."""
-    import torch
-    from shared.peers import Batch
-    from torch.nn import functional
-
-    torch.set_num_threads(n_threads)
-    layers, rows = layers_of(load_model(folder).arrays), _rows(data, n_rows)
-    W0, b0, W1, b1 = (torch.from_numpy(array.copy()) for layer in layers for array in (layer.W, layer.b))
-
-    @torch.no_grad()
-    def answer(first: int, last: int) -> None:
-        batch = Batch(rows.take(range(first, last)))
-        bags = functional.embedding_bag(batch.features, W0, batch.offsets, mode="sum", per_sample_weights=batch.values)
-        torch.topk(torch.addmm(b1, torch.relu(bags + b0), W1.T), K, dim=1)
-
-    answer(0, BATCH)
-    started = time.perf_counter()
-    for first in range(0, n_rows, BATCH):
-        answer(first, min(first + BATCH, n_rows))
-    return {"samples_per_second": n_rows / (time.perf_counter() - started)}
-
-
-def lsh_once(folder: str, data: str, n_rows: int, n_threads: int) -> dict[str, Any]:
-    """Recall and speed through indexes, and exact speed beside each of them."""
-    model, rows = load_model(folder), _rows(data, ROWS + n_rows).features
-    layers, first, rows = layers_of(model.arrays), rows.take(np.arange(ROWS)), rows.take(np.arange(ROWS, ROWS + n_rows))
-    best = predict_topk(layers, rows, K, n_threads)[0]
+def best_of(work: Callable[[], Any], rounds: int) -> float:
+    """Seconds of the fastest of some calls."""
     found = []
-    for wanted in RECALLS:
+    for _ in range(rounds):
         started = time.perf_counter()
-        index, choice = index_of(model, first, K, wanted, n_threads)
-        seconds = time.perf_counter() - started
-        name = f"recall {wanted:g}: {choice.n_head:,} longest, {choice.lsh.L} tables"
-        found.append(_asked(name, index, layers, rows, best, seconds, n_threads))
-    for lsh in TABLES:
-        started = time.perf_counter()
-        index = build_index(model.config.replace(lsh=lsh), layers, 0)
-        seconds = time.perf_counter() - started
-        name = "tables: " + (", ".join(f"{key} {lsh[key]}" for key in ("K", "L") if key in lsh) or "as in training")
-        found.append(_asked(name, index, layers, rows, best, seconds, n_threads))
-    return {"rows": found}
+        work()
+        found.append(time.perf_counter() - started)
+    return min(found)
 
 
-def _asked(
-    name: str, index: Index, layers: list[Layer], rows: SparseRows, best: np.ndarray, to_build: float, n_threads: int
-) -> dict[str, Any]:
-    """What an index answers, and exact speed right before."""
-    started = time.perf_counter()
-    predict_topk(layers, rows, K, n_threads)
-    exact_seconds = time.perf_counter() - started
-    started = time.perf_counter()
-    ids, _, n_candidates = predict_topk_lsh(layers, rows, K, index, n_threads=n_threads)
+def measure(folder: str, data: str, n_rows: int, rounds: int, peers: list[str]) -> dict[str, Any]:
+    """Recall, speed and time to build of every contender, pinned to one CPU while they answer."""
+    model, (train_data, test) = load_model(find_model(folder)), tasks.load(data, 0)
+    order = permutation(0, Purpose.EVALUATION, n=test.n_samples)
+    rows, others = (test.features.take(order[a:b]) for a, b in ((0, n_rows), (n_rows, 2 * n_rows)))
+    layers, started = layers_of(model.arrays), time.perf_counter()
+    samples = samples_for_index(0, train_data.features, others)
+    index = build_index(layers, samples, BUILD_THREADS)
     seconds = time.perf_counter() - started
+    del train_data, test
+    ours = Predictor(model.__class__(**vars(model) | {"index": index}), 1)
+    vectors = np.ascontiguousarray(np.c_[layers[-1].W, layers[-1].b])
+    contenders = [PEERS[name](vectors) for name in peers]
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    exact = predict_topk(layers, rows, K)[0]
+    table_rows = [_ours(ours, layers, rows, exact, recall, rounds, seconds) for recall in RECALLS]
+    table_rows += [_theirs(peer, layers, rows, others, exact, rounds) for peer in contenders]
+    return {"rows": table_rows, "one_row": _one_row(ours, rows), "n_labels": len(vectors)}
+
+
+def _times_exact(layers: Any, rows: Any, work: Callable[[], Any], rounds: int) -> dict[str, Any]:
+    """How many times the exact speed, round by round, an eighth of the rows for exact answers."""
+    few, ratios, rates = rows.take(np.arange(max(rows.n_rows // 8, 1))), [], []
+    for _ in range(rounds):
+        exact = best_of(lambda: predict_topk(layers, few, K), 1) / few.n_rows
+        own = best_of(work, 1) / rows.n_rows
+        ratios.append(exact / own)
+        rates.append(1 / own)
+    return {"times_exact": spread(ratios), "samples_per_second": max(rates)}
+
+
+def _ours(
+    predictor: Predictor, layers: Any, rows: Any, exact: np.ndarray, recall: float, rounds: int, seconds: float
+) -> dict[str, Any]:
+    ids = predictor.topk(rows, K, recall).ids
     return {
-        "index": name,
-        "recall_at_5": recall_at(ids, best, K),
-        "samples_per_second": rows.n_rows / seconds,
-        "times_exact": exact_seconds / seconds,
-        "candidates": float(n_candidates.mean()),
-        "seconds_to_build": to_build,
+        "name": f"index, recall {recall:g}",
+        "recall_at_5": recall_at(ids, exact, K),
+        "recall_kept_aside": predictor.recall_measured(K, recall),
+        "candidates": predictor.size(K, recall),
+        "seconds_to_build": seconds,
+        **_times_exact(layers, rows, lambda: predictor.topk(rows, K, recall), rounds),
     }
+
+
+def _theirs(peer: Contender, layers: Any, rows: Any, others: Any, exact: np.ndarray, rounds: int) -> dict[str, Any]:
+    """The cheapest search that reaches the wanted recall on other rows, or the dearest there is."""
+
+    def queries(features: Any) -> np.ndarray:
+        inputs = all_hidden_outputs(layers, features)
+        return np.ascontiguousarray(np.c_[inputs, np.ones(len(inputs), np.float32)])
+
+    tried = others.take(np.arange(min(1024, others.n_rows)))
+    answers, asked = predict_topk(layers, tried, K)[0], queries(tried)
+    for setting in peer.searches:
+        name, search = setting
+        if recall_at(search(asked).astype(np.int64), answers, K) >= WANTED:
+            break
+    with ONE_BLAS_THREAD:
+        return {
+            "name": name,
+            "recall_at_5": recall_at(search(queries(rows)).astype(np.int64), exact, K),
+            "seconds_to_build": peer.seconds,
+            **_times_exact(layers, rows, lambda: search(queries(rows)), rounds),
+        }
+
+
+def _one_row(predictor: Predictor, rows: Any) -> dict[str, float]:
+    """Milliseconds for one row: the median, through the index and exact."""
+    single = [rows.take(np.arange(i, i + 1)) for i in range(min(ONE_ROW, rows.n_rows))]
+    found = {}
+    for name, recall in (("index", WANTED), ("exact", None)):
+        asked = single if recall else single[:50]
+        times = [best_of(partial(predictor.topk, row, K, recall), 1) for row in asked]
+        found[name] = 1000 * float(np.median(times))
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="amazon-670k")
-    parser.add_argument("--retrain", action="store_true")
-    parser.add_argument("--rows", type=int, default=1024)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", help="folder of a model or run (default: one with the defaults is trained)")
+    parser.add_argument("--name", help="of the result (default: that of the data)")
+    parser.add_argument("--rows", type=int, default=4096)
+    parser.add_argument("--workers", type=int, default=2, help="that train")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], help="libraries to measure beside it")
     options = parser.parse_args()
-    require_agreement()
-    folder = model_folder(options.data, options.retrain, options.threads)
-    given = str(folder), options.data, options.rows, options.threads
-    mine, theirs = in_turn([partial(child, exact_once, *given), partial(child, torch_once, *given)], options.rounds)
-    rates = [spread([run["samples_per_second"] for run in runs]) for runs in (mine, theirs)]
-    ratio = spread([a["samples_per_second"] / b["samples_per_second"] for a, b in zip(mine, theirs, strict=True)])
-    cells = [["exact top 5", "samples/s", "range"]]
-    cells += [[name, f"{rate['median']:,.0f}", f"{rate['min']:,.0f} to {rate['max']:,.0f}"]
-              for name, rate in zip(("slide_fast", "PyTorch product and topk"), rates, strict=True)]  # fmt: skip
+    require_agreement("tests/agreement/test_prediction.py")
+    folder = options.model or str(model_folder(options.data, options.workers))
+    result = child(measure, folder, options.data, options.rows, options.rounds, options.peers)
+    cells = [["top 5", "recall@5 %", "samples/s", "times exact", "candidates", "s to build"]]
+    for row in result["rows"]:
+        candidates = f"{row['candidates']:,}" if row.get("candidates") else ""
+        figures = f"{row['times_exact']['median']:.1f}", candidates, f"{row['seconds_to_build']:.1f}"
+        cells.append([row["name"], f"{100 * row['recall_at_5']:.1f}", f"{row['samples_per_second']:,.0f}", *figures])
     table(cells)
-    print(f"exact: {ratio['median']:.2f} times PyTorch ({ratio['min']:.2f} to {ratio['max']:.2f})\n", flush=True)
-    runs = in_turn([partial(child, lsh_once, *given)], options.rounds)[0]
-    rows = runs[0]["rows"]
-    for i, row in enumerate(rows):
-        row["times_exact"] = spread([run["rows"][i]["times_exact"] for run in runs])["median"]
-    cells = [["lsh top 5", "recall@5 %", "samples/s", "times exact", "candidates", "s to build"]]
-    for row in rows:
-        figures = f"{row['times_exact']:.2f}", f"{row['candidates']:,.0f}", f"{row['seconds_to_build']:.1f}"
-        cells.append([row["index"], f"{100 * row['recall_at_5']:.1f}", f"{row['samples_per_second']:,.0f}", *figures])
-    table(cells)
-    good = [row for row in rows if row["recall_at_5"] >= 0.9]
-    fastest = max(good, key=lambda row: row["times_exact"], default=None)
-    print("none finds 0.9 of the exact answers" if fastest is None else
-          f"the fastest that finds 0.9: {fastest['times_exact']:.2f} times exact")  # fmt: skip
-    name = f"prediction_{tasks.name_of(options.data)}"
-    write_result(name, {"exact": rates[0], "pytorch": rates[1], "exact_over_pytorch": ratio, "lsh": rows,
-                        "fastest_at_recall_0.9": fastest})  # fmt: skip
-    figure(partial(draw, rows), name, xlabel="recall@5 of the exact answers", ylabel="times exact")
-
-
-def draw(rows: list[dict[str, Any]], plot: Any) -> None:
-    for row in rows:
-        plot.plot(row["recall_at_5"], row["times_exact"], marker="o", linestyle="none", label=row["index"])
-    plot.axvline(0.9, color="grey", linewidth=1)
-    plot.axhline(5, color="grey", linewidth=1)
-    plot.set_yscale("log")
+    print("one row: {index:.2f} ms through the index, {exact:.2f} ms exact".format(**result["one_row"]))
+    write_result(f"prediction_{options.name or tasks.name_of(options.data)}", result)
 
 
 if __name__ == "__main__":

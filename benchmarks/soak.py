@@ -36,12 +36,12 @@ import numpy as np
 
 from slide_fast.data import write_xmc
 from slide_fast.engine import local_engine
-from slide_fast.inference.index_choice import RECALL, index_of
+from slide_fast.inference.predictor import Predictor, indexed_by
 from slide_fast.parallel.machine import cpu_model
 from slide_fast.parallel.pool import Pool
-from slide_fast.prediction import predict_topk, predict_topk_lsh
+from slide_fast.prediction import predict_topk
 from slide_fast.training import fit
-from slide_ref.common.config import Config
+from slide_ref.common.config import RECALL, Config
 from slide_ref.common.metrics import evaluate
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
@@ -171,9 +171,9 @@ def one_round(seed: int, train: Dataset, test: Dataset, folder: Path, killer: Ki
     layers = layers_of(model.arrays)
     exact = evaluate(predict_topk(layers, test.features, 5)[0], test.labels)["precision_at_1"]
     assert exact == last["evaluation"]["precision_at_1"], "what was saved predicts otherwise"
-    index, _ = index_of(model, test.features, 5, RECALL)
-    found = evaluate(predict_topk_lsh(layers, test.features, 5, index)[0], test.labels)["precision_at_1"]
-    return {"precision_at_1": exact, "precision_at_1_lsh": found}
+    answers = Predictor(indexed_by(model, test.features)).topk(test.features, 5, RECALL)
+    found = evaluate(answers.ids, test.labels)["precision_at_1"]
+    return {"precision_at_1": exact, "precision_at_1_index": found}
 
 
 def main() -> int:

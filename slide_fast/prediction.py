@@ -1,32 +1,38 @@
-"""The k best labels: over all of them, without ever holding all logits, or over those of an index."""
+"""The k best labels: over all of them, without ever holding all logits, or over those that an index finds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 
-from slide_ref.common.config import Config
-from slide_ref.common.hash_constants import HashConstants
-from slide_ref.common.lsh_config import LshConfig, whole
+from slide_ref.common.index import Index, n_previewed
+from slide_ref.common.lsh_config import one_of, plain, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
-from .hash_tables import HashTables, build_tables
-from .hashing import addresses_of, hash_constants
+from .hashing.centroid import nearest
 from .kernels.blas_warnings import without_false_alarms
 from .kernels.scratch import Scratch
+from .kernels.sparse_products import sparse_product
 from .network import forward
-from .parallel.blas_threads import ONE_BLAS_THREAD
-from .parallel.units import size
-from .sampling import hard_threshold
+from .parallel.threads import by_threads
+from .parallel.units import size as size_in_words
 
-MODES = ("exact", "lsh")
+MODES = ("exact", "index")
 ROWS_AT_ONCE = 256
 LABELS_AT_ONCE = 8192
 GROUP = 64
+FEW = 4  # rows that are answered without anything that pays for many only
+GROUPED_AT_ONCE = 8192  # rows among which those of the same cell are looked for
+NARROW = 48  # rows up to which a product is faster the other way round
+MEMBERS = 32  # logits of a bucket whose maximum is compared first
+
+
+def mode_of(value: object) -> str:
+    """Return one of `MODES`; "lsh" is an earlier name of "index". Raises ConfigError if it is something else."""
+    value = plain(value)
+    return one_of("mode", "index" if isinstance(value, str) and value == "lsh" else value, MODES)
 
 
 def _keys(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -67,8 +73,15 @@ def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
 
 def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) -> np.ndarray:
     """Return what enters the output layer, shape (n_samples, n_inputs): hidden layers are evaluated in full."""
-    inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
-    return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
+    if features.n_rows > FEW:
+        inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
+        return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
+    inputs = sparse_product(features, layers[0].W, scratch, "outputs0")
+    inputs += layers[0].b
+    for layer in layers[1:-1]:
+        inputs = np.maximum(inputs, 0, out=inputs) @ layer.W.T
+        inputs += layer.b
+    return np.maximum(inputs, 0, out=inputs)
 
 
 def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
@@ -103,10 +116,24 @@ def predict_topk(
     Threads share the rows; the answer does not depend on their number. Weights are float32. Raises ConfigError if k is
     no whole number of 1 or more.
     """
-    k = whole("k", k, 1)
-    answers = _no_answers(features.n_rows, k)
-    _fill_by_threads(answers, lambda rows: topk_rows(layers, rows, k, Scratch()), features, n_threads)
-    return answers
+    k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
+    ids, scores = _no_answers(features.n_rows, k)
+
+    def make_worker() -> Callable[[np.ndarray], None]:
+        scratch = Scratch()
+
+        def answer(rows: np.ndarray) -> None:
+            ids[rows], scores[rows] = topk_rows(layers, features.take(rows), k, scratch)
+
+        return answer
+
+    by_threads(make_worker, _blocks(features.n_rows), n_threads)
+    return ids, scores
+
+
+def _blocks(n_rows: int) -> list[np.ndarray]:
+    """Return the numbers of some rows, block by block."""
+    return [np.arange(n_rows)[first : first + ROWS_AT_ONCE] for first in range(0, n_rows, ROWS_AT_ONCE)]
 
 
 def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,125 +141,165 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
     except (MemoryError, ValueError) as error:
-        need = f"{size(8 * n_rows * k)}"
+        need = f"{size_in_words(8 * n_rows * k)}"
         raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
 
 
-def _fill_by_threads(
-    out: tuple[np.ndarray, ...],
-    answer: Callable[[SparseRows], tuple[np.ndarray, ...]],
-    features: SparseRows,
-    n_threads: int,
-) -> None:
-    """Write what `answer` returns for each block of rows into the same rows of `out`."""
-    n_threads = whole("n_threads", n_threads, 1)
+def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int = 1) -> np.ndarray:
+    """Return what `hidden_outputs` does for any number of rows, by so many threads, as an array of its own."""
+    inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].W.dtype)
 
-    def part(start: int) -> None:
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
-        for array, values in zip(out, answer(features.take(rows)), strict=True):
-            array[rows] = values
+    def make_worker() -> Callable[[np.ndarray], None]:
+        scratch = Scratch()
 
-    starts = range(0, features.n_rows, ROWS_AT_ONCE)
-    with ONE_BLAS_THREAD:
-        if n_threads == 1:  # by the caller: what a thread has freed, the C library may keep for the next one
-            list(map(part, starts))
-            return
-        with ThreadPoolExecutor(n_threads) as threads:
-            try:
-                parts = threads.map(part, starts)
-            except RuntimeError:  # the interpreter ends: no threads any more, but atexit and daemon threads still run
-                parts = map(part, starts)
-            list(parts)
+        def evaluate(rows: np.ndarray) -> None:
+            inputs[rows] = hidden_outputs(layers, features.take(rows), scratch)
+
+        return evaluate
+
+    by_threads(make_worker, _blocks(features.n_rows), n_threads)
+    return inputs
 
 
-class Index(NamedTuple):
-    """The output layer as prediction looks things up in it.
+def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> list[np.ndarray]:
+    """Return the first neurons in the bucket of each row's nearest centroid, or those of largest preview, ascending.
 
-    As `slide_ref.prediction.Index`; `weights` holds a copy of the head's weights and biases.
+    Implements S28. As `slide_ref.prediction.candidates`, a list of arrays for inputs (n_rows, n_inputs).
     """
-
-    head: np.ndarray
-    tail: np.ndarray
-    weights: Layer
-    tables: HashTables
-    constants: HashConstants
-    lsh: LshConfig
-    seed: int
-    layer: int
+    found = []
+    for own, cell in zip(inputs, nearest(inputs, index.centroids, 1)[:, 0], strict=True):
+        seen = previewed(index, cell, own[None], size, k, Scratch())
+        bucket = index.buckets[cell, :size]
+        found.append(np.sort(bucket if seen is None else bucket[seen[0]]))
+    return found
 
 
-def squared_norms(layer: Layer) -> np.ndarray:
-    """Return each neuron's squared distance from the mean neuron, float64: how far its logits reach. Implements S28."""
-    squares, mean = np.empty(len(layer.b)), layer.W.mean(axis=0, dtype=np.float64)
-    for first in range(0, len(squares), LABELS_AT_ONCE):
-        rows = slice(first, first + LABELS_AT_ONCE)
-        squares[rows] = ((layer.W[rows] - mean) ** 2).sum(axis=1)
-    return squares + (layer.b - layer.b.mean(dtype=np.float64)) ** 2
+def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, scratch: Scratch) -> np.ndarray | None:
+    """Tell which of a bucket's first neurons have the largest previews, for rows of its cell; None: no preview.
 
-
-def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int = 0) -> Index:
-    """Choose the head of the output layer, and build tables over the rest. Implements S28.
-
-    As `slide_ref.prediction.build_index`.
+    Returns
+    -------
+    ndarray of bool, shape (n_rows, size), or None
     """
-    layer, output = len(layers) - 1, layers[-1]
-    if n_head:
-        by_norm = np.argsort(-squared_norms(output), kind="stable")
-        head, tail = np.sort(by_norm[:n_head]), np.sort(by_norm[n_head:])
-    else:
-        head, tail = np.arange(0), np.arange(len(output.b))
-    constants = hash_constants(config.lsh, config.seed, layer, output.W.shape[1])
-    tables = build_tables(output.W[tail] if n_head else output.W, constants, config.lsh, config.seed, layer, rebuild)
-    weights = Layer(output.W[head], output.b[head])
-    return Index(head, tail, weights, tables, constants, config.lsh, config.seed, layer)
+    n_kept = n_previewed(k)
+    if index.preview is None or n_kept >= size:
+        return None
+    directions, reduced, levels = index.preview
+    along = (inputs - index.centroids[cell]) @ directions
+    previews = _products(along, gather_rows(reduced, index.buckets[cell, :size], scratch), levels[cell, :size], scratch)
+    floors = np.partition(previews, size - n_kept, axis=1)[:, size - n_kept]
+    return ~(previews < floors[:, None])
 
 
-def found_in_tables(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
-    """Return the neurons of the tail that are in each sample's L buckets, ascending."""
-    addresses = addresses_of(inputs, index.constants, index.lsh, index.seed, index.layer)
-    found = hard_threshold(index.tables, addresses, 1)
-    return [index.tail[ids] for ids in np.split(found.ids, found.indptr[1:])[: len(inputs)]]
+def _best_in_bucket(
+    output: Layer, inputs: np.ndarray, k: int, bucket: np.ndarray, seen: np.ndarray | None, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and scores of a bucket's k best neurons for rows of its cell; of all, where there are fewer.
 
-
-def candidates(index: Index, inputs: np.ndarray) -> list[np.ndarray]:
-    """Return the head and what each sample's L buckets hold, distinct ids that ascend. Implements S28.
-
-    As `slide_ref.prediction.candidates`, a list of arrays for inputs (n_samples, n_inputs).
+    Whatever is below the k-th largest maximum of some groups of logits is not among the k best. Where some are not
+    `seen` by a row, shape (n_rows, n_neurons), only the others are candidates of that row.
     """
-    return [np.sort(np.concatenate([index.head, ids])) for ids in found_in_tables(index, inputs)]
+    if seen is not None:
+        union = np.flatnonzero(seen.any(axis=0))
+        bucket, seen = bucket[union], seen[:, union]
+    n, size, k = len(inputs), len(bucket), min(k, len(bucket))
+    logits = _products(inputs, gather_rows(output.W, bucket, scratch), output.b[bucket], scratch)
+    if seen is not None:
+        np.copyto(logits, -np.inf, where=~seen)
+    n_groups, maxima = size // MEMBERS, logits
+    if n_groups >= k:
+        maxima = logits[:, : n_groups * MEMBERS].reshape(n, MEMBERS, n_groups).max(axis=1)
+    floors = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
+    above = np.flatnonzero(~(logits < floors[:, None]))  # so that NaN is found too
+    rows, places = np.divmod(above, size)
+    starts = np.searchsorted(rows, np.arange(n + 1))
+    keys = np.zeros((n, np.diff(starts).max()), dtype=np.uint64)
+    keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], bucket[places])
+    scores, ids = _unpack(np.sort(keys, axis=1)[:, : -k - 1 : -1])
+    return ids, scores
 
 
 @without_false_alarms
-def lsh_rows(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, scratch: Scratch
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Do what `predict_topk_lsh` does for a few rows, in this thread.
-
-    The head is evaluated for all rows together, what the tables return in a product of its own for each row.
-    """
-    output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
-    ids, scores = _no_answers(len(inputs), k)
-    head_scores, places = _unpack(_best_keys(index.weights, inputs, k, scratch))
-    in_head = _keys(head_scores, index.head[places])
-    found = found_in_tables(index, inputs)
-    for i, own in enumerate(found):
-        weights = scratch.empty("weights", (len(own), len(inputs[i])), output.W.dtype)
-        logits = output.W.take(own, axis=0, out=weights, mode="clip") @ inputs[i] + output.b[own]
-        both = np.concatenate([in_head[i], _largest(_keys(logits, own)[None], k)[0]])
-        best = np.sort(_largest(both[None], k)[0])[::-1]
-        scores[i, : len(best)], ids[i, : len(best)] = _unpack(best)
-    return ids, scores, len(index.head) + np.array([len(own) for own in found], dtype=np.int64)
-
-
-def predict_topk_lsh(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, n_threads: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predict_topk_index(
+    layers: list[Layer], features: SparseRows, k: int, index: Index, size: int, n_threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit among each row's candidates. Implements S28.
 
-    As `slide_ref.prediction.predict_topk_lsh`, by so many threads; weights are float32. Raises ConfigError if k is no
-    whole number of 1 or more.
+    As `slide_ref.prediction.predict_topk_index`, by so many threads; weights are float32. Rows of the same cell are
+    answered together, so that their bucket's weights are gathered once; few rows one by one. Raises ConfigError if k is
+    no whole number of 1 or more.
     """
-    k = whole("k", k, 1)
-    answers = *_no_answers(features.n_rows, k), np.zeros(features.n_rows, dtype=np.int64)
-    _fill_by_threads(answers, lambda rows: lsh_rows(layers, rows, k, index, Scratch()), features, n_threads)
-    return answers
+    k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
+    if features.n_rows <= FEW:
+        return few_through_index(layers, features, k, index, size, Scratch())
+    ids, scores = _no_answers(features.n_rows, k)
+    n = min(k, size)
+
+    def make_worker() -> Callable[[tuple[int, np.ndarray]], None]:
+        scratch = Scratch()
+
+        def answer(job: tuple[int, np.ndarray]) -> None:
+            cell, rows = job
+            own, bucket = inputs[rows - first], index.buckets[cell, :size]
+            seen = previewed(index, cell, own, size, k, scratch)
+            ids[rows, :n], scores[rows, :n] = _best_in_bucket(layers[-1], own, k, bucket, seen, scratch)
+
+        return answer
+
+    first = 0
+    for first in range(0, features.n_rows, GROUPED_AT_ONCE):
+        block = features.take(np.arange(first, min(first + GROUPED_AT_ONCE, features.n_rows)))
+        inputs = all_hidden_outputs(layers, block, n_threads)
+        by_threads(make_worker, _by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads)
+    return ids, scores
+
+
+@without_false_alarms
+def few_through_index(
+    layers: list[Layer], features: SparseRows, k: int, index: Index, size: int, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do what `predict_topk_index` does for at most `FEW` rows, in this thread, in buffers that are there already."""
+    output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
+    ids, scores = _no_answers(len(inputs), k)
+    norms, n = np.einsum("ij,ij->i", index.centroids, index.centroids), min(k, size)
+    for row, own in enumerate(inputs):
+        cell = int((norms - 2 * (index.centroids @ own)).argmin())
+        seen, bucket = previewed(index, cell, own[None], size, k, scratch), index.buckets[cell, :size]
+        bucket = bucket if seen is None else bucket[seen[0]]
+        logits = gather_rows(output.W, bucket, scratch) @ own
+        logits += output.b[bucket]
+        floor = np.partition(logits, len(bucket) - n)[len(bucket) - n]
+        above = np.flatnonzero(~(logits < floor))
+        keys = np.sort(_keys(logits[above], bucket[above]))[: -n - 1 : -1]
+        scores[row, :n], ids[row, :n] = _unpack(keys)
+    return ids, scores
+
+
+def gather_rows(W: np.ndarray, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """Copy some rows of weights into a buffer."""
+    weights = scratch.empty("weights", (len(rows), W.shape[1]), W.dtype)
+    return W.take(rows, axis=0, out=weights, mode="clip")
+
+
+def _products(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """Return inputs times weights plus bias, shape (n_rows, n_neurons), in a buffer."""
+    shape = len(inputs), len(weights)
+    out = scratch.empty("products", shape, weights.dtype)
+    if len(inputs) > NARROW:
+        np.matmul(inputs, weights.T, out=out)
+        out += bias
+        return out
+    turned = scratch.empty("turned", shape[::-1], weights.dtype)
+    return np.add(np.matmul(weights, inputs.T, out=turned).T, bias, out=out)
+
+
+def _by_cell(cells: np.ndarray, first: int) -> list[tuple[int, np.ndarray]]:
+    """Return each cell with rows that lie in it, not too many at once; the number of the first row is `first`."""
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    groups = np.split(order + first, starts[1:]) if len(order) else []
+    return [
+        (int(cells[rows[0] - first]), rows[at : at + ROWS_AT_ONCE])
+        for rows in groups
+        for at in range(0, len(rows), ROWS_AT_ONCE)
+    ]

@@ -1,94 +1,54 @@
-"""Prediction: the k best labels, over all of them, or over those of largest norm and what tables of the others return.
+"""Prediction: the k best labels, over all of them or over those that an index finds.
 
 Hidden layers are evaluated in full, whatever was sampled in training.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from .common.config import Config
-from .common.hash_constants import HashConstants
-from .common.lsh_config import LshConfig
+from .common.index import Index, n_previewed
 from .common.parameters import Layer
 from .common.sparse_rows import SparseRows
-from .hash_tables import HashTables, build_tables
-from .hashing import addresses_of, hash_constants
+from .hashing.centroid import nearest
 from .network import Activation, forward
 
 
-class Index(NamedTuple):
-    """The output layer as prediction looks things up in it.
-
-    Attributes
-    ----------
-    head, tail : ndarray of int64
-        The neurons of largest norm, and all others; ascending.
-    tables : HashTables
-        Over the tail: they hold places in it.
-    constants : HashConstants
-        Of the hash functions.
-    lsh : LshConfig
-    seed, layer : int
-        Words of the keys.
-    """
-
-    head: np.ndarray
-    tail: np.ndarray
-    tables: HashTables
-    constants: HashConstants
-    lsh: LshConfig
-    seed: int
-    layer: int
+def hidden_outputs(layers: list[Layer], features: SparseRows) -> np.ndarray:
+    """Return what enters the output layer, shape (n_samples, n_inputs)."""
+    hidden = layers[:-1]
+    trace = forward(hidden, features, lambda l, inputs: [np.arange(len(hidden[l].b))] * len(inputs))
+    inputs = np.zeros((features.n_rows, layers[-1].W.shape[1]), dtype=layers[-1].W.dtype)
+    for row, sample in zip(inputs, trace[-1], strict=True):
+        row[:] = np.maximum(sample.values, 0)  # `forward` leaves the last layer it is given as it is
+    return inputs
 
 
-def squared_norms(layer: Layer) -> np.ndarray:
-    """Return each neuron's squared distance from the mean neuron, weights and bias, float64: how far its logits reach.
-
-    Implements S28 (compare Yan et al., Norm-ranging LSH, NeurIPS 2018).
-    """
-    from_mean = layer.W - layer.W.mean(axis=0, dtype=np.float64)
-    return (from_mean**2).sum(axis=1) + (layer.b - layer.b.mean(dtype=np.float64)) ** 2
-
-
-def build_index(config: Config, layers: list[Layer], rebuild: int, n_head: int = 0) -> Index:
-    """Choose the head of the output layer, and build tables over the rest. Implements S28.
-
-    Parameters
-    ----------
-    config : Config
-    layers : list of Layer
-    rebuild : int
-        The number of this rebuild: how many there were in training, or 0 where that is not known.
-    n_head : int
-        Size of the head.
-    """
-    layer, W = len(layers) - 1, layers[-1].W
-    by_norm = np.argsort(-squared_norms(layers[-1]), kind="stable")
-    head, tail = np.sort(by_norm[:n_head]), np.sort(by_norm[n_head:])
-    constants = hash_constants(config.lsh, config.seed, layer, W.shape[1])
-    tables = build_tables(W[tail], constants, config.lsh, config.seed, layer, rebuild)
-    return Index(head, tail, tables, constants, config.lsh, config.seed, layer)
-
-
-def candidates(index: Index, inputs: np.ndarray) -> np.ndarray:
-    """Return the head and what a sample's L buckets hold. Implements S28.
+def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> np.ndarray:
+    """Return the first neurons in the bucket of the nearest centroid, or those of largest preview. Implements S28.
 
     Parameters
     ----------
     index : Index
     inputs : ndarray of float, shape (n_inputs,)
         What enters the output layer.
+    size : int
+        How many neurons of the bucket.
+    k : int
+        How many labels are wanted.
 
     Returns
     -------
-    ndarray of int64
+    ndarray of int32
         Distinct ids, ascending.
     """
-    addresses = addresses_of(inputs[None], index.constants, index.lsh, index.seed, index.layer)[0]
-    return np.unique(np.concatenate([index.head, *(index.tail[found] for found in index.tables.query(addresses))]))
+    cell = nearest(inputs[None], index.centroids.astype(inputs.dtype), 1)[0, 0]
+    bucket = index.buckets[cell, :size]
+    if index.preview is not None and n_previewed(k) < size:
+        along = index.preview.directions.T @ (inputs - index.centroids[cell])
+        preview = index.preview.levels[cell, :size] + index.preview.reduced[bucket] @ along
+        bucket = bucket[preview >= np.sort(preview)[-n_previewed(k)]]
+    return np.sort(bucket)
 
 
 def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -123,9 +83,9 @@ def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.
     return _best(trace[-1], k, layers[-1].W.dtype)
 
 
-def predict_topk_lsh(
-    layers: list[Layer], features: SparseRows, k: int, index: Index
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predict_topk_index(
+    layers: list[Layer], features: SparseRows, k: int, index: Index, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit among each row's candidates. Implements S28.
 
     Parameters
@@ -135,23 +95,21 @@ def predict_topk_lsh(
     k : int
         1 or more.
     index : Index
-        From `build_index`.
+        From `slide_ref.indexing.build_index`.
+    size : int
+        Neurons of a bucket that are looked at; see `slide_ref.common.index.size_for`.
 
     Returns
     -------
     ids : ndarray of int32, shape (n_samples, k)
-        Best first; of equal scores the lower id comes first; -1 where fewer than k labels were found.
+        Best first; of equal scores the lower id comes first; -1 where there are fewer than k candidates.
     scores : ndarray of float, shape (n_samples, k)
         Logits; -inf where the id is -1.
-    n_candidates : ndarray of int64, shape (n_samples,)
-        How many candidates each row has.
     """
 
     def choose(l: int, inputs: list[Activation]) -> list[np.ndarray]:
-        if l < index.layer:
+        if l < len(layers) - 1:
             return [np.arange(len(layers[l].b))] * len(inputs)
-        return [candidates(index, sample.values) for sample in inputs]
+        return [candidates(index, sample.values, size, k) for sample in inputs]
 
-    trace = forward(layers, features, choose)
-    n_candidates = np.array([len(logits.ids) for logits in trace[-1]], dtype=np.int64)
-    return *_best(trace[-1], k, layers[-1].W.dtype), n_candidates
+    return _best(forward(layers, features, choose)[-1], k, layers[-1].W.dtype)

@@ -15,8 +15,7 @@ from slide_ref.common.storage.model_folder import Model, find_model, load_model
 
 from ..display.wording import aligned, score_table
 from ..inference.predictor import Predictor
-from ..prediction import Index
-from .session import Session, fitting, index_for, read_samples
+from .session import Session, fitting, read_samples, with_index_for
 
 K = max(RANKS)  # labels a sample that all measures need
 
@@ -28,22 +27,22 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     test = read_samples(options.test, options.labels)
     sizes = {"features": model.n_features, "labels": model.n_labels}
     test = fitting(test, options.test, sizes, "the model", session.console)
-    predictor = Predictor(model, options.workers)
     started = time.perf_counter()
-    index = index_for(options, predictor, test.features, K, session)
+    predictor = Predictor(with_index_for(model, test.features, options, session), options.workers)
     seconds_to_build = time.perf_counter() - started
-    ids, figures = _timed_answers(predictor, test.features, index, session)
+    recall = None if options.mode == "exact" else options.recall
+    ids, figures = _timed_answers(predictor, test.features, recall, session)
     scores = all_measures(ids, test.labels, _propensities(model))
     unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
     lines = [score_table(scores), "", f"{test.n_samples:,} test samples{unlabelled}"]
     groups = [] if model.label_counts is None else by_frequency(ids, test.labels, model.label_counts)
     if groups:
         lines.append(f"\n{_groups_in_words(groups)}")
-    if index is None:
+    if recall is None:
         del figures["candidates_per_sample"]
     else:
-        figures |= {"seconds_to_build_index": seconds_to_build, "head": len(index.head)}
-        figures |= {"tables": index.lsh.L, "K": index.lsh.K}
+        figures |= {"seconds_to_build_index": None if model.index is not None else seconds_to_build}
+        figures |= {"recall": recall, "recall_kept_aside": predictor.recall_measured(K, recall)}
         figures |= _against_exact(predictor, test.features, ids, session)
         lines.append(_comparison(figures))
     session.console.result("\n".join(lines))
@@ -65,13 +64,13 @@ def _groups_in_words(groups: list[dict[str, Any]]) -> str:
 
 
 def _timed_answers(
-    predictor: Predictor, features: SparseRows, index: Index | None, session: Session
+    predictor: Predictor, features: SparseRows, recall: float | None, session: Session
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Best labels of each sample, for all measures, and what it took to find them."""
     started, ids, n_candidates, n_samples = time.perf_counter(), [], 0, features.n_rows
-    for done, answers in predictor.blocks(features, K, index):
+    for done, answers in predictor.blocks(features, K, recall):
         ids.append(answers.ids)
-        n_candidates += answers.n_candidates
+        n_candidates += answers.n_candidates * len(answers.ids)
         session.console.progress(done / n_samples, f"evaluating: {done:,} of {n_samples:,} samples")
     seconds = time.perf_counter() - started
     return np.concatenate(ids), {
@@ -92,15 +91,18 @@ def _against_exact(predictor: Predictor, features: SparseRows, ids: np.ndarray, 
 
 
 def _comparison(figures: dict[str, Any]) -> str:
-    tables = f"{figures['tables']} tables of {figures['K']} bits" if figures["tables"] else "no tables"
-    index = f"{figures['head']:,} longest labels and {tables}; made in {figures['seconds_to_build_index']:.1f} s"
+    """What the index finds, and what was expected of it."""
+    seconds = figures["seconds_to_build_index"]
+    made = "saved with the model" if seconds is None else f"made in {seconds:.1f} s, of these samples"
+    measured = f"{figures['recall_kept_aside']:.2%} of samples kept aside"
     return aligned([
         ("", ""),
         (f"recall@{K}", f"{100 * figures[f'recall_at_{K}']:.2f} % of the exact answers are among these"),
         ("missing", f"{100 * figures['missing_places']:.2f} % of the places, where fewer labels were found"),
         ("candidates", f"{figures['candidates_per_sample']:,.1f} labels a sample"),
         ("speed", "{samples_per_second:,.0f} samples/s; exact: {exact_samples_per_second:,.0f}".format(**figures)),
-        ("index", index),
+        ("wanted", f"{figures['recall']:.2%}; found {measured}"),
+        ("index", made),
     ])  # fmt: skip
 
 

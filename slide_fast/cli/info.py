@@ -12,6 +12,8 @@ from ..display.wording import aligned, network_in_words
 from ..engine.checkpoints import Checkpoints
 from ..engine.training_info import history_of, history_table, in_words
 from ..parallel.units import size
+from .index import figures_of
+from .index import in_words as index_in_words
 from .run_folder import CHECKPOINTS
 from .session import Session
 from .settings import to_toml
@@ -30,6 +32,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         *((name, f"{array.dtype} {array.shape}") for name, array in model.arrays.items()),
         ("label names", "no" if model.label_names is None else "yes"),
         ("columns", "without names" if model.feature_names is None else "with names"),
+        ("index", index_in_words(model)),
         *in_words(model),
     ]
     saved = Checkpoints(Path(options.model) / CHECKPOINTS).saved()
@@ -43,6 +46,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         "n_labels": model.n_labels,
         "n_parameters": n_parameters,
         "arrays": {name: list(array.shape) for name, array in model.arrays.items()},
+        "index": None if model.index is None else figures_of(model),
         "has_label_names": model.label_names is not None,
         "has_feature_names": model.feature_names is not None,
         "facts": model.facts,

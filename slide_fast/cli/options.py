@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import RECALL, Config
 from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 
@@ -51,8 +51,10 @@ def check_together(options: argparse.Namespace) -> None:
     refuse = options.refuse
     if options.command == "predict" and options.json and options.out is None:
         refuse("predict --json needs --out: standard output is kept for the JSON object")
-    if getattr(options, "recall", None) and options.mode == "exact":
-        refuse(f"{options.command} --recall needs --mode lsh: exact looks at every label")
+    if hasattr(options, "recall"):
+        if options.recall is not None and options.mode == "exact":
+            refuse(f"{options.command} --recall needs --mode index: exact looks at every label")
+        options.recall = RECALL if options.recall is None else options.recall
     if options.command == "train" and not options.print_config and (options.train is None or options.out is None):
         refuse("train needs TRAIN and --out RUN")
     if getattr(options, "auto", False) and (options.resume or options.print_config):
@@ -109,6 +111,10 @@ def _share(text: str) -> float:
     if value > 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
     return value
+
+
+def _mode(text: str) -> str:
+    return "index" if text == "lsh" else text  # an earlier name
 
 
 def _layer_sizes(text: str) -> list[int]:
@@ -238,6 +244,16 @@ def _add_users_of_models(add: Add) -> None:
     _add_mode(predict)
     _add_workers(predict, "threads (default: the CPUs there are)")
 
+    index = add("index", "make or renew the index of a model, which --mode index uses",
+                "slide index run data/train.txt",
+                " slide train makes one, of training samples; where DATA are samples that the model was not trained "
+                "on, with --kept-aside, the recall that users will find is met more closely.")  # fmt: skip
+    index.add_argument("model", metavar="MODEL", help="model folder or run folder")
+    index.add_argument("data", metavar="DATA", help=f"the training samples, or others like those to come: {FORMATS}")
+    index.add_argument("--kept-aside", metavar="FILE",
+                       help="samples by which the recall is measured (default: a part of DATA)")  # fmt: skip
+    _add_workers(index, "threads (default: the CPUs there are)")
+
     info = add("info", "show what a model is: sizes, settings, training", "slide info run")
     info.add_argument("model", metavar="MODEL", help="model folder or run folder")
 
@@ -283,11 +299,11 @@ def _add_bench(add: Add) -> None:
 
 
 def _add_mode(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--mode", choices=("exact", "lsh"), default="exact",
-                         help="exact looks at every label, lsh only at those that an index finds")  # fmt: skip
+    command.add_argument("--mode", choices=("exact", "index"), default="exact", type=_mode,
+                         help="exact looks at every label, index only at those that an index finds")  # fmt: skip
     command.add_argument("--recall", type=_share, metavar="R",
-                         help="with --mode lsh: share of the exact answers that the index is to find, "
-                              "tried on the first samples (default: 0.9)")  # fmt: skip
+                         help="with --mode index: share of the exact answers that the index is to find "
+                              f"(default: {RECALL})")  # fmt: skip
 
 
 def _add_generate(add: Add) -> None:

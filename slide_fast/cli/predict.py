@@ -16,7 +16,7 @@ from slide_ref.common.storage.model_folder import find_model, load_model
 
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
-from .session import Session, fitting, index_for
+from .session import Session, fitting, with_index_for
 
 
 def predict(options: Namespace, session: Session) -> dict[str, Any]:
@@ -27,10 +27,10 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
         data = read_dataset(options.data)
         data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
-        n_samples, predictor = data.n_samples, Predictor(model, options.workers)
-        index = index_for(options, predictor, data.features, options.k, session)
+        predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)
+        n_samples, recall = data.n_samples, None if options.mode == "exact" else options.recall
         started = time.perf_counter()
-        for done, answers in predictor.blocks(data.features, options.k, index):
+        for done, answers in predictor.blocks(data.features, options.k, recall):
             file.writelines(_lines(answers, names))
             file.flush()
             if options.out is not None:

@@ -1,4 +1,4 @@
-"""What commands share: the screen, the clock, the memory meter, how they read samples and choose an index."""
+"""What commands share: the screen, the clock, the memory meter, how they read samples and make an index."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any
 
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.storage.model_folder import Model
 
 from ..data import names_no_sizes, read_dataset, without_unknown_features
 from ..datasets.synthetic import generate
 from ..display.console import Console
-from ..inference.index_choice import RECALL
-from ..inference.predictor import Predictor
+from ..inference.predictor import indexed_by
 from ..parallel.machine import MemoryMeter
-from ..prediction import Index
 
 
 class Session:
@@ -117,12 +116,12 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
     return data
 
 
-def index_for(options: Namespace, predictor: Predictor, features: SparseRows, k: int, session: Session) -> Index | None:
-    """With ``--mode lsh`` return an index of the wanted recall for samples, else None."""
-    if options.mode == "exact" or not features.n_rows:
-        return None
-    session.console.progress(0.0, "choosing and building an index")
-    return predictor.index(features, k, options.recall or RECALL)
+def with_index_for(model: Model, features: SparseRows, options: Namespace, session: Session) -> Model:
+    """With ``--mode index`` return the model with an index, made of samples to predict for where it has none."""
+    if options.mode == "exact" or model.index is not None:
+        return model
+    session.console.progress(0.0, "making an index of these samples")
+    return indexed_by(model, features, options.workers)
 
 
 def _error(message: str, path: str | Path) -> DataError:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.schedule import in_batch_steps, largest_rate, n_epochs, total_steps
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
@@ -22,9 +23,11 @@ from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from ..engine.progress import Event, tell_all
+from ..inference.predictor import with_index
 from ..parallel.machine import cpu_model
 from ..parallel.units import size
 from ..training import TrainingInterrupted, fit
+from .index import figures_of
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
 
@@ -64,14 +67,21 @@ class TrainingRun:
 
         `data` is emptied, and `fit` holds the only references.
         """
-        counts, test = counts_of(data), Handover(data.pop()) if len(data) > 1 else None
+        counts, samples = counts_of(data), self._samples_for_index(data)
+        test = Handover(data.pop()) if len(data) > 1 else None
         fit_data = partial(fit, self.config, Handover(data.pop()), test=test, n_workers=n_workers, state=state)
-        return self.carry_out(fit_data, counts, state is not None)
+        return self.carry_out(fit_data, counts, state is not None, samples)
 
     def carry_out(
-        self, fit: Callable[..., Model], counts: Mapping[str, int], resumes: bool
+        self,
+        fit: Callable[..., Model],
+        counts: Mapping[str, int],
+        resumes: bool,
+        samples: IndexSamples | None = None,
     ) -> tuple[Model, dict[str, Any]]:
         """Train by a function that takes the fields of `RunOptions` and returns the model, and write the folder.
+
+        The model has an index where there are samples to make it of.
 
         Return the model and the figures for ``--json``. Ctrl-C raises KeyboardInterrupt with words for the user, once
         the model is in the folder. `counts` are those of `counts_of`.
@@ -95,9 +105,20 @@ class TrainingRun:
         except TrainingInterrupted as stop:
             self._end_early(stop.model)
         session.worker_pids = tuple
+        if samples is not None:
+            session.console.progress(1.0, "making the index for prediction")
+            model = with_index(model, samples)
         self.folder.save(model)
         figures = _figures(last) | {"model": str(self.folder.model_path), "curves": self._plot() if has_test else None}
+        figures["index"] = None if model.index is None else figures_of(model)
         return model, figures | dict(counts) | session.totals()
+
+    def _samples_for_index(self, data: list[Dataset]) -> IndexSamples | None:
+        """Draw samples that the index is made of; the recall is measured on test samples where there are some."""
+        if data[0].n_samples < 2:
+            return None
+        others = data[1].features if len(data) > 1 else None
+        return samples_for_index(self.config.seed, data[0].features, others)
 
     def _add_memory(self, has_test: bool, event: Event) -> None:
         """Count in what this command takes besides: reading took some, and the curves do beside the model."""
@@ -144,6 +165,13 @@ class TrainingRun:
             ("memory", f"{size(figures['peak_memory_bytes'])} at the peak"),
             ("model", figures["model"]),
         ]
+        if figures["index"] is not None:
+            pairs.append(
+                (
+                    "index",
+                    "{index_recall:.1%} of the best 5 among {index_candidates:,} labels".format(**figures["index"]),
+                )
+            )
         pairs += [] if figures["curves"] is None else [("curves", figures["curves"])]
         return "\n".join([*scores, aligned(pairs)])
 

@@ -41,7 +41,7 @@ STAGES = {
     "gradients": ("touched rows", "gradients", "bias gradients"),
     "weights": ("W", "b"),
     "moments": ("W_m", "W_v", "b_m", "b_v"),
-    "predictions": ("exact answers", "candidates", "answers from tables"),
+    "predictions": ("exact answers", "cells of samples", "candidates", "answers of the index"),
 }
 STAGE_OF = {part: stage for stage, parts in STAGES.items() for part in parts}
 

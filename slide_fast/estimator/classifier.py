@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from slide_ref.common.config import RECALL
 from slide_ref.common.errors import DataError
-from slide_ref.common.lsh_config import one_of, share, whole
+from slide_ref.common.index import IndexSamples
+from slide_ref.common.lsh_config import share, whole
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model, load_model, save_model
@@ -19,11 +21,10 @@ from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.progress import Event
 from ..engine.training_info import history_of
-from ..inference.index_choice import RECALL
-from ..inference.predictor import Predictor
+from ..inference.predictor import Predictor, indexed_by, with_index
 from ..inference.probabilities import logits_of, probabilities_of
 from ..parallel.machine import available_cpus
-from ..prediction import MODES, predict_topk
+from ..prediction import mode_of, predict_topk
 from . import validation
 from .fitting import Given, train
 from .label_decoding import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
@@ -103,7 +104,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     feature_names_in_: np.ndarray
     _kind: str
     _state: TrainingState | None
-    _indexed: Predictor
+    _predicts: Predictor
+    _index_samples: IndexSamples | None
     _first_seed: int
 
     def __init__(
@@ -144,7 +146,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__() if HAS_SKLEARN else vars(self)
-        return {key: value for key, value in state.items() if key != "_indexed"}  # tables are built again
+        return {key: value for key, value in state.items() if key != "_predicts"}
 
     def fit(
         self,
@@ -251,11 +253,20 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self._check_features(X, features, reset=False)
         return layers, features
 
-    def _predictor(self) -> Predictor:
-        """Return an index of the current model, made once for each k and recall."""
-        if getattr(self, "_indexed", None) is None or self._indexed.model is not self.model_:
-            self._indexed = Predictor(self.model_)
-        return self._indexed
+    def _make_index(self) -> None:
+        """Give the network an index if it has none, and training samples are at hand."""
+        samples = getattr(self, "_index_samples", None)
+        if self._trained().index is None and samples is not None:
+            self.model_ = with_index(self.model_, samples)
+
+    def _predictor(self, features: SparseRows) -> Predictor:
+        """Return a predictor of the current network, with an index if one can be made."""
+        self._make_index()
+        if self.model_.index is None:
+            self.model_ = indexed_by(self.model_, features)
+        if getattr(self, "_predicts", None) is None or self._predicts.model is not self.model_:
+            self._predicts = Predictor(self.model_)
+        return self._predicts
 
     def predict_topk(
         self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
@@ -268,11 +279,11 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             See the class.
         k : int
         mode : str
-            ``"exact"`` evaluates every label; ``"lsh"`` only those that an index finds, which may miss the best.
+            ``"exact"`` evaluates every label; ``"index"`` only those that an index finds, which may miss the best.
         recall : float
-            With ``"lsh"``: the share of the exact answers that the index is to find, above 0 and at most 1. The
-            first call for each k and recall chooses and builds it, and tries it on the first samples of X: give it some
-            hundreds.
+            With ``"index"``: the share of the exact answers that it is to find, above 0 and at most 1. The index is
+            saved with the network. Where there is none, or training has made it stale, the call makes one, of training
+            samples or else of those of X; where these are fewer than 256, its answers are exact.
 
         Returns
         -------
@@ -289,11 +300,10 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         ConfigError
             If there is no such mode, or k or the recall is out of its range.
         """
-        k, recall, mode = whole("k", k, 1), share("recall", recall), one_of("mode", mode, MODES)
+        k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
         layers, features = self._asked(X)
-        if mode == "lsh":
-            predictor = self._predictor()
-            ids, scores, _ = predictor.topk(features, k, predictor.index(features, k, recall))
+        if mode == "index":
+            ids, scores, _ = self._predictor(features).topk(features, k, recall)
         else:
             ids, scores = predict_topk(layers, features, k, available_cpus())
         return in_words(ids, self.classes_), scores
@@ -348,7 +358,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))
 
     def save(self, folder: str | Path) -> None:
-        """Write the trained network as a model folder, replacing an earlier one whole."""
+        """Write the trained network and its index as a model folder, replacing an earlier one whole."""
+        self._make_index()
         names = list(getattr(self, "feature_names_in_", ())) or None
         model = dataclasses.replace(self._trained(), feature_names=names)
         save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
+from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..display.console import Console
@@ -50,6 +51,7 @@ def train(
     held_out = None if given.eval_set is None else Handover(_held_out(estimator, given.eval_set))
     estimator.labels_per_sample_, estimator.history_ = labels.per_sample, [*estimator.history_]
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
+    estimator._index_samples = _samples_for_index(estimator, config.seed, features, goes_on)
     samples_to_train = Handover(Dataset(features, labels.rows))
     del features, labels  # what was made of X and y is not to lie beside the copy that is trained on
 
@@ -71,6 +73,17 @@ def train(
                 estimator._state, estimator.model_ = None, interrupted.model
             raise
     estimator._state, estimator.model_ = end if keeps_state else None, model
+
+
+def _samples_for_index(
+    estimator: SlideClassifier, seed: int, features: SparseRows, goes_on: bool
+) -> IndexSamples | None:
+    """Draw samples that an index can be made of; where training goes on with fewer than before, keep the earlier."""
+    before = getattr(estimator, "_index_samples", None) if goes_on else None
+    if features.n_rows < 2:
+        return before
+    samples = samples_for_index(seed, features)
+    return before if before is not None and before.clustered.n_rows > samples.clustered.n_rows else samples
 
 
 def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,20 @@ from ..parallel.machine import require_memory
 from .label_coding import as_array, from_json, names_of, to_json
 from .validation import KINDS, as_labels
 
+_LAST: tuple[Callable[[], np.ndarray | None], bool] = (lambda: None, False)
+
 
 def are_ids(classes: np.ndarray) -> bool:
-    """Tell whether the classes are ids: whole numbers from 0, of the dtype that ids have by default."""
-    return classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes)))
+    """Tell whether the classes are ids: whole numbers from 0, of the dtype that ids have by default.
+
+    The last answer is remembered: where labels are very many, to look at all of them takes longer than a prediction.
+    """
+    global _LAST
+    array, answer = _LAST
+    if array() is not classes:
+        answer = classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes)))
+        _LAST = weakref.ref(classes), answer
+    return answer
 
 
 def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -1,21 +1,27 @@
-"""A trained model in use, and the indexes made for it: what predictions from Python and the command line go through."""
+"""A trained model in use, with its index: what predictions from Python and the command line go through."""
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from slide_ref.common.index import IndexSamples, recall_measured, samples_for_index, size_for
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
 
+from ..indexing import build_index
+from ..kernels.scratch import Scratch
 from ..parallel.machine import available_cpus
-from ..prediction import ROWS_AT_ONCE, Index, predict_topk, predict_topk_lsh
-from .index_choice import RECALL, index_of
+from ..prediction import FEW, ROWS_AT_ONCE, few_through_index, predict_topk, predict_topk_index
 
 BLOCKS_A_THREAD = 4
+_OWN = threading.local()  # buffers of each thread that asks for few rows
+FEWEST = 256  # samples of which an index can be made, where no others are at hand
 
 
 class Answers(NamedTuple):
@@ -28,7 +34,7 @@ class Answers(NamedTuple):
     scores : ndarray of float32, shape (n_samples, k)
         Logits; -inf where the id is -1.
     n_candidates : int
-        Labels whose logits were computed, over all samples.
+        Labels that were looked at for each sample.
     """
 
     ids: np.ndarray
@@ -36,8 +42,21 @@ class Answers(NamedTuple):
     n_candidates: int
 
 
+def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
+    """Return the model with a new index, made by so many threads; by default as many as there are CPUs."""
+    index = build_index(layers_of(model.arrays), samples, n_threads or available_cpus())
+    return dataclasses.replace(model, index=index)
+
+
+def indexed_by(model: Model, features: SparseRows, n_threads: int | None = None) -> Model:
+    """Return the model with an index made of samples to predict for, or as it is where they are too few."""
+    if features.n_rows < FEWEST:
+        return model
+    return with_index(model, samples_for_index(model.config.seed, features), n_threads)
+
+
 class Predictor:
-    """Find the best labels of samples, among all labels or among those that an index finds.
+    """Find the best labels of samples, among all labels or among those that the model's index finds.
 
     Parameters
     ----------
@@ -48,33 +67,43 @@ class Predictor:
 
     def __init__(self, model: Model, n_threads: int | None = None):
         self.model, self.layers, self._n_threads = model, layers_of(model.arrays), n_threads
-        self._indexes: dict[tuple[int, float], Index] = {}
+        self._sizes: dict[tuple[int, float], int | None] = {}
 
     @property
     def n_threads(self) -> int:
         """Threads that share the samples of a call."""
         return self._n_threads or available_cpus()
 
-    def index(self, features: SparseRows, k: int, recall: float = RECALL) -> Index:
-        """Return an index that finds a share of the exact answers to samples like these.
+    def size(self, k: int, recall: float) -> int | None:
+        """Return how much of a bucket finds the wanted share of the exact answers.
 
-        It is chosen and built in the first call for each k and recall. Raises ConfigError if there can be none.
+        None: all labels are needed, or the model has no index. Raises ConfigError if k or the recall is out of range.
         """
-        if (k, recall) not in self._indexes:
-            self._indexes[k, recall] = index_of(self.model, features, k, recall, self.n_threads)[0]
-        return self._indexes[k, recall]
+        if self.model.index is None:
+            return None
+        if (k, recall) not in self._sizes:
+            self._sizes[k, recall] = size_for(self.model.index, k, recall, self.model.n_labels)
+        return self._sizes[k, recall]
 
-    def topk(self, features: SparseRows, k: int, index: Index | None = None) -> Answers:
-        """Return the k best labels of each sample, among all or among those that an index finds."""
-        if index is None:
-            ids, scores = predict_topk(self.layers, features, k, self.n_threads)
-            return Answers(ids, scores, features.n_rows * self.model.n_labels)
-        ids, scores, found = predict_topk_lsh(self.layers, features, k, index, n_threads=self.n_threads)
-        return Answers(ids, scores, int(found.sum()))
+    def recall_measured(self, k: int, recall: float) -> float:
+        """Return the share of the exact answers that was found for the samples which the index kept aside."""
+        size, index = self.size(k, recall), self.model.index
+        return 1.0 if index is None else recall_measured(index, k, size, self.model.n_labels)
 
-    def blocks(self, features: SparseRows, k: int, index: Index | None = None) -> Iterator[tuple[int, Answers]]:
+    def topk(self, features: SparseRows, k: int, recall: float | None = None) -> Answers:
+        """Return the k best labels of each sample, among all or, for a wanted recall, among those of the index."""
+        size, index = None if recall is None else self.size(k, recall), self.model.index
+        if size is None or index is None:
+            return Answers(*predict_topk(self.layers, features, k, self.n_threads), self.model.n_labels)
+        if features.n_rows > FEW:
+            return Answers(*predict_topk_index(self.layers, features, k, index, size, self.n_threads), size)
+        if not hasattr(_OWN, "scratch"):
+            _OWN.scratch = Scratch()
+        return Answers(*few_through_index(self.layers, features, k, index, size, _OWN.scratch), size)
+
+    def blocks(self, features: SparseRows, k: int, recall: float | None = None) -> Iterator[tuple[int, Answers]]:
         """Yield answers block by block: how many of the samples are done with this block, and `topk` of it."""
         at_once = ROWS_AT_ONCE * self.n_threads * BLOCKS_A_THREAD
         for first in range(0, features.n_rows, at_once):
             rows = np.arange(first, min(first + at_once, features.n_rows))
-            yield first + len(rows), self.topk(features.take(rows), k, index)
+            yield first + len(rows), self.topk(features.take(rows), k, recall)

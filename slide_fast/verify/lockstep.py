@@ -10,13 +10,15 @@ import numpy as np
 import slide_ref as ref
 import slide_ref.correction
 import slide_ref.hash_tables
-import slide_ref.hashing
+import slide_ref.hashing.centroid
+import slide_ref.indexing
 import slide_ref.network
 import slide_ref.optimizers
 import slide_ref.prediction
 import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.hash_constants import HashConstants
+from slide_ref.common.index import samples_for_index
 from slide_ref.common.micro_batches import MicroBatch
 from slide_ref.common.parameters import Layer
 from slide_ref.common.parts import Part
@@ -24,6 +26,7 @@ from slide_ref.common.priors import label_priors
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from .. import active_sets, hash_tables, hashing, network, optimizers, prediction, sampling
+from ..hashing import centroid
 from ..kernels.scratch import Scratch
 from ..sampling import Active
 from .centroids import check_nearest, check_table, rebuild_centroids
@@ -260,8 +263,8 @@ class Lockstep:
         return active_sets.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, priors)
 
     def predict(self, features: SparseRows, k: int) -> None:
-        """Compare exact answers, and answers from the tables of the last rebuild unless those are split (S28)."""
-        layers, last = self.reference.layers, len(self.reference.layers) - 1
+        """Compare exact answers, and answers through an index that is made of the samples themselves (S28)."""
+        layers = self.reference.layers
 
         def everyone(l: int, inputs: list) -> list[np.ndarray]:
             return [np.arange(len(layers[l].b))] * len(inputs)
@@ -269,27 +272,24 @@ class Lockstep:
         traces = self._traces(features, everyone)
         exact = prediction.predict_topk(layers, features, k)
         check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces))
-        tables = self.tables.get(last), self.reference.tables.get(last)
-        if not isinstance(tables[0], hash_tables.HashTables) or self.config.shards > 1:
+        if features.n_rows < 2:
             return
-        assert isinstance(tables[1], ref.hash_tables.HashTables)
-        lsh, seed, inputs = self.config.lsh, self.config.seed, np.array([a.values for a in traces[0][-2]])
-        head, tail = np.arange(0), np.arange(len(layers[last].b))  # the tables of training hold all
-        none = Layer(layers[last].W[head], layers[last].b[head])
-        ours = prediction.Index(head, tail, none, tables[0], self.constants[last], lsh, seed, last)
-        theirs = ref.prediction.Index(head, tail, tables[1], self.reference.constants[last], lsh, seed, last)
-        hidden = prediction.hidden_outputs(layers, features, self.scratch)
-        addresses, own = (hashing.addresses_of(x, ours.constants, lsh, seed, last) for x in (inputs, hidden))
-        wanted = ref.hashing.addresses_of(inputs, theirs.constants, lsh, seed, last)
-        check_addresses(self.report, "addresses of samples", addresses, wanted, inputs, theirs.constants, lsh)
-        rows = np.flatnonzero((own == wanted).all(axis=1))  # elsewhere rounding decides, in hidden layers or in codes
-        found = [ref.prediction.candidates(theirs, inputs[row]) for row in rows]
-        for mine, other in zip(prediction.candidates(ours, hidden[rows]), found, strict=True):
-            check_equal(self.report, "candidates", mine, other)
-        ids, scores, counts = prediction.predict_topk_lsh(layers, features.take(rows), k, ours)
-        check_equal(self.report, "candidates", counts, np.array([len(own) for own in found], dtype=np.int64))
-        traces = self._traces(features.take(rows), lambda l, a: found if l == last else everyone(l, a))
-        check_answers(self.report, "answers from tables", ids, scores, *(trace[-1] for trace in traces))
+        index = ref.indexing.build_index(layers, samples_for_index(self.config.seed, features))
+        size, last = -(-index.buckets.shape[1] // 2), len(layers) - 1  # half of a bucket, so that something is left out
+        inputs = np.array([sample.values for sample in traces[0][last]])
+        hidden = prediction.all_hidden_outputs(layers, features)
+        ours, own = (centroid.nearest(x, index.centroids, 1) for x in (inputs, hidden))
+        theirs = ref.hashing.centroid.nearest(inputs, index.centroids, 1)
+        check_nearest(self.report, "cells of samples", ours, theirs, inputs, index.centroids)
+        found = [ref.prediction.candidates(index, row, size, k) for row in inputs]
+        mine = prediction.candidates(index, hidden, size, k)
+        rows = np.flatnonzero([np.array_equal(*sides) for sides in zip(mine, found, strict=True)])
+        for row in np.flatnonzero(own[:, 0] == theirs[:, 0]) if index.preview is None else ():  # else rounding decides
+            check_equal(self.report, "candidates", mine[row], found[row])
+        ids, scores = prediction.predict_topk_index(layers, features.take(rows), k, index, size)
+        known = [found[row] for row in rows]
+        traces = self._traces(features.take(rows), lambda l, a: known if l == last else everyone(l, a))
+        check_answers(self.report, "answers of the index", ids, scores, *(trace[-1] for trace in traces))
 
     def _traces(self, features: SparseRows, choose: ref.network.Choose) -> list[ref.network.Trace]:
         """Trace the reference in float32, in float64, and in float64 without signs."""

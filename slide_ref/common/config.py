@@ -15,6 +15,7 @@ from .suggestions import did_you_mean
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
 DECAYS = ("constant", "linear", "cosine")
+RECALL = 0.95  # that an index for prediction is to have, unless the user says otherwise
 LARGEST_STEP = 10.0  # of Adam, in units of the learning rate
 
 

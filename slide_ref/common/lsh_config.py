@@ -84,9 +84,10 @@ def true_or_false(key: str, value: Any) -> bool:
 def one_of(key: str, value: Any, names: tuple[str, ...]) -> str:
     """Return one of some names. Raises ConfigError if it is something else."""
     value = plain(value)
+    if isinstance(value, str) and value in names:
+        return value
     meant = did_you_mean(value, names) if isinstance(value, str) else ""
-    fits = isinstance(value, str) and value in names
-    require(fits, key, value, "; ".join(filter(None, [f"one of {', '.join(names)}", meant])))
+    require(False, key, value, "; ".join(filter(None, [f"one of {', '.join(names)}", meant])))
     return value
 
 

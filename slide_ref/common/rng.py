@@ -37,6 +37,7 @@ class Purpose(IntEnum):
     RESERVOIR = 15
     FINGERPRINT = 16
     QUERIES = 17
+    INDEX = 18
 
 
 class Key(NamedTuple):

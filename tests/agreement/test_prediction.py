@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import SEEDS, dyadic_arrays, feature_rows, layers, lsh_configs, real_arrays
+from problems import assert_same, dyadic_arrays, feature_rows, indexes, layers, real_arrays
 
 import slide_fast.prediction as fast
 import slide_ref.prediction as ref
 from slide_fast.verify.lockstep import Report, as_dtype, check_answers, without_signs
 from slide_ref.common.config import Config
+from slide_ref.common.index import Index, Preview
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.network import forward
@@ -26,6 +27,12 @@ def small_blocks():
         patch.setattr(fast, "GROUP", GROUP)
         patch.setattr(fast, "LABELS_AT_ONCE", BLOCK)
         patch.setattr(fast, "ROWS_AT_ONCE", 3)
+        patch.setattr(fast, "GROUPED_AT_ONCE", 6)
+        patch.setattr(fast, "FEW", 2)
+        patch.setattr(fast, "NARROW", 1)
+        patch.setattr(fast, "MEMBERS", 3)
+        for side in (fast, ref):
+            patch.setattr(side, "n_previewed", lambda k: k + 1)
         yield
 
 
@@ -133,78 +140,78 @@ def test_s15_answers_depend_neither_on_the_batch_nor_on_threads(problem, n_threa
 
 
 @st.composite
-def lsh_problems(draw, values, hidden=((1,), (3,))):
-    """Parameters, features, k, settings, the number of a rebuild and the size of the head.
-
-    Tables are of all kinds, over any number of labels.
-    """
+def index_problems(draw, values, hidden=((1,), (3,))):
+    """Parameters, features, k, an index and how much of a bucket is looked at."""
     parameters, features, k = draw(problems(values, hidden))
-    n_labels, sizes = len(parameters[-1].b), tuple(len(layer.b) for layer in parameters[:-1])
-    config = Config(hidden=sizes, seed=draw(SEEDS), lsh=draw(lsh_configs(n_labels)))
-    return parameters, features, k, config, draw(st.integers(0, 3)), draw(st.integers(0, n_labels))
+    index = draw(indexes(*parameters[-1].W.shape))
+    return parameters, features, k, index, draw(st.integers(1, index.buckets.shape[1]))
 
 
-def lsh_answers(side, problem):
-    parameters, features, k, config, rebuild, n_head = problem
-    index = side.build_index(config, parameters, rebuild, n_head)
-    return side.predict_topk_lsh(parameters, features, k, index)
-
-
-@given(lsh_problems(dyadic_arrays))
+@given(index_problems(dyadic_arrays))
 def test_s28_answers_of_dyadic_networks_are_equal(problem):
-    ours, theirs = (lsh_answers(side, problem) for side in (fast, ref))
+    ours, theirs = (side.predict_topk_index(*problem) for side in (fast, ref))
     for mine, other in zip(ours, theirs, strict=True):
-        assert mine.dtype == other.dtype and mine.shape == other.shape and np.array_equal(mine, other)
+        assert_same(mine, other)
 
 
-@given(lsh_problems(dyadic_arrays))
+@given(index_problems(dyadic_arrays))
 def test_s28_candidates_are_equal(problem):
-    parameters, features, _, config, rebuild, n_head = problem
+    parameters, features, k, index, size = problem
     rows = np.random.default_rng(features.nnz).integers(-32, 33, (4, parameters[-1].W.shape[1])) / 16
-    ours, theirs = (side.build_index(config, parameters, rebuild, n_head) for side in (fast, ref))
-    for row, found in zip(rows, fast.candidates(ours, rows.astype(np.float32)), strict=True):
-        assert found.tolist() == ref.candidates(theirs, row.astype(np.float32)).tolist()
-    assert fast.candidates(ours, rows[:0].astype(np.float32)) == []
+    for row, found in zip(rows, fast.candidates(index, rows.astype(np.float32), size, k), strict=True):
+        assert_same(found, ref.candidates(index, row.astype(np.float32), size, k))
+    assert fast.candidates(index, rows[:0].astype(np.float32), size, k) == []
+
+
+def test_s28_what_a_row_sees_is_its_own_also_among_rows_of_its_cell():
+    rng = np.random.default_rng(0)
+    logits, xs = rng.integers(-32, 33, 30) / 16, rows_of(*range(1, 7))
+    reduced, levels = (rng.integers(-n, n + 1, shape).astype(np.float32) for n, shape in ((2, (30, 1)), (9, (1, 30))))
+    preview = Preview(np.ones((1, 1), np.float32), reduced, levels)
+    index = Index(
+        np.zeros((1, 1), np.float32), np.arange(30, dtype=np.int32)[None], np.zeros((0, 0), np.int32), preview
+    )
+    ours, theirs = (side.predict_topk_index(one_unit_network(logits), xs, 2, index, 30) for side in (fast, ref))
+    assert np.array_equal(ours[0], theirs[0]) and len(np.unique(ours[0], axis=0)) > 1
 
 
 @settings(max_examples=30)
-@given(lsh_problems(dyadic_arrays), st.integers(1, 3))
+@given(index_problems(dyadic_arrays), st.integers(1, 3))
 def test_s28_answers_depend_neither_on_the_batch_nor_on_threads(problem, n_threads):
-    parameters, features, k, config, rebuild, n_head = problem
-    index = fast.build_index(config, parameters, rebuild, n_head)
-    together = fast.predict_topk_lsh(parameters, features, k, index, n_threads)
+    parameters, features, k, index, size = problem
+    together = fast.predict_topk_index(*problem, n_threads)
     for i in range(features.n_rows):
-        alone = fast.predict_topk_lsh(parameters, features.take(np.array([i])), k, index)
+        alone = fast.predict_topk_index(parameters, features.take(np.array([i])), k, index, size)
         assert all(np.array_equal(mine[i], other[0]) for mine, other in zip(together, alone, strict=True))
 
 
-@given(lsh_problems(real_arrays))
+@given(index_problems(real_arrays))
 def test_s28_answers_of_real_networks_are_the_best_of_their_candidates(problem):
-    parameters, features, k, config, rebuild, n_head = problem
-    ids, scores, n_candidates = lsh_answers(fast, problem)
-    inputs = fast.hidden_outputs(parameters, features, fast.Scratch())
-    found = fast.candidates(fast.build_index(config, parameters, rebuild, n_head), inputs)
-    assert n_candidates.tolist() == [len(own) for own in found]
-    check_answers(Report(), "x", ids, scores, *logits_on_both_sides(parameters, features, found))
-
-
-@given(problems(real_arrays))
-def test_s28_squared_norms_are_equal(problem):
-    parameters = problem[0]
-    ours, theirs = (side.squared_norms(parameters[-1]) for side in (fast, ref))
-    assert ours.dtype == theirs.dtype == np.float64 and np.array_equal(ours, theirs)
+    parameters, features, k, index, size = problem
+    inputs = fast.all_hidden_outputs(parameters, features)
+    found = fast.candidates(index._replace(preview=None), inputs, size, k)
+    answers = fast.predict_topk_index(parameters, features, k, index._replace(preview=None), size)
+    check_answers(Report(), "x", *answers, *logits_on_both_sides(parameters, features, found))
 
 
 @settings(max_examples=30)
 @given(problems(real_arrays))
-def test_s28_a_head_of_all_labels_gives_the_exact_answers(problem):
+def test_s28_buckets_of_all_labels_give_the_exact_answers(problem):
     parameters, features, k = problem
-    config = Config(hidden=tuple(len(layer.b) for layer in parameters[:-1])).replace(lsh={"L": 0})
-    index = fast.build_index(config, parameters, 0, len(parameters[-1].b))
-    ids, scores, n_candidates = fast.predict_topk_lsh(parameters, features, k, index)
-    exact = fast.predict_topk(parameters, features, k)
-    assert np.array_equal(ids, exact[0]) and np.array_equal(scores, exact[1])
-    assert n_candidates.tolist() == [len(parameters[-1].b)] * features.n_rows
+    n_labels, n_inputs = parameters[-1].W.shape
+    centroids, places = np.zeros((1, n_inputs), dtype=np.float32), np.zeros((0, 0), dtype=np.int32)
+    index = Index(centroids, np.arange(n_labels, dtype=np.int32)[None, ::-1].copy(), places)
+    answers = fast.predict_topk_index(parameters, features, k, index, n_labels)
+    check_answers(Report(), "x", *answers, *logits_on_both_sides(parameters, features))
+
+
+@given(problems(dyadic_arrays, hidden=((1,), (3,), (5, 4))))
+def test_s28_hidden_outputs_are_equal(problem):
+    parameters, features, _ = problem
+    ours, theirs = fast.all_hidden_outputs(parameters, features, 2), ref.hidden_outputs(parameters, features)
+    if len(parameters) == 2:
+        assert_same(ours, theirs)
+    assert ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=2.0**-20, atol=2.0**-20)
 
 
 def test_s15_the_best_of_a_block_of_labels_do_not_keep_the_block_alive():

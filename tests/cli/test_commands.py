@@ -1,7 +1,9 @@
 """What the commands write and print."""
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +18,13 @@ from slide_fast.cli.session import read_samples
 from slide_fast.datasets.stdlib_names import build_task
 from slide_fast.datasets.synthetic import SHAPES
 from slide_fast.display.plots import PlotError
-from slide_fast.inference.index_choice import index_of
-from slide_fast.prediction import predict_topk, predict_topk_lsh
+from slide_fast.prediction import predict_topk, predict_topk_index
 from slide_ref.common.config import Config
+from slide_ref.common.index import size_for
 from slide_ref.common.metrics import recall_at
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.schedule import largest_rate, n_epochs
-from slide_ref.common.storage.model_folder import load_model
+from slide_ref.common.storage.model_folder import load_model, save_model
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "verify", "bench", "info", "plot", "generate")
 FIGURES = ("precision_at_1", "precision_at_3", "precision_at_5", "samples_per_second", "seconds", "seconds_total",
@@ -84,33 +86,49 @@ def test_evaluate_prints_what_train_printed(slide, trained):
 
 
 def test_s28_evaluate_through_an_index_tells_what_it_misses(slide, data, trained):
-    code, stdout, _ = slide("evaluate {run} {data}/test.txt --mode lsh --workers 2 --json")
+    code, stdout, _ = slide("evaluate {run} {data}/test.txt --mode lsh --workers 2 --json")  # its earlier name
     figures = last_object(stdout)
-    assert code == 0 and figures["mode"] == "lsh" and figures.keys() >= set(FIGURES)
+    assert code == 0 and figures["mode"] == "index" and figures.keys() >= set(FIGURES)
     model, features = load_model(trained / "model"), read_samples(data / "test.txt").features
-    layers, (index, choice) = layers_of(model.arrays), index_of(model, features, 5, 0.9)
-    ids, _, found = predict_topk_lsh(layers, features, 5, index)
-    assert figures["candidates_per_sample"] == found.mean() and figures["head"] == choice.n_head
-    assert figures["missing_places"] == pytest.approx((ids < 0).mean())
+    layers, size = layers_of(model.arrays), size_for(model.index, 5, 0.95, model.n_labels)
+    ids, _ = predict_topk_index(layers, features, 5, model.index, size)
+    assert figures["candidates_per_sample"] == size and figures["seconds_to_build_index"] is None
+    assert figures["missing_places"] == 0 and figures["recall"] == 0.95 <= figures["recall_kept_aside"]
     assert figures["recall_at_5"] == pytest.approx(recall_at(ids, predict_topk(layers, features, 5)[0], 5))
-    assert figures["recall_at_5"] == pytest.approx(choice.recall) and choice.recall >= 0.9
     assert figures["exact_samples_per_second"] > 0
-    shown = slide("evaluate {run} {data}/test.txt --mode lsh")[1]
+    shown = slide("evaluate {run} {data}/test.txt --mode index")[1]
     assert f"recall@5       {100 * figures['recall_at_5']:.2f} %" in shown and "\nP  " in shown
+    assert "saved with the model" in shown and "95.00%; found" in shown
 
 
 def test_s28_predict_through_an_index(slide, data, trained):
-    code, stdout, _ = slide("predict {run} {data}/test.txt -k 3 --mode lsh --recall 0.5")
+    code, stdout, _ = slide("predict {run} {data}/test.txt -k 3 --mode index --recall 0.5")
     model, features = load_model(trained / "model"), read_samples(data / "test.txt").features
-    index, _ = index_of(model, features, 3, 0.5)
-    ids, _, _ = predict_topk_lsh(layers_of(model.arrays), features, 3, index)
-    wanted = [[i for i in row if i >= 0] for row in ids.tolist()]
-    assert code == 0 and [[int(pair.split(":")[0]) for pair in line.split()] for line in stdout.splitlines()] == wanted
+    size = size_for(model.index, 3, 0.5, model.n_labels)
+    ids, _ = predict_topk_index(layers_of(model.arrays), features, 3, model.index, size)
+    assert code == 0
+    assert [[int(pair.split(":")[0]) for pair in line.split()] for line in stdout.splitlines()] == ids.tolist()
+
+
+def test_s28_the_index_of_a_model_is_made_anew(slide, data, trained, tmp_path):
+    shutil.copytree(trained / "model", tmp_path / "model")
+    before = load_model(tmp_path / "model")
+    save_model(tmp_path / "model", dataclasses.replace(before, index=None))
+    assert "index          none" in slide(f"info {tmp_path}/model")[1]
+    code, stdout, _ = slide(f"evaluate {tmp_path}/model {{data}}/test.txt --mode index")
+    assert code == 0 and ("of these samples" in stdout or "100.00 %" in stdout)
+    code, stdout, _ = slide(f"index {tmp_path}/model {{data}}/train.txt --kept-aside {{data}}/test.txt --json")
+    figures, after = last_object(stdout), load_model(tmp_path / "model")
+    assert code == 0 and figures["index_recall"] >= 0.95 and figures["model"] == f"{tmp_path}/model"
+    assert all(np.array_equal(*arrays) for arrays in zip(after.arrays.values(), before.arrays.values(), strict=True))
+    assert len(after.index.places) == 80
+    code, stdout, _ = slide(f"info {tmp_path}/model --json")
+    assert last_object(stdout)["index"] == {key: figures[key] for key in ("index_recall", "index_candidates")}
 
 
 def test_s28_a_model_trained_without_tables_is_searched_too(slide, tmp_path):
     slide("train {data}/train.txt {small} --set lsh.L=0 --out", tmp_path / "run")
-    code, stdout, _ = slide(f"evaluate {tmp_path}/run {{data}}/test.txt --mode lsh --json")
+    code, stdout, _ = slide(f"evaluate {tmp_path}/run {{data}}/test.txt --mode index --json")
     assert code == 0 and last_object(stdout)["recall_at_5"] >= 0.9
 
 

@@ -121,7 +121,7 @@ def test_bad_settings_are_bad_use(slide, tmp_path, options, wanted):
     ["", "fly", "train x", "train x --out y --epochs 1.5", "train x --out y --hidden 0", "train x --out y --set K",
      "train x --out y --eval-every 0", "train x --out y --max-seconds nan", "predict x y -k 0", "predict x y --json",
      "predict x y --mode fast", "train x --out y --auto --resume",
-     "evaluate x y --recall 0.5", "evaluate x y --mode lsh --recall 2", "verify x --steps 0",
+     "evaluate x y --recall 0.5", "evaluate x y --mode index --recall 2", "verify x --steps 0",
      "generate x --samples many"],
 )  # fmt: skip
 def test_bad_use_is_one_line(capsys, command):
@@ -143,7 +143,7 @@ def test_an_unknown_option_leads_to_the_help_of_the_command(capsys):
         ("trian", "did you mean train? See slide --help"),
         ("train x --out y --lerning-rate 0.1", "did you mean --learning-rate? See slide train --help"),
         ("train x --out y --preset wid", "did you mean wide? See slide train --help"),
-        ("evaluate x y --mode lhs", "did you mean lsh? See slide evaluate --help"),
+        ("evaluate x y --mode indx", "did you mean index? See slide evaluate --help"),
         ("train x", "train needs TRAIN and --out RUN; see slide train --help"),
         ("train x --out y --patience 3", "see slide train --help"),
         ("train x --out y --auto --resume", "see slide train --help"),

@@ -48,7 +48,7 @@ FAULTS = [
     (optimizers, "update", lambda result, layers, *_: enlarge(layers[1].W), "weights"),
     (optimizers, "update", lambda result, layers, *_: enlarge(layers[1].b_v), "moments"),
     (prediction, "predict_topk", next_ids, "predictions"),
-    (prediction, "predict_topk_lsh", next_ids, "predictions"),
+    (prediction, "predict_topk_index", next_ids, "predictions"),
     (prediction, "candidates", lambda found, *_: [ids[:-1] for ids in found], "predictions"),
 ]
 

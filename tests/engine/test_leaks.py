@@ -11,9 +11,11 @@ import pytest
 from problems import random_dataset
 
 from slide_fast.estimator.classifier import SlideClassifier
-from slide_fast.prediction import build_index, predict_topk, predict_topk_lsh
+from slide_fast.indexing import build_index
+from slide_fast.prediction import predict_topk, predict_topk_index
 from slide_fast.training import fit
 from slide_ref.common.config import Config
+from slide_ref.common.index import samples_for_index
 from slide_ref.common.parameters import layers_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
@@ -73,18 +75,19 @@ def test_fits_that_fail_leak_nothing():
     assert found[-1] == found[1]
 
 
-@pytest.mark.parametrize("mode", ["exact", "lsh"])
+@pytest.mark.parametrize("mode", ["exact", "index"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_prediction_starts_threads_only_where_several_are_asked_for(monkeypatch, mode, n_threads):
     """Memory that a thread has freed stays with the process, and no `malloc_trim` gives it back."""
     layers = layers_of(fit(CONFIG, TRAIN, n_workers=1).arrays)
-    index = build_index(CONFIG, layers, 0)
+    index = build_index(layers, samples_for_index(0, TRAIN.features), 2)
+    monkeypatch.setattr("slide_fast.prediction.ROWS_AT_ONCE", 50)  # so that there is something to share
     started, start = [], threading.Thread.start
     monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread)))
     if mode == "exact":
         predict_topk(layers, TRAIN.features, 5, n_threads)
     else:
-        predict_topk_lsh(layers, TRAIN.features, 5, index, n_threads)
+        predict_topk_index(layers, TRAIN.features, 5, index, 20, n_threads)
     assert bool(started) == (n_threads > 1)
 
 

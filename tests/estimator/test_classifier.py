@@ -110,18 +110,46 @@ def test_what_cannot_be_trained_on_is_refused(X, Y, message):
 
 def test_s28_an_index_answers_too():
     X, labels = copies()
-    model = small(n_workers=1, settings={"lsh": {"family": "simhash", "K": 1, "L": 8, "min_active": 10}}).fit(X, labels)
-    exact, (ids, scores) = model.predict_topk(X, k=1), model.predict_topk(X, k=1, mode="lsh")
+    model = small(n_workers=1).fit(X, labels)
+    assert model.model_.index is None  # it is made when it is needed
+    exact, (ids, scores) = model.predict_topk(X, k=1), model.predict_topk(X, k=1, mode="index")
     assert ids.dtype == np.int32 and ids.shape == scores.shape == (X.shape[0], 1)
     found = ids == exact[0]
     assert found.mean() >= 0.9 and np.allclose(scores[found], exact[1][found], rtol=1e-5)
-    features, earlier = as_features(X), model._indexed
-    first = earlier.index(features, 1, 0.9)
-    assert earlier.index(features, 1, 0.9) is first is not earlier.index(features, 1, 1.0)
-    model.fit(X, labels).predict_topk(X, k=1, mode="lsh")
-    assert model._indexed is not earlier and model._indexed.model is model.model_
+    assert np.array_equal(model.predict_topk(X[:1], k=1, mode="lsh")[0], ids[:1])
     with pytest.raises(ConfigError, match="recall is 0"):
-        model.predict_topk(X, mode="lsh", recall=0)
+        model.predict_topk(X, mode="index", recall=0)
+    with pytest.raises(ConfigError, match="mode is 'indexx'; it must be one of exact, index; did you mean index"):
+        model.predict_topk(X, mode="indexx")
+
+
+def test_s28_training_makes_an_index_stale():
+    X, labels = copies()
+    model = small(n_workers=1).fit(X, labels)
+    model.predict_topk(X, mode="index")
+    first = model.model_.index
+    assert first is not None
+    model.predict_topk(X[:3], mode="index")
+    assert model.model_.index is first
+    model.partial_fit(X, labels)
+    assert model.model_.index is None
+    model.predict_topk(X[:1], mode="index")  # training samples are remembered
+    assert model.model_.index is not None and model.model_.index is not first
+    model._index_samples = None
+    model.partial_fit(X[:1], labels[:1])
+    assert np.array_equal(model.predict_topk(X[:1], mode="index")[0], model.predict_topk(X[:1])[0])
+    assert model.model_.index is None  # one sample is not enough to make one
+
+
+def test_s28_an_index_is_saved_with_the_model(tmp_path):
+    X, labels = copies()
+    model = small(n_workers=1).fit(X, labels)
+    model.save(tmp_path)
+    for mmap in (False, True):
+        again = SlideClassifier.load(tmp_path, mmap)
+        assert again.model_.index is not None
+        for ours, theirs in zip(*(m.predict_topk(X, mode="index") for m in (model, again)), strict=True):
+            assert np.array_equal(ours, theirs)
 
 
 def test_what_cannot_be_predicted_is_refused():
@@ -133,7 +161,7 @@ def test_what_cannot_be_predicted_is_refused():
         model.predict_topk(sparse.csr_array((1, 21)))
     with pytest.raises(ConfigError, match="lsh.KK"):
         small(settings={"lsh": {"KK": 3}}).fit(X, labels)
-    with pytest.raises(ConfigError, match="one of exact, lsh"):
+    with pytest.raises(ConfigError, match="one of exact, index"):
         model.predict_topk(X, mode="fast")
 
 

@@ -64,7 +64,7 @@ FAILURES = [
 @pytest.mark.parametrize(("error", "parameters", "options"), FAILURES)
 def test_a_fit_that_fails_changes_nothing(error, parameters, options, warm_start):
     model = fitted(warm_start=warm_start)
-    model.predict_topk(OLD, mode="lsh")  # makes an index
+    model.predict_topk(OLD, mode="index")  # makes an index
     before, answers = everything(model), model.predict_topk(OLD)
     data = (OLD, NAMES) if warm_start else (NEW, OTHERS)
     options = {"eval_set": data, **options}

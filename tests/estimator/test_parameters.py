@@ -9,14 +9,15 @@ from problems import random_dataset
 from slide_fast import SlideClassifier
 from slide_fast.datasets.synthetic import generate
 from slide_fast.engine.memory_estimate import buffers
-from slide_fast.inference.index_choice import choose
+from slide_fast.inference.predictor import with_index
 from slide_fast.mpi.communicator import Communicator
 from slide_fast.mpi.process_grid import check_number
 from slide_fast.mpi.training import fit_sharded
-from slide_fast.prediction import build_index, predict_topk, predict_topk_lsh
+from slide_fast.prediction import predict_topk, predict_topk_index
 from slide_fast.training import fit, fit_with_state
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.index import samples_for_index, size_for
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.storage.model_folder import load_model
 
@@ -148,7 +149,7 @@ def test_numbers_of_numpy_are_taken_everywhere(tmp_path):
     one, other = (load_model(tmp_path / name) for name in ("True", "False"))
     assert one.config == other.config and all(np.array_equal(one.arrays[key], other.arrays[key]) for key in one.arrays)
     best = model.predict_topk(X, k=np.int64(2), mode=np.str_("lsh"), recall=np.float32(0.5))[0]
-    assert np.array_equal(best, plain.predict_topk(X, k=2, mode="lsh", recall=0.5)[0])
+    assert np.array_equal(best, plain.predict_topk(X, k=2, mode="index", recall=0.5)[0])
     state = fit_with_state(
         Config(hidden=8, epochs=np.int8(1)), random_dataset(0), n_workers=np.int64(1), eval_every=np.float32(1),
         eval_samples=np.uint16(3), max_seconds=np.int64(9), max_restarts=np.int64(0), worker_timeout=np.float16(9),
@@ -190,14 +191,14 @@ def test_k_is_a_whole_number_of_1_or_more(k):
     model = small().fit(X, y)
     train = random_dataset(0)
     network = fit(Config(hidden=8, epochs=1), train, n_workers=1)
-    layers = layers_of(network.arrays)
+    layers, index = layers_of(network.arrays), with_index(network, samples_for_index(0, train.features)).index
     for ask in (
         lambda: model.predict_topk(X, k=k),
         lambda: model.predict_topk(NO_FILE, k=k),
-        lambda: model.predict_topk(X, k=k, mode="lsh"),
+        lambda: model.predict_topk(X, k=k, mode="index"),
         lambda: predict_topk(layers, train.features, k),
-        lambda: predict_topk_lsh(layers, train.features, k, build_index(network.config, layers, 0)),
-        lambda: choose(network.config, layers, train.features, k, 0.9),
+        lambda: predict_topk_index(layers, train.features, k, index, 1),
+        lambda: size_for(index, k, 0.9, network.n_labels),
     ):
         with pytest.raises(ConfigError, match=r"^k is .*; it must be (a whole number of )?1 or more"):
             ask()
@@ -210,14 +211,14 @@ def test_more_answers_than_memory_holds_are_refused(k):
         model.predict_topk(problem()[0], k=k)
 
 
-@pytest.mark.parametrize("mode", ["exact", "lsh"])
+@pytest.mark.parametrize("mode", ["exact", "index", "lsh"])
 def test_mode_and_recall_are_checked_before_data_are_read(mode):
     model = small().fit(*problem())
     for recall in [1.1, *POSITIVE]:
         with pytest.raises(ConfigError, match="^recall is .*; it must be above 0 and at most 1"):
             model.predict_topk(NO_FILE, mode=mode, recall=recall)
     for wrong in ("Exact", None, 3, ["exact"], np.array(["exact", "lsh"])):
-        with pytest.raises(ConfigError, match="^mode is .*; it must be one of exact, lsh"):
+        with pytest.raises(ConfigError, match="^mode is .*; it must be one of exact, index"):
             model.predict_topk(NO_FILE, mode=wrong)
 
 

@@ -1,36 +1,72 @@
-"""A model and its indexes, as the command line and the estimator use them."""
+"""A model and its index, as the command line and the estimator use them."""
 
 import numpy as np
 import pytest
 from problems import random_dataset
 
-from slide_fast.inference import predictor as predictor_module
-from slide_fast.inference.predictor import Predictor
+from slide_fast.inference import predictor as module
+from slide_fast.inference.predictor import Predictor, indexed_by, with_index
 from slide_fast.training import fit
+from slide_ref.common import index as index_module
 from slide_ref.common.config import Config
+from slide_ref.common.index import samples_for_index
+from slide_ref.common.metrics import recall_at
+
+K, RECALL = 3, 0.8
 
 
 @pytest.fixture(scope="module")
 def samples():
-    return random_dataset(0, n_samples=60)
+    return random_dataset(0, n_samples=400, n_labels=300)
 
 
-@pytest.fixture
-def predictor(samples):
-    return Predictor(fit(Config(hidden=(4,), epochs=1), samples, n_workers=1), 1)
+@pytest.fixture(scope="module")
+def model(samples):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_module, "SMALLEST_BUCKET", 200)
+        plain = fit(Config(hidden=(4,), epochs=1), samples, n_workers=1)
+        return with_index(plain, samples_for_index(0, samples.features), 2)
 
 
-def test_an_index_is_built_once_for_each_k_and_recall(samples, predictor):
-    indexes = [predictor.index(samples.features, *wanted) for wanted in ((2, 0.5), (2, 0.5), (3, 0.5), (2, 0.9))]
-    assert indexes[0] is indexes[1] and len(set(map(id, indexes))) == 3
+@pytest.fixture(params=[1, 2])
+def predictor(model, request):
+    return Predictor(model, request.param)
 
 
-@pytest.mark.parametrize("through_index", [False, True])
-def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, through_index):
-    monkeypatch.setattr(predictor_module, "ROWS_AT_ONCE", 5)
-    index = predictor.index(samples.features, 3) if through_index else None
-    whole, parts = predictor.topk(samples.features, 3, index), [*predictor.blocks(samples.features, 3, index)]
-    assert [done for done, _ in parts] == [20, 40, 60]
+def test_s28_the_promised_recall_is_had(samples, predictor):
+    answers, exact = (predictor.topk(samples.features, K, recall) for recall in (RECALL, None))
+    assert recall_at(answers.ids, exact.ids, K) >= RECALL and predictor.recall_measured(K, RECALL) >= RECALL
+    assert answers.n_candidates == predictor.size(K, RECALL) < exact.n_candidates == 300
+
+
+def test_s28_where_the_index_does_not_reach_the_recall_answers_are_exact(samples, predictor):
+    answers, exact = (predictor.topk(samples.features, K, recall) for recall in (1.0, None))
+    assert predictor.size(K, 1.0) is None and np.array_equal(answers.ids, exact.ids)
+    assert answers.n_candidates == 300 and predictor.recall_measured(K, 1.0) == 1
+
+
+def test_s28_few_rows_are_answered_as_many_are(samples, predictor):
+    together = predictor.topk(samples.features, K, RECALL)
+    for row in range(20):
+        alone = predictor.topk(samples.features.take(np.array([row])), K, RECALL)
+        assert np.allclose(alone.scores[0], together.scores[row], rtol=1e-5)
+        assert alone.ids[0].tolist() == together.ids[row].tolist()
+
+
+def test_a_model_without_an_index_is_given_one_of_samples_that_are_enough(samples, model, monkeypatch):
+    plain = fit(Config(hidden=(4,), epochs=1), samples, n_workers=1)
+    monkeypatch.setattr(module, "FEWEST", 100)
+    assert indexed_by(plain, samples.features.take(np.arange(99))) is plain
+    assert Predictor(plain).size(K, RECALL) is None and Predictor(plain).recall_measured(K, RECALL) == 1
+    index = indexed_by(plain, samples.features.take(np.arange(100))).index
+    assert index is not None and len(index.places) == 25
+
+
+@pytest.mark.parametrize("recall", [RECALL, None])
+def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, recall):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 25)
+    whole, parts = predictor.topk(samples.features, K, recall), [*predictor.blocks(samples.features, K, recall)]
+    assert [done for done, _ in parts] == [*range(100 * predictor.n_threads, 401, 100 * predictor.n_threads)]
     assert np.array_equal(np.concatenate([answers.ids for _, answers in parts]), whole.ids)
-    assert np.array_equal(np.concatenate([answers.scores for _, answers in parts]), whole.scores)
-    assert sum(answers.n_candidates for _, answers in parts) == whole.n_candidates
+    assert np.allclose(np.concatenate([answers.scores for _, answers in parts]), whole.scores, rtol=1e-5)
+    assert all(answers.n_candidates == whole.n_candidates for _, answers in parts)

@@ -174,9 +174,9 @@ def test_estimators_share_the_limit():
     expected = classifier.predict_topk(DATA.features)[0]
 
     def ask(number):
-        mode = "lsh" if number % 3 == 0 else "exact"
+        mode = "index" if number % 3 == 0 else "exact"
         classifier.predict_proba(DATA.features)
-        return mode == "lsh" or np.array_equal(classifier.predict_topk(DATA.features, mode=mode)[0], expected)
+        return mode == "index" or np.array_equal(classifier.predict_topk(DATA.features, mode=mode)[0], expected)
 
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(ask, range(40)))

@@ -287,7 +287,7 @@ ACTIONS = {
     "Ctrl-C": lambda place: classifier().fit(*DATA, callback=press_ctrl_c),
     "Ctrl-C, 2 workers": lambda place: classifier(2).fit(*DATA, callback=press_ctrl_c),
     "train": lambda place: main(["train", f"{place}/train.txt", "--out", f"{place}/other", *SMALL]),
-    "evaluate": lambda place: main(["evaluate", f"{place}/run", f"{place}/train.txt", "--mode", "lsh"]),
+    "evaluate": lambda place: main(["evaluate", f"{place}/run", f"{place}/train.txt", "--mode", "index"]),
     "predict by command": lambda place: main(["predict", f"{place}/run", f"{place}/train.txt"]),
     "plot, which fails": lambda place: main(["plot", f"{place}/run"]),
     "no such file": lambda place: main(["predict", f"{place}/run", f"{place}/absent"]),

@@ -1,13 +1,11 @@
-"""S15: exact prediction; S28: prediction through the tables."""
+"""S15: exact prediction; S28: prediction through an index."""
 
 import numpy as np
 
-from slide_ref.common.config import Config
-from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.index import Index, Preview
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
-from slide_ref.hash_tables import HashTables
-from slide_ref.prediction import Index, build_index, candidates, predict_topk, predict_topk_lsh, squared_norms
+from slide_ref.prediction import candidates, hidden_outputs, predict_topk, predict_topk_index
 
 
 def identity_network(logits):
@@ -46,88 +44,44 @@ def test_s15_no_rows_no_answers():
     assert ids.shape == scores.shape == (0, 1)
 
 
-def index_over(logits, **lsh):
-    """Tables over neurons with one input: codes of 16 signs part positive weights from negative ones."""
-    layers = identity_network(logits)
-    return layers, build_index(
-        Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 16, "L": 3, **lsh}), layers, 0
-    )
+def index_with_buckets(centroids, buckets, preview=None):
+    centroids, buckets = np.array(centroids, dtype=np.float32)[:, None], np.array(buckets, dtype=np.int32)
+    return Index(centroids, buckets, np.zeros((0, 0), dtype=np.int32), preview)
 
 
-def test_s28_only_candidates_are_scored():
-    layers, index = index_over([3, -1, 5, -4])
-    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1, 2), 3, index)
-    assert ids.dtype == np.int32 and ids.tolist() == [[2, 0, -1], [2, 0, -1]] and n_candidates.tolist() == [2, 2]
-    assert scores.dtype == np.float32 and scores.tolist() == [[5, 3, -np.inf], [10, 6, -np.inf]]
+def test_s28_only_the_first_neurons_of_the_nearest_bucket_are_scored():
+    layers, index = identity_network([3, -1, 5, -4]), index_with_buckets([0, 10], [[1, 0, 2], [3, 1, 2]])
+    ids, scores = predict_topk_index(layers, rows(1, 4, 6), 3, index, 2)
+    assert ids.dtype == np.int32 and ids.tolist() == [[0, 1, -1], [0, 1, -1], [1, 3, -1]]
+    assert scores.dtype == np.float32 and scores.tolist() == [[3, -1, -np.inf], [12, -4, -np.inf], [-6, -24, -np.inf]]
 
 
-def test_s28_the_hidden_layer_is_rectified_before_it_is_hashed():
-    layers, index = index_over([3, -1, 0])
+def test_s28_of_equally_near_centroids_the_first_is_read():
+    index = index_with_buckets([4, 0, 4], [[0], [1], [2]])
+    assert candidates(index, np.array([2], dtype=np.float32), 1, 1).tolist() == [0]
+    assert candidates(index, np.array([1], dtype=np.float32), 1, 1).tolist() == [1]
+
+
+def test_s28_the_hidden_layer_is_rectified_before_its_cell_is_looked_for():
+    layers, index = identity_network([3, -1, 0]), index_with_buckets([0, -1], [[2], [1]])
     layers[0].W[:] = -1
-    assert predict_topk_lsh(layers, rows(1), 2, index)[0].tolist() == [[2, -1]]  # found by 0, not by -1
+    assert predict_topk_index(layers, rows(1), 1, index, 1)[0].tolist() == [[2]]
+    assert hidden_outputs(layers, rows(1, 0)).tolist() == [[0], [0]]
 
 
-def test_s28_tables_hold_the_weights_of_now_whatever_the_padding():
-    layers, index = index_over([3, -1, 5], min_active=3)
-    assert predict_topk_lsh(layers, rows(1), 1, index)[0].tolist() == [[2]]
-    layers[1].W[:] *= -1
-    index = build_index(Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 16, "L": 3}), layers, 1)
-    assert predict_topk_lsh(layers, rows(1), 2, index)[0].tolist() == [[1, -1]]
+def test_s28_of_equal_scores_the_lower_id_comes_first():
+    layers, index = identity_network([9, 1, 1, 9, 2]), index_with_buckets([0], [[4, 2, 1]])
+    ids, scores = predict_topk_index(layers, rows(1), 4, index, 3)
+    assert ids.tolist() == [[4, 1, 2, -1]] and scores.tolist() == [[2, 1, 1, -np.inf]]
 
 
-def test_s28_the_number_of_the_rebuild_decides_what_a_full_bucket_keeps():
-    kept = set()
-    for rebuild in range(20):
-        layers, _ = index_over([1, 1, 1])
-        index = build_index(
-            Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 1, "L": 1, "bucket_size": 1}), layers, rebuild
-        )
-        kept.add(predict_topk_lsh(layers, rows(1), 1, index)[0].item())
-    assert kept == {0, 1, 2}
-
-
-def test_s28_no_tables_no_answers():
-    layers, index = index_over([3, -1], L=0)
-    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1), 2, index)
-    assert ids.tolist() == [[-1, -1]] and scores.tolist() == [[-np.inf, -np.inf]] and n_candidates.tolist() == [0]
-
-
-def index_with_buckets(*buckets):
-    """Tables in each of which everything has the same address."""
-    tables = HashTables(len(buckets), 10)
-    tables.tables = [{0: list(bucket)} for bucket in buckets]
-    lsh = LshConfig(K=1, L=len(buckets))
-    return Index(np.arange(0), np.arange(9), tables, np.zeros((len(buckets), 1), dtype=np.int8), lsh, 0, 1)
-
-
-def test_s28_whatever_stands_in_a_bucket_is_a_candidate():
-    index = index_with_buckets([4, 2, 1], [2, 5, 4], [2, 3])
-    assert candidates(index, np.ones(1, dtype=np.float32)).tolist() == [1, 2, 3, 4, 5]
-
-
-def test_s28_of_equal_scores_the_lower_id_comes_first_and_missing_places_are_marked():
-    index, layers = index_with_buckets([4, 2, 1], [2]), identity_network([9, 1, 1, 9, 2])
-    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1), 4, index)
-    assert ids.tolist() == [[4, 1, 2, -1]] and scores.tolist() == [[2, 1, 1, -np.inf]] and n_candidates.tolist() == [3]
-
-
-def test_s28_the_head_is_looked_at_whatever_the_tables_say():
-    layers = identity_network([9, 1, -20, 9, 2])
-    index = build_index(Config(hidden=(1,)).replace(lsh={"L": 0}), layers, 0, 3)
-    assert index.head.tolist() == [0, 2, 3] and index.tail.tolist() == [1, 4]  # farthest from the mean, 0.2
-    ids, scores, n_candidates = predict_topk_lsh(layers, rows(1), 4, index)
-    assert ids.tolist() == [[0, 3, 2, -1]] and scores.tolist() == [[9, 9, -20, -np.inf]]
-    assert n_candidates.tolist() == [3]
-
-
-def test_s28_a_bias_makes_a_label_long_too():
-    layers = identity_network([1, 1, 1, 1])
-    layers[-1].b[2] = 5
-    assert np.argmax(squared_norms(layers[-1])) == 2
-
-
-def test_s28_tables_hold_the_tail_only():
-    layers = identity_network([9, 1, 9, 2])
-    index = build_index(Config(hidden=(1,)).replace(lsh={"family": "simhash", "K": 4, "L": 2}), layers, 0, 2)
-    assert index.tables.occupancy()["entries"] == 4  # two labels in two tables
-    assert candidates(index, np.ones(1, dtype=np.float32)).tolist() == [0, 1, 2, 3]
+def test_s28_a_preview_leaves_the_largest_and_their_equals(monkeypatch):
+    monkeypatch.setattr("slide_ref.prediction.n_previewed", lambda k: k + 1)
+    one = np.ones((1, 1), dtype=np.float32)
+    reduced, levels = np.zeros((5, 1), dtype=np.float32), np.array([[1, 5, 3, 3, 2]], dtype=np.float32)
+    index = index_with_buckets([0], [[4, 3, 2, 1, 0]], Preview(one, reduced, levels))
+    assert candidates(index, np.zeros(1, dtype=np.float32), 5, 1).tolist() == [1, 2, 3]
+    assert candidates(index, np.zeros(1, dtype=np.float32), 3, 1).tolist() == [2, 3]
+    assert candidates(index, np.zeros(1, dtype=np.float32), 2, 1).tolist() == [3, 4]  # no more than are wanted
+    reduced[0] = 10
+    assert candidates(index, np.ones(1, dtype=np.float32), 5, 1).tolist() == [0, 3]

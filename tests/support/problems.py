@@ -13,6 +13,7 @@ import slide_ref.sampling
 from slide_fast.hash_tables import build_tables
 from slide_fast.hashing import addresses_of, hash_constants
 from slide_ref.common.config import Config
+from slide_ref.common.index import Index, Preview
 from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES, LshConfig
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.rng import Key
@@ -190,6 +191,18 @@ def layers(draw, config, n_features, n_labels, values=dyadic_arrays):
         if "_v" in name:
             arrays[name] = np.square(arrays[name])
     return layers_of(arrays)
+
+
+@st.composite
+def indexes(draw, n_labels, n_inputs):
+    """Indexes of a layer, some with a preview; all numbers are dyadic, so that the preview is exact too."""
+    rng, n, n_dimensions, room = draw(generators()), draw(st.integers(1, 4)), 2, draw(st.integers(1, n_labels))
+    buckets = np.array([rng.permutation(n_labels)[:room] for _ in range(n)], dtype=np.int32)
+    preview = None
+    if draw(st.booleans()):
+        shapes = (n_inputs, n_dimensions), (n_labels, n_dimensions), buckets.shape
+        preview = Preview(*(rng.integers(-2, 3, shape).astype(np.float32) for shape in shapes))
+    return Index(draw(dyadic_arrays(n, n_inputs)), buckets, np.zeros((0, 0), dtype=np.int32), preview)
 
 
 def random_dataset(seed, n_samples=40, n_features=30, n_labels=60, min_features=0):

@@ -1,4 +1,4 @@
-"""A trained network as a folder: its settings, weights and biases, and the names of its labels and features."""
+"""A trained network as a folder: settings, weights and biases, names of labels and features, and its index."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import numpy as np
 from ..config import Config
 from ..diagnosis import not_text
 from ..errors import ConfigError, DataError, ModelError
+from ..index import Index, arrays_of, checked, from_arrays
 from ..parameters import array_shapes
 from .array_files import SAVE_AGAIN, Arrays
 from .array_folder import GIVE_MODEL, is_count, load_arrays, save_arrays
 
 MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
+INDEX, INDEX_VERSION = "index_", 1  # an index of another version is passed over
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Model:
         Names of the columns, where the training data had some.
     label_values : list of JSON values, length n_labels, or None
         What stands for each label in the training data, where names do not tell.
+    index : Index or None
+        Of these very weights (S28).
     """
 
     config: Config
@@ -51,6 +55,7 @@ class Model:
     label_counts: np.ndarray | None = None
     feature_names: list[str] | None = None
     label_values: list[Any] | None = None
+    index: Index | None = None
 
 
 def save_model(folder: str | Path, model: Model) -> None:
@@ -65,12 +70,15 @@ def save_model(folder: str | Path, model: Model) -> None:
     arrays = dict(model.arrays)
     if model.label_counts is not None:
         arrays["label_counts"] = np.asarray(model.label_counts, dtype=np.int64)
+    if model.index is not None:
+        arrays |= {INDEX + name: array for name, array in arrays_of(model.index).items()}
     description = {
         "config": model.config.to_dict(),
         "n_features": model.n_features,
         "n_labels": model.n_labels,
         "facts": model.facts,
         "has_label_names": model.label_names is not None,
+        "index_version": None if model.index is None else INDEX_VERSION,
     }
     _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
@@ -118,6 +126,7 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
         config = Config.from_dict(settings)
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
+    index = _index_of(arrays, description.get("index_version"), config, n_labels, path)
     _check_shapes(arrays, config, n_features, n_labels, path)
     try:
         label_names = read_label_names(folder / "labels.txt", n_labels) if has_names else None
@@ -126,7 +135,18 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     label_counts = arrays.pop("label_counts", None)
     feature_names = _read_list(folder / FEATURES, n_features, str) if has_columns else None
     values = _read_list(folder / LABEL_VALUES, n_labels, object) if has_values else None
-    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names, values)
+    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names, values, index)
+
+
+def _index_of(arrays: dict[str, np.ndarray], version: Any, config: Config, n_labels: int, path: Path) -> Index | None:
+    """Take the index out of what was read; None where there is none of this version. Raises ModelError."""
+    found = {name.removeprefix(INDEX): arrays.pop(name) for name in [*arrays] if name.startswith(INDEX)}
+    if version != INDEX_VERSION:
+        return None
+    try:
+        return checked(from_arrays(found), config.hidden[-1], n_labels)
+    except DataError as error:
+        raise ModelError(f"{path}: {error}; {SAVE_AGAIN}") from error
 
 
 def find_model(path: str | Path) -> Path:
@@ -182,7 +202,7 @@ def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int
     wanted = {name: (shape, "float32") for name, shape in shapes.items() if "_" not in name}  # W and b, no moments
     if "label_counts" in arrays:
         wanted["label_counts"] = ((n_labels,), "int64")
-    found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    found = {name: (a.shape, a.dtype.name) for name, a in arrays.items() if not name.startswith(INDEX)}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             held, needed = _in_words(found.get(name)), _in_words(wanted.get(name))

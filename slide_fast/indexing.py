@@ -1,0 +1,104 @@
+"""The index that prediction looks labels up in, in matrix products and by several threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from slide_ref.common.index import (
+    DEEP_MEASURED,
+    DEEP_ROWS,
+    MEASURED,
+    N_CENTROIDS,
+    ROUNDS,
+    SPREAD,
+    WIDE,
+    Index,
+    IndexSamples,
+    Preview,
+    bucket_size,
+    directions_of,
+)
+from slide_ref.common.parameters import Layer
+from slide_ref.common.sparse_rows import SparseRows
+
+from .hashing.centroid import k_means, nearest, strongest
+from .kernels.blas_warnings import without_false_alarms
+from .kernels.scratch import Scratch
+from .parallel.threads import by_threads
+from .prediction import LABELS_AT_ONCE, all_hidden_outputs, gather_rows, predict_topk, previewed
+
+
+@without_false_alarms
+def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each neuron's logit, as `slide_ref.indexing.spreads` does. Implements S28."""
+    mean, variances = W.mean(axis=0, dtype=np.float64).astype(W.dtype), np.empty(len(W), W.dtype)
+    for first in range(0, len(W), LABELS_AT_ONCE):
+        rows = slice(first, first + LABELS_AT_ONCE)
+        from_mean = W[rows] - mean
+        np.einsum("ij,ij->i", from_mean @ second_moment, from_mean, out=variances[rows])
+    return np.sqrt(np.maximum(variances, 0, out=variances), out=variances)
+
+
+def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) -> Index:
+    """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
+
+    As `slide_ref.indexing.build_index`, by so many threads.
+    """
+    output, inputs = layers[-1], all_hidden_outputs(layers, samples.clustered, n_threads)
+    centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
+    deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
+    second_moment = deviations.T @ deviations / output.W.dtype.type(len(deviations))
+    upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
+    buckets = np.empty((len(centroids), bucket_size(len(upper))), dtype=np.int32)
+
+    def make_worker() -> Callable[[np.ndarray], None]:
+        def fill(cells: np.ndarray) -> None:
+            buckets[cells] = strongest(centroids[cells], output.W, upper, buckets.shape[1])
+
+        return fill
+
+    by_threads(make_worker, np.array_split(np.arange(len(centroids)), max(n_threads, 1)), n_threads)
+    preview = preview_of(output, centroids, buckets, second_moment) if inputs.shape[1] >= WIDE else None
+    index = Index(centroids, buckets, np.empty((0, 0), dtype=np.int32), preview)
+    return index._replace(places=places_of_best(layers, samples.kept_aside, index, n_threads))
+
+
+def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second_moment: np.ndarray) -> Preview:
+    """Reduce the weights to few directions, as `slide_ref.indexing.preview_of` does. Implements S28."""
+    directions, scratch = directions_of(second_moment), Scratch()
+    levels = np.empty(buckets.shape, output.W.dtype)
+    for own, bucket, centroid in zip(levels, buckets, centroids, strict=True):
+        np.matmul(gather_rows(output.W, bucket, scratch), centroid, out=own)
+        own += output.b[bucket]
+    return Preview(directions, output.W @ directions, levels)
+
+
+def places_of_best(layers: list[Layer], features: SparseRows, index: Index, n_threads: int = 1) -> np.ndarray:
+    """Find where in its bucket the best labels of each row stand. Implements S28.
+
+    As `slide_ref.indexing.places_of_best`, by so many threads.
+    """
+    n_labels, size = len(layers[-1].b), index.buckets.shape[1]
+    inputs, scratch = all_hidden_outputs(layers, features, n_threads), Scratch()
+    cells = nearest(inputs, index.centroids, 1)[:, 0]
+    best = np.full((features.n_rows, min(DEEP_MEASURED, n_labels)), -1, dtype=np.int32)
+    for first, last, n in ((0, DEEP_ROWS, DEEP_MEASURED), (DEEP_ROWS, features.n_rows, MEASURED)):
+        rows = np.arange(features.n_rows)[first:last]
+        n = min(n, n_labels)
+        best[rows, :n] = predict_topk(layers, features.take(rows), n, n_threads)[0]
+    place_of = np.full(n_labels + 1, size, dtype=np.int32)  # the last one is that of -1
+    place_of[-1] = -1
+    places = np.empty_like(best)
+    for cell, bucket in enumerate(index.buckets):
+        rows = np.flatnonzero(cells == cell)
+        place_of[bucket] = np.arange(size)
+        places[rows] = place_of[best[rows]]
+        for some, n in ((rows[rows < DEEP_ROWS], DEEP_MEASURED), (rows[rows >= DEEP_ROWS], MEASURED)):
+            seen = previewed(index, cell, inputs[some], size, n, scratch)
+            if seen is not None:
+                seen = np.append(seen, np.ones((len(some), 1), dtype=np.bool_), axis=1)  # the places `size` and -1
+                places[some] = np.where(np.take_along_axis(seen, places[some], axis=1), places[some], size)
+        place_of[bucket] = size
+    return places

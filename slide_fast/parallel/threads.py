@@ -1,0 +1,57 @@
+"""Threads of this process that share some work, BLAS on one thread meanwhile."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from .blas_threads import ONE_BLAS_THREAD
+
+Job = TypeVar("Job")
+
+
+def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterable[Job], n_threads: int) -> None:
+    """Have jobs done by threads, each of which takes the next one until there are no more.
+
+    Parameters
+    ----------
+    make_worker : callable
+        Returns the function that does a job; called once in each thread, so that it may own buffers.
+    jobs : iterable
+    n_threads : int
+        With 1 the caller does it all: what a thread has freed, the C library may keep for the next one.
+
+    Raises
+    ------
+    Exception
+        What a job raises; jobs that nobody has begun are then left undone.
+    """
+    remaining = deque(jobs)
+
+    def work() -> None:
+        do = make_worker()
+        while True:
+            try:
+                job = remaining.popleft()
+            except IndexError:
+                return
+            do(job)
+
+    with ONE_BLAS_THREAD:
+        n_threads = min(n_threads, len(remaining))
+        if n_threads <= 1:
+            work()
+            return
+        with ThreadPoolExecutor(n_threads) as threads:
+            try:
+                try:
+                    workers = [threads.submit(work) for _ in range(n_threads)]
+                except RuntimeError:  # the interpreter ends: no threads any more, but atexit and daemon threads run
+                    work()
+                    return
+                for worker in workers:
+                    worker.result()
+            finally:
+                remaining.clear()

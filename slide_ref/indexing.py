@@ -1,0 +1,100 @@
+"""The index that prediction looks labels up in, made of a trained network and samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .common.index import (
+    DEEP_MEASURED,
+    DEEP_ROWS,
+    MEASURED,
+    N_CENTROIDS,
+    ROUNDS,
+    SPREAD,
+    WIDE,
+    Index,
+    IndexSamples,
+    Preview,
+    bucket_size,
+    directions_of,
+)
+from .common.parameters import Layer
+from .common.sparse_rows import SparseRows
+from .hashing.centroid import k_means, nearest, strongest
+from .prediction import candidates, hidden_outputs, predict_topk
+
+
+def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each neuron's logit, compared with the mean of all logits. Implements S28.
+
+    Parameters
+    ----------
+    W : ndarray of float, shape (n_neurons, n_inputs)
+    second_moment : ndarray of float, shape (n_inputs, n_inputs)
+        Of how samples differ from the centroids next to them.
+
+    Returns
+    -------
+    ndarray of float, shape (n_neurons,)
+    """
+    from_mean = W - W.mean(axis=0, dtype=np.float64).astype(W.dtype)
+    return np.sqrt(np.maximum(((from_mean @ second_moment) * from_mean).sum(axis=1), 0))
+
+
+def build_index(layers: list[Layer], samples: IndexSamples) -> Index:
+    """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
+
+    A neuron with a smaller logit at the centroid may have a larger one at a sample nearby; the more its logit varies,
+    the more so. So a bucket holds the neurons whose logit at the centroid and `SPREAD` standard deviations are most.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    samples : IndexSamples
+
+    Returns
+    -------
+    Index
+    """
+    output, inputs = layers[-1], hidden_outputs(layers, samples.clustered)
+    centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
+    deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
+    second_moment = deviations.T @ deviations / output.W.dtype.type(len(deviations))
+    upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
+    buckets = strongest(centroids, output.W, upper, bucket_size(len(output.b)))
+    preview = preview_of(output, centroids, buckets, second_moment) if inputs.shape[1] >= WIDE else None
+    index = Index(centroids, buckets, np.zeros((0, 0), dtype=np.int32), preview)
+    return index._replace(places=places_of_best(layers, samples.kept_aside, index))
+
+
+def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second_moment: np.ndarray) -> Preview:
+    """Reduce the weights to the directions in which samples differ most from their centroids. Implements S28."""
+    directions = directions_of(second_moment).astype(output.W.dtype)
+    levels = [
+        output.W[bucket] @ centroid + output.b[bucket] for bucket, centroid in zip(buckets, centroids, strict=True)
+    ]
+    return Preview(directions, output.W @ directions, np.array(levels))
+
+
+def places_of_best(layers: list[Layer], features: SparseRows, index: Index) -> np.ndarray:
+    """Find where in its bucket the best labels of each row stand. Implements S28.
+
+    A label that the preview of the whole bucket leaves out counts as one that is not there.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_rows, min(`DEEP_MEASURED`, n_labels))
+        As in `Index`. Of the first `DEEP_ROWS` rows all are found, of the others the first `MEASURED`.
+    """
+    n_labels, size = len(layers[-1].b), index.buckets.shape[1]
+    inputs = hidden_outputs(layers, features)
+    cells = nearest(inputs, index.centroids, 1)[:, 0]
+    best, _ = predict_topk(layers, features, min(DEEP_MEASURED, n_labels))
+    places = np.full(best.shape, -1, dtype=np.int32)
+    for row, cell in enumerate(cells):
+        bucket = index.buckets[cell].tolist()
+        n_measured = DEEP_MEASURED if row < DEEP_ROWS else MEASURED
+        found = candidates(index, inputs[row], size, n_measured)
+        for rank, label in enumerate(best[row, :n_measured].tolist()):
+            places[row, rank] = bucket.index(label) if label in found else size
+    return places
