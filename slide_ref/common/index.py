@@ -13,7 +13,7 @@ from .rng import Purpose, permutation
 from .sparse_rows import SparseRows
 
 RESERVE = 0.005  # of recall, since the rows on which it is measured are not those that will be asked
-N_CENTROIDS = 128
+N_CENTROIDS = 64
 ROUNDS = 8  # of k-means
 SPREAD = 3  # standard deviations of a logit that speak for a label
 CLUSTERED, KEPT_ASIDE = 16_384, 4_096  # samples, at most
