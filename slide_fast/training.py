@@ -126,7 +126,7 @@ def fit_with_state(
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable, optional
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
-        ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch`` or ``end``.
+        ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``.
     label_names : list of str, optional
         Kept in the model and in checkpoints. Default: those of `state`.
     max_restarts : int

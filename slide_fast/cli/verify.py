@@ -28,12 +28,14 @@ REBUILD_GAP = 4
 MICRO_BATCH = 32
 SECONDS = 60.0  # after which no step begins, unless their number was asked for
 ENTRIES = 500_000  # neurons in all tables: the reference puts them in one by one
+SORTED = 20_000  # neurons that it sorts at every centroid
 ROWS_TO_PREDICT = 16
 LOGITS_TO_PREDICT = 200_000
 SYNTHETIC = {"n_samples": 600, "n_features": 500, "n_labels": 2000, "nonzeros": 20, "labels_per_sample": 3}
 SYNTHETIC_MIN_ACTIVE = 100
 STAGES = {
     "codes": ("hash constants", "addresses of neurons", "addresses of samples"),
+    "centroids": ("queries", "cells", "centroids", "nearest centroids"),
     "buckets": ("bucket sizes", "buckets"),
     "active sets": ("active sets", "inactive neurons", "probabilities of being active"),
     "activations": ("activations",),
@@ -53,7 +55,8 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
     n_samples, n_labels = data.n_samples, data.labels.n_columns
     wanted = config_of(settings, n_labels)
     micro_batch = options.micro_batch or min(wanted.micro_batch, MICRO_BATCH)
-    n_kept = options.labels or ENTRIES // max(1, wanted.lsh.L)
+    most = SORTED if wanted.lsh.family == "centroid" else ENTRIES // max(1, wanted.lsh.L)
+    n_kept = options.labels or most
     data = cut(data, micro_batch * (options.steps or STEPS), n_kept)
     if not data.labels.nnz:
         raise DataError(f"none of the first {data.n_samples:,} samples has a label", options.data)

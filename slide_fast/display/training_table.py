@@ -76,6 +76,14 @@ class TrainingDisplay:
         weight = min(1.0, n_new / min(SMOOTHING, max(1.0, self.n_samples / 10)))
         return new if math.isnan(mean) else new * weight + mean * (1 - weight)
 
+    def _by_heart(self, event: dict[str, Any]) -> None:
+        self._write_row()
+        fall = 1 - event["repeated_loss"] / event["fresh_loss"]
+        self.console.line(
+            f"{100 * fall:.0f} % less loss on samples that come again: the network learns them by heart, so that no "
+            "tables are queried (overfit_limit)"
+        )
+
     def _evaluating(self, event: dict[str, Any]) -> None:
         text = f"evaluating {100 * event['done'] / event['of']:.0f} %"
         self.console.progress(self.time_left.fraction(), "  ".join([*self._left(), text]))

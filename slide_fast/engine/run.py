@@ -17,6 +17,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.metrics import evaluate
 from slide_ref.common.schedule import (
     fresh_steps,
+    in_batch_steps,
     learns_by_heart,
     repeated_steps,
     steps_per_epoch,
@@ -211,6 +212,14 @@ class Run:
             if len(self.queried()) == len(self.engine.parts):
                 progress.all_rebuilt = progress.step
         self._spend(time.perf_counter() - started)
+        if self.learns_by_heart and progress.step == in_batch_steps(self.config, self.n_steps) and self.has_tables:
+            losses = {"fresh_loss": progress.fresh.mean_loss, "repeated_loss": progress.repeated.mean_loss}
+            self.report("by_heart", losses)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the output layer has tables."""
+        return self.config.lsh.L > 0 and any(p.layer == len(self.config.hidden) for p in self.engine.parts.values())
 
     def occupancy(self) -> Event:
         """Report how full the output's tables are: members of the mean non-empty bucket, share of neurons kept.

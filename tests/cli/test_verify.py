@@ -10,8 +10,10 @@ from problems import random_dataset
 from slide_fast import hash_tables, hashing, network, optimizers, prediction, sampling
 from slide_fast.cli import verify as verify_command
 from slide_fast.cli.verify import cut
+from slide_fast.hashing import centroid
 
-QUICK = "--steps 2 --micro-batch 8 --set hidden=[6] --set lsh.min_active=20 --set lsh.K=3 --set rebuild_gap=1 --json"
+QUICK = "--steps 2 --micro-batch 8 --set hidden=[6] --set lsh.min_active=20 --set rebuild_gap=1 --json"
+QUICK += " --set lsh.family=simhash --set lsh.K=3"
 STAGES = ["codes", "buckets", "active sets", "activations", "loss", "gradients", "weights", "moments", "predictions"]
 
 
@@ -67,6 +69,28 @@ def test_both_sides_agree_on_the_users_data(slide):
     assert "the two sides agree" in stderr and all(f"\n{stage} " in stderr for stage in STAGES)
 
 
+OF_CENTROIDS = [
+    (centroid, "nearest", lambda found, *_: found ^ 1, "centroids"),
+    (centroid, "means", lambda moved, *_: moved * (1 + 1e-4), "centroids"),
+    (centroid, "strongest", lambda buckets, *_: buckets[:, ::-1], "buckets"),
+    (sampling, "hardest", lambda found, *_: found._replace(ids=found.ids // 2), "active sets"),
+]
+
+
+def test_centroid_tables_agree_too(slide):
+    code, stdout, stderr = slide(f"verify {{data}}/train.txt {QUICK} --set lsh.family=centroid")
+    stages = list(last_object(stdout)["stages"])
+    assert code == 0 and stages == ["centroids", *STAGES[1:]] and "the two sides agree" in stderr
+
+
+@pytest.mark.parametrize(("module", "name", "change", "stage"), OF_CENTROIDS)
+def test_a_planted_fault_of_centroid_tables_is_found(slide, monkeypatch, module, name, change, stage):
+    original = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: change(original(*args), *args))
+    code, _, stderr = slide(f"verify {{data}}/train.txt {QUICK} --set lsh.family=centroid")
+    assert code == 1 and re.search(rf"^{stage} +[\d,]+ +WRONG$", stderr, re.MULTILINE)
+
+
 @pytest.mark.parametrize(("module", "name", "change", "stage"), FAULTS)
 def test_a_planted_fault_is_found_and_its_stage_named(slide, monkeypatch, module, name, change, stage):
     """A function of the fast path does its work, then its result or its arguments are changed."""
@@ -101,7 +125,7 @@ def test_s32_some_steps_query_no_tables_and_most_do(slide, settings, first):
 def test_settings_come_from_a_file_too(slide, tmp_path):
     (tmp_path / "x.toml").write_text("hidden = [5]\nseed = 3\n[lsh]\nmin_active = 10\nL = 2\n")
     code, _, stderr = slide(f"verify {{data}}/train.txt --steps 1 --labels 30 --config {tmp_path}/x.toml")
-    assert code == 0 and "150 → 5 → " in stderr and "L=2, at least 10 active" in stderr
+    assert code == 0 and "150 → 5 → " in stderr and "the 2 nearest of 1,024 centroids, at least 10 active" in stderr
 
 
 def test_a_network_without_tables_is_told(slide):

@@ -147,7 +147,7 @@ def test_bytes_of_a_step_are_those_of_the_model(size):
     def work(ranks):
         own, _ = prepare(config, *shares(ranks, train), None, ranks, None)
         own.run(Order(0))
-        own.run(Rebuild(0, 0))
+        own.run(Rebuild(0, [1]))
         ranks.messages.clear(), ranks.n_bytes.clear()
         batch = own.micro_batch(0, 1)
         own.learner.train_step(batch)
