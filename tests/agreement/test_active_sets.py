@@ -92,7 +92,9 @@ def test_s31_active_sets_in_a_part_are_equal(problem, rng):
 @pytest.mark.parametrize("scope", SCOPES)
 def test_s31_shards_are_padded_with_keys_of_their_own(scope):
     train = random_dataset(0, min_features=1)
-    config = Config(hidden=(4,), micro_batch=5, scope=scope, shards=3).replace(lsh={"L": 0, "min_active": 24})
+    config = Config(hidden=(4,), micro_batch=5, scope=scope, shards=3).replace(
+        lsh={"family": "simhash", "L": 0, "min_active": 24}
+    )
     batch = micro_batch(config, train, sample_order(config.seed, 1, train.n_samples), 1, 1)
     nothing, places = np.empty((len(batch.samples), 0), dtype=np.int64), []
     for part in parts_of(config, train.labels.n_columns).values():

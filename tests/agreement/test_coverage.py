@@ -127,6 +127,11 @@ OTHER_NAME = {
         "all samples at once",
         "test_s14_s31_tasks_of_a_rebuild_make_the_tables_of_the_reference",
     ),
+    "training.mean_loss": (
+        "engine.progress.Totals.mean_loss",
+        "sums over ranges of steps",
+        "test_s37_a_run_that_learns_by_heart_queries_no_tables_of_the_output",
+    ),
     "training.train_step": (
         "engine.learner.Learner.train_step",
         "a task",

@@ -14,7 +14,7 @@ MOST = 64 * 2**20
 
 def peak_of_hashing(W, lsh):
     """Bytes that `hash_rows` holds at most, besides its arguments."""
-    addresses = np.empty(*array_shapes(lsh, len(W))["addresses"])
+    addresses = np.empty(*array_shapes(lsh, len(W), W.shape[1])["addresses"])
     constants = hash_constants(lsh, 0, 1, W.shape[1])
     tracemalloc.start()
     try:

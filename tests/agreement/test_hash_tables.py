@@ -70,7 +70,7 @@ def test_s7_s22_tables_of_24_bits_are_equal(policy):
 def test_s6_neurons_hashed_in_parts_have_the_addresses_of_all(data, n, seed, part):
     lsh, W = data.draw(lsh_configs(n)), data.draw(dyadic_arrays(n, 6))
     constants = hash_constants(lsh, seed, 1, 6)
-    shape, dtype = fast.array_shapes(lsh, n)["addresses"]
+    shape, dtype = fast.array_shapes(lsh, n, 6)["addresses"]
     addresses = np.empty(shape, dtype)
     for first in range(0, n, part):
         fast.hash_rows(W[first : first + part], constants, lsh, seed, 1, addresses[:, first : first + part])
