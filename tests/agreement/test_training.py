@@ -115,7 +115,7 @@ def test_s25_lockstep_with_sampled_hidden_layers(depth, lsh, scope):
         assert f"inactive neurons of layer {l}" in report.compared
 
 
-@pytest.mark.parametrize("shards", [2, 5, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shards", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 60))])
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("lsh", LSH)
 def test_s31_lockstep_with_shards(lsh, scope, shards):
@@ -141,8 +141,10 @@ def test_s26_s27_lockstep_of_sgd_with_schedules(decay, momentum):
 @pytest.mark.parametrize("depth", [
     "one hidden layer", pytest.param("two, the second sampled", marks=pytest.mark.slow),
 ])  # fmt: skip
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize(("scope", "optimizer"), [
+    pytest.param(scope, optimizer, marks=[] if optimizer == "adam" else pytest.mark.slow)
+    for scope in SCOPES for optimizer in OPTIMIZERS
+])  # fmt: skip
 @pytest.mark.parametrize("family, policy, strategy", KINDS)
 def test_lockstep_over_the_whole_product(family, policy, strategy, scope, optimizer, depth):
     kinds = {"family": family, "policy": policy, "strategy": strategy}
@@ -204,7 +206,9 @@ def parameters_of(layers):
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
 @pytest.mark.parametrize("lsh", LSH)
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [
+    pytest.param(name, marks=pytest.mark.slow if "three" in name else []) for name in DEPTHS
+])  # fmt: skip
 def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
     """No projection comes near 0 on these data, so all active sets are equal to the end."""
     config, train = settings_of(lsh, scope=scope, **DEPTHS[depth]), random_dataset(2, min_features=1)

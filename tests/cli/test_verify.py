@@ -105,7 +105,7 @@ def test_a_planted_fault_is_found_and_its_stage_named(slide, monkeypatch, module
 
 
 def test_without_data_there_is_a_synthetic_task(slide):
-    code, stdout, _ = slide("verify --steps 1 --set hidden=[8]")
+    code, stdout, _ = slide("verify --steps 1 --set hidden=[8] --set lsh.K=4")
     assert code == 0 and "1 steps and 1 builds of the tables: the two sides agree." in stdout
 
 
@@ -123,9 +123,9 @@ def test_s32_some_steps_query_no_tables_and_most_do(slide, settings, first):
 
 
 def test_settings_come_from_a_file_too(slide, tmp_path):
-    (tmp_path / "x.toml").write_text("hidden = [5]\nseed = 3\n[lsh]\nmin_active = 10\nL = 2\n")
+    (tmp_path / "x.toml").write_text("hidden = [5]\nseed = 3\n[lsh]\nmin_active = 10\nK = 4\nL = 2\n")
     code, _, stderr = slide(f"verify {{data}}/train.txt --steps 1 --labels 30 --config {tmp_path}/x.toml")
-    assert code == 0 and "150 → 5 → " in stderr and "the 2 nearest of 1,024 centroids, at least 10 active" in stderr
+    assert code == 0 and "150 → 5 → " in stderr and "the 2 nearest of 16 centroids, at least 10 active" in stderr
 
 
 def test_a_network_without_tables_is_told(slide):
@@ -136,7 +136,7 @@ def test_a_network_without_tables_is_told(slide):
 @pytest.mark.parametrize(("least", "steps"), [("all", 1), ("20", 4)])  # that tables are queried is always seen
 def test_no_step_begins_when_time_is_up(slide, monkeypatch, least, steps):
     monkeypatch.setattr(verify_command, "SECONDS", 0.0)
-    options = f"--set hidden=[4] --set lsh.min_active={least} --json"
+    options = f"--set hidden=[4] --set lsh.min_active={least} --set lsh.K=3 --json"
     assert last_object(slide(f"verify {{data}}/train.txt {options}")[1])["steps"] == steps
 
 

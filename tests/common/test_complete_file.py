@@ -37,12 +37,15 @@ def place(tmp_path_factory):
     "command",
     [
         "slide predict run new.txt --out /dev/stdout",
-        "slide predict run new.txt --out - | cat",
+        pytest.param("slide predict run new.txt --out - | cat", marks=pytest.mark.slow),
         "slide predict run new.txt --out /dev/fd/3 3>&1 >/dev/null",
-        "{ slide predict run new.txt --out >(cat >&3) >/dev/null; } 3>&1 | cat",
+        pytest.param("{ slide predict run new.txt --out >(cat >&3) >/dev/null; } 3>&1 | cat", marks=pytest.mark.slow),
         "mkfifo pipe; slide predict run new.txt --out pipe >/dev/null & cat pipe; wait",
         "echo > file; slide predict run new.txt --out /dev/stdout >> file; test -z $(head -1 file) && tail -n +2 file",
-        "ln -s aim link; slide predict run new.txt --out link > /dev/null; test -L link && cat aim",
+        pytest.param(
+            "ln -s aim link; slide predict run new.txt --out link > /dev/null; test -L link && cat aim",
+            marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_predictions_go_where_the_shell_says(place, command):

@@ -295,7 +295,9 @@ ACTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow if number % 2 else []) for number, name in enumerate(ACTIONS)
+])  # fmt: skip
 def test_a_process_is_left_as_it_was_found(name, place, monkeypatch):
     for stream in ("stdout", "stderr"):
         monkeypatch.setattr(sys, stream, io.TextIOWrapper(io.BytesIO(), "latin-1", "strict"))

@@ -46,7 +46,10 @@ def run(arguments, folder, **options):
     )
 
 
-@pytest.mark.parametrize(("page", "texts"), blocks("python"))
+@pytest.mark.parametrize(("page", "texts"), [
+    pytest.param(*block.values, id=block.id, marks=[] if block.id == "README.md" else pytest.mark.slow)
+    for block in blocks("python")
+])  # fmt: skip
 def test_python_runs_as_printed(page, texts, tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("pandas")
