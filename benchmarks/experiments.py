@@ -30,7 +30,8 @@ QUICK_SETS, QUICK_SAMPLES, QUICK_EPOCHS = ("tate_subjects", "delicious"), 10_000
 MATCHED = "matched"  # as min_active: as many as the setting before it had active
 AUTO = "auto"  # as a setting: `slide_fast.engine.auto_settings` chooses
 DENSE = {"lsh": {"L": 0, "min_active": ours.ALL}}
-HASHED = {"in_batch": 0.0, "lsh": {"min_active": 0}}  # from the first step on, and without padding
+HASHED: dict[str, Any] = {"in_batch": 0.0, "lsh": {"min_active": 0}}  # from the first step on, and without padding
+SIMHASH = {"family": "simhash", "min_active": 0}
 MEASURES = {"precision_at_1": "P@1", "precision_at_5": "P@5"}
 
 
@@ -107,11 +108,10 @@ EXPERIMENTS = {
         {
             "auto": {AUTO: True},
             "defaults": {},
-            "K = 12": {"lsh": {"K": 12}},
-            "K = 16": {"lsh": {"K": 16}},
             "micro-batch 64": {"micro_batch": 64},
-            "budget 2": {"lsh": {"budget": 2}},
-            "budget 32": {"lsh": {"budget": 32}},
+            "K = 9": {"lsh": {"K": 9}},
+            "budget 8": {"lsh": {"budget": 8}},
+            "tables in any case": {"overfit_limit": 1.0},
         },
         ("acl_authors", "tate_subjects", "bibtex"),
     ),
@@ -144,16 +144,17 @@ EXPERIMENTS = {
         {"micro-batches of 256": {}, **{f"micro-batches of {size}": {"micro_batch": size} for size in (128, 64)}},
     ),
     "families": Experiment(
-        "SimHash or DWTA?",
+        "Centroids, SimHash or DWTA?",
         {
-            "SimHash, K = 14, L = 10": HASHED,
+            "centroids": HASHED,
+            "SimHash, K = 14, L = 10": HASHED | {"lsh": SIMHASH},
             "DWTA, K = 4 of 8, L = 10": {**HASHED, "lsh": {"min_active": 0, "family": "dwta", "K": 4}},
         },
     ),
     "strategies": Experiment(
         "How should neurons be chosen from the buckets?",
         {
-            name: {**HASHED, "lsh": {"min_active": 0, "L": 50, "K": 10, "strategy": strategy, "threshold": 4}}
+            name: {**HASHED, "lsh": {**SIMHASH, "L": 50, "K": 10, "strategy": strategy, "threshold": 4}}
             for name, strategy in (("vanilla, 8", "vanilla"), ("top-k, 8", "topk"), ("in 4 buckets", "threshold"))
         },
         ("tate_subjects", "stdlib"),
@@ -161,7 +162,7 @@ EXPERIMENTS = {
     "policies": Experiment(
         "Which neurons should a full bucket keep?",
         {
-            f"{name}, buckets of 8": {**HASHED, "lsh": {"min_active": 0, "K": 8, "bucket_size": 8, "policy": policy}}
+            f"{name}, buckets of 8": {**HASHED, "lsh": {**SIMHASH, "K": 8, "bucket_size": 8, "policy": policy}}
             for name, policy in (("FIFO", "fifo"), ("reservoir", "reservoir"))
         },
     ),

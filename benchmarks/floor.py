@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from slide_fast import network, optimizers
 from slide_fast.engine import learner, worker
 from slide_fast.engine.layout import dataset_arrays, table_arrays
+from slide_fast.engine.rebuilds import stages
 from slide_fast.engine.worker import Worker, WorkerConfig
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
@@ -162,12 +163,9 @@ def worker_of(data: str, config: Config) -> Worker:
     for array in arrays.values():
         array += 0  # touches the pages: a run's memory is there before it starts
     own = Worker(WorkerConfig(config, n_features, n_labels), arrays)
-    for word, tables in own.learner.tables.items():
-        n_tables, n_neurons = tables.ids.shape
-        own.learner.order_insertion(word, 0)
-        own.learner.hash_neurons(word, 0, n_neurons)
-        for t in range(n_tables):
-            own.learner.sort_table(word, t, 0)
+    for stage in stages(own.learner.parts.values(), 0):
+        for task in stage:
+            own.run(task)
     return own
 
 
@@ -230,7 +228,8 @@ def sizes_of(own: Worker, products: dict[str, Shapes], n_steps: int, first: int)
     batch = worker.micro_batch(config, own.train_data, own.arrays["train_order"], 0, first + n_steps // 2)
     n, hidden = len(batch.samples), config.hidden[-1]
     lsh = config.lsh
-    retrieved = lsh.L * lsh.bucket_size if not lsh.budget else lsh.budget
+    is_learned = lsh.family == "centroid"
+    retrieved = lsh.budget or lsh.L * lsh.bucket_size
     middle = {name: _middle(shapes, n_steps) for name, shapes in products.items() if name != "backward"}
     active = next(k for m, h, k in middle["output products"] if h == hidden)
     return {
@@ -242,7 +241,7 @@ def sizes_of(own: Worker, products: dict[str, Shapes], n_steps: int, first: int)
         "nonzeros": batch.data.features.nnz,
         "active": active,
         "retrieved": min(retrieved * n, 64 * active),
-        "hash_seconds": Rates.product((n, hidden, max(1, lsh.L * lsh.K))),
+        "hash_seconds": Rates.product((n, hidden, max(1, lsh.n_centroids if is_learned else lsh.L * lsh.K))),
         "products": middle,
     }
 

@@ -51,7 +51,7 @@ N_LABELS, N_TRAIN, N_TEST, EPOCHS = 1_000, 20_000, 2_000, 4
 LEAST_PRECISION = 0.5
 LIBC = ctypes.CDLL(None)
 CONFIG = Config(hidden=(32,), epochs=EPOCHS, micro_batch=64, rebuild_gap=20, learning_rate=0.01)
-CONFIG = CONFIG.replace(lsh={"K": 5, "L": 10, "min_active": 300})
+CONFIG = CONFIG.replace(lsh={"family": "simhash", "K": 5, "L": 10, "min_active": 300})
 
 
 def samples(seed: int, n: int) -> Dataset:
