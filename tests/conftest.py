@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from slide_fast.parallel import shared_arrays
 
 SHARED_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("usual", max_examples=40, **SHARED_MACHINE)  # others every time
+settings.register_profile("usual", max_examples=30, **SHARED_MACHINE)  # others every time
 settings.register_profile("ci", derandomize=True, **SHARED_MACHINE)
 settings.register_profile("mutation", derandomize=True, phases=[Phase.explicit, Phase.generate], **SHARED_MACHINE)
 settings.load_profile("ci" if os.environ.get("CI") else "usual")

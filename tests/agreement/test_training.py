@@ -106,7 +106,9 @@ def test_s10_lockstep_with_weights(lsh):
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("lsh", ["padded", "dense", "unlimited"])
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [
+    pytest.param(name, marks=pytest.mark.slow if "three" in name and "two" not in name else []) for name in DEPTHS
+])  # fmt: skip
 def test_s25_lockstep_with_sampled_hidden_layers(depth, lsh, scope):
     report = train_in_lockstep(settings_of(lsh, scope=scope, **DEPTHS[depth]), random_dataset(0), n_steps=9)
     hidden_tables = DEPTHS[depth].get("hidden_lsh", ())

@@ -42,6 +42,7 @@ def test_bench_measures_three_ways_and_says_which_is_faster(slide, monkeypatch):
     assert [row["labels"] for row in figures["folded"]] == [10, 40]
 
 
+@pytest.mark.slow
 def test_bench_without_tables_takes_uniform_negatives_for_its_own(slide):
     figures = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --set lsh.L=0 --json")[1])
     assert list(figures["ways"]) == [UNIFORM, DENSE]

@@ -70,10 +70,15 @@ def test_a_new_run_in_the_folder_clears_what_the_old_one_kept(files, tmp_path, c
     [
         (["--out", "nowhere", "--resume"], 1, "no checkpoint to resume from; train with --checkpoint-every"),
         (["--out", "run", "--resume", "--set", "lsh.K=5"], 2, "the run to resume has lsh.K=3, not lsh.K=5"),
-        (["--out", "run", "--resume", "--preset", "wide"], 2, "the run to resume has hidden="),
-        (["--out", "run", "--resume", "--epochs", "0"], 2, "'0' is not a whole number of 1 or more"),
-        (["--out", "new", "--checkpoint-every", "0"], 2, "'0' is not a number above 0"),
-        (["--out", "new", "--patience", "0"], 2, "'0' is not a whole number of 1 or more"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (["--out", "run", "--resume", "--preset", "wide"], 2, "the run to resume has hidden="),
+                (["--out", "run", "--resume", "--epochs", "0"], 2, "'0' is not a whole number of 1 or more"),
+                (["--out", "new", "--checkpoint-every", "0"], 2, "'0' is not a number above 0"),
+                (["--out", "new", "--patience", "0"], 2, "'0' is not a whole number of 1 or more"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_resumed_is_refused_in_one_line(files, tmp_path, capsys, options, code, message):

@@ -42,7 +42,10 @@ def cut_at(step):
 
 @pytest.mark.parametrize("cut", [1, 14, 36, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (9, 30))])
 @pytest.mark.parametrize("every", [0.3, 1.0])
-@pytest.mark.parametrize("config", [CONFIG, TWO_TABLES, CONFIG.replace(optimizer="sgd", momentum=0.5)])
+@pytest.mark.parametrize("config", [
+    TWO_TABLES, *(pytest.param(config, marks=pytest.mark.slow)
+                  for config in (CONFIG, CONFIG.replace(optimizer="sgd", momentum=0.5)))
+])  # fmt: skip
 def test_s18_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_cut(tmp_path, config, every, cut):
     weights = np.random.default_rng(0).exponential(size=60)
     whole, state = fit_with_state(config, TRAIN, n_workers=1, test=TEST, weights=weights)

@@ -170,7 +170,7 @@ def test_a_name_of_two_labels_is_refused_where_it_matters(place):
             ask()
 
 
-@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_answers_in_the_form_of_its_data(place, named):
     more = ["--label-names", "names.txt"] if named else []
     names = NAMES if named else list(range(N))

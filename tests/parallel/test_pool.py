@@ -411,7 +411,9 @@ def test_workers_ignore_the_terminals_interrupt(pool):
 # What is left behind.
 
 
-@pytest.mark.parametrize("how", ["idle", "starting", "busy", "stopped", "dead"])
+@pytest.mark.parametrize("how", ["busy", "dead", *(
+    pytest.param(how, marks=pytest.mark.slow) for how in ("idle", "starting", "stopped")
+)])  # fmt: skip
 def test_close_leaves_no_process_and_no_file(shared, how):
     gc.collect()
     before = children(), open_files(), shared_names()
