@@ -14,7 +14,7 @@ FAMILIES = ("simhash", "wta", "dwta", "doph", "centroid")
 POLICIES = ("fifo", "reservoir")
 STRATEGIES = ("vanilla", "topk", "threshold", "hardest")
 MOST_CENTROID_BITS = 16
-LARGEST_BUCKET, SMALLEST_BUCKET, NEURONS_A_PLACE = 1024, 64, 50  # of a centroid table whose bucket_size is 0
+LARGEST_BUCKET, SMALLEST_BUCKET, NEURONS_A_PLACE = 2048, 64, 50  # of a centroid table whose bucket_size is 0
 CENTROID_TABLES: dict[str, Any] = {
     "family": "centroid",
     "K": 10,
@@ -123,7 +123,7 @@ class LshConfig:
         Tables; of a centroid table, the buckets that a sample reads. 0 retrieves nothing: the active set is then labels
         and uniform padding (sampled softmax).
     bucket_size : int
-        Most neurons a bucket holds. 0, for a centroid table only: by the number of neurons, from 64 to 1,024 (S35).
+        Most neurons a bucket holds. 0, for a centroid table only: by the number of neurons, from 64 to 2,048 (S35).
     bucket_bits : int
         Codes of more bits are folded to this many; 0 means min(16, bits of a code).
     policy : str

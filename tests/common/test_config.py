@@ -49,7 +49,7 @@ def test_settings_of_tables_that_are_left_out_are_those_of_the_family():
     assert hidden == dataclasses.replace(Config().lsh, min_active=0)
 
 
-@pytest.mark.parametrize(("n", "wanted"), [(1, 1), (63, 63), (3199, 64), (3250, 65), (51200, 1024), (670_091, 1024)])
+@pytest.mark.parametrize(("n", "wanted"), [(1, 1), (63, 63), (3199, 64), (3250, 65), (51200, 1024), (670_091, 2048)])
 def test_s35_buckets_of_centroids_grow_with_the_neurons(n, wanted):
     assert Config().lsh.room(n) == wanted
     assert dataclasses.replace(Config().lsh, bucket_size=7).room(n) == min(7, n)
