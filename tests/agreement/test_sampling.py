@@ -204,3 +204,15 @@ def test_s9_scratch_of_a_larger_layer_leaves_no_trace():
                 ours = fast.active_sets(SCRATCH, nothing, labels, lsh, scope, n, Key(0, 1, 0, 1), samples)
                 none = [np.zeros(0, dtype=np.int64)] * 3
                 assert_equal_sets(ours, none, labels, lsh, scope, n, 0, 0, samples, 1)
+
+
+def test_s9_neurons_found_twice_or_also_labels_count_once():
+    """Each sample has three distinct neurons in five places; with four asked for, one is drawn."""
+    labels = rows_from_lists([[1, 4], [0, 2]], 20)
+    found = fast.Retrieved(np.array([0, 3, 6]), np.array([7, 4, 7, 5, 5, 2], dtype=np.int32))
+    distinct = [np.array([7, 4], dtype=np.int64), np.array([5, 2], dtype=np.int64)]
+    for scope in ("sample", "batch"):
+        for min_active in (3, 4, 5, 6):
+            lsh, samples = LshConfig(min_active=min_active), np.arange(2)
+            ours = fast.active_sets(SCRATCH, found, labels, lsh, scope, 20, Key(0, 1, 0, 1), samples)
+            assert_equal_sets(ours, distinct, labels, lsh, scope, 20, 0, 0, samples, 1)
