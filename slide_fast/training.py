@@ -13,7 +13,7 @@ from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.lsh_config import require
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
 from slide_ref.common.sparse_rows import Dataset
-from slide_ref.common.storage.model_folder import Model
+from slide_ref.common.storage.model_folder import Model, TextColumns
 
 from .engine.checkpoints import Checkpoints, TrainingState
 from .engine.data_summary import check_enough, summarise
@@ -90,6 +90,7 @@ def fit_with_state(
     state: TrainingState | Handover[TrainingState] | None = None,
     callback: Callable[[Event], None] | None = None,
     label_names: list[str] | None = None,
+    text: TextColumns | None = None,
     max_restarts: int = 3,
     worker_timeout: float = 60.0,
 ) -> tuple[Model, TrainingState]:
@@ -129,6 +130,8 @@ def fit_with_state(
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``.
     label_names : list of str, optional
         Kept in the model and in checkpoints. Default: those of `state`.
+    text : TextColumns, optional
+        What made the features of texts; kept in the model.
     max_restarts : int
         Workers that may die, and are replaced, before it is an error.
     worker_timeout : float
@@ -161,7 +164,7 @@ def fit_with_state(
     pool = checked({"n_workers": n_workers, "max_restarts": max_restarts, "worker_timeout": worker_timeout})
     options = RunOptions.checked(
         eval_every=eval_every, eval_samples=eval_samples, max_seconds=max_seconds, patience=patience,
-        checkpoints=checkpoints, callback=callback, label_names=label_names,
+        checkpoints=checkpoints, callback=callback, label_names=label_names, text=text,
     )  # fmt: skip
     if test is None and options.keeps_best:
         raise ConfigError("patience needs samples to evaluate on; give some as test")

@@ -10,12 +10,13 @@ import numpy as np
 
 from slide_ref.common.metrics import RANKS, by_frequency, inverse_propensity, recall_at
 from slide_ref.common.metrics import evaluate as all_measures
-from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 from slide_ref.common.storage.model_folder import Model, find_model, load_model
 
 from ..display.wording import aligned, score_table
 from ..inference.predictor import Predictor
 from .session import Session, fitting, read_samples, with_index_for
+from .texts import are_for, read_texts
 
 K = max(RANKS)  # labels a sample that all measures need
 
@@ -24,9 +25,7 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide evaluate``: measure a model on test data."""
     path = find_model(options.model)
     model = load_model(path, mmap=True)
-    test = read_samples(options.test, options.labels)
-    sizes = {"features": model.n_features, "labels": model.n_labels}
-    test = fitting(test, options.test, sizes, "the model", session.console)
+    test = _test_samples(model, options, session)
     started = time.perf_counter()
     predictor = Predictor(with_index_for(model, test.features, options, session), options.workers)
     seconds_to_build = time.perf_counter() - started
@@ -53,6 +52,15 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
         "workers": predictor.n_threads,
         "model": str(path),
     }  # fmt: skip
+
+
+def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset:
+    """Read the samples to test on, with no more features and labels than the model has."""
+    if model.text is not None:
+        return read_texts(options.test, model, options, session, needs_labels=True)
+    are_for(options.model, options)
+    sizes = {"features": model.n_features, "labels": model.n_labels}
+    return fitting(read_samples(options.test, options.labels), options.test, sizes, "the model", session.console)
 
 
 def _groups_in_words(groups: list[dict[str, Any]]) -> str:

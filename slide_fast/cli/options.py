@@ -13,6 +13,7 @@ from slide_ref.common.suggestions import did_you_mean
 
 from .. import __version__
 from .settings import PRESETS
+from .text_options import add_columns, add_features
 
 BAD_USE = 2  # the exit code of it
 FORMATS = "XMC text, svmlight text (.svm), either packed by gzip, or .npz; - is standard input"
@@ -194,6 +195,8 @@ def _add_train(add: Add) -> None:
                        help="under mpiexec: split the labels over ranks, of --workers processes each; shards is their "
                        "number, or set to a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
+    add_columns(train, as_trained=False)
+    add_features(train, _whole)
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
                        help="choose micro-batch, K and bucket size for the data, "
@@ -226,6 +229,7 @@ def _add_users_of_models(add: Add) -> None:
     evaluate.add_argument("model", metavar="MODEL", help="model folder or run folder")
     evaluate.add_argument("test", metavar="TEST", help=FORMATS)
     _add_labels(evaluate, "--labels", "TEST")
+    add_columns(evaluate)
     _add_mode(evaluate)
     _add_workers(evaluate, "threads (default: the CPUs there are)")
 
@@ -238,6 +242,7 @@ def _add_users_of_models(add: Add) -> None:
     )
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
     predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
+    add_columns(predict, labels=False)
     predict.add_argument("-k", type=_count, default=5, metavar="K", help="labels a sample (default: 5)")
     predict.add_argument("--out", type=unless_standard, metavar="FILE",
                          help="write to a file instead of standard output")  # fmt: skip
@@ -252,6 +257,7 @@ def _add_users_of_models(add: Add) -> None:
     index.add_argument("data", metavar="DATA", help=f"the training samples, or others like those to come: {FORMATS}")
     index.add_argument("--kept-aside", metavar="FILE",
                        help="samples by which the recall is measured (default: a part of DATA)")  # fmt: skip
+    add_columns(index, labels=False)
     _add_workers(index, "threads (default: the CPUs there are)")
 
     info = add("info", "show what a model is: sizes, settings, training", "slide info run")

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slide_ref.common.sparse_rows import Dataset
-from slide_ref.common.storage.model_folder import read_label_names
+from slide_ref.common.storage.model_folder import TextColumns, read_label_names
 
 from ..engine.auto_settings import tuned
 from ..engine.checkpoints import Checkpoints, TrainingState
@@ -18,6 +20,7 @@ from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_there, fitting, read_samples
 from .settings import ALL, config_of, names_in, settings_of, toml_of
+from .texts import are_texts, read_training_texts
 from .training_run import TrainingRun
 
 
@@ -29,11 +32,11 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     resumed = None if state is None else Handover(state)
     del state  # the run is to hold the only reference
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
-        data, names = read_files(options, session)
+        data, names, text = read_files(options, session)
         config = config_of(settings, data[0].labels.n_columns)
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
-        run_options = run_options_of(options, checkpoints, names)
+        run_options = run_options_of(options, checkpoints, names, text)
         run = TrainingRun(session, folder, options.command_line, config, run_options)
         figures = run.train_on(data, options.workers, resumed)[1]
     session.console.result(run.report(figures))
@@ -62,7 +65,7 @@ def plan(options: Namespace) -> tuple[Checkpoints, TrainingState | None, dict[st
 
 def read_files(
     options: Namespace, session: Session, share: Callable[[int], range] | None = None
-) -> tuple[list[Dataset], list[str] | None]:
+) -> tuple[list[Dataset], list[str] | None, TextColumns | None]:
     """Read training and test data, or a share of each, and names of labels; what there is, checked against each other.
 
     Returns
@@ -70,20 +73,29 @@ def read_files(
     data : list of Dataset
         The training data, and the test data if there are any.
     names : list of str or None
+    text : TextColumns or None
+        Where the samples are texts, what makes features of them.
     """
     train, test = (options.train, options.labels), (options.test, options.test_labels)
     check_there(*train, *test, options.label_names)  # before any is read
+    if are_texts(options.train, options):
+        samples, names, text = read_training_texts(options, session)
+        return [_share_of(part, share) for part in samples], names, text
     data = [read_samples(*train, share, to_train=True)]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
     if options.test is not None:
         data.append(fitting(read_samples(*test, share), options.test, sizes, "the training data", session.console))
     names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
-    return data, names
+    return data, names, None
 
 
-def run_options_of(options: Namespace, checkpoints: Checkpoints, label_names: list[str] | None) -> RunOptions:
+def _share_of(data: Dataset, share: Callable[[int], range] | None) -> Dataset:
+    return data if share is None else data.take(np.array(share(data.n_samples), dtype=np.int64))
+
+
+def run_options_of(
+    options: Namespace, checkpoints: Checkpoints, label_names: list[str] | None, text: TextColumns | None
+) -> RunOptions:
     """Return the options of the command line that are those of a run."""
-    patience = options.patience or math.inf
-    return RunOptions(
-        options.eval_every, options.eval_samples, options.max_seconds, patience, checkpoints, label_names=label_names
-    )
+    patience, kept = options.patience or math.inf, {"label_names": label_names, "text": text}
+    return RunOptions(options.eval_every, options.eval_samples, options.max_seconds, patience, checkpoints, **kept)

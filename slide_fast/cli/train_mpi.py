@@ -77,7 +77,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             folder = RunFolder(options.out, options.overwrite or options.resume)
             if ranks.rank == 0:
                 stack.enter_context(folder)
-            data, names = read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
+            data, names, text = read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
             config = config_of(settings, data[0].labels.n_columns)
         own, summary = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
         counts = _counts(data, ranks)
@@ -89,7 +89,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             return {}
         places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
         session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
-        run_options = run_options_of(options, checkpoints, names)
+        run_options = run_options_of(options, checkpoints, names, text)
         run = TrainingRun(session, folder, options.command_line, config, run_options)
         with RankEngine(own) as engine:
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts, state is not None)[1]

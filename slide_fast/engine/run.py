@@ -313,4 +313,5 @@ class Run:
         }
         info |= summary.about_labels() | about_settings(self.config, summary.n_train) | about_run(self)
         sizes = summary.n_features, summary.n_labels
-        return Model(self.config, *sizes, arrays, info, self.label_names, summary.label_counts)
+        named = self.label_names, summary.label_counts
+        return Model(self.config, *sizes, arrays, info, *named, text=self.options.text)

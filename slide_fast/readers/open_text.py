@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from typing import BinaryIO, cast
 
-from slide_ref.common.diagnosis import unreadable
+from slide_ref.common.diagnosis import LOOKED_AT, unreadable
 from slide_ref.common.errors import DataError
 
 STANDARD_INPUT = "-"
@@ -39,6 +39,19 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 raise DataError("the file is not intact gzip; pack or copy it again", path) from error
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def first_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return how a file begins, unpacked, or standard input, which can still be read from its start. Raises DataError."""
+    try:
+        with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
+            head = cast(BufferedReader, file).peek(LOOKED_AT)[:LOOKED_AT]
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head) if head.startswith(GZIP) else head
+    except zlib.error:
+        return b""  # `open_text` will say what is wrong
 
 
 @contextmanager

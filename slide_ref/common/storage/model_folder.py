@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,21 @@ from .array_folder import GIVE_MODEL, is_count, load_arrays, save_arrays
 
 MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
 INDEX, INDEX_VERSION = "index_", 1  # an index of another version is passed over
+TEXT = "text_"
+
+
+class TextColumns(NamedTuple):
+    """What makes features of texts, as a model keeps it; the fast path knows what it means.
+
+    Attributes
+    ----------
+    settings : dict
+        JSON values.
+    arrays : mapping of str to ndarray
+    """
+
+    settings: dict[str, Any]
+    arrays: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,8 @@ class Model:
         What stands for each label in the training data, where names do not tell.
     index : Index or None
         Of these very weights (S28).
+    text : TextColumns or None
+        What made features of texts, where the network was trained on texts.
     """
 
     config: Config
@@ -56,6 +74,7 @@ class Model:
     feature_names: list[str] | None = None
     label_values: list[Any] | None = None
     index: Index | None = None
+    text: TextColumns | None = None
 
 
 def save_model(folder: str | Path, model: Model) -> None:
@@ -72,6 +91,8 @@ def save_model(folder: str | Path, model: Model) -> None:
         arrays["label_counts"] = np.asarray(model.label_counts, dtype=np.int64)
     if model.index is not None:
         arrays |= {INDEX + name: array for name, array in arrays_of(model.index).items()}
+    if model.text is not None:
+        arrays |= {TEXT + name: array for name, array in model.text.arrays.items()}
     description = {
         "config": model.config.to_dict(),
         "n_features": model.n_features,
@@ -79,6 +100,7 @@ def save_model(folder: str | Path, model: Model) -> None:
         "facts": model.facts,
         "has_label_names": model.label_names is not None,
         "index_version": None if model.index is None else INDEX_VERSION,
+        "text": None if model.text is None else model.text.settings,
     }
     _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
@@ -127,6 +149,7 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     except ConfigError as error:
         raise ModelError(f"{path}: {error}") from error
     index = _index_of(arrays, description.get("index_version"), config, n_labels, path)
+    text = _text_of(arrays, description.get("text"), path)
     _check_shapes(arrays, config, n_features, n_labels, path)
     try:
         label_names = read_label_names(folder / "labels.txt", n_labels) if has_names else None
@@ -135,7 +158,18 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     label_counts = arrays.pop("label_counts", None)
     feature_names = _read_list(folder / FEATURES, n_features, str) if has_columns else None
     values = _read_list(folder / LABEL_VALUES, n_labels, object) if has_values else None
-    return Model(config, n_features, n_labels, arrays, facts, label_names, label_counts, feature_names, values, index)
+    named = label_names, label_counts, feature_names, values
+    return Model(config, n_features, n_labels, arrays, facts, *named, index, text)
+
+
+def _text_of(arrays: dict[str, np.ndarray], settings: Any, path: Path) -> TextColumns | None:
+    """Take what makes features of texts out of what was read. Raises ModelError."""
+    found = {name.removeprefix(TEXT): arrays.pop(name) for name in [*arrays] if name.startswith(TEXT)}
+    if settings is None:
+        return None
+    if not isinstance(settings, dict):
+        raise ModelError(f"{path}: what it says about texts is no table; {SAVE_AGAIN}")
+    return TextColumns(settings, found)
 
 
 def _index_of(arrays: dict[str, np.ndarray], version: Any, config: Config, n_labels: int, path: Path) -> Index | None:
@@ -202,7 +236,7 @@ def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int
     wanted = {name: (shape, "float32") for name, shape in shapes.items() if "_" not in name}  # W and b, no moments
     if "label_counts" in arrays:
         wanted["label_counts"] = ((n_labels,), "int64")
-    found = {name: (a.shape, a.dtype.name) for name, a in arrays.items() if not name.startswith(INDEX)}
+    found = {name: (a.shape, a.dtype.name) for name, a in arrays.items() if not name.startswith((INDEX, TEXT))}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             held, needed = _in_words(found.get(name)), _in_words(wanted.get(name))

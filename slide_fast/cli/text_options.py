@@ -1,0 +1,46 @@
+"""Options about texts: where they are in a file, and what makes features of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+Count = Callable[[str], int]
+
+
+def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, labels: bool = True) -> None:
+    """Add options that say where texts and labels are."""
+    default = " (default: as in training)" if as_trained and labels else ""
+    group = command.add_argument_group("texts, in TSV, CSV or JSON lines; fastText's format needs no option")
+    group.add_argument("--text-column", action="append", metavar="NAME",
+                       help="column of texts; may be given more than once: the texts are joined" + default)  # fmt: skip
+    if labels:
+        group.add_argument("--label-column", metavar="NAME", help=f"column of labels by name{default}")
+        group.add_argument("--label-separator", metavar="S",
+                           help="what stands between labels in it, such as '|'"
+                           + (default or " (default: a cell is one label)"))  # fmt: skip
+    group.add_argument("--on-error", choices=("stop", "skip"), default="stop",
+                       help="at a line that cannot be read: stop there (default), or skip it and say how many there were")  # fmt: skip
+
+
+def add_features(command: argparse.ArgumentParser, whole: Callable[[int], Count]) -> None:
+    """Add options that say what makes features of texts."""
+    group = command.add_argument_group("features of texts")
+    group.add_argument("--word-ngrams", type=whole(0), metavar="N", help="words in a row, up to N (default: 1)")
+    group.add_argument("--char-ngrams", type=_pair, metavar="N,M",
+                       help="parts of words, too, of N to M characters (default: none)")  # fmt: skip
+    group.add_argument("--min-df", type=whole(1), metavar="N",
+                       help="leave out features that are in fewer training texts (default: 2)")  # fmt: skip
+    group.add_argument("--buckets", type=whole(0), metavar="N",
+                       help="hash features into N columns (default: keep those of the training texts)")  # fmt: skip
+    group.add_argument("--token-pattern", metavar="REGEX", help=r"what a word is (default: \w+)")
+
+
+def _pair(text: str) -> tuple[int, int]:
+    try:
+        least, most = map(int, text.split(","))
+    except ValueError:
+        least, most = 0, 0
+    if not 1 <= least <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form N,M with 1 <= N <= M, such as 3,5")
+    return least, most

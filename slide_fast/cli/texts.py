@@ -1,0 +1,116 @@
+"""Texts on the command line: options that say where they are, and data sets read from them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.storage.model_folder import Model, TextColumns
+
+from ..parallel.machine import available_cpus
+from ..readers.open_text import first_bytes
+from ..text.reading import read_known, read_training
+from ..text.settings import TextSettings
+from ..text.sources import BOM, LABEL, Columns, TextFile
+from ..text.vectorizer import Vectorizer
+from .session import Session
+
+FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")  # options that are settings of texts
+
+
+def are_texts(path: str, options: Namespace) -> bool:
+    """Tell whether a file to train on holds texts: columns are named, or it begins as fastText's files do."""
+    return bool(options.text_column) or first_bytes(path).removeprefix(BOM).startswith(LABEL.encode())
+
+
+def columns_of(options: Namespace, saved: dict[str, Any] | None = None) -> Columns | None:
+    """Return the columns that options name, where they say nothing those that a model was trained on."""
+    saved = saved or {}
+    texts = options.text_column or saved.get("texts")
+    if not texts:
+        return None
+    labels = getattr(options, "label_column", None) or saved.get("labels")
+    separator = getattr(options, "label_separator", None) or saved.get("separator")
+    return Columns(tuple(texts), labels, separator)
+
+
+def read_training_texts(options: Namespace, session: Session) -> tuple[list[Dataset], list[str], TextColumns]:
+    """Read texts to train on, and to test on if there are any; names of the labels; what the model is to keep.
+
+    Raises ConfigError, DataError.
+    """
+    columns = columns_of(options)
+    if columns is not None and columns.labels is None:
+        raise ConfigError("texts to train on need labels; name their column with --label-column")
+    for name in ("labels", "test_labels", "label_names"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} does not go with texts, which have labels by name beside them")
+    given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
+    settings, n_workers = TextSettings.checked(**given), options.workers or available_cpus()
+    file = TextFile(options.train, columns, skips=options.on_error == "skip")
+    session.console.progress(0.0, f"reading {options.train}")
+    data, names, vectorizer = read_training(file, settings, n_workers)
+    tell_skipped(file, session)
+    if not names:
+        raise DataError("no text has a label", options.train)
+    source = {} if columns is None else columns._asdict()
+    text, samples = vectorizer.saved(source), [data]
+    if options.test is not None:
+        test = TextFile(options.test, columns, skips=options.on_error == "skip")
+        samples.append(_known(test, vectorizer, names, "the training data", n_workers, session))
+    return samples, names, text
+
+
+def read_texts(path: str, model: Model, options: Namespace, session: Session, needs_labels: bool) -> Dataset:
+    """Read texts as a model knows them. Raises DataError, ModelError."""
+    vectorizer = vectorizer_of(model)
+    file = text_file(path, model, options, needs_labels)
+    names = model.label_names or []
+    data = _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
+    if not data.n_samples:
+        raise DataError("there are no texts", path)
+    return data
+
+
+def text_file(path: str, model: Model, options: Namespace, needs_labels: bool) -> TextFile:
+    """Return a file of texts for a model; where labels are needed it has columns as in training, unless others are named."""
+    assert model.text is not None
+    source = model.text.settings.get("source")
+    columns = columns_of(options, source if needs_labels and isinstance(source, dict) else None)
+    return TextFile(path, columns, needs_labels, options.on_error == "skip")
+
+
+def vectorizer_of(model: Model) -> Vectorizer:
+    """Return what makes features of texts for a model. Raises ModelError."""
+    assert model.text is not None
+    vectorizer = Vectorizer.of(model.text)
+    if vectorizer.n_columns != model.n_features:
+        raise ModelError(f"the model has {model.n_features} features, but its texts have {vectorizer.n_columns}")
+    return vectorizer
+
+
+def _known(
+    file: TextFile, vectorizer: Vectorizer, names: list[str], owner: str, n_workers: int, session: Session
+) -> Dataset:
+    data, n_unknown = read_known(file, vectorizer, names, n_workers)
+    tell_skipped(file, session)
+    if n_unknown and file.needs_labels:
+        session.console.line(f"{file.path}: {n_unknown:,} labels that {owner} does not have are left out")
+    return data
+
+
+def tell_skipped(file: TextFile, session: Session) -> None:
+    """Say how many lines were passed over, if any were."""
+    if file.n_skipped:
+        s = "" if file.n_skipped == 1 else "s"
+        session.console.line(f"{file.n_skipped:,} line{s} skipped, the first: {file.first_skipped}")
+
+
+def are_for(path: str | Path, options: Namespace) -> None:
+    """Raise ConfigError where options about texts are given for a model that was not trained on texts."""
+    given = [name for name in ("text_column", "label_column", "label_separator") if getattr(options, name, None)]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')}: the model {path} was not trained on texts; leave it out")

@@ -1,0 +1,1 @@
+"""Texts: rows of texts and labels from files, and what makes features of them."""

@@ -1,0 +1,129 @@
+"""From texts to counted features: n-grams of words and of characters, each under a key of 64 bits.
+
+The key of a word is the first 8 bytes of its BLAKE2b digest, little-endian (`text_word` of S2). That of n words in a row is
+mix(0, TEXT, n, key of the first n - 1 words, key of the last word), that of characters mix(0, TEXT, 0, code points …). Two
+of ten million features have the same key with a probability of 3e-6; they would share a column.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.rng import Purpose, mix
+
+from .settings import TextSettings
+
+Part = tuple[np.ndarray, np.ndarray]
+MOST_WORDS = 1 << 21  # that are remembered from one call to the next
+
+
+class Counts(NamedTuple):
+    """Features of some texts, and how often each occurs in each.
+
+    Attributes
+    ----------
+    keys : ndarray of uint64, shape (n_keys,)
+        Of the features that occur, ascending.
+    indptr : ndarray of int64, shape (n_texts + 1,)
+        Text i has ``codes[indptr[i]:indptr[i + 1]]``.
+    codes : ndarray of int32, shape (nnz,)
+        Places in `keys`, ascending in each text.
+    counts : ndarray of int32, shape (nnz,)
+    """
+
+    keys: np.ndarray
+    indptr: np.ndarray
+    codes: np.ndarray
+    counts: np.ndarray
+
+
+class _Words(dict[str, int]):
+    """Words, numbered as they come, and their digests."""
+
+    def __init__(self) -> None:
+        self.digests = bytearray()
+        self.spelled: list[str] = []
+
+    def __missing__(self, word: str) -> int:
+        self.digests += hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        self.spelled.append(word)
+        number = self[word] = len(self)
+        return number
+
+
+class NgramCounter:
+    """Count the features of texts. What was seen of words before is used again, and changes nothing."""
+
+    def __init__(self, settings: TextSettings):
+        self.settings, self._words = settings, _Words()
+        self._cut = settings.tokenizer or re.compile(settings.token_pattern).findall
+
+    def count(self, texts: Sequence[str]) -> Counts:
+        """Count the features of some texts. Raises DataError where the tokenizer returns something else than words."""
+        if len(self._words) > MOST_WORDS:
+            self._words = _Words()
+        found = list(map(self._cut, map(str.lower, texts)))
+        lengths = np.fromiter(map(len, found), np.int64, len(found))
+        try:
+            words = map(self._words.__getitem__, chain.from_iterable(found))
+            ids = np.fromiter(words, np.int64, int(lengths.sum()))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DataError(f"the tokenizer must return a list of str for each text ({error})") from error
+        rows = np.repeat(np.arange(len(found)), lengths)
+        parts = [*self._word_ngrams(ids, rows), *self._char_ngrams(ids, rows)]
+        return _counted(*map(np.concatenate, zip(*parts, strict=True)), len(found))
+
+    def _word_ngrams(self, ids: np.ndarray, rows: np.ndarray) -> list[Part]:
+        """Return for each n the texts that have n words in a row, and the keys of these."""
+        words = np.frombuffer(bytes(self._words.digests), "<u8").astype(np.uint64)[ids]
+        keys, parts = words, [(rows, words)][: self.settings.word_ngrams]
+        for n in range(2, self.settings.word_ngrams + 1):
+            n_starts = max(len(ids) - n + 1, 0)
+            keys = mix(0, Purpose.TEXT, n, keys[:n_starts], words[n - 1 :])  # also across texts, which is left out below
+            inside = rows[:n_starts] == rows[n - 1 :]
+            parts.append((rows[:n_starts][inside], keys[inside]))
+        return parts
+
+    def _char_ngrams(self, ids: np.ndarray, rows: np.ndarray) -> list[Part]:
+        """Return the texts that have n characters of a word in a row, and the keys of these."""
+        if self.settings.char_ngrams is None:
+            return []
+        distinct, places = np.unique(ids, return_inverse=True)
+        lengths, keys = _keys_in_words([self._words.spelled[i] for i in distinct.tolist()], *self.settings.char_ngrams)
+        ends, repeats = np.cumsum(lengths), lengths[places]
+        before = np.cumsum(repeats) - repeats
+        at = np.arange(int(repeats.sum())) + np.repeat((ends - lengths)[places] - before, repeats)
+        return [(np.repeat(rows, repeats), keys[at])]
+
+
+def _keys_in_words(words: list[str], least: int, most: int) -> Part:
+    """Return how many n-grams of characters each word has, and the keys of all, word by word."""
+    spaced = [f" {word} " for word in words]
+    lengths = np.fromiter(map(len, spaced), np.int64, len(spaced))
+    points = np.frombuffer("".join(spaced).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
+    owners, left = np.repeat(np.arange(len(words)), lengths), np.repeat(np.cumsum(lengths), lengths)
+    left -= np.arange(len(points))  # characters from here to the end of the word
+    found = []
+    for n in range(least, most + 1):
+        starts = np.flatnonzero(left >= n)
+        found.append((owners[starts], mix(0, Purpose.TEXT, 0, *(points[starts + i] for i in range(n)))))
+    owners, keys = map(np.concatenate, zip(*found, strict=True))
+    return np.bincount(owners, minlength=len(words)), keys[np.argsort(owners, kind="stable")]
+
+
+def _counted(rows: np.ndarray, keys: np.ndarray, n_texts: int) -> Counts:
+    """Count each key in each text."""
+    distinct, codes = np.unique(keys, return_inverse=True)
+    n_keys = max(len(distinct), 1)
+    pairs = np.sort(rows * n_keys + codes)
+    starts = np.flatnonzero(np.diff(pairs, prepend=-1))
+    counts = np.diff(starts, append=len(pairs)).astype(np.int32)
+    owners, codes = np.divmod(pairs[starts], n_keys)
+    return Counts(distinct, np.searchsorted(owners, np.arange(n_texts + 1)), codes.astype(np.int32), counts)

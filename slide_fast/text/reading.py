@@ -1,0 +1,161 @@
+"""Data sets from texts: rows of texts and labels, counted by several processes, made into columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from slide_ref.common.sparse_rows import Dataset, SparseRows
+
+from ..parallel.in_process import InProcess
+from ..parallel.pool import Pool
+from ..readers.growing_rows import GrowingRows
+from .ngrams import Counts, NgramCounter
+from .settings import TextSettings
+from .sources import Row, TextFile
+from .vectorizer import Vectorizer, fit, joined
+
+TEXTS_AT_ONCE = 4096
+FEW_BATCHES = 4  # that one process counts before others have started
+
+
+class TextData(NamedTuple):
+    """Texts as a data set.
+
+    Attributes
+    ----------
+    data : Dataset
+    names : list of str
+        Of the labels.
+    vectorizer : Vectorizer
+    """
+
+    data: Dataset
+    names: list[str]
+    vectorizer: Vectorizer
+
+
+class Counting:
+    """What a process does for others: count the features of texts."""
+
+    def __init__(self, settings: TextSettings):
+        self._counter = NgramCounter(settings)
+
+    def run(self, task: tuple[int, Sequence[str]]) -> Counts:
+        return self._counter.count(task[1])
+
+
+def make_counting(settings: TextSettings, arrays: object) -> Counting:
+    """Make what a worker process runs."""
+    return Counting(settings)
+
+
+def counted(texts: Iterable[Sequence[str]], settings: TextSettings, n_workers: int) -> Iterator[Counts]:
+    """Count the features of batches of texts, in their order, by so many processes where there are many batches."""
+    batches = iter(texts)
+    first = list(islice(batches, FEW_BATCHES))
+    alone = n_workers == 1 or len(first) < FEW_BATCHES or settings.tokenizer is not None
+    tasks = enumerate(chain(first, batches))
+    with (
+        InProcess(Counting(settings))
+        if alone
+        else Pool(f"{__name__}:{make_counting.__name__}", settings, [], n_workers)
+    ) as pool:
+        early: dict[int, Counts] = {}
+        due = 0
+        for (number, _), counts in pool.run(tasks):
+            early[number] = counts
+            while due in early:
+                yield early.pop(due)
+                due += 1
+
+
+class _Numbered(dict[str, int]):
+    """Names, numbered as they come."""
+
+    def __missing__(self, name: str) -> int:
+        number = self[name] = len(self)
+        return number
+
+
+class LabelRows:
+    """Labels by name, collected row by row."""
+
+    def __init__(self) -> None:
+        self._numbers = _Numbered()
+        self._rows = GrowingRows(2**31 - 1, has_values=False)
+
+    def extend(self, labels: Sequence[Sequence[str]]) -> None:
+        """Add rows."""
+        lengths = np.fromiter(map(len, labels), np.int64, len(labels))
+        numbers = map(self._numbers.__getitem__, chain.from_iterable(labels))
+        indices = np.fromiter(numbers, np.int32, int(lengths.sum()))
+        self._rows.extend(SparseRows(np.concatenate([[0], np.cumsum(lengths)]), indices, None, 2**31 - 1))
+
+    def finish(self, names: Sequence[str] | None = None) -> tuple[SparseRows, list[str], int]:
+        """Return canonical rows, the labels' names by id, and how many labels were left out.
+
+        These are labels that are not among `names`; by default there are none, and the names are those that occur,
+        sorted.
+        """
+        known = sorted(self._numbers) if names is None else list(names)
+        id_of = dict(zip(known, range(len(known)), strict=True))
+        ids = np.array([id_of.get(name, -1) for name in self._numbers], dtype=np.int32)
+        rows = self._rows.finish()
+        indices = ids[rows.indices] if len(ids) else rows.indices
+        kept = indices >= 0
+        indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+        return SparseRows(indptr, indices[kept], None, len(known)).canonical(), known, int((~kept).sum())
+
+
+def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> TextData:
+    """Read the texts and labels of a file to train on. Raises DataError, ConfigError."""
+    labels = LabelRows()
+    vectorizer, features = fit(settings, list(counted(_texts(file, labels), settings, n_workers)))
+    rows, names, _ = labels.finish()
+    return TextData(Dataset(features, rows), names, vectorizer)
+
+
+def read_known(
+    file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_workers: int
+) -> tuple[Dataset, int]:
+    """Read texts and labels as a trained model knows them.
+
+    Returns
+    -------
+    data : Dataset
+    n_unknown : int
+        Labels that the model does not know; they are left out.
+    """
+    labels = LabelRows()
+    parts = map(vectorizer.rows, counted(_texts(file, labels), vectorizer.settings, n_workers))
+    features = joined(parts, vectorizer.n_columns)
+    rows, _, n_unknown = labels.finish(names)
+    return Dataset(features, rows), n_unknown
+
+
+def _texts(file: Iterable[list[Row]], labels: LabelRows) -> Iterator[list[str]]:
+    """Yield batches of the texts of a file; their labels go to `labels`."""
+    for rows in _batches(file):
+        labels.extend([row.labels for row in rows])
+        yield [row.text or "" for row in rows]
+
+
+def _batches(file: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    """Yield rows that could be read, many at once."""
+    held: list[Row] = []
+    for rows in file:
+        held += [row for row in rows if row.text is not None]
+        while len(held) >= TEXTS_AT_ONCE:
+            yield held[:TEXTS_AT_ONCE]
+            held = held[TEXTS_AT_ONCE:]
+    if held:
+        yield held
+
+
+def batches_of(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut texts into batches for `counted`."""
+    return (texts[first : first + TEXTS_AT_ONCE] for first in range(0, len(texts), TEXTS_AT_ONCE))

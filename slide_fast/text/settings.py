@@ -1,0 +1,75 @@
+"""How texts become features: settings, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slide_ref.common.lsh_config import is_whole, plain, require, whole
+
+WORDS = r"\w+"  # letters, digits and underscores of any script
+MOST_BUCKETS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How texts become features. Texts are in lower case before anything is looked for.
+
+    Attributes
+    ----------
+    word_ngrams : int
+        Features are words, and so many words in a row at most.
+    char_ngrams : tuple of int, or None
+        Least and most characters of further features: parts of words, with a space before and after each word.
+    min_df : int
+        Training texts that a feature must occur in; rarer ones are left out. Without effect on hashed features.
+    buckets : int
+        0: each feature has a column of its own, and those of the training texts are kept. Otherwise features are hashed
+        into so many columns.
+    token_pattern : str
+        Regular expression of a word.
+    tokenizer : callable, optional
+        Cuts a text into words, in place of the pattern; returns a list of str. It is not saved with a model.
+    """
+
+    word_ngrams: int = 1
+    char_ngrams: tuple[int, int] | None = None
+    min_df: int = 2
+    buckets: int = 0
+    token_pattern: str = WORDS
+    tokenizer: Callable[[str], list[str]] | None = None
+
+    @classmethod
+    def checked(cls, **values: Any) -> TextSettings:
+        """Make settings of plain values. Raises ConfigError where one does not fit."""
+        for key, least in (("word_ngrams", 0), ("min_df", 1), ("buckets", 0)):
+            if key in values:
+                values[key] = whole(key, values[key], least)
+        settings = cls(**values | {"char_ngrams": _range(values.get("char_ngrams"))})
+        fits = settings.buckets <= MOST_BUCKETS
+        require(fits, "buckets", settings.buckets, f"at most {MOST_BUCKETS}, or 0 to keep the features themselves")
+        some = settings.word_ngrams > 0 or settings.char_ngrams is not None
+        require(some, "word_ngrams", settings.word_ngrams, "1 or more where there are no char_ngrams")
+        _check_pattern(settings.token_pattern)
+        cut = settings.tokenizer
+        require(cut is None or callable(cut), "tokenizer", cut, "a function of a text that returns a list of words")
+        return settings
+
+
+def _range(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    pair = [plain(n) for n in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
+    fits = len(pair) == 2 and all(map(is_whole, pair)) and 1 <= pair[0] <= pair[1]
+    require(fits, "char_ngrams", value, "two whole numbers such as (3, 5), the first at least 1, or None")
+    return pair[0], pair[1]
+
+
+def _check_pattern(pattern: Any) -> None:
+    try:
+        groups, reason = re.compile(pattern).groups, "at most one group, such as r'\\w+'"
+    except (re.error, TypeError) as error:
+        groups, reason = 2, f"a regular expression ({error})"
+    require(isinstance(pattern, str) and groups <= 1, "token_pattern", pattern, reason)

@@ -1,0 +1,317 @@
+"""Rows of texts and labels from files: tables with named columns, JSON lines, fastText's format, plain lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NamedTuple
+
+from slide_ref.common.diagnosis import EMPTY, not_text
+from slide_ref.common.errors import DataError
+from slide_ref.common.suggestions import did_you_mean
+
+from ..readers.open_text import open_text
+
+READ_AT_ONCE = 1 << 20
+LABEL = "__label__"  # begins each label in fastText's format
+DELIMITERS = "\t,;|"
+NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
+BOM = b"\xef\xbb\xbf"
+LINE_BREAKS = ("\n", "\r")
+
+
+class Columns(NamedTuple):
+    """Which columns of a table, or keys of JSON objects, hold what.
+
+    Attributes
+    ----------
+    texts : tuple of str
+        Names of columns whose texts are joined by spaces.
+    labels : str or None
+        Name of the column of labels.
+    separator : str or None
+        Stands between the labels of a sample; None: a cell holds one label.
+    """
+
+    texts: tuple[str, ...]
+    labels: str | None = None
+    separator: str | None = None
+
+
+class Row(NamedTuple):
+    """A text, and its labels by name; the text of a line that could not be read and is skipped is None."""
+
+    text: str | None
+    labels: list[str]
+
+
+class _Bad(Exception):
+    """What is wrong with a row, and what to do."""
+
+
+Parser = Callable[[str], Row]  # of a line
+
+
+@dataclass
+class TextFile:
+    """A file of texts; iterating over it yields lists of rows, as they come.
+
+    Parameters
+    ----------
+    path : path
+        A file, packed by gzip or not, or ``-`` for standard input.
+    columns : Columns or None
+        Of a table whose first line names its columns (TSV without quotes, CSV), or keys of JSON objects, one a line.
+        None: fastText's format if the first line begins with ``__label__``, else each line is a text without labels.
+    needs_labels : bool
+        Whether a row without labels, or with an empty text, is an error.
+    skips : bool
+        Pass over rows with errors and count them, instead of raising DataError at the first.
+
+    Attributes
+    ----------
+    n_skipped : int
+    first_skipped : str
+        What was wrong with the first of them, and where.
+    """
+
+    path: str | os.PathLike[str]
+    columns: Columns | None
+    needs_labels: bool = True
+    skips: bool = False
+    n_skipped: int = 0
+    first_skipped: str = ""
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        with open_text(self.path) as file:
+            blocks = line_blocks(file)
+            first = next(blocks, None)
+            if first is None:
+                if self.needs_labels:
+                    raise DataError(EMPTY, self.path, 1)
+                return
+            yield from self._rows(first, blocks)
+
+    def _rows(self, first: list[bytes], blocks: Iterator[list[bytes]]) -> Iterator[list[Row]]:
+        kind = not_text(first[0].removeprefix(BOM))
+        if kind is not None:
+            raise DataError(kind, self.path, 1)
+        first[0] = first[0].removeprefix(BOM)
+        if self.columns is None:
+            is_fasttext = first[0].startswith(LABEL.encode())
+            if not is_fasttext and self.needs_labels:
+                text = f"a line begins with no {LABEL}, as in fastText's format; name the columns of a table"
+                raise DataError(f"{text} with --text-column and --label-column", self.path, 1)
+            yield from self._by_line(_fasttext if is_fasttext else _plain, first, blocks, 1)
+        elif first[0].lstrip().startswith(b"{"):
+            yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
+        else:
+            header = self._decoded(first[0], 1)
+            delimiter, names = header_of(header, self.columns, self.path)
+            parse = _fields_parser(self.columns, names)
+            if delimiter == "\t":
+                rest = self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, 2)
+            else:
+                rest = self._by_record(parse, delimiter, first[1:], blocks)
+            yield from rest
+
+    def _by_line(
+        self, parse: Parser, first: list[bytes], blocks: Iterator[list[bytes]], number: int
+    ) -> Iterator[list[Row]]:
+        """Rows that are lines; `number` is that of the first."""
+        block: list[bytes] | None = first
+        keeps_blank = parse is _plain
+        while block is not None:
+            rows = []
+            for at, line in enumerate(block, number):
+                try:
+                    text = line.decode("utf-8").rstrip("\r\n")
+                    if keeps_blank or text.strip():
+                        rows.append(self._checked(parse(text)))
+                except UnicodeDecodeError:
+                    rows.append(self._bad(NOT_UTF8, at))
+                except _Bad as error:
+                    rows.append(self._bad(str(error), at))
+            number += len(block)
+            yield rows
+            block = next(blocks, None)
+
+    def _by_record(
+        self, parse: Callable[[list[str]], Row], delimiter: str, first: list[bytes], blocks: Iterator[list[bytes]]
+    ) -> Iterator[list[Row]]:
+        """Rows of CSV, whose quoted fields may hold line breaks."""
+        lines = _Lines(first, blocks)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        rows: list[Row] = []
+        while True:
+            start = lines.number + 1
+            try:
+                fields = next(reader)
+                if lines.damaged:
+                    raise _Bad(NOT_UTF8)
+                if fields:
+                    rows.append(self._checked(parse(fields)))
+            except StopIteration:
+                break
+            except csv.Error as error:
+                rows.append(self._bad(_about_quotes(error), start))
+            except _Bad as error:
+                rows.append(self._bad(str(error), start))
+            lines.damaged = False
+            if lines.at_end_of_block:
+                yield rows
+                rows = []
+        yield rows
+
+    def _checked(self, row: Row) -> Row:
+        if self.needs_labels:
+            if not row.labels:
+                raise _Bad("there is no label; give one, or leave the line out")
+            if not row.text or row.text.isspace():
+                raise _Bad("the text is empty; give one, or leave the line out")
+        return row
+
+    def _bad(self, message: str, line: int) -> Row:
+        error = DataError(message, self.path, line)
+        if not self.skips:
+            raise error
+        self.n_skipped += 1
+        self.first_skipped = self.first_skipped or str(error)
+        return Row(None, [])
+
+    def _decoded(self, line: bytes, number: int) -> str:
+        try:
+            return line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(NOT_UTF8, self.path, number) from error
+
+
+class _Lines:
+    """Lines of text for a reader of CSV, which knows where blocks end and whether a line was no UTF-8."""
+
+    def __init__(self, first: list[bytes], blocks: Iterator[list[bytes]]):
+        self.number, self.damaged, self._blocks = 1, False, blocks  # line 1 is the header
+        self._block, self._at = first, 0
+
+    @property
+    def at_end_of_block(self) -> bool:
+        return self._at == len(self._block)
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        while self._at == len(self._block):
+            self._block, self._at = next(self._blocks), 0
+        line = self._block[self._at]
+        self._at += 1
+        self.number += 1
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            self.damaged = True
+            return line.decode("utf-8", "replace")
+
+
+def line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
+    """Yield lists of whole lines, with their ends: what there is to read at once, so that a pipe flows."""
+    rest: list[bytes] = []
+    while block := file.read1(READ_AT_ONCE):  # type: ignore[attr-defined]  # files that `open_text` opens have it
+        lines = block.split(b"\n")
+        if len(lines) > 1:
+            lines[0] = b"".join([*rest, lines[0]])
+            yield [line + b"\n" for line in lines[:-1]]
+            rest = []
+        rest.append(lines[-1])
+    if last := b"".join(rest):
+        yield [last]
+
+
+def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tuple[str, list[str]]:
+    """Find the delimiter that makes the wanted columns of a table's first line. Raises DataError where none does."""
+    wanted = [*columns.texts, *([] if columns.labels is None else [columns.labels])]
+    found: list[tuple[int, str, list[str]]] = []
+    for delimiter in DELIMITERS:
+        names = line.split("\t") if delimiter == "\t" else next(csv.reader([line], delimiter=delimiter), [])
+        names = [name.strip() for name in names]
+        found.append((sum(name in names for name in wanted), delimiter, names))
+    n_found, delimiter, names = max(found, key=lambda one: (one[0], len(one[2])))
+    if n_found < len(wanted):
+        missing = next(name for name in wanted if name not in names)
+        parts = [f"there is no column {missing!r} among {', '.join(names)[:200]}", did_you_mean(missing, names)]
+        raise DataError("; ".join(filter(None, parts)), path, 1)
+    return delimiter, names
+
+
+def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], Row]:
+    places = [names.index(name) for name in columns.texts]
+    place = None if columns.labels is None else names.index(columns.labels)
+
+    def parse(fields: list[str]) -> Row:
+        if len(fields) != len(names):
+            s = "" if len(fields) == 1 else "s"
+            raise _Bad(f"{len(fields)} field{s}, but the first line names {len(names)} columns; separate them as there")
+        labels = [] if place is None else _labels(fields[place], columns.separator)
+        return Row(" ".join([fields[at] for at in places]), labels)
+
+    return parse
+
+
+def _labels(cell: str, separator: str | None) -> list[str]:
+    """Split a cell into names of labels, without spaces around them."""
+    names = [cell.strip()] if separator is None else [name.strip() for name in cell.split(separator)]
+    if any(mark in cell for mark in LINE_BREAKS):
+        raise _Bad(f"the name of a label cannot hold a line break: {cell[:60]!r}")
+    return [name for name in names if name]
+
+
+def _json_parser(columns: Columns) -> Parser:
+    def parse(line: str) -> Row:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _Bad(f"not valid JSON ({error}); write one object a line") from error
+        if not isinstance(values, dict):
+            raise _Bad("no JSON object; write one a line")
+        texts = [values.get(name) for name in columns.texts]
+        for name, text in zip(columns.texts, texts, strict=True):
+            if not isinstance(text, str):
+                what = f"holds {type(text).__name__}, no text" if name in values else "is missing"
+                raise _Bad(f"{name!r} {what}; give a string")
+        labels = [] if columns.labels is None else _json_labels(values.get(columns.labels), columns)
+        return Row(" ".join(texts), labels)
+
+    return parse
+
+
+def _json_labels(value: Any, columns: Columns) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return _labels(value, columns.separator)
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in values):
+        raise _Bad(f"{columns.labels!r} holds something else than labels; give a string or a list of strings")
+    return [name for one in values for name in _labels(str(one), None)]
+
+
+def _fasttext(line: str) -> Row:
+    words = line.split()
+    names = [word.removeprefix(LABEL) for word in words if word.startswith(LABEL)]
+    text = " ".join([word for word in words if not word.startswith(LABEL)])
+    return Row(text, [name for name in names if name])
+
+
+def _plain(line: str) -> Row:
+    return Row(line, [])
+
+
+def _about_quotes(error: csv.Error) -> str:
+    if "field limit" in str(error):
+        what = f"a field of more than {csv.field_size_limit():,} characters: most likely a quote is never closed"
+    else:
+        what = f"wrong quotes ({error})"
+    return f'{what}; put a field that holds quotes between quotes, and double those inside: "say ""yes"""'

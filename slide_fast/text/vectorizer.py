@@ -1,0 +1,153 @@
+"""From counted features to rows of numbers, and what of it a model keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.rng import draw
+from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.storage.model_folder import TextColumns
+
+from ..readers.growing_rows import GrowingRows
+from .ngrams import Counts
+from .settings import TextSettings
+
+_SAVED = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")
+CALLABLE = "has_tokenizer"
+
+
+class Vectorizer:
+    """Make rows of counted features: a column a feature, values (1 + log count) times idf, rows of length 1.
+
+    Parameters
+    ----------
+    settings : TextSettings
+    idf : ndarray of float32, shape (n_columns,)
+        log((1 + texts) / (1 + texts with this feature)) + 1, as in the training texts.
+    keys : ndarray of uint64, shape (n_columns,), or None
+        The features that have a column, ascending; None where they are hashed: the column of a key is then
+        (its upper 32 bits times `buckets`) // 2**32, by `draw` of S3.
+    """
+
+    def __init__(self, settings: TextSettings, idf: np.ndarray, keys: np.ndarray | None):
+        self.settings, self.idf, self.keys = settings, idf, keys
+
+    @property
+    def n_columns(self) -> int:
+        return len(self.idf)
+
+    def rows(self, counts: Counts) -> SparseRows:
+        """Make canonical rows; features without a column are left out."""
+        return self._weighted(_placed(counts, self.columns(counts.keys), self.n_columns))
+
+    def columns(self, keys: np.ndarray) -> np.ndarray:
+        """Return the columns of features, int32; -1 where one has none."""
+        return _columns(keys, self.keys, self.n_columns)
+
+    def _weighted(self, rows: SparseRows) -> SparseRows:
+        assert rows.data is not None
+        values = (1 + np.log(rows.data, dtype=np.float64)) * self.idf[rows.indices]
+        owners = np.repeat(np.arange(rows.n_rows), np.diff(rows.indptr))
+        lengths = np.sqrt(np.bincount(owners, weights=values * values, minlength=rows.n_rows))
+        return SparseRows(rows.indptr, rows.indices, (values / lengths[owners]).astype(np.float32), rows.n_columns)
+
+    def saved(self, source: dict[str, Any]) -> TextColumns:
+        """Return what a model keeps, with JSON values about the files that the texts came from."""
+        settings: dict[str, Any] = {name: getattr(self.settings, name) for name in _SAVED}
+        settings |= {CALLABLE: self.settings.tokenizer is not None, "source": source}
+        return TextColumns(settings, {"idf": self.idf} | ({} if self.keys is None else {"keys": self.keys}))
+
+    @classmethod
+    def of(cls, saved: TextColumns, tokenizer: Callable[[str], list[str]] | None = None) -> Vectorizer:
+        """Restore what `saved` returned.
+
+        Raises
+        ------
+        ModelError
+            If it is malformed, or was made with a tokenizer and there is none.
+        """
+        idf, keys = saved.arrays.get("idf"), saved.arrays.get("keys")
+        if saved.settings.get(CALLABLE) and tokenizer is None:
+            text = "the model's texts were cut into words by a Python function, which is not saved; load it from Python"
+            raise ModelError(f"{text}: SlideTextClassifier.load(folder, tokenizer=…)")
+        try:
+            plain = {name: saved.settings[name] for name in _SAVED}
+            settings = TextSettings.checked(**plain, tokenizer=tokenizer)
+        except (KeyError, ConfigError) as error:
+            raise ModelError(f"what the model says about texts is not whole: {error}") from error
+        fits = idf is not None and idf.dtype == np.float32 and idf.ndim == 1 and np.isfinite(idf).all()
+        if fits and settings.buckets:
+            fits = len(idf) == settings.buckets and keys is None
+        elif fits:
+            fits = keys is not None and keys.dtype == np.uint64 and keys.shape == idf.shape
+            fits = fits and bool((keys[1:] > keys[:-1]).all())
+        if not fits:
+            raise ModelError("the model's arrays of texts, idf and keys, do not fit its settings; train it again")
+        return cls(settings, idf, keys)
+
+
+def _columns(keys: np.ndarray, known: np.ndarray | None, n_columns: int) -> np.ndarray:
+    if known is None:
+        return draw(keys, n_columns).astype(np.int32)
+    if not len(known):
+        return np.full(len(keys), -1, dtype=np.int32)
+    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[places] == keys, places, -1).astype(np.int32)
+
+
+def _placed(counts: Counts, columns: np.ndarray, n_columns: int) -> SparseRows:
+    """Make rows of counts; both kinds of columns ascend with the keys, and hashed ones may coincide."""
+    indices = columns[counts.codes]
+    kept = indices >= 0
+    indptr = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
+    return SparseRows(indptr, indices[kept], counts.counts[kept].astype(np.float64), n_columns).canonical()
+
+
+def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, SparseRows]:
+    """Make a vectorizer of all training texts, and their rows. The list of blocks is emptied.
+
+    Raises
+    ------
+    DataError
+        If no feature occurs in `min_df` texts.
+    """
+    n_texts = sum(len(block.indptr) - 1 for block in blocks)
+    keys, n_columns = None, settings.buckets
+    if not settings.buckets:
+        keys = _kept(blocks, settings.min_df)
+        n_columns = len(keys)
+        if not n_columns:
+            n = settings.min_df
+            raise DataError(f"no word is in {n} of the {n_texts:,} texts; take a lower min_df" if n > 1 else
+                            "there is no word in the texts; look at the token pattern")  # fmt: skip
+    parts, df = [], np.zeros(n_columns, dtype=np.int64)
+    while blocks:
+        block = blocks.pop(0)
+        parts.append(_placed(block, _columns(block.keys, keys, n_columns), n_columns))
+        df += np.bincount(parts[-1].indices, minlength=n_columns)
+    vectorizer = Vectorizer(settings, idf_of(df, n_texts), keys)
+    return vectorizer, joined([vectorizer._weighted(part) for part in parts], n_columns)
+
+
+def idf_of(df: np.ndarray, n_texts: int) -> np.ndarray:
+    """Return the weights of features that occur in `df` of the texts."""
+    return (np.log((1 + n_texts) / (1 + df)) + 1).astype(np.float32)
+
+
+def _kept(blocks: list[Counts], min_df: int) -> np.ndarray:
+    """Return the keys that occur in enough texts, ascending."""
+    dfs = [np.bincount(block.codes, minlength=len(block.keys)) for block in blocks]
+    keys, places = np.unique(np.concatenate([block.keys for block in blocks]), return_inverse=True)
+    return keys[np.bincount(places, weights=np.concatenate(dfs), minlength=len(keys)) >= min_df]
+
+
+def joined(parts: Iterable[SparseRows], n_columns: int) -> SparseRows:
+    """Put rows one below the other."""
+    rows = GrowingRows(n_columns, has_values=True)
+    for part in parts:
+        rows.extend(part)
+    return rows.finish()
