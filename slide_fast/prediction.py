@@ -84,7 +84,17 @@ def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) 
     return np.maximum(inputs, 0, out=inputs)
 
 
-def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
+def _add_exponentials(totals: np.ndarray, scores: np.ndarray) -> None:
+    """Add exp(score) to sums whose logarithms are `totals`, for scores (n_rows, n_labels), which are overwritten."""
+    largest = scores.max(axis=1)
+    scores -= largest[:, None]
+    sums = np.exp(scores, out=scores).sum(axis=1, dtype=np.float64)
+    np.logaddexp(totals, largest + np.log(sums), out=totals)
+
+
+def _best_keys(
+    output: Layer, inputs: np.ndarray, k: int, scratch: Scratch, totals: np.ndarray | None = None
+) -> np.ndarray:
     """Return keys of the k best neurons of a layer for each row, in no order; fewer if there are not so many."""
     n = len(output.b)
     best = [np.empty((len(inputs), 0), dtype=np.uint64)]
@@ -95,26 +105,31 @@ def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> n
         scores[: len(b)] += b[:, None]
         scores[len(b) :] = -np.inf
         best.append(_block_topk(scores, first, k))
+        if totals is not None:
+            _add_exponentials(totals, scores[: len(b)].T)
     return _largest(np.concatenate(best, axis=1), min(k, n))
 
 
 @without_false_alarms
-def topk_rows(layers: list[Layer], features: SparseRows, k: int, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
+def topk_rows(
+    layers: list[Layer], features: SparseRows, k: int, scratch: Scratch, totals: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Do what `predict_topk` does for a few rows, in this thread."""
     inputs = hidden_outputs(layers, features, scratch)
-    best = np.sort(_best_keys(layers[-1], inputs, k, scratch), axis=1)[:, ::-1]
+    best = np.sort(_best_keys(layers[-1], inputs, k, scratch, totals), axis=1)[:, ::-1]
     ids, scores = _no_answers(len(inputs), k)
     scores[:, : best.shape[1]], ids[:, : best.shape[1]] = _unpack(best)
     return ids, scores
 
 
 def predict_topk(
-    layers: list[Layer], features: SparseRows, k: int, n_threads: int = 1
+    layers: list[Layer], features: SparseRows, k: int, n_threads: int = 1, totals: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit for each row, as `slide_ref.prediction.predict_topk` does. Implements S15.
 
     Threads share the rows; the answer does not depend on their number. Weights are float32. Raises ConfigError if k is
-    no whole number of 1 or more.
+    no whole number of 1 or more. To `totals`, float64, shape (n_samples,), -inf, goes the logarithm of the sum of
+    exp(logit) over all labels.
     """
     k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
     ids, scores = _no_answers(features.n_rows, k)
@@ -123,7 +138,10 @@ def predict_topk(
         scratch = Scratch()
 
         def answer(rows: np.ndarray) -> None:
-            ids[rows], scores[rows] = topk_rows(layers, features.take(rows), k, scratch)
+            own = None if totals is None else totals[rows]
+            ids[rows], scores[rows] = topk_rows(layers, features.take(rows), k, scratch, own)
+            if totals is not None:
+                totals[rows] = own
 
         return answer
 
@@ -192,7 +210,13 @@ def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, sc
 
 
 def _best_in_bucket(
-    output: Layer, inputs: np.ndarray, k: int, bucket: np.ndarray, seen: np.ndarray | None, scratch: Scratch
+    output: Layer,
+    inputs: np.ndarray,
+    k: int,
+    bucket: np.ndarray,
+    seen: np.ndarray | None,
+    scratch: Scratch,
+    totals: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ids and scores of a bucket's k best neurons for rows of its cell; of all, where there are fewer.
 
@@ -216,22 +240,30 @@ def _best_in_bucket(
     keys = np.zeros((n, np.diff(starts).max()), dtype=np.uint64)
     keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], bucket[places])
     scores, ids = _unpack(np.sort(keys, axis=1)[:, : -k - 1 : -1])
+    if totals is not None:
+        _add_exponentials(totals, logits)
     return ids, scores
 
 
 @without_false_alarms
 def predict_topk_index(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, size: int, n_threads: int = 1
+    layers: list[Layer],
+    features: SparseRows,
+    k: int,
+    index: Index,
+    size: int,
+    n_threads: int = 1,
+    totals: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit among each row's candidates. Implements S28.
 
     As `slide_ref.prediction.predict_topk_index`, by so many threads; weights are float32. Rows of the same cell are
     answered together, so that their bucket's weights are gathered once; few rows one by one. Raises ConfigError if k is
-    no whole number of 1 or more.
+    no whole number of 1 or more. To `totals`, as in `predict_topk`, goes a sum over the candidates alone.
     """
     k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
     if features.n_rows <= FEW:
-        return few_through_index(layers, features, k, index, size, Scratch())
+        return few_through_index(layers, features, k, index, size, Scratch(), totals)
     ids, scores = _no_answers(features.n_rows, k)
     n = min(k, size)
 
@@ -242,7 +274,10 @@ def predict_topk_index(
             cell, rows = job
             own, bucket = inputs[rows - first], index.buckets[cell, :size]
             seen = previewed(index, cell, own, size, k, scratch)
-            ids[rows, :n], scores[rows, :n] = _best_in_bucket(layers[-1], own, k, bucket, seen, scratch)
+            sums = None if totals is None else totals[rows]
+            ids[rows, :n], scores[rows, :n] = _best_in_bucket(layers[-1], own, k, bucket, seen, scratch, sums)
+            if totals is not None:
+                totals[rows] = sums
 
         return answer
 
@@ -256,7 +291,13 @@ def predict_topk_index(
 
 @without_false_alarms
 def few_through_index(
-    layers: list[Layer], features: SparseRows, k: int, index: Index, size: int, scratch: Scratch
+    layers: list[Layer],
+    features: SparseRows,
+    k: int,
+    index: Index,
+    size: int,
+    scratch: Scratch,
+    totals: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Do what `predict_topk_index` does for at most `FEW` rows, in this thread, in buffers that are there already."""
     output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
@@ -272,6 +313,8 @@ def few_through_index(
         above = np.flatnonzero(~(logits < floor))
         keys = np.sort(_keys(logits[above], bucket[above]))[: -n - 1 : -1]
         scores[row, :n], ids[row, :n] = _unpack(keys)
+        if totals is not None:
+            _add_exponentials(totals[row : row + 1], logits[None])
     return ids, scores
 
 

@@ -16,7 +16,7 @@ from slide_ref.common.storage.model_folder import Model, find_model, load_model
 from ..display.wording import aligned, score_table
 from ..inference.predictor import Predictor
 from .session import Session, fitting, read_samples, with_index_for
-from .texts import are_for, read_texts
+from .texts import read_texts, refuse_text_options
 
 K = max(RANKS)  # labels a sample that all measures need
 
@@ -58,7 +58,7 @@ def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset
     """Read the samples to test on, with no more features and labels than the model has."""
     if model.text is not None:
         return read_texts(options.test, model, options, session, needs_labels=True)
-    are_for(options.model, options)
+    refuse_text_options(options)
     sizes = {"features": model.n_features, "labels": model.n_labels}
     return fitting(read_samples(options.test, options.labels), options.test, sizes, "the model", session.console)
 

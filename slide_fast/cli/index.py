@@ -13,6 +13,7 @@ from slide_ref.common.storage.model_folder import Model, find_model, load_model,
 
 from ..inference.predictor import Predictor, with_index
 from .session import Session, check_there, fitting, read_samples
+from .texts import read_texts, refuse_text_options
 
 K = 5  # of the recall that is shown
 
@@ -22,8 +23,8 @@ def index(options: Namespace, session: Session) -> dict[str, Any]:
     path = find_model(options.model)
     model = load_model(path)
     check_there(options.data, options.kept_aside)
-    features = _features(options.data, model, session)
-    others = None if options.kept_aside is None else _features(options.kept_aside, model, session)
+    features = _features(options.data, model, options, session)
+    others = None if options.kept_aside is None else _features(options.kept_aside, model, options, session)
     session.console.progress(0.0, "making the index")
     started = time.perf_counter()
     model = with_index(model, samples_for_index(model.config.seed, features, others), options.workers)
@@ -33,7 +34,10 @@ def index(options: Namespace, session: Session) -> dict[str, Any]:
     return figures_of(model) | {"seconds": seconds, "model": str(path)}
 
 
-def _features(path: str, model: Model, session: Session) -> SparseRows:
+def _features(path: str, model: Model, options: Namespace, session: Session) -> SparseRows:
+    if model.text is not None:
+        return read_texts(path, model, options, session, needs_labels=False).features
+    refuse_text_options(options)
     data = fitting(read_samples(path), path, {"features": model.n_features}, "the model", session.console)
     return data.features
 

@@ -237,13 +237,16 @@ def _add_users_of_models(add: Add) -> None:
         "predict",
         "write the best labels of each sample, label:score label:score ... a line",
         "slide predict run - -k 3 < new.txt | head",
-        " Scores are logits. Where the model has label names, they stand for the label ids, and tabs instead of "
+        " Scores are logits; of texts, probabilities, among all labels or, with --mode index, among those that the "
+        "index finds. Where the model has label names, they stand for the label ids, and tabs instead of "
         "spaces between the pairs; the score follows the last colon of a pair, and a tab in a name becomes a space.",
     )
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
     predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
     add_columns(predict, labels=False)
     predict.add_argument("-k", type=_count, default=5, metavar="K", help="labels a sample (default: 5)")
+    predict.add_argument("--threshold", type=_share, metavar="P",
+                         help="write only labels of at least this probability; scores are then probabilities")  # fmt: skip
     predict.add_argument("--out", type=unless_standard, metavar="FILE",
                          help="write to a file instead of standard output")  # fmt: skip
     _add_mode(predict)

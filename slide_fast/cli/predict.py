@@ -1,4 +1,4 @@
-"""``slide predict``: the best labels of each sample, a line each."""
+"""``slide predict``: the best labels of each sample or text, a line each."""
 
 from __future__ import annotations
 
@@ -8,15 +8,27 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from slide_ref.common.errors import SlideError
+import numpy as np
+
+from slide_ref.common.errors import ModelError, SlideError
 from slide_ref.common.storage.complete_file import complete_file, reason
-from slide_ref.common.storage.model_folder import find_model, load_model
+from slide_ref.common.storage.model_folder import Model, find_model, load_model
 
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
+from ..text.ngrams import NgramCounter
 from .session import Session, fitting, with_index_for
+from .texts import refuse_text_options, tell_skipped, text_file, vectorizer_of
+
+
+class Block(NamedTuple):
+    """Answers to write, and whether there is one for each: a line that was skipped has none; how far it is with this block."""
+
+    answers: Answers
+    answered: np.ndarray | None = None
+    done: float = 0.0
 
 
 def predict(options: Namespace, session: Session) -> dict[str, Any]:
@@ -24,17 +36,16 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
     path = find_model(options.model)
     with _output(options.out) as file:
         model = load_model(path, mmap=True)
-        data = read_dataset(options.data)
-        data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
-        predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)
-        n_samples, recall = data.n_samples, None if options.mode == "exact" else options.recall
-        started = time.perf_counter()
-        for done, answers in predictor.blocks(data.features, options.k, recall):
-            file.writelines(_lines(answers, names))
+        answer = _of_samples if model.text is None else _of_texts
+        predictor, blocks = answer(model, options, session)
+        n_samples, started = 0, time.perf_counter()
+        for block in blocks:
+            file.writelines(_lines(block, names, options.threshold))
             file.flush()
-            if options.out is not None:
-                session.console.progress(done / n_samples, f"predicting: {done:,} of {n_samples:,} samples")
+            n_samples += len(block.answers.ids)
+            if options.out is not None and block.done:
+                session.console.progress(block.done, f"predicting: {n_samples:,} samples")
         seconds = time.perf_counter() - started
     if options.out is not None:
         session.console.result(f"{n_samples:,} predictions in {options.out}")
@@ -50,11 +61,49 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
     }
 
 
-def _lines(answers: Answers, names: list[str] | None) -> Iterator[str]:
-    gap = " " if names is None else "\t"
-    for ids, scores in zip(answers.ids.tolist(), answers.scores.tolist(), strict=True):
-        pairs = zip(ids, scores, strict=True)
-        yield gap.join(f"{i if names is None else names[i]}:{score:.6g}" for i, score in pairs if i >= 0) + "\n"
+def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
+    """Read samples, and return the answers to come."""
+    refuse_text_options(options)
+    data = read_dataset(options.data)
+    data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
+    predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)
+    blocks = predictor.blocks(data.features, options.k, _recall(options), options.threshold is not None)
+    return predictor, (Block(answers, None, done / data.n_samples) for done, answers in blocks)
+
+
+def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
+    """Return the answers to texts to come, as these come."""
+    if options.mode == "index" and model.index is None:
+        raise ModelError(f"{options.model}: has no index; make one with slide index, or leave out --mode index")
+    predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
+    texts, counter = text_file(options.data, model, options, needs_labels=False), NgramCounter(vectorizer.settings)
+
+    def blocks() -> Iterator[Block]:
+        for rows in texts:
+            features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
+            answered = np.array([row.text is not None for row in rows], dtype=np.bool_)
+            yield Block(predictor.topk(features, options.k, _recall(options), with_totals=True), answered)
+        tell_skipped(texts, session)
+
+    return predictor, blocks()
+
+
+def _recall(options: Namespace) -> float | None:
+    return None if options.mode == "exact" else options.recall
+
+
+def _lines(block: Block, names: list[str] | None, threshold: float | None) -> Iterator[str]:
+    """Yield a line for each sample: probabilities where they are there, else logits."""
+    answers, gap = block.answers, " " if names is None else "\t"
+    scores = answers.scores if answers.totals is None else answers.probabilities
+    kept = answers.ids >= 0
+    if threshold is not None:
+        kept &= scores >= threshold
+    if block.answered is not None:
+        kept &= block.answered[:, None]
+    for ids, values, which in zip(answers.ids.tolist(), scores.tolist(), kept.tolist(), strict=True):
+        triples = zip(ids, values, which, strict=True)
+        yield gap.join(f"{i if names is None else names[i]}:{value:.6g}" for i, value, is_in in triples if is_in) + "\n"
 
 
 @contextmanager

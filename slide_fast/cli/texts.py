@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from slide_ref.common.errors import ConfigError, DataError, ModelError
@@ -109,8 +108,9 @@ def tell_skipped(file: TextFile, session: Session) -> None:
         session.console.line(f"{file.n_skipped:,} line{s} skipped, the first: {file.first_skipped}")
 
 
-def are_for(path: str | Path, options: Namespace) -> None:
+def refuse_text_options(options: Namespace) -> None:
     """Raise ConfigError where options about texts are given for a model that was not trained on texts."""
     given = [name for name in ("text_column", "label_column", "label_separator") if getattr(options, name, None)]
     if given:
-        raise ConfigError(f"--{given[0].replace('_', '-')}: the model {path} was not trained on texts; leave it out")
+        option = f"--{given[0].replace('_', '-')}"
+        raise ConfigError(f"{option}: the model {options.model} was not trained on texts; leave it out")

@@ -35,11 +35,20 @@ class Answers(NamedTuple):
         Logits; -inf where the id is -1.
     n_candidates : int
         Labels that were looked at for each sample.
+    totals : ndarray of float64, shape (n_samples,), or None
+        Logarithms of the sum of exp(logit) over the labels that were looked at.
     """
 
     ids: np.ndarray
     scores: np.ndarray
     n_candidates: int
+    totals: np.ndarray | None = None
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """The softmax over the labels that were looked at, at the best ones: float64, shape (n_samples, k)."""
+        assert self.totals is not None
+        return np.exp(self.scores - self.totals[:, None])
 
 
 def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
@@ -90,20 +99,27 @@ class Predictor:
         size, index = self.size(k, recall), self.model.index
         return 1.0 if index is None else recall_measured(index, k, size, self.model.n_labels)
 
-    def topk(self, features: SparseRows, k: int, recall: float | None = None) -> Answers:
+    def topk(
+        self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False
+    ) -> Answers:
         """Return the k best labels of each sample, among all or, for a wanted recall, among those of the index."""
         size, index = None if recall is None else self.size(k, recall), self.model.index
+        totals = np.full(features.n_rows, -np.inf) if with_totals else None
         if size is None or index is None:
-            return Answers(*predict_topk(self.layers, features, k, self.n_threads), self.model.n_labels)
+            best = predict_topk(self.layers, features, k, self.n_threads, totals)
+            return Answers(*best, self.model.n_labels, totals)
         if features.n_rows > FEW:
-            return Answers(*predict_topk_index(self.layers, features, k, index, size, self.n_threads), size)
+            best = predict_topk_index(self.layers, features, k, index, size, self.n_threads, totals)
+            return Answers(*best, size, totals)
         if not hasattr(_OWN, "scratch"):
             _OWN.scratch = Scratch()
-        return Answers(*few_through_index(self.layers, features, k, index, size, _OWN.scratch), size)
+        return Answers(*few_through_index(self.layers, features, k, index, size, _OWN.scratch, totals), size, totals)
 
-    def blocks(self, features: SparseRows, k: int, recall: float | None = None) -> Iterator[tuple[int, Answers]]:
+    def blocks(
+        self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False
+    ) -> Iterator[tuple[int, Answers]]:
         """Yield answers block by block: how many of the samples are done with this block, and `topk` of it."""
         at_once = ROWS_AT_ONCE * self.n_threads * BLOCKS_A_THREAD
         for first in range(0, features.n_rows, at_once):
             rows = np.arange(first, min(first + at_once, features.n_rows))
-            yield first + len(rows), self.topk(features.take(rows), k, recall)
+            yield first + len(rows), self.topk(features.take(rows), k, recall, with_totals)
