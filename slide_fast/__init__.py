@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "Config", "ConfigError", "DataError", "DivergedError", "ModelError", "SlideClassifier", "SlideError",
-    "WorkerDiedError", "__version__", "fit", "load_model",
+    "SlideTextClassifier", "WorkerDiedError", "__version__", "fit", "load_model",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from slide_ref.common.storage.model_folder import load_model
 
     from .estimator.classifier import SlideClassifier
+    from .estimator.text_classifier import SlideTextClassifier
     from .training import fit
 
     __version__: str
@@ -20,6 +21,7 @@ else:
     _MODULES = {
         "Config": "slide_ref.common.config",
         "SlideClassifier": "slide_fast.estimator.classifier",
+        "SlideTextClassifier": "slide_fast.estimator.text_classifier",
         "fit": "slide_fast.training",
         "load_model": "slide_ref.common.storage.model_folder",
     }

@@ -252,6 +252,14 @@ def _add_users_of_models(add: Add) -> None:
     _add_mode(predict)
     _add_workers(predict, "threads (default: the CPUs there are)")
 
+    explain = add("explain", "show which words of a text speak for its best labels, and labels near to these",
+                  'slide explain run "the history of Finnish railways"',
+                  " What a feature did to a label's logit is its value times the gradient; with one hidden layer these "
+                  "parts and that of the biases add up to the logit.")  # fmt: skip
+    explain.add_argument("model", metavar="MODEL", help="model folder or run folder of a network that was trained on texts")
+    explain.add_argument("text", metavar="TEXT", help="one text")
+    explain.add_argument("-k", type=_count, default=3, metavar="K", help="labels to explain (default: 3)")
+
     index = add("index", "make or renew the index of a model, which --mode index uses",
                 "slide index run data/train.txt",
                 " slide train makes one, of training samples; where DATA are samples that the model was not trained "

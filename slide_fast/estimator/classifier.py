@@ -15,7 +15,7 @@ from slide_ref.common.index import IndexSamples
 from slide_ref.common.lsh_config import share, whole
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
-from slide_ref.common.storage.model_folder import Model, load_model, save_model
+from slide_ref.common.storage.model_folder import Model, TextColumns, load_model, save_model
 
 from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
@@ -225,11 +225,20 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
         """Return samples to train on; where training begins from nothing, also note what they look like."""
+        X = self._rows_of(X)
         features, labels = validation.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
         return features, labels
+
+    def _rows_of(self, X: Any) -> Any:
+        """Return X as the class takes it: the place for those who take something else to make rows of it."""
+        return X
+
+    def _text_columns(self) -> TextColumns | None:
+        """Return what the model is to keep about texts, for those who take texts."""
+        return None
 
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
         """Note how many features there are and their names, or raise DataError where they are others."""
@@ -243,12 +252,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _trained(self) -> Model:
         if not hasattr(self, "model_"):
-            raise NotFittedError("this SlideClassifier is not trained yet; call fit or load first")
+            raise NotFittedError(f"this {type(self).__name__} is not trained yet; call fit or load first")
         return self.model_
 
     def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
         """Return the network's layers, and checked samples to predict."""
-        layers = layers_of(self._trained().arrays)
+        layers, X = layers_of(self._trained().arrays), self._rows_of(X)
         features = validation.as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
         return layers, features

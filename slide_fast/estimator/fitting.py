@@ -66,7 +66,7 @@ def train(
         try:
             model, end = fit_with_state(
                 config, samples_to_train, test=held_out, weights=weights, state=state, callback=tell_all(listeners),
-                **options,
+                text=estimator._text_columns(), **options,
             )  # fmt: skip
         except TrainingInterrupted as interrupted:
             if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
@@ -89,6 +89,7 @@ def _samples_for_index(
 def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
     """Read samples to evaluate on, from (X, y) or a path."""
     X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
+    X = estimator._rows_of(X)
     features, labels = validation.as_dataset(X, y, estimator.classes_, estimator.n_features_in_, "y of eval_set")
     try:
         estimator._check_features(X, features, reset=False)

@@ -69,16 +69,30 @@ class NgramCounter:
         """Count the features of some texts. Raises DataError where the tokenizer returns something else than words."""
         if len(self._words) > MOST_WORDS:
             self._words = _Words()
+        return _counted(*self._occurrences(texts), len(texts))
+
+    def named(self, text: str) -> dict[int, str]:
+        """Return the keys of a text's features, and what they are in words."""
+        words, settings = self._cut(text.lower()), self.settings
+        names = [" ".join(words[at : at + n]) for n in range(1, settings.word_ngrams + 1)
+                 for at in range(len(words) - n + 1)]  # fmt: skip
+        least, most = settings.char_ngrams or (1, 0)
+        names += [f"{part!r}" for word in words for n in range(least, most + 1) for part in _parts(word, n)]
+        return dict(zip(self._occurrences([text])[1].tolist(), names, strict=True))
+
+    def _occurrences(self, texts: Sequence[str]) -> Part:
+        """Return for each occurrence of a feature its text and its key; where there is one text, in the order of `named`."""
         found = list(map(self._cut, map(str.lower, texts)))
-        lengths = np.fromiter(map(len, found), np.int64, len(found))
         try:
+            lengths = np.fromiter(map(len, found), np.int64, len(found))
             words = map(self._words.__getitem__, chain.from_iterable(found))
             ids = np.fromiter(words, np.int64, int(lengths.sum()))
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"the tokenizer must return a list of str for each text ({error})") from error
         rows = np.repeat(np.arange(len(found)), lengths)
         parts = [*self._word_ngrams(ids, rows), *self._char_ngrams(ids, rows)]
-        return _counted(*map(np.concatenate, zip(*parts, strict=True)), len(found))
+        rows, keys = map(np.concatenate, zip(*parts, strict=True))
+        return rows, keys
 
     def _word_ngrams(self, ids: np.ndarray, rows: np.ndarray) -> list[Part]:
         """Return for each n the texts that have n words in a row, and the keys of these."""
@@ -101,6 +115,11 @@ class NgramCounter:
         before = np.cumsum(repeats) - repeats
         at = np.arange(int(repeats.sum())) + np.repeat((ends - lengths)[places] - before, repeats)
         return [(np.repeat(rows, repeats), keys[at])]
+
+
+def _parts(word: str, n: int) -> list[str]:
+    spaced = f" {word} "
+    return [spaced[at : at + n] for at in range(len(spaced) - n + 1)]
 
 
 def _keys_in_words(words: list[str], least: int, most: int) -> Part:

@@ -1,0 +1,43 @@
+"""What moved a logit: gradient times input."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slide_ref.common.parameters import Layer
+from slide_ref.common.sparse_rows import SparseRows
+
+
+def contributions(layers: list[Layer], sample: SparseRows, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share logits of one sample out among its features: the gradient of the logit times the feature's value.
+
+    A network of rectified units is linear as long as no unit changes between on and off; what is not due to features is due
+    to biases. With one hidden layer both parts together are the logit.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    sample : SparseRows, shape (1, n_features)
+    labels : ndarray of int, shape (n_chosen,)
+
+    Returns
+    -------
+    by_feature : ndarray of float64, shape (n_chosen, nnz)
+        In the order of the sample's features.
+    rest : ndarray of float64, shape (n_chosen,)
+        The logits less the sums of these.
+    """
+    ids, values = sample.row(0)
+    inputs = values.astype(np.float64)[:, None] * layers[0].W[ids].astype(np.float64)
+    outputs = inputs.sum(axis=0) + layers[0].b
+    is_on = [outputs > 0]
+    for layer in layers[1:-1]:
+        outputs = layer.W.astype(np.float64) @ np.maximum(outputs, 0) + layer.b
+        is_on.append(outputs > 0)
+    output = layers[-1]
+    gradients = output.W[labels].astype(np.float64)
+    logits = gradients @ np.maximum(outputs, 0) + output.b[labels]
+    for layer, mask in zip(layers[-2:0:-1], is_on[:0:-1], strict=True):
+        gradients = (gradients * mask) @ layer.W.astype(np.float64)
+    by_feature = (gradients * is_on[0]) @ inputs.T
+    return by_feature, logits - by_feature.sum(axis=1)
