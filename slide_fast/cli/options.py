@@ -246,7 +246,7 @@ def _add_users_of_models(add: Add) -> None:
     add_columns(predict, labels=False)
     predict.add_argument("-k", type=_count, default=5, metavar="K", help="labels a sample (default: 5)")
     predict.add_argument("--threshold", type=_share, metavar="P",
-                         help="write only labels of at least this probability; scores are then probabilities")  # fmt: skip
+                         help="write only labels of at least this probability; all scores are such then")  # fmt: skip
     predict.add_argument("--out", type=unless_standard, metavar="FILE",
                          help="write to a file instead of standard output")  # fmt: skip
     _add_mode(predict)
@@ -254,9 +254,9 @@ def _add_users_of_models(add: Add) -> None:
 
     explain = add("explain", "show which words of a text speak for its best labels, and labels near to these",
                   'slide explain run "the history of Finnish railways"',
-                  " What a feature did to a label's logit is its value times the gradient; with one hidden layer these "
-                  "parts and that of the biases add up to the logit.")  # fmt: skip
-    explain.add_argument("model", metavar="MODEL", help="model folder or run folder of a network that was trained on texts")
+                  " What a feature did to a label's logit is its value times the gradient; these parts and that of the "
+                  "biases add up to the logit.")  # fmt: skip
+    explain.add_argument("model", metavar="MODEL", help="model folder or run folder of a network for texts")
     explain.add_argument("text", metavar="TEXT", help="one text")
     explain.add_argument("-k", type=_count, default=3, metavar="K", help="labels to explain (default: 3)")
 

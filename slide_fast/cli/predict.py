@@ -24,7 +24,7 @@ from .texts import refuse_text_options, tell_skipped, text_file, vectorizer_of
 
 
 class Block(NamedTuple):
-    """Answers to write, and whether there is one for each: a line that was skipped has none; how far it is with this block."""
+    """Answers to write; whether there is one for each, as a line that was skipped has none; how far things are then."""
 
     answers: Answers
     answered: np.ndarray | None = None

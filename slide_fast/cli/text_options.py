@@ -20,7 +20,7 @@ def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, label
                            help="what stands between labels in it, such as '|'"
                            + (default or " (default: a cell is one label)"))  # fmt: skip
     group.add_argument("--on-error", choices=("stop", "skip"), default="stop",
-                       help="at a line that cannot be read: stop there (default), or skip it and say how many there were")  # fmt: skip
+                       help="at a line that cannot be read: stop (default), or skip it and count")  # fmt: skip
 
 
 def add_features(command: argparse.ArgumentParser, whole: Callable[[int], Count]) -> None:

@@ -46,7 +46,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
         raise ConfigError("texts to train on need labels; name their column with --label-column")
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} does not go with texts, which have labels by name beside them")
+            raise ConfigError(f"--{name.replace('_', '-')} does not go with texts: their labels have names")
     given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
     settings, n_workers = TextSettings.checked(**given), options.workers or available_cpus()
     file = TextFile(options.train, columns, skips=options.on_error == "skip")
@@ -75,7 +75,7 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
 
 
 def text_file(path: str, model: Model, options: Namespace, needs_labels: bool) -> TextFile:
-    """Return a file of texts for a model; where labels are needed it has columns as in training, unless others are named."""
+    """Return a file of texts; where labels are needed, with the columns of training unless others are named."""
     assert model.text is not None
     source = model.text.settings.get("source")
     columns = columns_of(options, source if needs_labels and isinstance(source, dict) else None)

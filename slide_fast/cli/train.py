@@ -79,8 +79,8 @@ def read_files(
     train, test = (options.train, options.labels), (options.test, options.test_labels)
     check_there(*train, *test, options.label_names)  # before any is read
     if are_texts(options.train, options):
-        samples, names, text = read_training_texts(options, session)
-        return [_share_of(part, share) for part in samples], names, text
+        samples, own_names, text = read_training_texts(options, session)
+        return [_share_of(part, share) for part in samples], own_names, text
     data = [read_samples(*train, share, to_train=True)]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
     if options.test is not None:
@@ -97,5 +97,7 @@ def run_options_of(
     options: Namespace, checkpoints: Checkpoints, label_names: list[str] | None, text: TextColumns | None
 ) -> RunOptions:
     """Return the options of the command line that are those of a run."""
-    patience, kept = options.patience or math.inf, {"label_names": label_names, "text": text}
-    return RunOptions(options.eval_every, options.eval_samples, options.max_seconds, patience, checkpoints, **kept)
+    return RunOptions(
+        options.eval_every, options.eval_samples, options.max_seconds, options.patience or math.inf, checkpoints,
+        label_names=label_names, text=text,
+    )  # fmt: skip

@@ -257,7 +257,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
         """Return the network's layers, and checked samples to predict."""
-        layers, X = layers_of(self._trained().arrays), self._rows_of(X)
+        layers = layers_of(self._trained().arrays)
+        X = self._rows_of(X)
         features = validation.as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
         return layers, features
@@ -312,7 +313,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
         layers, features = self._asked(X)
         if mode == "index":
-            ids, scores, _ = self._predictor(features).topk(features, k, recall)
+            ids, scores = self._predictor(features).topk(features, k, recall)[:2]
         else:
             ids, scores = predict_topk(layers, features, k, available_cpus())
         return in_words(ids, self.classes_), scores

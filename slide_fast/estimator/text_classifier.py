@@ -29,8 +29,8 @@ class SlideTextClassifier(SlideClassifier):
 
     Features are words, and as the parameters say words in a row and parts of words, counted in lower case; values are
     (1 + log count) times the inverse document frequency in the training texts, and each row has length 1. What makes
-    features of texts is saved with the network: ``slide predict`` and its like take models of this class, and `load` takes
-    models of ``slide train``.
+    features of texts is saved with the network: ``slide predict`` and its like take models of this class, and `load`
+    takes models of ``slide train``.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ class SlideTextClassifier(SlideClassifier):
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideTextClassifier:
         """Train for one epoch on these texts, on top of what was learned before; see `SlideClassifier.partial_fit`.
 
-        The first call needs `buckets`: nobody knows the words to come. Document frequencies are those of its texts. After
-        `fit` or `load` nothing is needed, and words that were not there in training are passed over.
+        The first call needs `buckets`: nobody knows the words to come. Document frequencies are those of its texts.
+        After `fit` or `load` nothing is needed, and words that were not there in training are passed over.
         """
         if not hasattr(self, "model_") and not self.buckets:
             raise ConfigError("buckets is 0; partial_fit needs hashed features to begin with, such as buckets=2**18")

@@ -11,8 +11,8 @@ from slide_ref.common.sparse_rows import SparseRows
 def contributions(layers: list[Layer], sample: SparseRows, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share logits of one sample out among its features: the gradient of the logit times the feature's value.
 
-    A network of rectified units is linear as long as no unit changes between on and off; what is not due to features is due
-    to biases. With one hidden layer both parts together are the logit.
+    A network of rectified units is linear as long as no unit changes between on and off, so these parts and what is due
+    to the biases add up to the logit.
 
     Parameters
     ----------

@@ -99,9 +99,7 @@ class Predictor:
         size, index = self.size(k, recall), self.model.index
         return 1.0 if index is None else recall_measured(index, k, size, self.model.n_labels)
 
-    def topk(
-        self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False
-    ) -> Answers:
+    def topk(self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False) -> Answers:
         """Return the k best labels of each sample, among all or, for a wanted recall, among those of the index."""
         size, index = None if recall is None else self.size(k, recall), self.model.index
         totals = np.full(features.n_rows, -np.inf) if with_totals else None

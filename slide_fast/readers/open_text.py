@@ -42,7 +42,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def first_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return how a file begins, unpacked, or standard input, which can still be read from its start. Raises DataError."""
+    """Return how a file begins, unpacked, or standard input, which can still be read as a whole. Raises DataError."""
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
             head = cast(BufferedReader, file).peek(LOOKED_AT)[:LOOKED_AT]

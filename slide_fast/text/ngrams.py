@@ -1,8 +1,8 @@
 """From texts to counted features: n-grams of words and of characters, each under a key of 64 bits.
 
-The key of a word is the first 8 bytes of its BLAKE2b digest, little-endian (`text_word` of S2). That of n words in a row is
-mix(0, TEXT, n, key of the first n - 1 words, key of the last word), that of characters mix(0, TEXT, 0, code points …). Two
-of ten million features have the same key with a probability of 3e-6; they would share a column.
+The key of a word is the first 8 bytes of its BLAKE2b digest, little-endian (`text_word` of S2). That of n words in a
+row is mix(0, TEXT, n, key of the first n - 1, key of the last), that of characters mix(0, TEXT, 0, code points …).
+Two of ten million features have the same key with a probability of 3e-6; they would share a column.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class NgramCounter:
         return dict(zip(self._occurrences([text])[1].tolist(), names, strict=True))
 
     def _occurrences(self, texts: Sequence[str]) -> Part:
-        """Return for each occurrence of a feature its text and its key; where there is one text, in the order of `named`."""
+        """Return for each occurrence of a feature its text and its key; of one text, in the order of `named`."""
         found = list(map(self._cut, map(str.lower, texts)))
         try:
             lengths = np.fromiter(map(len, found), np.int64, len(found))
@@ -100,7 +100,7 @@ class NgramCounter:
         keys, parts = words, [(rows, words)][: self.settings.word_ngrams]
         for n in range(2, self.settings.word_ngrams + 1):
             n_starts = max(len(ids) - n + 1, 0)
-            keys = mix(0, Purpose.TEXT, n, keys[:n_starts], words[n - 1 :])  # also across texts, which is left out below
+            keys = mix(0, Purpose.TEXT, n, keys[:n_starts], words[n - 1 :])  # those across texts are dropped
             inside = rows[:n_starts] == rows[n - 1 :]
             parts.append((rows[:n_starts][inside], keys[inside]))
         return parts

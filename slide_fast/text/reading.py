@@ -119,9 +119,7 @@ def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> Tex
     return TextData(Dataset(features, rows), names, vectorizer)
 
 
-def read_known(
-    file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_workers: int
-) -> tuple[Dataset, int]:
+def read_known(file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_workers: int) -> tuple[Dataset, int]:
     """Read texts and labels as a trained model knows them.
 
     Returns

@@ -20,7 +20,6 @@ LABEL = "__label__"  # begins each label in fastText's format
 DELIMITERS = "\t,;|"
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
 BOM = b"\xef\xbb\xbf"
-LINE_BREAKS = ("\n", "\r")
 
 
 class Columns(NamedTuple):
@@ -170,7 +169,7 @@ class TextFile:
         if self.needs_labels:
             if not row.labels:
                 raise _Bad("there is no label; give one, or leave the line out")
-            if not row.text or row.text.isspace():
+            if row.text is None or not row.text.strip():
                 raise _Bad("the text is empty; give one, or leave the line out")
         return row
 
@@ -262,10 +261,10 @@ def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], 
 
 def _labels(cell: str, separator: str | None) -> list[str]:
     """Split a cell into names of labels, without spaces around them."""
-    names = [cell.strip()] if separator is None else [name.strip() for name in cell.split(separator)]
-    if any(mark in cell for mark in LINE_BREAKS):
+    if "\n" in cell or "\r" in cell:
         raise _Bad(f"the name of a label cannot hold a line break: {cell[:60]!r}")
-    return [name for name in names if name]
+    parts = [cell] if separator is None else cell.split(separator)
+    return [name for part in parts if (name := part.strip())]
 
 
 def _json_parser(columns: Columns) -> Parser:
@@ -276,15 +275,18 @@ def _json_parser(columns: Columns) -> Parser:
             raise _Bad(f"not valid JSON ({error}); write one object a line") from error
         if not isinstance(values, dict):
             raise _Bad("no JSON object; write one a line")
-        texts = [values.get(name) for name in columns.texts]
-        for name, text in zip(columns.texts, texts, strict=True):
-            if not isinstance(text, str):
-                what = f"holds {type(text).__name__}, no text" if name in values else "is missing"
-                raise _Bad(f"{name!r} {what}; give a string")
         labels = [] if columns.labels is None else _json_labels(values.get(columns.labels), columns)
-        return Row(" ".join(texts), labels)
+        return Row(" ".join([_json_text(values, name) for name in columns.texts]), labels)
 
     return parse
+
+
+def _json_text(values: dict[str, Any], name: str) -> str:
+    text = values.get(name)
+    if not isinstance(text, str):
+        what = f"holds {type(text).__name__}, no text" if name in values else "is missing"
+        raise _Bad(f"{name!r} {what}; give a string")
+    return text
 
 
 def _json_labels(value: Any, columns: Columns) -> list[str]:

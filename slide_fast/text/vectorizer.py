@@ -79,15 +79,18 @@ class Vectorizer:
             settings = TextSettings.checked(**plain, tokenizer=tokenizer)
         except (KeyError, ConfigError) as error:
             raise ModelError(f"what the model says about texts is not whole: {error}") from error
-        fits = idf is not None and idf.dtype == np.float32 and idf.ndim == 1 and np.isfinite(idf).all()
-        if fits and settings.buckets:
-            fits = len(idf) == settings.buckets and keys is None
-        elif fits:
-            fits = keys is not None and keys.dtype == np.uint64 and keys.shape == idf.shape
-            fits = fits and bool((keys[1:] > keys[:-1]).all())
-        if not fits:
+        if idf is None or not _fit(idf, keys, settings.buckets):
             raise ModelError("the model's arrays of texts, idf and keys, do not fit its settings; train it again")
         return cls(settings, idf, keys)
+
+
+def _fit(idf: np.ndarray, keys: np.ndarray | None, n_buckets: int) -> bool:
+    """Tell whether saved arrays belong to a vectorizer."""
+    if idf.dtype != np.float32 or idf.ndim != 1 or not np.isfinite(idf).all():
+        return False
+    if keys is None or n_buckets:
+        return keys is None and len(idf) == n_buckets
+    return keys.dtype == np.uint64 and keys.shape == idf.shape and bool((keys[1:] > keys[:-1]).all())
 
 
 def _columns(keys: np.ndarray, known: np.ndarray | None, n_columns: int) -> np.ndarray:

@@ -12,7 +12,7 @@ ALGORITHM = "algorithm"
 FLOORS = (
     {"kernels", "parallel", "readers"},
     {ALGORITHM},
-    {"engine", "verify", "datasets", "display"},
+    {"engine", "verify", "datasets", "display", "text"},
     {"training"},
     {"inference", "mpi"},
     {"estimator", "cli"},
@@ -24,6 +24,7 @@ LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 8
 LONG = {"slide_fast/training.py:fit_with_state"}  # most of it says what each option means
 ENTRY_POINTS = {  # constructors of estimators, and functions that users call, with each parameter described
     "slide_fast/estimator/classifier.py:__init__",
+    "slide_fast/estimator/text_classifier.py:__init__",
     "slide_fast/training.py:fit_with_state",
     "slide_fast/datasets/synthetic.py:generate",
 }
