@@ -1,0 +1,176 @@
+"""Rows of texts and labels from files: every format, the same rows; bad lines, each with its message."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slide_fast.text import sources as module
+from slide_fast.text.sources import Columns, Row, TextFile
+from slide_ref.common.errors import DataError
+
+COLUMNS = Columns(("title",), "tags", "|")
+ROWS = [("Red apples, and green", ["fruit", "colour"]), ('They say "hi"', ["speech"]), ("été à Zürich", ["late summer"])]
+PLAIN = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1).filter(str.strip)
+TAGS = st.lists(PLAIN.map(str.strip).filter(lambda tag: "|" not in tag), min_size=1, max_size=3)
+
+
+def tsv(rows):
+    return "title\ttags\n" + "".join(f"{title}\t{'|'.join(tags)}\n" for title, tags in rows)
+
+
+def comma(rows, delimiter=",", quoting=csv.QUOTE_MINIMAL):
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator="\r\n")
+    writer.writerows([["title", "tags"], *([title, "|".join(tags)] for title, tags in rows)])
+    return file.getvalue()
+
+
+def json_lines(rows):
+    return "".join(json.dumps({"title": title, "tags": tags}) + "\n" for title, tags in rows)
+
+
+def read(path, columns=COLUMNS, **options):
+    return [row for rows in TextFile(path, columns, **options) for row in rows]
+
+
+def written(tmp_path, content, name="data"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    "content",
+    [
+        tsv(ROWS), comma(ROWS), comma(ROWS, ";"), comma(ROWS, quoting=csv.QUOTE_ALL), json_lines(ROWS),
+        tsv(ROWS).replace("\n", "\r\n"), tsv(ROWS).rstrip("\n"), "\ufeff" + tsv(ROWS), "\ufeff" + comma(ROWS),
+        tsv(ROWS) + "\n\n", comma(ROWS) + "\r\n", json_lines(ROWS) + "\n",
+        json_lines(ROWS).replace('["fruit", "colour"]', '"fruit|colour"'),
+    ],
+)  # fmt: skip
+def test_every_format_has_the_same_rows(tmp_path, monkeypatch, content, at_once):
+    monkeypatch.setattr(module, "READ_AT_ONCE", at_once)
+    assert read(written(tmp_path, content)) == [Row(*row) for row in ROWS]
+    packed = tmp_path / "packed"
+    packed.write_bytes(gzip.compress(content.encode("utf-8")))
+    assert read(packed) == [Row(*row) for row in ROWS]
+
+
+@given(st.lists(st.tuples(PLAIN, TAGS), min_size=1, max_size=5))
+def test_rows_written_come_back(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("rows")
+    assert read(written(folder, json_lines(rows))) == [Row(*row) for row in rows]
+    assert read(written(folder, comma(rows))) == [Row(*row) for row in rows]
+    assert read(written(folder, tsv(rows))) == [Row(*row) for row in rows]
+
+
+def test_texts_with_line_breaks_come_from_csv_and_json(tmp_path):
+    rows = [("one\nand two, three", ["a"]), ("four", ["b"])]
+    for content in (comma(rows), json_lines(rows)):
+        assert read(written(tmp_path, content)) == [Row(*row) for row in rows]
+
+
+def test_several_columns_are_joined_and_a_cell_is_one_label_without_a_separator(tmp_path):
+    path = written(tmp_path, "b\tx\ttags\ta\ntwo\t0\tc|d\tone\n")
+    assert read(path, Columns(("a", "b"), "tags")) == [Row("one two", ["c|d"])]
+    assert read(path, Columns(("a",)), needs_labels=False) == [Row("one", [])]
+
+
+def test_fasttext_needs_no_columns(tmp_path):
+    path = written(tmp_path, "__label__a __label__b-c Some  text\n\n__label__d , more __label__e\n")
+    assert read(path, None) == [Row("Some text", ["a", "b-c"]), Row(", more", ["d", "e"])]
+
+
+def test_plain_lines_are_texts(tmp_path):
+    path = written(tmp_path, "one text\n\nanother\ttext\r\nlast")
+    assert read(path, None, needs_labels=False) == [Row(text, []) for text in ("one text", "", "another\ttext", "last")]
+    assert read(written(tmp_path, ""), None, needs_labels=False) == []
+
+
+def test_labels_of_json_may_be_numbers(tmp_path):
+    path = written(tmp_path, '{"title": "a", "tags": [3, "x"]}\n{"title": "b", "tags": 4}\n')
+    assert read(path) == [Row("a", ["3", "x"]), Row("b", ["4"])]
+
+
+BAD = [
+    (tsv(ROWS) + "no tab\n", 5, "1 field, but the first line names 2 columns; separate them as there"),
+    (tsv(ROWS) + "a\tb\tc\n", 5, "3 fields, but the first line names 2 columns"),
+    (comma(ROWS) + "no comma\n", 5, "1 field, but the first line names 2 columns"),
+    (tsv(ROWS) + "text\t | \n", 5, "there is no label; give one, or leave the line out"),
+    (tsv(ROWS) + " \ta\n", 5, "the text is empty; give one, or leave the line out"),
+    (comma(ROWS) + '"one" two,a\n', 5, "wrong quotes"),
+    (comma(ROWS) + 'one,"a\n', 5, "wrong quotes"),
+    ("title,tags\n" + '"' + "x" * 200_000 + ",a\n", 2, "a field of more than 131,072 characters: most likely a quote is"),
+    ('title,tags\none,"a\nb"\n', 2, "the name of a label cannot hold a line break: 'a\\nb'"),
+    (tsv(ROWS).encode() + b"\xff\ta\n", 5, "not UTF-8 text; convert the file to UTF-8"),
+    (comma(ROWS).encode() + b"\xff,a\n", 5, "not UTF-8 text; convert the file to UTF-8"),
+    (json_lines(ROWS) + '{"title": \n', 4, "not valid JSON"),
+    (json_lines(ROWS) + "[1]\n", 4, "no JSON object; write one a line"),
+    (json_lines(ROWS) + '{"tags": "a"}\n', 4, "'title' is missing; give a string"),
+    (json_lines(ROWS) + '{"title": null, "tags": "a"}\n', 4, "'title' holds NoneType, no text; give a string"),
+    (json_lines(ROWS) + '{"title": "a"}\n', 4, "there is no label"),
+    (json_lines(ROWS) + '{"title": "a", "tags": [1.5]}\n', 4, "'tags' holds something else than labels"),
+]
+
+
+@pytest.mark.parametrize(("content", "line", "message"), BAD)
+def test_bad_lines_are_named_or_skipped(tmp_path, content, line, message):
+    path = written(tmp_path, content)
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}, line {line}: {message}")
+    file = TextFile(path, COLUMNS, skips=True)
+    kept = [row for rows in file for row in rows if row.text is not None]
+    assert kept == ([Row(*row) for row in ROWS] if line > 2 else [])
+    assert file.n_skipped == 1 and file.first_skipped == str(error.value)
+
+
+def test_lines_after_a_bad_one_are_read(tmp_path):
+    for good, bad in ((comma(ROWS), '"one" two,a\r\n'), (tsv(ROWS), "no tab\n"), (json_lines(ROWS), "{\n")):
+        lines = good.splitlines(keepends=True)
+        file = TextFile(written(tmp_path, "".join([*lines[:-2], bad, *lines[-2:]])), COLUMNS, skips=True)
+        texts = [row.text for rows in file for row in rows]
+        assert texts == [ROWS[0][0], None, ROWS[1][0], ROWS[2][0]] and file.n_skipped == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        ("", COLUMNS, "line 1: the file is empty"),
+        ("titel\ttags\nx\ta\n", COLUMNS, "line 1: there is no column 'title' among titel, tags; did you mean titel?"),
+        ("title,tag\nx,a\n", COLUMNS, "line 1: there is no column 'tags' among title, tag; did you mean tag?"),
+        ("title\ttags\nx\ta\n", None, "line 1: a line begins with no __label__, as in fastText's format; name the col"),
+        (b"PAR1abc", COLUMNS, "line 1: the file is a Parquet file"),
+        (b"\xff\xfea\0", COLUMNS, "line 1: the file begins with a byte order mark of UTF-16"),
+        (b"titl\xe9,tags\n", COLUMNS, "line 1: not UTF-8 text"),
+    ],
+)
+def test_files_that_are_something_else_are_refused(tmp_path, content, columns, message):
+    path = written(tmp_path, content)
+    with pytest.raises(DataError) as error:
+        read(path, columns)
+    assert str(error.value).startswith(f"{path}, {message}")
+
+
+def test_rows_come_as_they_are_written_to_a_pipe(monkeypatch):
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb", buffering=0) as sink:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(source))
+        writer = threading.Thread(target=sink.write, args=(b"one\ntwo\nthr",))
+        writer.start()
+        blocks = iter(TextFile("-", None, needs_labels=False))
+        assert next(blocks) == [Row("one", []), Row("two", [])]
+        writer.join()
+        sink.write(b"ee\n")
+        assert next(blocks) == [Row("three", [])]
+        sink.close()
+        assert list(blocks) == []
