@@ -17,6 +17,7 @@ from .index import in_words as index_in_words
 from .run_folder import CHECKPOINTS
 from .session import Session
 from .settings import to_toml
+from .texts import texts_in_words
 
 
 def info(options: Namespace, session: Session) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         *((name, f"{array.dtype} {array.shape}") for name, array in model.arrays.items()),
         ("label names", "no" if model.label_names is None else "yes"),
         ("columns", "without names" if model.feature_names is None else "with names"),
+        *([] if model.text is None else [("texts", texts_in_words(model))]),
         ("index", index_in_words(model)),
         *in_words(model),
     ]
@@ -49,6 +51,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         "index": None if model.index is None else figures_of(model),
         "has_label_names": model.label_names is not None,
         "has_feature_names": model.feature_names is not None,
+        "text": None if model.text is None else model.text.settings,
         "facts": model.facts,
         "checkpoints": [str(folder) for folder in saved],
         "config": model.config.to_dict(),

@@ -14,7 +14,7 @@ from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
 from ..text.settings import TextSettings
 from ..text.sources import BOM, LABEL, Columns, TextFile
-from ..text.vectorizer import Vectorizer
+from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
 FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")  # options that are settings of texts
@@ -89,6 +89,19 @@ def vectorizer_of(model: Model) -> Vectorizer:
     if vectorizer.n_columns != model.n_features:
         raise ModelError(f"the model has {model.n_features} features, but its texts have {vectorizer.n_columns}")
     return vectorizer
+
+
+def texts_in_words(model: Model) -> str:
+    """Say what makes features of texts."""
+    assert model.text is not None
+    try:
+        made_of = str(Vectorizer.of(model.text, str.split).settings)
+    except ModelError as error:
+        return str(error)
+    source = model.text.settings.get("source") or {}
+    by = "; words cut by a Python function" if model.text.settings.get(CALLABLE) else ""
+    columns = f"; columns {', '.join(source['texts'])}; labels in {source['labels']}" if source.get("texts") else ""
+    return made_of + by + columns
 
 
 def _known(

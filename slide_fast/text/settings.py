@@ -41,6 +41,14 @@ class TextSettings:
     token_pattern: str = WORDS
     tokenizer: Callable[[str], list[str]] | None = None
 
+    def __str__(self) -> str:
+        parts = ["words"] if self.word_ngrams else []
+        parts += [f"up to {self.word_ngrams} words in a row"] if self.word_ngrams > 1 else []
+        if self.char_ngrams is not None:
+            parts.append("parts of words of {} to {} characters".format(*self.char_ngrams))
+        kept = f"hashed into {self.buckets:,} columns" if self.buckets else f"that are in {self.min_df} texts or more"
+        return f"{', '.join(parts)}, {kept}"
+
     @classmethod
     def checked(cls, **values: Any) -> TextSettings:
         """Make settings of plain values. Raises ConfigError where one does not fit."""

@@ -1,0 +1,230 @@
+"""Texts on the command line: from files of every format to the same model, and from the model to answers in words."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from slide_fast import SlideTextClassifier
+from slide_fast.cli.main import main
+from slide_fast.text import reading
+from slide_ref.common.storage.model_folder import load_model
+
+NOUNS = {"fruit": ["apple", "pear", "plum"], "sky": ["cloud", "star", "moon"], "sea": ["wave", "fish", "salt"]}
+ADJECTIVES = {"red": ["scarlet", "crimson"], "blue": ["azure", "navy"]}
+COLUMNS = "--text-column title --label-column tags --label-separator |".split()
+SMALL = "--workers 1 --epochs 12 --micro-batch 16 --hidden 16 --learning-rate 0.02".split()
+
+
+def make_rows(n, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(n):
+        tags = [rng.choice([*NOUNS]), rng.choice([*ADJECTIVES])]
+        words = [rng.choice(NOUNS[tags[0]]), rng.choice(ADJECTIVES[tags[1]]), f"w{rng.integers(9)}"]
+        rows.append((" ".join(rng.permutation(words)), tags))
+    return rows
+
+
+ROWS, TEST = make_rows(240), make_rows(40, 1)
+FORMATS = {
+    "train.tsv": lambda rows: "title\ttags\n" + "".join(f"{text}\t{'|'.join(tags)}\n" for text, tags in rows),
+    "train.csv": lambda rows: "tags,title\r\n" + "".join(f'{"|".join(tags)},"{text}"\r\n' for text, tags in rows),
+    "train.jsonl": lambda rows: "".join(json.dumps({"title": text, "tags": tags}) + "\n" for text, tags in rows),
+    "train.txt": lambda rows: "".join(" ".join([*(f"__label__{tag}" for tag in tags), text]) + "\n" for text, tags in rows),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    for name, written in FORMATS.items():
+        (folder / name).write_bytes(written(ROWS).encode())
+    (folder / "test.tsv").write_text(FORMATS["train.tsv"](TEST))
+    command = ["train", str(folder / "train.tsv"), *COLUMNS, *SMALL, "--test", str(folder / "test.tsv")]
+    assert main([*command, "--out", str(folder / "run")]) == 0
+    return folder
+
+
+@pytest.fixture
+def slide(capsys, folder, monkeypatch):
+    """Give a command, with bytes on standard input; returns its exit code, output and errors."""
+
+    def run(*arguments, given=None):
+        if given is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(given))))
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def content_of(model):
+    arrays = {name: array.tobytes() for name, array in (*model.arrays.items(), *model.text.arrays.items())}
+    settings = {name: value for name, value in model.text.settings.items() if name != "source"}
+    return arrays, settings, model.label_names, model.label_counts.tolist(), model.config
+
+
+def test_every_format_and_python_train_the_same_network(slide, folder, tmp_path):
+    models = []
+    for name in FORMATS:
+        columns = [] if name == "train.txt" else COLUMNS
+        assert slide("train", folder / name, *columns, *SMALL, "--out", tmp_path / name)[0] == 0
+        models.append(load_model(tmp_path / name))
+    given = (folder / "train.txt").read_bytes()
+    assert slide("train", "-", *SMALL, "--out", tmp_path / "piped", given=given)[0] == 0
+    models.append(load_model(tmp_path / "piped"))
+    own = SlideTextClassifier(hidden=16, epochs=12, micro_batch=16, learning_rate=0.02, n_workers=1)
+    own.fit([text for text, _ in ROWS], [tags for _, tags in ROWS]).save(tmp_path / "python")
+    models.append(load_model(tmp_path / "python"))
+    first = content_of(models[0])
+    for model in models[1:]:
+        assert content_of(model) == first
+
+
+def test_processes_that_count_words_change_nothing(slide, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "TEXTS_AT_ONCE", 20)
+    settings, texts = reading.TextSettings(), [text for text, _ in ROWS]
+    alone, together = (list(reading.counted(reading.batches_of(texts), settings, n)) for n in (1, 2))
+    assert len(alone) == len(together) == 12
+    for one, other in zip(alone, together, strict=True):
+        assert [part.tolist() for part in one] == [part.tolist() for part in other]
+
+
+def test_evaluation_knows_the_columns_of_training(slide, folder):
+    code, stdout, stderr = slide("evaluate", folder / "run", folder / "test.tsv", "--json")
+    assert code == 0 and json.loads(stdout.splitlines()[-1])["precision_at_1"] == 1.0
+    assert stderr.count("\n") > 0 and "left out" not in stderr
+    for name in ("train.jsonl", "train.csv"):
+        assert slide("evaluate", folder / "run", folder / name)[0] == 0
+    other = (folder / "test.tsv").read_text().replace("title", "text", 1)
+    (folder / "renamed.tsv").write_text(other)
+    assert slide("evaluate", folder / "run", folder / "renamed.tsv", "--text-column", "text")[0] == 0
+
+
+def test_labels_that_training_had_not_are_counted_and_their_texts_kept(slide, folder, tmp_path):
+    (tmp_path / "new.tsv").write_text("title\ttags\napple navy\tfruit|new\nmoon\tnewer\n")
+    code, stdout, stderr = slide("evaluate", folder / "run", tmp_path / "new.tsv", "--json")
+    figures = json.loads(stdout.splitlines()[-1])
+    assert code == 0 and f"{tmp_path}/new.tsv: 2 labels that the model does not have are left out" in stderr
+    assert figures["n_unlabelled"] == 1 and figures["precision_at_1"] <= 0.5
+
+
+def test_answers_are_names_with_probabilities(slide, folder):
+    code, stdout, _ = slide("predict", folder / "run", "-", "-k", "2", given=b"the azure plum\n\nSCARLET star\n")
+    lines = [[pair.rpartition(":") for pair in line.split("\t")] for line in stdout.splitlines()]
+    assert code == 0 and len(lines) == 3
+    assert {name for name, _, _ in lines[0]} == {"blue", "fruit"} and {name for name, _, _ in lines[2]} == {"red", "sky"}
+    assert sum(float(value) for _, _, value in lines[0]) == pytest.approx(1, abs=0.1)
+
+
+def test_answers_do_not_depend_on_how_texts_come(slide, folder, tmp_path):
+    texts = "".join(f"{text}\n" for text, _ in TEST)
+    (tmp_path / "texts.txt").write_text(texts)
+    answers = {slide("predict", folder / "run", tmp_path / "texts.txt")[1]}
+    answers.add(slide("predict", folder / "run", "-", given=texts.encode())[1])
+    answers.add(slide("predict", folder / "run", folder / "test.tsv", "--text-column", "title")[1])
+    assert slide("predict", folder / "run", tmp_path / "texts.txt", "--out", tmp_path / "out")[0] == 0
+    answers.add((tmp_path / "out").read_text())
+    assert len(answers) == 1
+
+
+def test_labels_below_the_threshold_are_left_out(slide, folder):
+    given = b"azure plum\nnothing known\n"
+    everything = slide("predict", folder / "run", "-", "-k", "5", given=given)[1].splitlines()
+    some = slide("predict", folder / "run", "-", "-k", "5", "--threshold", "0.3", given=given)[1].splitlines()
+    for line, kept in zip(everything, some, strict=True):
+        wanted = [pair for pair in line.split("\t") if float(pair.rpartition(":")[2]) >= 0.3]
+        assert kept == "\t".join(wanted)
+    assert 0 < len(some[0].split("\t")) < 5
+
+
+def test_lines_that_are_skipped_have_empty_answers(slide, folder):
+    given = b"azure plum\n\xff\nscarlet star\n"
+    code, stdout, stderr = slide("predict", folder / "run", "-", given=given)
+    assert code == 1 and stderr.endswith("slide: error: -, line 2: not UTF-8 text; convert the file to UTF-8\n")
+    code, stdout, stderr = slide("predict", folder / "run", "-", "--on-error", "skip", given=given)
+    assert code == 0 and [bool(line) for line in stdout.splitlines()] == [True, False, True]
+    assert stderr == "1 line skipped, the first: -, line 2: not UTF-8 text; convert the file to UTF-8\n"
+
+
+def test_bad_lines_of_training_are_named_or_counted(slide, folder, tmp_path):
+    path = tmp_path / "bad.tsv"
+    path.write_text((folder / "train.tsv").read_text() + "no tab\nno label\t\n")
+    command = ["train", path, *COLUMNS, *SMALL, "--out", tmp_path / "run"]
+    code, _, stderr = slide(*command)
+    assert code == 1 and stderr.endswith(f"{path}, line 242: 1 field, but the first line names 2 columns; separate them as "
+                                         "there\n")  # fmt: skip
+    assert not (tmp_path / "run").exists()
+    code, _, stderr = slide(*command, "--on-error", "skip")
+    assert code == 0 and f"2 lines skipped, the first: {path}, line 242: 1 field" in stderr
+    assert content_of(load_model(tmp_path / "run")) == content_of(load_model(folder / "run"))
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ("--text-column title", 2, "texts to train on need labels; name their column with --label-column"),
+        ("--text-column title --label-column tags --label-names x", 2, "--label-names does not go with texts"),
+        ("--text-column titel --label-column tags", 1, "did you mean title?"),
+        ("--text-column title --label-column tags --token-pattern (", 2, "token_pattern is '('; it must be a regular"),
+        ("--text-column title --label-column tags --word-ngrams 0", 2, "word_ngrams is 0; it must be 1 or more"),
+        ("--text-column title --label-column tags --token-pattern zzz", 1, "no word is in 2 of the 240 texts"),
+        ("", 1, "the file looks like tab-separated values (TSV)"),
+    ],
+)
+def test_what_training_on_texts_needs_is_said(slide, folder, tmp_path, options, code, message):
+    (tmp_path / "x").write_text("")
+    options = options.replace(" x", f" {tmp_path}/x").split()
+    found, _, stderr = slide("train", folder / "train.tsv", *options, "--out", tmp_path / "run")
+    assert found == code and message in stderr.splitlines()[-1]
+
+
+def test_options_about_texts_are_refused_where_there_are_none(slide, tmp_path):
+    (tmp_path / "train.txt").write_text("4 3 2\n0 0:1\n1 1:1\n0 2:1\n1 0:1\n")
+    assert slide("train", tmp_path / "train.txt", "--workers", "1", "--out", tmp_path / "run")[0] == 0
+    for command in ("evaluate", "predict", "index"):
+        code, _, stderr = slide(command, tmp_path / "run", tmp_path / "train.txt", "--text-column", "title")
+        assert code == 2 and "--text-column: the model" in stderr and "was not trained on texts; leave it out" in stderr
+    code, _, stderr = slide("explain", tmp_path / "run", "a text")
+    assert code == 1 and "this model was not trained on texts; explain takes those that were" in stderr
+
+
+def test_words_are_shown_that_speak_for_a_label(slide, folder):
+    code, stdout, _ = slide("explain", folder / "run", "Azure plum zzz", "-k", "2", "--json")
+    told = json.loads(stdout.splitlines()[-1])
+    assert code == 0 and told["unknown"] == ["zzz"]
+    by_label = {label["label"]: label for label in told["labels"]}
+    assert by_label.keys() == {"blue", "fruit"}
+    assert by_label["blue"]["features"][0][0] == "azure" and by_label["fruit"]["features"][0][0] == "plum"
+    for label in told["labels"]:
+        whole = sum(value for _, value in label["features"]) + label["rest"]
+        assert whole == pytest.approx(label["logit"], rel=1e-4)
+        assert len(label["similar"]) == 3 and label["label"] not in dict(label["similar"])
+
+
+def test_a_model_of_texts_gets_a_new_index(slide, folder, tmp_path):
+    many = tmp_path / "many.txt"
+    many.write_text("".join(f"{text}\n" for text, _ in make_rows(400)))
+    assert slide("train", folder / "train.tsv", *COLUMNS, *SMALL, "--out", tmp_path / "run")[0] == 0
+    code, stdout, _ = slide("index", tmp_path / "run", many)
+    assert code == 0 and "buckets" in stdout
+    exact, indexed = (slide("predict", tmp_path / "run", many, "--mode", mode)[1] for mode in ("exact", "index"))
+    assert exact.count("\n") == indexed.count("\n") == 400
+    assert load_model(tmp_path / "run").text is not None
+
+
+def test_the_best_model_of_a_run_knows_its_texts_too(slide, folder, tmp_path):
+    command = ["train", folder / "train.tsv", *COLUMNS, *SMALL, "--test", folder / "test.tsv", "--out", tmp_path / "run"]
+    assert slide(*command, "--checkpoint-every", "4")[0] == 0
+    best, last = (load_model(tmp_path / "run" / name) for name in ("checkpoints/best", "model"))
+    assert best.text.settings == last.text.settings and best.label_names == last.label_names
+    assert slide(*command, "--resume", "--epochs", "13")[0] == 0
+    assert load_model(tmp_path / "run").text.settings == last.text.settings
+
+
+def test_info_tells_what_features_are_made_of(slide, folder):
+    code, stdout, _ = slide("info", folder / "run")
+    assert code == 0 and "words" in stdout and "columns title" in stdout
