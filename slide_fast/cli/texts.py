@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any
 
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.sparse_rows import Dataset
@@ -25,15 +24,26 @@ def are_texts(path: str, options: Namespace) -> bool:
     return bool(options.text_column) or first_bytes(path).removeprefix(BOM).startswith(LABEL.encode())
 
 
-def columns_of(options: Namespace, saved: dict[str, Any] | None = None) -> Columns | None:
-    """Return the columns that options name, where they say nothing those that a model was trained on."""
-    saved = saved or {}
-    texts = options.text_column or saved.get("texts")
+def columns_of(options: Namespace, trained: Columns | None = None) -> Columns | None:
+    """Return the columns that options name; what they do not name is as a model was trained."""
+    texts = options.text_column or (trained.texts if trained else None)
     if not texts:
         return None
-    labels = getattr(options, "label_column", None) or saved.get("labels")
-    separator = getattr(options, "label_separator", None) or saved.get("separator")
+    labels = getattr(options, "label_column", None) or (trained.labels if trained else None)
+    separator = getattr(options, "label_separator", None) or (trained.separator if trained else None)
     return Columns(tuple(texts), labels, separator)
+
+
+def _source(model: Model) -> Columns | None:
+    """Return the columns that a model was trained on; None: fastText's format, or Python. Raises ModelError."""
+    source = None if model.text is None else model.text.settings.get("source")
+    if not source:
+        return None
+    texts, *others = [source.get(name) if isinstance(source, dict) else None for name in Columns._fields]
+    named = [name for name in others if name is not None]
+    if not (isinstance(texts, list) and all(isinstance(name, str) for name in [*texts, *named])):
+        raise ModelError("what the model says about the columns of its texts is not whole; train it again")
+    return Columns(tuple(texts), *others)
 
 
 def read_training_texts(options: Namespace, session: Session) -> tuple[list[Dataset], list[str], TextColumns]:
@@ -76,9 +86,7 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
 
 def text_file(path: str, model: Model, options: Namespace, needs_labels: bool) -> TextFile:
     """Return a file of texts; where labels are needed, with the columns of training unless others are named."""
-    assert model.text is not None
-    source = model.text.settings.get("source")
-    columns = columns_of(options, source if needs_labels and isinstance(source, dict) else None)
+    columns = columns_of(options, _source(model) if needs_labels else None)
     return TextFile(path, columns, needs_labels, options.on_error == "skip")
 
 
@@ -96,11 +104,11 @@ def texts_in_words(model: Model) -> str:
     assert model.text is not None
     try:
         made_of = str(Vectorizer.of(model.text, str.split).settings)
+        source = _source(model)
     except ModelError as error:
         return str(error)
-    source = model.text.settings.get("source") or {}
     by = "; words cut by a Python function" if model.text.settings.get(CALLABLE) else ""
-    columns = f"; columns {', '.join(source['texts'])}; labels in {source['labels']}" if source.get("texts") else ""
+    columns = "" if source is None else f"; columns {', '.join(source.texts)}; labels in {source.labels}"
     return made_of + by + columns
 
 

@@ -6,6 +6,7 @@ from problems import random_dataset
 
 from slide_fast.inference import predictor as module
 from slide_fast.inference.predictor import Predictor, indexed_by, with_index
+from slide_fast.prediction import predict_topk, predict_topk_index
 from slide_fast.training import fit
 from slide_ref.common import index as index_module
 from slide_ref.common.config import Config
@@ -70,3 +71,21 @@ def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, recall):
     assert np.array_equal(np.concatenate([answers.ids for _, answers in parts]), whole.ids)
     assert np.allclose(np.concatenate([answers.scores for _, answers in parts]), whole.scores, rtol=1e-5)
     assert all(answers.n_candidates == whole.n_candidates for _, answers in parts)
+
+
+@pytest.mark.parametrize("recall", [None, RECALL])
+@pytest.mark.parametrize("n_samples", [2, 400])
+def test_probabilities_are_the_softmax_over_the_labels_looked_at(samples, predictor, recall, n_samples):
+    features = samples.features.take(np.arange(n_samples))
+    answers = predictor.topk(features, K, recall, with_totals=True)
+    if recall is None:
+        everything = predict_topk(predictor.layers, features, 300)[1]
+    else:
+        size = predictor.size(K, recall)
+        everything = predict_topk_index(predictor.layers, features, size, predictor.model.index, size)[1]
+    weights = np.exp(everything.astype(np.float64))
+    wanted = (weights / weights.sum(axis=1, keepdims=True))[:, :K]
+    np.testing.assert_allclose(answers.probabilities, wanted, rtol=1e-5)
+    plain = predictor.topk(features, K, recall)
+    assert plain.totals is None and plain.ids.tolist() == answers.ids.tolist()
+    assert plain.scores.tobytes() == answers.scores.tobytes()

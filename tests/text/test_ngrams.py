@@ -52,7 +52,8 @@ def test_features_are_named_as_they_stand_in_the_text():
     counter = NgramCounter(TextSettings.checked(word_ngrams=2, char_ngrams=(3, 4)))
     names = counter.named("Red Ink!")
     assert set(names.values()) == {
-        "red", "ink", "red ink", "' re'", "'red'", "'ed '", "' red'", "'red '", "' in'", "'ink'", "'nk '", "' ink'", "'ink '",
+        "red", "ink", "red ink", "' re'", "'red'", "'ed '", "' red'", "'red '",
+        "' in'", "'ink'", "'nk '", "' ink'", "'ink '",
     }  # fmt: skip
     assert {name: key for key, name in names.items()}["red"] == text_word("red")
 

@@ -17,7 +17,11 @@ from slide_fast.text.sources import Columns, Row, TextFile
 from slide_ref.common.errors import DataError
 
 COLUMNS = Columns(("title",), "tags", "|")
-ROWS = [("Red apples, and green", ["fruit", "colour"]), ('They say "hi"', ["speech"]), ("été à Zürich", ["late summer"])]
+ROWS = [
+    ("Red apples, and green", ["fruit", "colour"]),
+    ('They say "hi"', ["speech"]),
+    ("été à Zürich", ["late summer"]),
+]
 PLAIN = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1).filter(str.strip)
 TAGS = st.lists(PLAIN.map(str.strip).filter(lambda tag: "|" not in tag), min_size=1, max_size=3)
 
@@ -109,7 +113,11 @@ BAD = [
     (tsv(ROWS) + " \ta\n", 5, "the text is empty; give one, or leave the line out"),
     (comma(ROWS) + '"one" two,a\n', 5, "wrong quotes"),
     (comma(ROWS) + 'one,"a\n', 5, "wrong quotes"),
-    ("title,tags\n" + '"' + "x" * 200_000 + ",a\n", 2, "a field of more than 131,072 characters: most likely a quote is"),
+    (
+        "title,tags\n" + '"' + "x" * 200_000 + ",a\n",
+        2,
+        "a field of more than 131,072 characters: most likely a quote is",
+    ),
     ('title,tags\none,"a\nb"\n', 2, "the name of a label cannot hold a line break: 'a\\nb'"),
     (tsv(ROWS).encode() + b"\xff\ta\n", 5, "not UTF-8 text; convert the file to UTF-8"),
     (comma(ROWS).encode() + b"\xff,a\n", 5, "not UTF-8 text; convert the file to UTF-8"),

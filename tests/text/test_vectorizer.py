@@ -17,7 +17,7 @@ from slide_ref.common.rng import draw, text_word
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import TextColumns
 
-WORDS = "red green blue the of sky apple tree".split()
+WORDS = ["red", "green", "blue", "the", "of", "sky", "apple", "tree"]
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), min_size=2, max_size=12)
 
 
@@ -113,7 +113,9 @@ def test_what_a_model_keeps_comes_back(values):
 )  # fmt: skip
 def test_what_a_damaged_model_says_is_refused(change):
     saved = fitted(["red sky", "red apple"], min_df=1)[0].saved({})
-    arrays = {name: array for name, array in (dict(saved.arrays) | change.get("arrays", {})).items() if array is not None}
+    arrays = {
+        name: array for name, array in (dict(saved.arrays) | change.get("arrays", {})).items() if array is not None
+    }
     with pytest.raises(ModelError, match="what the model says about texts|the model's arrays of texts"):
         Vectorizer.of(TextColumns(saved.settings | change.get("settings", {}), arrays))
 
