@@ -11,6 +11,7 @@ from .errors import DataError
 EMPTY = "the file is empty; give one that holds samples"
 UNPACK = "unpack it first"
 CONVERT = "save its samples as XMC text, as svmlight text (named .svm) or as .npz"
+TEXTS = f"if it holds texts, name their column with --text-column; else {CONVERT}"
 RESAVE = "save it as UTF-8 without one"
 ANOTHER = "give the file that holds the samples"
 
@@ -49,13 +50,13 @@ TEXT = (
     (rb"[^\x00-\x08\x0e-\x1f]*[\x00-\x08\x0e-\x1f]", "is no text", ANOTHER),
     (rb"version https://git-lfs", "is a pointer of Git LFS", "fetch the file itself: git lfs pull"),
     (rb"[ \t]*<", "looks like HTML or XML", "if it is the error page of a download, fetch the file again"),
-    (rb"[ \t]*[{\[]", "looks like JSON", CONVERT),
+    (rb"[ \t]*[{\[]", "looks like JSON", TEXTS),
     (rb"%%MatrixMarket", "is a Matrix Market file", CONVERT),
     (rb"(?i:@relation)", "is an ARFF file", CONVERT),
     (rb"__label__", "is text for fastText", CONVERT),
-    (rb"[^\t:]*\t[^:]*$|[^\t]*[^\d\t:][^\t]*\t", "looks like tab-separated values (TSV)", CONVERT),
-    (rb"[^,:]*,[^:]*$|[^,]*[^\d,: -][^,]*,", "looks like comma-separated values (CSV)", CONVERT),
-    (rb"[^;:]*;[^:]*$", "looks like values separated by ';'", CONVERT),
+    (rb"[^\t:]*\t[^:]*$|[^\t]*[^\d\t:][^\t]*\t", "looks like tab-separated values (TSV)", TEXTS),
+    (rb"[^,:]*,[^:]*$|[^,]*[^\d,: -][^,]*,", "looks like comma-separated values (CSV)", TEXTS),
+    (rb"[^;:]*;[^:]*$", "looks like values separated by ';'", TEXTS),
 )
 SAMPLE = re.compile(rb"([+-]?[\d.]+(,\d+)*[ \t]+)?(qid:\d+[ \t]+)*\d+:[+-]?[\d.]")
 HEADER = re.compile(rb"\d+[ \t]+\d+[ \t]+\d+[ \t]*")

@@ -59,10 +59,16 @@ def test_python_runs_as_printed(page, texts, tmp_path):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with what the commands speak of: samples, and a run."""
+    """A folder with what the commands speak of: samples, texts, and a run."""
     folder = tmp_path_factory.mktemp("place")
     for i, name in enumerate(("train.txt", "test.txt", "new.txt")):
         write_xmc(folder / name, random_dataset(i))
+    texts = [(f"history of {tag}s, part {i}", tag) for i in range(20) for tag in ("railway", "road", "ship")]
+    for name in ("titles.tsv", "test.tsv"):
+        (folder / name).write_text("title\tsubjects\n" + "".join(f"{text}\t{tag}|past\n" for text, tag in texts))
+    for name in ("train.ft", "test.ft"):
+        (folder / name).write_text("".join(f"__label__{tag} {text}\n" for text, tag in texts))
+    (folder / "texts.txt").write_text("".join(f"{text}\n" for text, _ in texts))
     files = [f"{folder}/train.txt", "--test", f"{folder}/test.txt", "--out", f"{folder}/run"]
     assert main(["train", *files, "--epochs", "1"]) == 0
     return folder
