@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import select
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import Any, BinaryIO, NamedTuple
 
 from slide_ref.common.diagnosis import EMPTY, not_text
@@ -16,6 +18,7 @@ from slide_ref.common.suggestions import did_you_mean
 from ..readers.open_text import open_text
 
 READ_AT_ONCE = 1 << 20
+PAUSE = 0.005  # seconds: a pipe that is full holds 64 kB, and whoever fills it again takes a moment
 LABEL = "__label__"  # begins each label in fastText's format
 DELIMITERS = "\t,;|"
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
@@ -218,7 +221,7 @@ class _Lines:
 def line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
     """Yield lists of whole lines, with their ends: what there is to read at once, so that a pipe flows."""
     rest: list[bytes] = []
-    while block := file.read1(READ_AT_ONCE):  # type: ignore[attr-defined]  # files that `open_text` opens have it
+    while block := _what_is_there(file):
         lines = block.split(b"\n")
         if len(lines) > 1:
             lines[0] = b"".join([*rest, lines[0]])
@@ -227,6 +230,25 @@ def line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
         rest.append(lines[-1])
     if last := b"".join(rest):
         yield [last]
+
+
+def _what_is_there(file: BinaryIO) -> bytes:
+    """Read what comes without a pause, up to `READ_AT_ONCE` and a little; nothing at the end of the file alone."""
+    parts, n_bytes = [], 0
+    while part := file.read1(READ_AT_ONCE):  # type: ignore[attr-defined]  # files that `open_text` opens have it
+        parts.append(part)
+        n_bytes += len(part)
+        if n_bytes >= READ_AT_ONCE or not _goes_on(file):
+            break
+    return b"".join(parts)
+
+
+def _goes_on(file: BinaryIO) -> bool:
+    """Tell whether a pipe has more to read within `PAUSE`; where that is not known, it has not."""
+    try:
+        return isinstance(file, BufferedReader) and bool(select.select([file], [], [], PAUSE)[0])
+    except (OSError, ValueError):  # no descriptor, or Windows, which can only ask about sockets
+        return False
 
 
 def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tuple[str, list[str]]:

@@ -130,8 +130,10 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize("at_once", [16, 1 << 20])
 @pytest.mark.parametrize(("content", "line", "message"), BAD)
-def test_bad_lines_are_named_or_skipped(tmp_path, content, line, message):
+def test_bad_lines_are_named_or_skipped(tmp_path, monkeypatch, content, line, message, at_once):
+    monkeypatch.setattr(module, "READ_AT_ONCE", at_once)
     path = written(tmp_path, content)
     with pytest.raises(DataError) as error:
         read(path)
