@@ -75,7 +75,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _answers_only(options: argparse.Namespace) -> bool:
     """Whether what the command prints is all that it leaves."""
-    is_question = options.command in ("bench", "evaluate", "info", "predict") or getattr(options, "print_config", False)
+    is_question = options.command in ("bench", "evaluate", "explain", "info", "predict") or getattr(
+        options, "print_config", False
+    )
     return is_question and getattr(options, "out", None) is None
 
 

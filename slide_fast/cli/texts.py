@@ -130,8 +130,13 @@ def tell_skipped(file: TextFile, session: Session) -> None:
 
 
 def refuse_text_options(options: Namespace) -> None:
-    """Raise ConfigError where options about texts are given for a model that was not trained on texts."""
-    given = [name for name in ("text_column", "label_column", "label_separator") if getattr(options, name, None)]
+    """Raise ConfigError where options about texts are given, but there are none."""
+    names = ("text_column", "label_column", "label_separator", *FEATURES)
+    given = [name for name in names if getattr(options, name, None) is not None]
     if given:
-        option = f"--{given[0].replace('_', '-')}"
-        raise ConfigError(f"{option}: the model {options.model} was not trained on texts; leave it out")
+        why = (
+            f"{options.train} holds no texts; name their column with --text-column, or"
+            if options.command == "train"
+            else (f"the model {options.model} was not trained on texts;")
+        )
+        raise ConfigError(f"--{given[0].replace('_', '-')}: {why} leave it out")

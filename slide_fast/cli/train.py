@@ -20,7 +20,7 @@ from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_there, fitting, read_samples
 from .settings import ALL, config_of, names_in, settings_of, toml_of
-from .texts import are_texts, read_training_texts
+from .texts import are_texts, read_training_texts, refuse_text_options
 from .training_run import TrainingRun
 
 
@@ -81,6 +81,7 @@ def read_files(
     if are_texts(options.train, options):
         samples, own_names, text = read_training_texts(options, session)
         return [_share_of(part, share) for part in samples], own_names, text
+    refuse_text_options(options)
     data = [read_samples(*train, share, to_train=True)]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
     if options.test is not None:

@@ -67,7 +67,7 @@ class TextFile:
         A file, packed by gzip or not, or ``-`` for standard input.
     columns : Columns or None
         Of a table whose first line names its columns (TSV without quotes, CSV), or keys of JSON objects, one a line.
-        None: fastText's format if the first line begins with ``__label__``, else each line is a text without labels.
+        None: each line is a text without labels. A file that begins with ``__label__`` is in fastText's format anyway.
     needs_labels : bool
         Whether a row without labels, or with an empty text, is an error.
     skips : bool
@@ -102,12 +102,13 @@ class TextFile:
         if kind is not None:
             raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)
-        if self.columns is None:
-            is_fasttext = first[0].startswith(LABEL.encode())
-            if not is_fasttext and self.needs_labels:
-                text = f"a line begins with no {LABEL}, as in fastText's format; name the columns of a table"
+        if first[0].startswith(LABEL.encode()):
+            yield from self._by_line(_fasttext, first, blocks, 1)
+        elif self.columns is None:
+            if self.needs_labels:
+                text = f"the file does not begin with {LABEL}, as in fastText's format; name the columns of a table"
                 raise DataError(f"{text} with --text-column and --label-column", self.path, 1)
-            yield from self._by_line(_fasttext if is_fasttext else _plain, first, blocks, 1)
+            yield from self._by_line(_plain, first, blocks, 1)
         elif first[0].lstrip().startswith(b"{"):
             yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
         else:

@@ -189,6 +189,10 @@ def test_options_about_texts_are_refused_where_there_are_none(slide, tmp_path):
     for command in ("evaluate", "predict", "index"):
         code, _, stderr = slide(command, tmp_path / "run", tmp_path / "train.txt", "--text-column", "title")
         assert code == 2 and "--text-column: the model" in stderr and "was not trained on texts; leave it out" in stderr
+    command = ["train", tmp_path / "train.txt", "--out", tmp_path / "other"]
+    for option in (["--label-column", "tags"], ["--word-ngrams", "2"]):
+        code, _, stderr = slide(*command, *option)
+        assert code == 2 and f"{option[0]}: {tmp_path}/train.txt holds no texts; name their column with" in stderr
     code, _, stderr = slide("explain", tmp_path / "run", "a text")
     assert code == 1 and "this model was not trained on texts; explain takes those that were" in stderr
 

@@ -52,6 +52,19 @@ def test_no_module_imports_mpi_before_it_is_asked_for():
 
 
 @mpi_run.needs_mpi
+def test_ranks_train_on_texts(tmp_path, capsys):
+    rows = "".join(f"a {word} thing\t{word}\n" for word in ("red", "blue", "green") * 40)
+    (tmp_path / "train.tsv").write_text(f"text\tcolour\n{rows}")
+    columns = ("--text-column", "text", "--label-column", "colour")
+    done = mpi_run.python("-m", "slide_fast", "train", tmp_path / "train.tsv", *columns, "--mpi", "--hidden", "8",
+                          "--micro-batch", "16", "--epochs", "20", "--out", tmp_path / "run", ranks=2)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "texts").write_text("green\nred\n")
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "texts"), "-k", "1"]) == 0
+    assert [line.rpartition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["green", "red"]
+
+
+@mpi_run.needs_mpi
 def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
     done = slide_on(2, data, tmp_path / "run", "--epochs", 2, "--json", "--checkpoint-every", 1)
     assert done.returncode == 0, done.stderr

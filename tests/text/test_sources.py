@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slide_fast.readers.open_text import first_bytes
 from slide_fast.text import sources as module
 from slide_fast.text.sources import Columns, Row, TextFile
 from slide_ref.common.errors import DataError
@@ -94,6 +95,15 @@ def test_fasttext_needs_no_columns(tmp_path):
     assert read(path, None) == [Row("Some text", ["a", "b-c"]), Row(", more", ["d", "e"])]
 
 
+def test_fasttext_is_known_by_its_beginning(tmp_path):
+    path = written(tmp_path, "__label__a Some text\n")
+    assert read(path, COLUMNS) == read(path, None, needs_labels=False) == [Row("Some text", ["a"])]
+    (tmp_path / "packed").write_bytes(gzip.compress(path.read_bytes()))
+    for name in ("data", "packed"):
+        assert first_bytes(tmp_path / name).startswith(b"__label__a")
+    assert first_bytes(written(tmp_path, b"\x1f\x8bdamaged")) == b""
+
+
 def test_plain_lines_are_texts(tmp_path):
     path = written(tmp_path, "one text\n\nanother\ttext\r\nlast")
     assert read(path, None, needs_labels=False) == [Row(text, []) for text in ("one text", "", "another\ttext", "last")]
@@ -158,7 +168,7 @@ def test_lines_after_a_bad_one_are_read(tmp_path):
         ("", COLUMNS, "line 1: the file is empty"),
         ("titel\ttags\nx\ta\n", COLUMNS, "line 1: there is no column 'title' among titel, tags; did you mean titel?"),
         ("title,tag\nx,a\n", COLUMNS, "line 1: there is no column 'tags' among title, tag; did you mean tag?"),
-        ("title\ttags\nx\ta\n", None, "line 1: a line begins with no __label__, as in fastText's format; name the col"),
+        ("title\ttags\nx\ta\n", None, "line 1: the file does not begin with __label__, as in fastText's format; name"),
         (b"PAR1abc", COLUMNS, "line 1: the file is a Parquet file"),
         (b"\xff\xfea\0", COLUMNS, "line 1: the file begins with a byte order mark of UTF-16"),
         (b"titl\xe9,tags\n", COLUMNS, "line 1: not UTF-8 text"),
