@@ -153,11 +153,13 @@ def train_ours(folder: str, texts: dict[str, Any], settings: dict[str, Any]) -> 
             "curve": [(before + seconds, precision) for seconds, precision in curve]}  # fmt: skip
 
 
-def accuracy(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def accuracy(folder: Path, options: argparse.Namespace) -> None:
+    """Train and test everyone; what is known is written after each."""
     rows: list[dict[str, Any]] = []
 
     def tell(row: dict[str, Any]) -> None:
         rows.append(row)
+        write_result("text_accuracy", {"rows": rows})
         precisions = [row.get(f"precision_at_{k}") for k in (1, 5)]
         shown = ["-" if p is None else f"{100 * p:.2f}" for p in precisions]
         table([["", "P@1", "P@5", "seconds"], [row["name"], *shown, f"{row['seconds']:.0f}"]])
@@ -167,7 +169,6 @@ def accuracy(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.fasttext is not None:
         for row in runs_of(options.fasttext, folder, options.losses.split(","), options.rates):
             tell(row)
-    return {"rows": rows}
 
 
 def main() -> None:
@@ -181,10 +182,11 @@ def main() -> None:
     options = parser.parse_args()
     require_agreement("tests/text")
     folder = Path(options.data, "library_titles")
-    result = (
-        accuracy(folder, options) if options.what == "accuracy" else globals()[options.what](folder, options.rounds)
-    )
-    write_result(f"text_{options.what}", result)
+    if options.what == "accuracy":
+        accuracy(folder, options)
+        return
+    measure = {"vectorising": vectorising, "pipe": pipe}[options.what]
+    write_result(f"text_{options.what}", measure(folder, options.rounds))
 
 
 if __name__ == "__main__":

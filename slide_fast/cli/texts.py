@@ -77,7 +77,7 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
     """Read texts as a model knows them. Raises DataError, ModelError."""
     vectorizer = vectorizer_of(model)
     file = text_file(path, model, options, needs_labels)
-    names = model.label_names or []
+    names = model.label_names or [str(label) for label in range(model.n_labels)]
     data = _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
     if not data.n_samples:
         raise DataError("there are no texts", path)

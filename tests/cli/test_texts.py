@@ -111,6 +111,15 @@ def test_labels_that_training_had_not_are_counted_and_their_texts_kept(slide, fo
     assert figures["n_unlabelled"] == 1 and figures["precision_at_1"] <= 0.5
 
 
+def test_labels_without_names_are_known_by_their_ids(slide, tmp_path):
+    model = SlideTextClassifier(hidden=8, epochs=20, micro_batch=16, learning_rate=0.02, n_workers=1)
+    model.fit(["red", "blue", "green"] * 40, [0, 1, 2] * 40).save(tmp_path / "model")
+    (tmp_path / "test.txt").write_text("__label__2 green\n__label__0 red\n")
+    code, stdout, _ = slide("evaluate", tmp_path / "model", tmp_path / "test.txt", "--json")
+    assert code == 0 and json.loads(stdout.splitlines()[-1])["precision_at_1"] == 1.0
+    assert slide("predict", tmp_path / "model", "-", "-k", "1", given=b"green\n")[1].startswith("2:0.")
+
+
 def test_answers_are_names_with_probabilities(slide, folder):
     code, stdout, _ = slide("predict", folder / "run", "-", "-k", "2", given=b"the azure plum\n\nSCARLET star\n")
     lines = [[pair.rpartition(":") for pair in line.split("\t")] for line in stdout.splitlines()]

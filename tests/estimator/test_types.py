@@ -11,7 +11,7 @@ import slide_fast
 ROOT = Path(__file__).parents[2]
 NAMES = {
     "Config", "ConfigError", "DataError", "DivergedError", "ModelError", "SlideClassifier", "SlideError",
-    "WorkerDiedError", "__version__", "fit", "load_model",
+    "SlideTextClassifier", "WorkerDiedError", "__version__", "fit", "load_model",
 }  # fmt: skip
 SCRIPT = """
 import numpy as np
