@@ -43,27 +43,28 @@ def adam_rows(
     """
     number, config = w.dtype.type, step.config
     for block in _blocks(g):
-        rows = block if ids is None else ids[block]
+        some = None if ids is None else ids[block]
+        rows = block if some is None else some
         gb = g[block]
         squares = _mean_squares(gb)
         vb = number(config.beta2) * v[rows] + number(1 - config.beta2) * squares
         v[rows] = vb
         if m is not None:
-            mb = m[rows] if ids is None else gather(m, rows, scratch, "adam_m")
+            mb = m[block] if some is None else gather(m, some, scratch, "adam_m")
             mb *= number(config.beta1)
             gb *= number(1 - config.beta1)
             mb += gb
-            if ids is not None:
-                m[rows] = mb
+            if some is not None:
+                m[some] = mb
             np.divide(mb, number(1 - config.beta1**step.number), out=gb)
             squares = _mean_squares(gb)
         gb *= _rates_of_rows(squares, vb, step)[:, None]
-        wb = w[rows] if ids is None else gather(w, rows, scratch, "adam_w")
+        wb = w[block] if some is None else gather(w, some, scratch, "adam_w")
         if weight_decay:
             wb *= number(1 - step.rate * weight_decay)
         wb -= gb
-        if ids is not None:
-            w[rows] = wb
+        if some is not None:
+            w[some] = wb
 
 
 def _mean_squares(rows: np.ndarray) -> np.ndarray:

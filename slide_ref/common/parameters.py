@@ -23,8 +23,8 @@ class Layer:
         (n_neurons, n_inputs), a row a neuron.
     b : ndarray, shape (n_neurons,)
     W_m, b_m : ndarray
-        The optimiser's first moments, of the shapes of `W` and `b`: Adam with beta1 > 0 and SGD with momentum have them.
-        None where there are none, and in a model that is not trained further.
+        The optimiser's first moments, of the shapes of `W` and `b`: Adam with beta1 > 0 and SGD with momentum have
+        them. None where there are none, and in a model that is not trained further.
     W_v, b_v : ndarray
         Adam's second moments: one for each row of `W`, one for each bias. None with SGD, and as above.
     """
