@@ -6,8 +6,7 @@
 The floor of a phase is what its products take at the sgemm rate measured at their very shapes, plus what its rows take
 at the measured bandwidth of gathering (and scattering) rows of that size, plus exponentials at the measured rate. Rows
 that a phase must read and write are counted once: weights for the products, weights and first moments for the update.
-Where
-the first layer works off stored values pair by pair, its floor is that of a product with as many multiplications.
+Where the first layer works off stored values pair by pair, its floor is that of a product with as many multiplications.
 """
 
 from __future__ import annotations
