@@ -138,7 +138,8 @@ def fit_with_state(
     -------
     model : Model
     state : TrainingState
-        To train further from; it holds on to the optimiser's moments, which take twice the model's memory.
+        To train further from; it holds on to the optimiser's moments: with the defaults one number for each feature and
+        two for each label.
 
     Raises
     ------

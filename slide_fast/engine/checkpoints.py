@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.lsh_config import positive, whole
@@ -134,7 +136,8 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
 
     With `mmap` the arrays are mapped into memory, read-only, instead of being read.
     """
-    description, arrays = load_arrays(folder, mmap)
+    description, saved = load_arrays(folder, mmap)
+    arrays = {name: _one_a_row(array) if name.startswith("W_v") else array for name, array in saved.items()}
     path = Path(folder) / "config.json"
     n_features, n_labels = (description.get(key) for key in ("n_features", "n_labels"))
     if description.get("kind") != KIND or not (is_count(n_features) and is_count(n_labels)):
@@ -154,6 +157,11 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
     if found != state_arrays(config, n_features, n_labels):
         raise ModelError(f"{path}: its arrays are not those that its settings ask for; take an earlier checkpoint")
     return state
+
+
+def _one_a_row(v: np.ndarray) -> np.ndarray:
+    """Return second moments as one a row; releases before had one a weight, whose mean it is (S12)."""
+    return v.mean(axis=1) if v.ndim == 2 else v
 
 
 def _history(events: Any) -> tuple[Event, ...]:
