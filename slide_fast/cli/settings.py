@@ -14,6 +14,8 @@ from slide_ref.common.config import Config
 from slide_ref.common.diagnosis import not_text
 from slide_ref.common.errors import ConfigError, DataError
 
+from ..engine.auto_settings import WIDE
+
 ALL = "all"
 OPTIONS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")  # settings that are options of their own
 PRESETS = {
@@ -22,7 +24,8 @@ PRESETS = {
         "in_batch": 0.0,
         "lsh": {"family": "simhash", "K": 9, "L": 50, "budget": 3000, "min_active": 0},
     },
-    "wide": {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}},
+    "fast": {"hidden": list(Config().hidden)},
+    "wide": WIDE,
 }
 ZEROS = {
     "epochs": "0: by the number of samples",

@@ -11,7 +11,8 @@ from typing import Any
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import read_label_names
 
-from ..engine.auto_settings import tuned
+from ..display.wording import aligned
+from ..engine.auto_settings import suited, tuned
 from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
@@ -31,6 +32,9 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
         data, names = read_files(options, session)
         config = config_of(settings, data[0].labels.n_columns)
+        config, reason = suited(config, data[0], given=names_in(settings))
+        if reason:
+            session.console.line(aligned([("chosen", reason)]))
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names)

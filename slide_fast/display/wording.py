@@ -71,6 +71,8 @@ def network_in_words(config: Config, n_features: int, n_labels: int) -> str:
 
 
 def _tables_in_words(config: Config, lsh: LshConfig) -> str:
+    if not (lsh.L or lsh.min_active):
+        return "labels of the micro-batch"
     words = f"{lsh.family} K={lsh.K} L={lsh.L}" if lsh.L else "uniform draws"
     if lsh.L and lsh.family == "centroid":
         nearest = "the nearest" if lsh.L == 1 else f"the {lsh.L} nearest"

@@ -18,7 +18,14 @@ RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patien
 def config_of(estimator: Any, **changes: Any) -> Config:
     """Make the settings of a run from an estimator's parameters, some of them changed. Raises ConfigError."""
     named = {"seed": seed_from(estimator.random_state)} | {key: getattr(estimator, key) for key in SETTINGS}
+    if estimator.hidden is None:
+        del named["hidden"]
     return Config.from_dict({**named, **(estimator.settings or {})}).replace(**changes)
+
+
+def names_given(estimator: Any) -> set[str]:
+    """Return the names of settings that an estimator's parameters set; 0 epochs leave the choice open, and so on."""
+    return {key for key in SETTINGS if getattr(estimator, key)} | set(estimator.settings or {})
 
 
 def options_of(estimator: Any, eval_set: Any = None, callback: Any = None) -> dict[str, Any]:
