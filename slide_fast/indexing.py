@@ -50,7 +50,8 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
     """
     output, inputs = layers[-1], all_hidden_outputs(layers, samples.clustered, n_threads)
     centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
-    deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
+    deviations = centroids[nearest(inputs, centroids, 1)[:, 0]]
+    np.subtract(inputs, deviations, out=deviations)
     second_moment = deviations.T @ deviations / output.W.dtype.type(len(deviations))
     upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
     buckets = np.empty((len(centroids), bucket_size(len(upper))), dtype=np.int32)

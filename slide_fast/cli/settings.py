@@ -10,11 +10,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import WIDE, Config
 from slide_ref.common.diagnosis import not_text
 from slide_ref.common.errors import ConfigError, DataError
-
-from ..engine.auto_settings import WIDE
 
 ALL = "all"
 OPTIONS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")  # settings that are options of their own

@@ -97,8 +97,8 @@ class TrainingRun:
         def note(event: Event) -> None:
             last[event["kind"]] = event
 
-        has_test = "n_test_samples" in counts
-        own = note, partial(self._add_memory, has_test), partial(self._begin, resumes)
+        has_test, n_clustered = "n_test_samples" in counts, 0 if samples is None else samples.clustered.n_rows
+        own = note, partial(self._add_memory, has_test, n_clustered), partial(self._begin, resumes)
         callback = tell_all([*own, self.folder.record, display])
         try:
             model = fit(**vars(options) | {"callback": callback})
@@ -120,11 +120,12 @@ class TrainingRun:
         others = data[1].features if len(data) > 1 else None
         return samples_for_index(self.config.seed, data[0].features, others)
 
-    def _add_memory(self, has_test: bool, event: Event) -> None:
-        """Count in what this command takes besides: reading took some, and the curves do beside the model."""
+    def _add_memory(self, has_test: bool, n_clustered: int, event: Event) -> None:
+        """Count in what this command takes besides: reading took some, index and curves do beside the model."""
         if event["kind"] == "memory":
             now, before = self.session.memory()
-            at_end = now - event["data"] + event["model"] + (PLOTTING if has_test else 0)
+            indexing = 8 * n_clustered * self.config.hidden[-1]  # what enters the output layer, twice
+            at_end = now - event["data"] + event["model"] + max(indexing, PLOTTING if has_test else 0)
             event["total"] = max(event["total"], before, at_end)
 
     def _begin(self, resumes: bool, event: Event) -> None:

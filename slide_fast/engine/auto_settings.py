@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import WIDE, Config
 from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
 from slide_ref.common.sparse_rows import Dataset
 
@@ -25,7 +24,6 @@ DIGITS = range(4, 17)
 ROWS = 256
 LABELS_COUNTED = 65536
 TIMES_MEAN = 4  # room in a bucket over its mean load
-WIDE: dict[str, Any] = {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}}
 DECIDES_WIDTH = ("hidden", "hidden_lsh", "scope", "lsh")  # whoever sets one of these has chosen a network
 FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
 LABELS_A_SAMPLE = 2

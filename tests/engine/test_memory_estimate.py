@@ -31,8 +31,9 @@ from slide_fast.cli import demo
 from slide_fast.cli.main import main
 from slide_fast.cli.training_run import TrainingRun
 
-def add_memory_and_weigh(run, has_test, event, add_memory=TrainingRun._add_memory):
-    add_memory(run, has_test, event)
+def add_memory_and_weigh(run, *others, add_memory=TrainingRun._add_memory):
+    add_memory(run, *others)
+    event = others[-1]
     if event["kind"] in ("epoch", "evaluation"):
         run.session.memory()
 
