@@ -23,7 +23,6 @@ from ..engine.progress import Event
 from ..engine.training_info import history_of
 from ..inference.predictor import Predictor, indexed_by, with_index
 from ..inference.probabilities import logits_of, probabilities_of
-from ..parallel.machine import available_cpus
 from ..prediction import mode_of, predict_topk
 from . import validation
 from .fitting import Given, train
@@ -305,7 +304,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         if mode == "index":
             ids, scores, _ = self._predictor(features).topk(features, k, recall)
         else:
-            ids, scores = predict_topk(layers, features, k, available_cpus())
+            ids, scores = predict_topk(layers, features, k, None)
         return in_words(ids, self.classes_), scores
 
     def predict(self, X: Any) -> Any:
@@ -316,7 +315,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         """
         layers, features = self._asked(X)
         k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
-        ids, _ = predict_topk(layers, features, k, available_cpus())
+        ids, _ = predict_topk(layers, features, k, None)
         return as_in_training(ids, self.classes_, self._kind)
 
     def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
@@ -354,7 +353,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         truths = validation.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
-        best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]
+        best = predict_topk(layers, features, 1, None)[0][:, 0]
         return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))
 
     def save(self, folder: str | Path) -> None:

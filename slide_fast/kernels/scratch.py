@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
+
+_OWN = threading.local()
 
 
 class Scratch:
@@ -34,6 +37,13 @@ class Scratch:
         if buffer is None or buffer.size < size:
             self._buffers[name] = buffer = np.zeros(size, dtype)
         return buffer[:size]
+
+
+def scratch_of_thread() -> Scratch:
+    """Return the buffers that the calling thread keeps from call to call; for what is small and must be quick."""
+    if not hasattr(_OWN, "scratch"):
+        _OWN.scratch = Scratch()
+    return _OWN.scratch
 
 
 def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:

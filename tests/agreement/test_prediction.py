@@ -24,7 +24,8 @@ BORDERS = sorted({n for edge in (GROUP, BLOCK, 2 * BLOCK) for n in (edge - 1, ed
 def small_blocks():
     """Blocks so small that a few labels and rows fill several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "GROUP", GROUP)
+        patch.setattr(fast, "LOGITS_AT_ONCE", 2 * BLOCK)
+        patch.setattr(fast, "CACHED", 5)
         patch.setattr(fast, "LABELS_AT_ONCE", BLOCK)
         patch.setattr(fast, "ROWS_AT_ONCE", 3)
         patch.setattr(fast, "GROUPED_AT_ONCE", 6)
