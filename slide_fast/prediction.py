@@ -13,7 +13,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .hashing.centroid import nearest
 from .kernels.blas_warnings import without_false_alarms
-from .kernels.scratch import Scratch, scratch_of_thread
+from .kernels.scratch import Scratch, computed, scratch_of_thread
 from .kernels.sparse_products import sparse_product
 from .network import forward
 from .parallel.blas_threads import ONE_BLAS_THREAD
@@ -23,7 +23,7 @@ from .parallel.units import size as size_in_words
 MODES = ("exact", "index")
 ROWS_AT_ONCE = 256
 LABELS_AT_ONCE = 8192
-LOGITS_AT_ONCE = 2**18  # of few rows, and then of more labels at once
+LABELS_OF_FEW_AT_ONCE = 2**18
 CACHED = 2**18  # weights that stay in a core's cache
 FEW = 4  # rows that are answered without anything that pays for many only
 GROUPED_AT_ONCE = 8192  # rows among which those of the same cell are looked for
@@ -83,7 +83,7 @@ def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) 
     inputs = sparse_product(features, layers[0].W, scratch, "outputs0")
     inputs += layers[0].b
     for layer in layers[1:-1]:
-        inputs = np.maximum(inputs, 0, out=inputs) @ layer.W.T
+        inputs = np.maximum(inputs, 0, out=inputs) @ computed(layer.W, scratch).T
         inputs += layer.b
     return np.maximum(inputs, 0, out=inputs)
 
@@ -91,11 +91,11 @@ def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) 
 def _logits(W: np.ndarray, b: np.ndarray, inputs: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Return logits (n_rows, n_labels) in a buffer. For few rows, weights in the cache are multiplied row by row."""
     if len(inputs) > FEW:
-        return _products(inputs, W, b, scratch)
-    out = scratch.empty("products", (len(inputs), len(W)), W.dtype)
+        return _products(inputs, computed(W, scratch), b, scratch)
+    out = scratch.empty("products", (len(inputs), len(W)), b.dtype)
     at_once = max(1, CACHED // W.shape[1])
     for first in range(0, len(W), at_once):
-        weights = W[first : first + at_once]
+        weights = computed(W[first : first + at_once], scratch)
         for row, own in enumerate(inputs):
             np.dot(weights, own, out=out[row, first : first + at_once])
     return np.add(out, b, out=out)
@@ -103,7 +103,7 @@ def _logits(W: np.ndarray, b: np.ndarray, inputs: np.ndarray, scratch: Scratch) 
 
 def _best_keys(output: Layer, inputs: np.ndarray, k: int, scratch: Scratch) -> np.ndarray:
     """Return keys of the k best neurons of a layer for each row, in no order; fewer if there are not so many."""
-    n, at_once = len(output.b), max(LABELS_AT_ONCE, LOGITS_AT_ONCE // max(len(inputs), 1))
+    n, at_once = len(output.b), LABELS_AT_ONCE if len(inputs) > FEW else LABELS_OF_FEW_AT_ONCE
     best = []
     for first in range(0, n, at_once):
         part = slice(first, first + at_once)
@@ -127,7 +127,7 @@ def predict_topk(
     """Find the k labels of largest logit for each row, as `slide_ref.prediction.predict_topk` does. Implements S15.
 
     Threads share the rows, few rows excepted; None: as many as there are CPUs that this process may use. The answer
-    does not depend on their number. Weights are float32. Raises ConfigError if k is no whole number of 1 or more.
+    does not depend on their number. Raises ConfigError if k is no whole number of 1 or more.
     """
     k, n_threads = whole("k", k, 1), None if n_threads is None else whole("n_threads", n_threads, 1)
     if features.n_rows <= FEW:
@@ -163,7 +163,7 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int = 1) -> np.ndarray:
     """Return what `hidden_outputs` does for any number of rows, by so many threads, as an array of its own."""
-    inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].W.dtype)
+    inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].b.dtype)
 
     def make_worker() -> Callable[[np.ndarray], None]:
         scratch = Scratch()
@@ -241,7 +241,7 @@ def predict_topk_index(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit among each row's candidates. Implements S28.
 
-    As `slide_ref.prediction.predict_topk_index`, by so many threads; weights are float32. Rows of the same cell are
+    As `slide_ref.prediction.predict_topk_index`, by so many threads. Rows of the same cell are
     answered together, so that their bucket's weights are gathered once; few rows one by one. Raises ConfigError if k is
     no whole number of 1 or more.
     """
@@ -294,7 +294,7 @@ def few_through_index(
 def gather_rows(W: np.ndarray, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Copy some rows of weights into a buffer."""
     weights = scratch.empty("weights", (len(rows), W.shape[1]), W.dtype)
-    return W.take(rows, axis=0, out=weights, mode="clip")
+    return computed(W.take(rows, axis=0, out=weights, mode="clip"), scratch)
 
 
 def _products(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, scratch: Scratch) -> np.ndarray:

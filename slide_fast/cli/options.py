@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from slide_ref.common.config import RECALL, Config
+from slide_ref.common.config import RECALL, WEIGHT_DTYPES, Config
 from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 
@@ -186,6 +186,9 @@ def _add_train(add: Add) -> None:
          "best model is kept too (default: none but the one that Ctrl-C leaves)"),
         ("--keep", _count, "N", 2, "checkpoints to keep (default: 2)"),
     )  # fmt: skip
+    train.add_argument("--dtype", choices=WEIGHT_DTYPES, default=WEIGHT_DTYPES[0],
+                       help="of the weights in the model folder; float16 takes half the room, and P@k with it is told "
+                       "too (default: float32)")  # fmt: skip
     again = train.add_mutually_exclusive_group()
     _add_overwrite(again)
     again.add_argument("--resume", action="store_true",

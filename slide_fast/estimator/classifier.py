@@ -12,6 +12,7 @@ import numpy as np
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import load_model, save_model
+from slide_ref.common.storage.precision import with_dtype
 
 from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
@@ -209,11 +210,25 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
         return features, labels
 
-    def save(self, folder: str | Path) -> None:
-        """Write the trained network and its index as a model folder, replacing an earlier one whole."""
+    def save(self, folder: str | Path, dtype: str | None = None) -> None:
+        """Write the trained network and its index as a model folder, replacing an earlier one whole.
+
+        Parameters
+        ----------
+        folder : path
+        dtype : str, optional
+            Of the weights in the folder: ``"float32"``, or ``"float16"``, which takes half the room. Default: as the
+            network has them, float32 from training.
+
+        Raises
+        ------
+        NotFittedError, ConfigError, ModelError
+            If nothing is trained, there is no such dtype, it cannot hold a weight, or the folder cannot be written.
+        """
         self._make_index()
         names = list(getattr(self, "feature_names_in_", ())) or None
         model = dataclasses.replace(self._trained(), feature_names=names)
+        model = model if dtype is None else with_dtype(model, dtype)
         save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
 
     @classmethod
@@ -226,6 +241,12 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
             A model folder, or the folder of a run that holds one.
         mmap : bool
             Map the weights instead of reading them: processes that serve the same model then share one copy.
+
+        Returns
+        -------
+        SlideClassifier
+            Weights that were saved in float16 stay so, and are turned into float32 where they are computed with;
+            training further turns all of them into float32.
         """
         model = load_model(folder, mmap)
         named = model.config.to_dict()

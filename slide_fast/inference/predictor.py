@@ -12,6 +12,7 @@ from slide_ref.common.index import IndexSamples, recall_measured, samples_for_in
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
+from slide_ref.common.storage.precision import with_dtype
 
 from ..indexing import build_index
 from ..kernels.scratch import scratch_of_thread
@@ -42,7 +43,8 @@ class Answers(NamedTuple):
 
 def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
     """Return the model with a new index, made by so many threads; by default as many as there are CPUs."""
-    index = build_index(layers_of(model.arrays), samples, n_threads or available_cpus())
+    layers = layers_of(with_dtype(model, "float32").arrays)
+    index = build_index(layers, samples, n_threads or available_cpus())
     return dataclasses.replace(model, index=index)
 
 

@@ -39,6 +39,15 @@ class Scratch:
         return buffer[:size]
 
 
+def computed(weights: np.ndarray, scratch: Scratch, name: str = "computed") -> np.ndarray:
+    """Return weights as they are computed with: those in float16 as float32 in a buffer, others as they are."""
+    if weights.dtype != np.float16:
+        return weights
+    out = scratch.empty(name, weights.shape, np.float32)
+    np.copyto(out, weights)
+    return out
+
+
 def scratch_of_thread() -> Scratch:
     """Return the buffers that the calling thread keeps from call to call; for what is small and must be quick."""
     if not hasattr(_OWN, "scratch"):
