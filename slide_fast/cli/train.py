@@ -10,7 +10,9 @@ from typing import Any
 
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import read_label_names
+from slide_ref.common.validation import kept_aside, split
 
+from ..display.wording import aligned
 from ..engine.auto_settings import tuned
 from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
@@ -31,6 +33,12 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
         data, names = read_files(options, session)
         config = config_of(settings, data[0].labels.n_columns)
+        if options.validation_fraction is not None:
+            aside = kept_aside(config.seed, data[0].n_samples, options.validation_fraction)
+            data[:] = split(data[0], aside)
+            session.console.line(
+                aligned([("kept aside", f"{data[1].n_samples:,} of the training samples, as test data")])
+            )
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names)
@@ -85,5 +93,6 @@ def run_options_of(options: Namespace, checkpoints: Checkpoints, label_names: li
     """Return the options of the command line that are those of a run."""
     patience = options.patience or math.inf
     return RunOptions(
-        options.eval_every, options.eval_samples, options.max_seconds, patience, checkpoints, label_names=label_names
-    )
+        options.eval_every, options.eval_samples, options.max_seconds, patience, checkpoints,
+        label_names=label_names, eval_metric=options.eval_metric,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from slide_ref.common.config import WEIGHT_DTYPES, Config
+from slide_ref.common.config import EVAL_METRICS, WEIGHT_DTYPES, Config
 from slide_ref.common.errors import ModelError
 from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.metrics import RANKS, evaluate
@@ -26,6 +26,7 @@ from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from ..engine.progress import Event, tell_all
+from ..engine.training_info import propensities
 from ..inference.predictor import Predictor, with_index
 from ..parallel.machine import cpu_model
 from ..parallel.units import size
@@ -34,7 +35,7 @@ from .index import figures_of
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
 
-SCORES = ("precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5")
+SCORES = EVAL_METRICS[:-1]
 PLOTTING = 40_000_000  # bytes that Matplotlib takes
 
 
@@ -100,6 +101,7 @@ class TrainingRun:
         display = TrainingDisplay(
             session.console, self.config, options.max_seconds, counts["n_labels"], counts.get("n_test_samples", 0),
             eval_every=options.eval_every, eval_samples=options.eval_samples, patience=options.patience,
+            eval_metric=options.eval_metric,
         )  # fmt: skip
 
         def note(event: Event) -> None:
@@ -137,8 +139,8 @@ class TrainingRun:
         for done, answers in Predictor(model, n_workers).blocks(test.features, max(RANKS)):
             ids.append(answers.ids)
             self.session.console.progress(done / n, f"evaluating in {self.dtype}: {done:,} of {n:,} samples")
-        return {"dtype": self.dtype} | {key: value for key, value in evaluate(np.concatenate(ids), test.labels).items()
-                                        if key in SCORES}  # fmt: skip
+        scores = evaluate(np.concatenate(ids), test.labels, propensities(model))
+        return {"dtype": self.dtype} | {key: scores[key] for key in SCORES}
 
     def _samples_for_index(self, data: list[Dataset]) -> IndexSamples | None:
         """Draw samples that the index is made of; the recall is measured on test samples where there are some."""
@@ -245,7 +247,7 @@ def _outlook(config: Config, counts: Mapping[str, int]) -> str:
 def _figures(last: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Figures of a finished run from its last event of each kind; None where there was no such event."""
     start, end, epoch, scores = (last.get(kind, {}) for kind in ("start", "end", "epoch", "evaluation"))
-    return {key: scores.get(key) for key in SCORES} | {
+    return {key: scores.get(key) for key in (*SCORES, "held_out_loss")} | {
         "samples_per_second": end["samples"] / max(end["seconds"], 1e-9),
         "seconds": end["seconds"],
         "epochs": end["epoch"],

@@ -58,11 +58,17 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
     warm_start : bool
         `fit` goes on from what was learned before instead of starting again.
     eval_every : float
-        Epochs between evaluations on the `eval_set` of `fit`.
+        Epochs between evaluations, on the `eval_set` of `fit` or on samples kept aside.
     eval_samples : int
         Samples of it that these evaluations use.
     patience : int, optional
-        Training stops after so many evaluations in a row without a larger P@1, and the best network is kept.
+        Training stops after so many evaluations in a row without a better network, and the best one is kept.
+    validation_fraction : float, optional
+        Share of the training samples that `fit` keeps aside, by `random_state` (S38), to evaluate on where it is given
+        no `eval_set`. `partial_fit` trains on all samples.
+    eval_metric : str
+        What tells which network is better: ``"precision_at_1"``, ``"ndcg_at_5"``, ``"psp_at_3"`` and the like at 1, 3
+        and 5, or ``"loss"``.
     max_seconds : float, optional
         Training ends after about this time.
     verbose : bool
@@ -100,6 +106,8 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         eval_every: float = 1.0,
         eval_samples: int = 10_000,
         patience: int | None = None,
+        validation_fraction: float | None = None,
+        eval_metric: str = "precision_at_1",
         max_seconds: float | None = None,
         verbose: bool = False,
     ):
@@ -114,6 +122,8 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         self.eval_every = eval_every
         self.eval_samples = eval_samples
         self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.eval_metric = eval_metric
         self.max_seconds = max_seconds
         self.verbose = verbose
 
@@ -167,7 +177,8 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         goes_on = self.warm_start and hasattr(self, "model_")
         with copy_to_train(self) as new:
             samples = Handover(new._samples(X, y, self.classes_ if goes_on else None, goes_on))
-            train(new, config, options, samples, Given(sample_weight, eval_set, callback), goes_on, self.warm_start)
+            given = Given(sample_weight, eval_set, callback, self.validation_fraction)
+            train(new, config, options, samples, given, goes_on, self.warm_start)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:

@@ -10,6 +10,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.validation import kept_aside, split
 
 from ..display.console import Console
 from ..display.training_table import TrainingDisplay
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """Arguments of `SlideClassifier.fit` besides the samples."""
+    """Arguments of `SlideClassifier.fit` besides the samples, and the share of these that it keeps aside."""
 
     sample_weight: Any = None
     eval_set: tuple[Any, Any] | str | Path | None = None
     callback: Callable[[Event], None] | None = None
+    validation_fraction: float | None = None
 
 
 def train(
@@ -47,13 +49,19 @@ def train(
     On Ctrl-C the estimator has what had been learned, if anything had.
     """
     features, labels = samples.take()
-    weights = Handover(validation.as_weights(given.sample_weight, features.n_rows))
-    held_out = None if given.eval_set is None else Handover(_held_out(estimator, given.eval_set))
+    weights = validation.as_weights(given.sample_weight, features.n_rows)
+    held_out = None if given.eval_set is None else _held_out(estimator, given.eval_set)
     estimator.labels_per_sample_, estimator.history_ = labels.per_sample, [*estimator.history_]
+    data = Dataset(features, labels.rows)
+    if given.validation_fraction is not None:
+        aside = kept_aside(config.seed, data.n_samples, given.validation_fraction)
+        data, held_out = split(data, aside)
+        weights = None if weights is None else weights[~aside]
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
-    estimator._index_samples = _samples_for_index(estimator, config.seed, features, goes_on)
-    samples_to_train = Handover(Dataset(features, labels.rows))
-    del features, labels  # what was made of X and y is not to lie beside the copy that is trained on
+    estimator._index_samples = _samples_for_index(estimator, config.seed, data.features, goes_on)
+    samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)
+    weights_to_train = Handover(weights)
+    del features, labels, data, held_out, weights  # none of these is to lie beside the copy that is trained on
 
     def note(event: Event) -> None:
         if event["kind"] in KEPT_EVENTS:
@@ -65,8 +73,8 @@ def train(
             listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(estimator.classes_)))
         try:
             model, end = fit_with_state(
-                config, samples_to_train, test=held_out, weights=weights, state=state, callback=tell_all(listeners),
-                **options,
+                config, samples_to_train, test=samples_to_test, weights=weights_to_train, state=state,
+                callback=tell_all(listeners), **options,
             )  # fmt: skip
         except TrainingInterrupted as interrupted:
             if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
