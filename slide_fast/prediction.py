@@ -161,7 +161,7 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
 
 
-def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int = 1) -> np.ndarray:
+def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int | None = 1) -> np.ndarray:
     """Return what `hidden_outputs` does for any number of rows, by so many threads, as an array of its own."""
     inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].b.dtype)
 

@@ -61,6 +61,12 @@ def _fraction(key: str, value: Any) -> float | None:
     return value
 
 
+def _class_weight(key: str, value: Any) -> Any:
+    fits = value is None or value in ("balanced", "propensity") if not isinstance(value, Mapping) else True
+    require(fits, key, value, "balanced, propensity, a dict of weights by label, or None")
+    return value
+
+
 def _or_none(kind: type, key: str, value: Any) -> Any:
     require(value is None or isinstance(value, kind), key, value, f"a {kind.__name__}, or None")
     return value
@@ -82,6 +88,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "verbose": _verbose,
     "eval_metric": _metric,
     "validation_fraction": _fraction,
+    "class_weight": _class_weight,
     "warm_start": true_or_false,
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from slide_ref.common.errors import DataError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import load_model, save_model
 from slide_ref.common.storage.precision import with_dtype
@@ -19,7 +19,7 @@ from ..engine.handover import Handover
 from ..engine.progress import Event
 from ..engine.training_info import history_of
 from . import validation
-from .answers import PredictionMixin
+from .embeddings import EmbeddingMixin
 from .fitting import Given, train
 from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
@@ -29,7 +29,7 @@ from .validation import Labels, as_features, as_labels
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
 
 
-class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
+class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     """A network with a huge softmax, trained on CPU cores by locality-sensitive hashing.
 
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
@@ -69,6 +69,11 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
     eval_metric : str
         What tells which network is better: ``"precision_at_1"``, ``"ndcg_at_5"``, ``"psp_at_3"`` and the like at 1, 3
         and 5, or ``"loss"``.
+    class_weight : str or dict, optional
+        What samples of a label count. ``"balanced"``: all labels that occur count the same in sum, as in scikit-learn;
+        ``"propensity"``: by inverse propensity (Jain, Prabhu and Varma, KDD 2016, A = 0.55, B = 1.5), as in PSP@k; a
+        dict: weights by label, 1 for those left out. Labels are counted among the samples that `fit` trains on. A
+        sample of several labels has the mean of their weights, times its `sample_weight`.
     max_seconds : float, optional
         Training ends after about this time.
     verbose : bool
@@ -108,6 +113,7 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         patience: int | None = None,
         validation_fraction: float | None = None,
         eval_metric: str = "precision_at_1",
+        class_weight: str | dict[Any, float] | None = None,
         max_seconds: float | None = None,
         verbose: bool = False,
     ):
@@ -124,6 +130,7 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.eval_metric = eval_metric
+        self.class_weight = class_weight
         self.max_seconds = max_seconds
         self.verbose = verbose
 
@@ -131,6 +138,7 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,7 +185,7 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         goes_on = self.warm_start and hasattr(self, "model_")
         with copy_to_train(self) as new:
             samples = Handover(new._samples(X, y, self.classes_ if goes_on else None, goes_on))
-            given = Given(sample_weight, eval_set, callback, self.validation_fraction)
+            given = Given(sample_weight, eval_set, callback, self.validation_fraction, self.class_weight)
             train(new, config, options, samples, given, goes_on, self.warm_start)
         return self
 
@@ -200,6 +208,9 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
             Itself.
         """
         options, goes_on = options_of(self), hasattr(self, "model_")
+        if isinstance(self.class_weight, str):
+            raise ConfigError(f"class_weight={self.class_weight!r} counts labels in all samples, of which partial_fit "
+                              "has a part; give weights by label")  # fmt: skip
         seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = config_of(self, epochs=1, seed=seed, **steady)
@@ -210,7 +221,7 @@ class SlideClassifier(PredictionMixin, ClassifierMixin, BaseEstimator):
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
             samples = Handover(new._samples(X, y, known, goes_on))
-            train(new, config, options, samples, Given(sample_weight), goes_on, keeps_state=True)
+            train(new, config, options, samples, Given(sample_weight, class_weight=self.class_weight), goes_on, True)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:

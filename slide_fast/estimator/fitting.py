@@ -20,6 +20,7 @@ from ..engine.progress import Event, tell_all
 from ..engine.training_info import KEPT_EVENTS
 from ..training import TrainingInterrupted, fit_with_state
 from . import validation
+from .class_weights import weights_of_samples
 from .validation import Labels
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """Arguments of `SlideClassifier.fit` besides the samples, and the share of these that it keeps aside."""
+    """Arguments of `SlideClassifier.fit` besides the samples, and parameters that concern these."""
 
     sample_weight: Any = None
     eval_set: tuple[Any, Any] | str | Path | None = None
     callback: Callable[[Event], None] | None = None
     validation_fraction: float | None = None
+    class_weight: Any = None
 
 
 def train(
@@ -58,6 +60,7 @@ def train(
         data, held_out = split(data, aside)
         weights = None if weights is None else weights[~aside]
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
+    weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
     estimator._index_samples = _samples_for_index(estimator, config.seed, data.features, goes_on)
     samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)
     weights_to_train = Handover(weights)

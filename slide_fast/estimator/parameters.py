@@ -12,6 +12,7 @@ from ..engine.option_checks import checked
 from .sklearn_base import seed_from
 
 SETTINGS = ("hidden", "epochs", "micro_batch", "learning_rate")
+OTHERS = ("settings", "warm_start", "verbose", "validation_fraction", "class_weight")
 RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patience", "eval_metric")
 
 
@@ -24,7 +25,7 @@ def config_of(estimator: Any, **changes: Any) -> Config:
 def options_of(estimator: Any, eval_set: Any = None, callback: Any = None) -> dict[str, Any]:
     """Make the options of a run, for `fit_with_state`, and check all other parameters. Raises ConfigError."""
     checked({"eval_set": eval_set, "callback": callback})
-    checked({name: getattr(estimator, name) for name in ("settings", "warm_start", "verbose", "validation_fraction")})
+    checked({name: getattr(estimator, name) for name in OTHERS})
     if eval_set is not None and estimator.validation_fraction is not None:
         raise ConfigError("eval_set and validation_fraction both say what to evaluate on; give one of them")
     options = checked({name: getattr(estimator, name) for name in RUN_OPTIONS})

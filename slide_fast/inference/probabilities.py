@@ -11,7 +11,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from ..kernels.blas_warnings import without_false_alarms
 from ..kernels.scratch import Scratch, computed
-from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, gather_rows, hidden_outputs
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gather_rows, hidden_outputs
 
 
 def _blocks(layers: list[Layer], features: SparseRows) -> Iterator[tuple[slice, np.ndarray]]:
@@ -37,13 +37,14 @@ def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> 
     ndarray of float32, shape (n_samples, n_chosen)
     """
     output, scratch = layers[-1], Scratch()
-    blocks = list(_blocks(layers, features))
+    inputs = all_hidden_outputs(layers, features)
     logits = np.empty((features.n_rows, len(labels)), dtype=output.b.dtype)
     for first in range(0, len(labels), LABELS_AT_ONCE):
         part = slice(first, first + LABELS_AT_ONCE)
         W, b = gather_rows(output.W, labels[part], scratch), output.b[labels[part]]
-        for rows, inputs in blocks:
-            np.add(inputs @ W.T, b, out=logits[rows, part])
+        for start in range(0, features.n_rows, ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            np.add(inputs[rows] @ W.T, b, out=logits[rows, part])
     return logits
 
 
