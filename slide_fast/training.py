@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import EVAL_METRICS, Config
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.lsh_config import require
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
@@ -90,6 +90,7 @@ def fit_with_state(
     state: TrainingState | Handover[TrainingState] | None = None,
     callback: Callable[[Event], None] | None = None,
     label_names: list[str] | None = None,
+    eval_metric: str = EVAL_METRICS[0],
     max_restarts: int = 3,
     worker_timeout: float = 60.0,
 ) -> tuple[Model, TrainingState]:
@@ -119,9 +120,10 @@ def fit_with_state(
         Training, rebuilds included, ends after about this time; evaluation does not count.
     patience : int, optional
         Training ends after so many evaluations on `test` in a row, of those that come every `eval_every` epochs, that
-        found no larger P@1; the network is then the best of those that were evaluated. By default it is the last one.
+        found no better network by `eval_metric`; it is then the best of those that were evaluated. By default it is the
+        last one.
     checkpoints : Checkpoints, optional
-        Where the state of the run, and the best model by P@1 on `test`, are kept.
+        Where the state of the run, and the best model by `eval_metric` on `test`, are kept.
     state : TrainingState, optional
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable, optional
@@ -129,6 +131,10 @@ def fit_with_state(
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``.
     label_names : list of str, optional
         Kept in the model and in checkpoints. Default: those of `state`.
+    eval_metric : str
+        What tells on `test` which network is better: ``"precision_at_1"``, ``"_3"`` or ``"_5"``, ``"ndcg_at_1"`` ...,
+        ``"psp_at_1"`` ... (S16), or ``"loss"``, the mean over all labels (S10), which is the only one that is better
+        smaller.
     max_restarts : int
         Workers that may die, and are replaced, before it is an error.
     worker_timeout : float
@@ -162,7 +168,7 @@ def fit_with_state(
     pool = checked({"n_workers": n_workers, "max_restarts": max_restarts, "worker_timeout": worker_timeout})
     options = RunOptions.checked(
         eval_every=eval_every, eval_samples=eval_samples, max_seconds=max_seconds, patience=patience,
-        checkpoints=checkpoints, callback=callback, label_names=label_names,
+        checkpoints=checkpoints, callback=callback, label_names=label_names, eval_metric=eval_metric,
     )  # fmt: skip
     if test is None and options.keeps_best:
         raise ConfigError("patience needs samples to evaluate on; give some as test")

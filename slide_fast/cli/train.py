@@ -10,6 +10,7 @@ from typing import Any
 
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import read_label_names
+from slide_ref.common.validation import kept_aside, split
 
 from ..display.wording import aligned
 from ..engine.auto_settings import suited, tuned
@@ -35,10 +36,16 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         config, reason = suited(config, data[0], given=names_in(settings))
         if reason:
             session.console.line(aligned([("chosen", reason)]))
+        if options.validation_fraction is not None:
+            aside = kept_aside(config.seed, data[0].n_samples, options.validation_fraction)
+            data[:] = split(data[0], aside)
+            session.console.line(
+                aligned([("kept aside", f"{data[1].n_samples:,} of the training samples, as test data")])
+            )
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names)
-        run = TrainingRun(session, folder, options.command_line, config, run_options)
+        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=options.dtype)
         figures = run.train_on(data, options.workers, resumed)[1]
     session.console.result(run.report(figures))
     return figures
@@ -89,5 +96,6 @@ def run_options_of(options: Namespace, checkpoints: Checkpoints, label_names: li
     """Return the options of the command line that are those of a run."""
     patience = options.patience or math.inf
     return RunOptions(
-        options.eval_every, options.eval_samples, options.max_seconds, patience, checkpoints, label_names=label_names
-    )
+        options.eval_every, options.eval_samples, options.max_seconds, patience, checkpoints,
+        label_names=label_names, eval_metric=options.eval_metric,
+    )  # fmt: skip

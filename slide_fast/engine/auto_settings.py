@@ -24,11 +24,15 @@ DIGITS = range(4, 17)
 ROWS = 256
 LABELS_COUNTED = 65536
 TIMES_MEAN = 4  # room in a bucket over its mean load
-DECIDES_WIDTH = ("hidden", "hidden_lsh", "scope", "lsh")  # whoever sets one of these has chosen a network
 FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
 LABELS_A_SAMPLE = 2
 DENSE = 0.5  # share of the features that the rows of embeddings store
 MOST_WEIGHTS = 1 << 28  # of a wide network: 1 GB
+
+
+def decides_width(given: Collection[str]) -> bool:
+    """Tell whether settings that the user has set choose a network."""
+    return any(name.split(".")[0] in ("hidden", "hidden_lsh", "scope", "lsh") for name in given)
 
 
 def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple[Config, str]:
@@ -43,7 +47,7 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
     config : Config
     train : Dataset
     given : collection of str
-        Names that the user has set, such as ``"epochs"`` or ``"lsh.K"``; these settings stay as they are.
+        Names that the user has set, such as ``"hidden"`` or ``"lsh.K"``; with one of these the network stays as it is.
 
     Returns
     -------
@@ -52,7 +56,7 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
     reason : str
         In words, with the price; empty where the network stays narrow.
     """
-    if any(name.split(".")[0] in DECIDES_WIDTH for name in given):
+    if decides_width(given):
         return config, ""
     features, labels = train
     n_weights = (features.n_columns + labels.n_columns) * WIDE["hidden"][0]
@@ -65,7 +69,7 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
         why = f"samples have {per_sample:.1f} labels each"
     else:
         return config, ""
-    changes = {name: value for name, value in WIDE.items() if name not in given}
+    changes = WIDE | ({"epochs": config.epochs} if config.epochs else {})
     reason = f"{WIDE['hidden'][0]:,} hidden neurons, as {why}; --preset fast takes 128 and about a fifth of the time"
     return config.replace(**changes), reason
 

@@ -14,7 +14,7 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..kernels.sparse_products import FREQUENT, is_sparse
 from ..parallel.machine import proportional_set_size, require_memory
-from ..prediction import GROUP, LABELS_AT_ONCE, ROWS_AT_ONCE
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE
 from .layout import data_arrays, layouts, size_of
 from .worker import TOP
 
@@ -97,7 +97,8 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = first_layer(first, config.hidden[0]) + n_active * (config.hidden[-1] + b)
     if test is not None:
-        floats += min(LABELS_AT_ONCE, n_labels + GROUP) * min(ROWS_AT_ONCE, test.n_samples)
+        logits = min(LABELS_AT_ONCE, n_labels) * min(ROWS_AT_ONCE, test.n_samples)
+        floats += logits + logits // 4  # and a flag each
     return 4 * floats + ENTRY * first.nnz + 5 * max(n_features, n_labels)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from slide_ref.common.config import EVAL_METRICS
+
 from .checkpoints import Checkpoints
 from .option_checks import checked
 from .progress import Event, log_event
@@ -23,6 +25,7 @@ class RunOptions:
     checkpoints: Checkpoints | None = None
     callback: Callable[[Event], None] = lambda event: None
     label_names: list[str] | None = None
+    eval_metric: str = EVAL_METRICS[0]
 
     @classmethod
     def checked(cls, **options: Any) -> RunOptions:

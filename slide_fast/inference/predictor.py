@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,14 +12,14 @@ from slide_ref.common.index import IndexSamples, recall_measured, samples_for_in
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
+from slide_ref.common.storage.precision import with_dtype
 
 from ..indexing import build_index
-from ..kernels.scratch import Scratch
+from ..kernels.scratch import scratch_of_thread
 from ..parallel.machine import available_cpus
 from ..prediction import FEW, ROWS_AT_ONCE, few_through_index, predict_topk, predict_topk_index
 
 BLOCKS_A_THREAD = 4
-_OWN = threading.local()  # buffers of each thread that asks for few rows
 FEWEST = 256  # samples of which an index can be made, where no others are at hand
 
 
@@ -44,7 +43,8 @@ class Answers(NamedTuple):
 
 def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
     """Return the model with a new index, made by so many threads; by default as many as there are CPUs."""
-    index = build_index(layers_of(model.arrays), samples, n_threads or available_cpus())
+    layers = layers_of(with_dtype(model, "float32").arrays)
+    index = build_index(layers, samples, n_threads or available_cpus())
     return dataclasses.replace(model, index=index)
 
 
@@ -94,12 +94,10 @@ class Predictor:
         """Return the k best labels of each sample, among all or, for a wanted recall, among those of the index."""
         size, index = None if recall is None else self.size(k, recall), self.model.index
         if size is None or index is None:
-            return Answers(*predict_topk(self.layers, features, k, self.n_threads), self.model.n_labels)
+            return Answers(*predict_topk(self.layers, features, k, self._n_threads), self.model.n_labels)
         if features.n_rows > FEW:
             return Answers(*predict_topk_index(self.layers, features, k, index, size, self.n_threads), size)
-        if not hasattr(_OWN, "scratch"):
-            _OWN.scratch = Scratch()
-        return Answers(*few_through_index(self.layers, features, k, index, size, _OWN.scratch), size)
+        return Answers(*few_through_index(self.layers, features, k, index, size, scratch_of_thread()), size)
 
     def blocks(self, features: SparseRows, k: int, recall: float | None = None) -> Iterator[tuple[int, Answers]]:
         """Yield answers block by block: how many of the samples are done with this block, and `topk` of it."""

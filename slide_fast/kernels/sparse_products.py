@@ -11,7 +11,7 @@ import numpy as np
 
 from slide_ref.common.sparse_rows import SparseRows
 
-from .scratch import Scratch, positions
+from .scratch import Scratch, computed, positions
 
 DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (docs/performance.md)
 FREQUENT = 4  # a feature of more samples than this gets its gradient from a product
@@ -34,6 +34,7 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
     ----------
     features : SparseRows, shape (n_samples, n_features)
     W : ndarray of float, shape (n_features, n_neurons)
+        Where it is float16, products are float32.
     scratch : Scratch
     name : str
         Of the buffer for the result.
@@ -42,12 +43,13 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
     -------
     ndarray, shape (n_samples, n_neurons)
     """
-    out = scratch.empty(name, (features.n_rows, W.shape[1]), W.dtype)
-    ends, ids, values = features.indptr.tolist(), features.indices, values_of(features, W.dtype)
+    dtype = np.result_type(W.dtype, np.float32)
+    out = scratch.empty(name, (features.n_rows, W.shape[1]), dtype)
+    ends, ids, values = features.indptr.tolist(), features.indices, values_of(features, dtype)
     rows = scratch.empty("rows", (max(np.diff(features.indptr).max(initial=0), 1), W.shape[1]), W.dtype)
     for start, end, own in zip(ends, ends[1:], out, strict=False):
         weights = W.take(ids[start:end], axis=0, out=rows[: end - start], mode="clip")
-        np.dot(values[start:end], weights, out=own)
+        np.dot(values[start:end], computed(weights, scratch), out=own)
     return out
 
 

@@ -38,6 +38,7 @@ class Purpose(IntEnum):
     FINGERPRINT = 16
     QUERIES = 17
     INDEX = 18
+    VALIDATION = 19
 
 
 class Key(NamedTuple):

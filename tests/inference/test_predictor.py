@@ -6,6 +6,7 @@ from problems import random_dataset
 
 from slide_fast.inference import predictor as module
 from slide_fast.inference.predictor import Predictor, indexed_by, with_index
+from slide_fast.prediction import FEW
 from slide_fast.training import fit
 from slide_ref.common import index as index_module
 from slide_ref.common.config import Config
@@ -70,3 +71,14 @@ def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, recall):
     assert np.array_equal(np.concatenate([answers.ids for _, answers in parts]), whole.ids)
     assert np.allclose(np.concatenate([answers.scores for _, answers in parts]), whole.scores, rtol=1e-5)
     assert all(answers.n_candidates == whole.n_candidates for _, answers in parts)
+
+
+@pytest.mark.parametrize("recall", [RECALL, None])
+@pytest.mark.parametrize("n_rows", [1, FEW])
+def test_few_rows_start_no_threads_and_count_no_cpus(samples, model, monkeypatch, n_rows, recall):
+    asked = []
+    for counts in ("slide_fast.parallel.threads.available_cpus", "slide_fast.inference.predictor.available_cpus"):
+        monkeypatch.setattr(counts, lambda: asked.append("CPUs") or 2)
+    monkeypatch.setattr("slide_fast.parallel.threads.ThreadPoolExecutor", lambda n: asked.append("threads"))
+    Predictor(model).topk(samples.features.take(np.arange(n_rows)), K, recall)
+    assert asked == []
