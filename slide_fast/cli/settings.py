@@ -16,7 +16,7 @@ from slide_ref.common.errors import ConfigError, DataError
 
 ALL = "all"
 OPTIONS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")  # settings that are options of their own
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "scope": "sample",
         "in_batch": 0.0,

@@ -122,8 +122,8 @@ def test_s25_lockstep_with_sampled_hidden_layers(depth, lsh, scope):
 @pytest.mark.parametrize("lsh", LSH)
 def test_s31_lockstep_with_shards(lsh, scope, shards):
     depth = DEPTHS["two, the second sampled"]
-    n_steps = 3 if shards == 60 else 9  # in each the reference loops over the shards
-    report = train_in_lockstep(settings_of(lsh, scope=scope, shards=shards, **depth), random_dataset(0), n_steps=n_steps)
+    config, n_steps = settings_of(lsh, scope=scope, shards=shards, **depth), 3 if shards == 60 else 9
+    report = train_in_lockstep(config, random_dataset(0), n_steps=n_steps)
     assert report.compared["active sets"] > 0
 
 
