@@ -42,7 +42,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     ----------
     hidden : sequence of int, or int, optional
         Neurons of each hidden layer; one number is one layer. By default 1,024 where samples have two labels or more on
-        average or inputs are dense, and there are enough of them; else 128. See `slide_fast.engine.auto_settings.suited`.
+        average or inputs are dense, and there are enough of them; else 128 (`slide_fast.engine.auto_settings.suited`).
     epochs : int
         Passes of `fit` over the samples; 0: by their number, as in `Config`.
     micro_batch : int

@@ -64,9 +64,9 @@ def test_buckets_hold_enough_for_the_budget_and_one_digit_more_would_not():
     assert median(found.lsh.K) >= wanted > median(found.lsh.K + 1)
 
 
-def several(labels_a_sample=3, n_samples=2_000, n_features=40, min_features=3):
+def several(labels_a_sample=3, n_samples=2_000, n_features=40):
     """Samples with so many labels each, of 500."""
-    features = random_dataset(0, n_samples=n_samples, n_features=n_features, min_features=min_features).features
+    features = random_dataset(0, n_samples=n_samples, n_features=n_features).features
     ids = np.arange(n_samples)[:, None] % 100 + 100 * np.arange(labels_a_sample)
     return Dataset(features, rows_from_lists(ids.tolist(), 500))
 
@@ -86,7 +86,7 @@ def test_other_samples_get_a_narrow_network(data):
 
 
 def test_dense_inputs_get_a_wide_network():
-    config, reason = suited(Config(), several(1, n_features=8, min_features=8))
+    config, reason = suited(Config(), several(1)._replace(features=rows_from_lists([[0, 1, 3]] * 2_000, 5)))
     assert config.hidden == (1024,) and "dense" in reason
 
 
