@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -24,7 +25,7 @@ MODES = ("exact", "index")
 ROWS_AT_ONCE = 256
 LABELS_AT_ONCE = 8192
 LABELS_OF_FEW_AT_ONCE = 2**18
-CACHED = 2**18  # weights that stay in a core's cache
+CACHED = 2**20  # weights that stay in the cache from row to row
 FEW = 4  # rows that are answered without anything that pays for many only
 GROUPED_AT_ONCE = 8192  # rows among which those of the same cell are looked for
 NARROW = 48  # rows up to which a product is faster the other way round
@@ -126,12 +127,13 @@ def predict_topk(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit for each row, as `slide_ref.prediction.predict_topk` does. Implements S15.
 
-    Threads share the rows, few rows excepted; None: as many as there are CPUs that this process may use. The answer
-    does not depend on their number. Raises ConfigError if k is no whole number of 1 or more.
+    Threads share the rows; None: as many as there are CPUs that this process may use. A few rows are left to the
+    threads that BLAS has, or to one where one is asked for. The answer does not depend on their number. Raises
+    ConfigError if k is no whole number of 1 or more.
     """
     k, n_threads = whole("k", k, 1), None if n_threads is None else whole("n_threads", n_threads, 1)
     if features.n_rows <= FEW:
-        with ONE_BLAS_THREAD:
+        with ONE_BLAS_THREAD if n_threads == 1 else nullcontext():
             return topk_rows(layers, features, k, scratch_of_thread())
     ids, scores = _no_answers(features.n_rows, k)
 

@@ -249,6 +249,7 @@ def test_weights_in_float16_answer_as_the_same_weights_in_float32(problem):
 def test_weights_in_float16_are_never_all_turned_into_float32(monkeypatch, n_rows):
     monkeypatch.setattr(fast, "LABELS_AT_ONCE", 256)
     monkeypatch.setattr(fast, "CACHED", 2**14)
+    monkeypatch.setattr(fast, "LABELS_OF_FEW_AT_ONCE", 2**18)
     rng, n_labels, n_inputs = np.random.default_rng(0), 20_000, 64
     half = [Layer(rng.standard_normal(shape).astype(np.float16), np.zeros(n, np.float32))
             for shape, n in (((n_labels, n_inputs), n_inputs), ((n_labels, n_inputs), n_labels))]  # fmt: skip

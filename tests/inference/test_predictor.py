@@ -73,6 +73,24 @@ def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, recall):
     assert all(answers.n_candidates == whole.n_candidates for _, answers in parts)
 
 
+@pytest.mark.parametrize(("n_threads", "n_limits"), [(None, 0), (2, 0), (1, 1)])
+def test_few_rows_are_left_to_the_threads_of_blas_unless_one_is_asked_for(
+    samples, model, monkeypatch, n_threads, n_limits
+):
+    limits = []
+
+    class Limit:
+        def __enter__(self):
+            limits.append(1)
+
+        def __exit__(self, *exception):
+            pass
+
+    monkeypatch.setattr("slide_fast.prediction.ONE_BLAS_THREAD", Limit())
+    Predictor(model, n_threads).topk(samples.features.take(np.arange(FEW)), K)
+    assert len(limits) == n_limits
+
+
 @pytest.mark.parametrize("recall", [RECALL, None])
 @pytest.mark.parametrize("n_rows", [1, FEW])
 def test_few_rows_start_no_threads_and_count_no_cpus(samples, model, monkeypatch, n_rows, recall):
