@@ -15,6 +15,7 @@ from .scratch import Scratch, computed, positions
 
 DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (docs/performance.md)
 FREQUENT = 4  # a feature of more samples than this gets its gradient from a product
+FEATURES_AT_ONCE = 1024  # whose terms or products are held besides the gradient
 
 
 def is_sparse(features: SparseRows, n_distinct: int) -> bool:
@@ -90,10 +91,14 @@ def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, sc
         dense = scratch.zeros("dense", (len(frequent), features.n_rows), delta.dtype)
         stored = np.flatnonzero(np.repeat(counts > FREQUENT, counts))
         dense[np.repeat(np.arange(len(frequent)), counts[frequent]), row_of[stored]] = values[stored]
-        gradient[frequent] = dense @ delta
+        for first in range(0, len(frequent), FEATURES_AT_ONCE):
+            last = first + FEATURES_AT_ONCE
+            gradient[frequent[first:last]] = dense[first:last] @ delta
     number, rest = 1, np.flatnonzero((counts > 1) & (counts <= FREQUENT))
     while len(rest):
-        gradient[rest] += terms(starts[rest] + number, "terms")
+        for first in range(0, len(rest), FEATURES_AT_ONCE):
+            some = rest[first : first + FEATURES_AT_ONCE]
+            gradient[some] += terms(starts[some] + number, "terms")
         number += 1
         rest = rest[counts[rest] > number]
     return gradient
