@@ -5,8 +5,8 @@
 
 The floor of a phase is what its products take at the sgemm rate measured at their very shapes, plus what its rows take
 at the measured bandwidth of gathering (and scattering) rows of that size, plus exponentials at the measured rate. Rows
-that a phase must read and write are counted once: weights for the products, weights and moments for the update. Where
-the first layer works off stored values pair by pair, its floor is that of a product with as many multiplications.
+that a phase must read and write are counted once: weights for the products, weights and first moments for the update.
+Where the first layer works off stored values pair by pair, its floor is that of a product with as many multiplications.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def sizes_of(own: Worker, products: dict[str, Shapes], n_steps: int, first: int)
     return {
         "samples": n,
         "hidden": hidden,
-        "arrays": sum(array is not None for array in vars(output).values()) // 2,  # that an update goes over
+        "arrays": 1 + (output.W_m is not None),  # that an update goes over
         "labels": len(output.b),
         "features": len(np.unique(batch.data.features.indices)),
         "nonzeros": batch.data.features.nnz,

@@ -211,9 +211,10 @@ def paper(one: dict[str, Any], hidden_seconds: float, n_labels: int) -> list[dic
             steps = [hidden_seconds + output_seconds / nodes + wire / (rate * 1.25e8) + rounds * latency
                      for rate, latency in RATES.items()]  # fmt: skip
             table_bytes = 10 * (4 + 2) + 4  # L tables: ids and addresses; the order of insertion
-            memory = labels / nodes * (8 * (hidden + 1) + table_bytes + 5) + 8 * labels + 8 * hidden * features
+            row = 4 * (hidden + 3)  # of a label: weights, bias, a second moment of each of these
+            memory = labels / nodes * (row + table_bytes + 5) + 8 * labels + 4 * (hidden + 1) * features
             rebuild = one["rebuild_seconds"] * labels / n_labels / nodes
-            saving = 8 * (hidden + 1) * labels / DISK
+            saving = row * labels / DISK
             found.append({"labels": labels, "nodes": nodes, "bytes": memory, "wire_bytes": wire, "step_seconds": steps,
                           "rebuild_seconds": rebuild, "saving_seconds": saving})  # fmt: skip
             rows.append([f"{labels:,}", str(nodes), f"{memory / 2**30:.1f}", *(f"{1000 * s:.1f}" for s in steps),

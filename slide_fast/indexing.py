@@ -29,6 +29,8 @@ from .kernels.scratch import Scratch
 from .parallel.threads import by_threads
 from .prediction import LABELS_AT_ONCE, all_hidden_outputs, gather_rows, predict_topk, previewed
 
+CELLS_AT_ONCE = 16  # whose neurons a thread holds, an eighth of all and more for each, before they are sorted
+
 
 @without_false_alarms
 def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
@@ -48,7 +50,8 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
     """
     output, inputs = layers[-1], all_hidden_outputs(layers, samples.clustered, n_threads)
     centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
-    deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
+    deviations = centroids[nearest(inputs, centroids, 1)[:, 0]]
+    np.subtract(inputs, deviations, out=deviations)
     second_moment = deviations.T @ deviations / output.W.dtype.type(len(deviations))
     upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
     buckets = np.empty((len(centroids), bucket_size(len(upper))), dtype=np.int32)
@@ -59,7 +62,8 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
 
         return fill
 
-    by_threads(make_worker, np.array_split(np.arange(len(centroids)), max(n_threads, 1)), n_threads)
+    parts = max(n_threads, -(-len(centroids) // CELLS_AT_ONCE))
+    by_threads(make_worker, np.array_split(np.arange(len(centroids)), parts), n_threads)
     preview = preview_of(output, centroids, buckets, second_moment) if inputs.shape[1] >= WIDE else None
     index = Index(centroids, buckets, np.empty((0, 0), dtype=np.int32), preview)
     return index._replace(places=places_of_best(layers, samples.kept_aside, index, n_threads))

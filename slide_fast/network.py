@@ -17,7 +17,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .active_sets import ids_between
 from .kernels.blas_warnings import without_false_alarms
-from .kernels.scratch import Scratch, distinct, positions
+from .kernels.scratch import Scratch, computed, distinct, positions
 from .kernels.sparse_products import is_sparse, sparse_gradient, sparse_product, values_of
 from .sampling import Active
 
@@ -73,11 +73,14 @@ Reduce = Callable[..., np.ndarray]
 
 
 def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
-    """Copy rows `ids` of an array into a scratch buffer; return the array itself where `ids` is None."""
-    if ids is None:
-        return array
-    out = scratch.empty(name, (len(ids), *array.shape[1:]), array.dtype)
-    return array.take(ids, axis=0, out=out, mode="clip")
+    """Copy rows `ids` of an array into a scratch buffer; return the array itself where `ids` is None.
+
+    What is float16 comes as float32.
+    """
+    if ids is not None:
+        out = scratch.empty(name, (len(ids), *array.shape[1:]), array.dtype)
+        array = array.take(ids, axis=0, out=out, mode="clip")
+    return computed(array, scratch, f"{name}_computed")
 
 
 def gather_columns(rows: np.ndarray, columns: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
@@ -111,8 +114,8 @@ def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerP
     if is_sparse(features, len(ids)):
         outputs = sparse_product(features, layer.W, scratch, "outputs0")
         return LayerPass(ids, None, layer.W, None, features, outputs)
-    inputs, weights = densify(features, ids, layer.W.dtype, scratch), gather(layer.W, ids, scratch, "W0")
-    outputs = scratch.empty("outputs0", (features.n_rows, weights.shape[1]), layer.W.dtype)
+    inputs, weights = densify(features, ids, layer.b.dtype, scratch), gather(layer.W, ids, scratch, "W0")
+    outputs = scratch.empty("outputs0", (features.n_rows, weights.shape[1]), weights.dtype)
     return LayerPass(ids, None, weights, None, inputs, np.matmul(inputs, weights, out=outputs))
 
 
@@ -122,7 +125,7 @@ def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratc
     active = choose(l, spread(inputs, columns, layer.W.shape[1], scratch, "inputs"))
     ids, mask, inclusion = (None, None, None) if active is None else active
     weights = gather_columns(gather(layer.W, ids, scratch, f"W{l}"), columns, scratch, f"columns{l}")
-    outputs = scratch.empty(f"outputs{l}", (len(inputs), len(weights)), layer.W.dtype)
+    outputs = scratch.empty(f"outputs{l}", (len(inputs), len(weights)), weights.dtype)
     return LayerPass(ids, columns, weights, mask, inputs, np.matmul(inputs, weights.T, out=outputs), inclusion)
 
 

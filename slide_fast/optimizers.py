@@ -35,53 +35,49 @@ def adam_rows(
     scratch: Scratch,
     weight_decay: float = 0.0,
 ) -> None:
-    """Update some rows of an array in place by Adam, as `slide_ref.optimizers.adam_row` does each. Implements S12.
+    """Update some rows of a matrix in place by Adam, as `slide_ref.optimizers.adam_row` does each. Implements S12.
 
-    The operations are the reference's, in their order, so the result is the same to the bit. The rows are read again
-    just before they are written: what other workers did to them since the forward pass is kept, and the time in which
-    an update can be lost is short. `ids` are distinct rows, None: all; their gradients `g` are overwritten.
+    The rows are read again just before they are written: what other workers did to them since the forward pass is
+    kept, and the time in which an update can be lost is short. `v` holds one number a row. `ids` are distinct rows,
+    None: all; their gradients `g` are overwritten.
     """
     number, config = w.dtype.type, step.config
     for block in _blocks(g):
-        rows = None if ids is None else ids[block]
+        some = None if ids is None else ids[block]
+        rows = block if some is None else some
         gb = g[block]
-        vb = v[block] if rows is None else gather(v, rows, scratch, "adam_v")
-        squares = scratch.empty("adam_t", gb.shape, w.dtype)
-        np.multiply(gb, number(1 - config.beta2), out=squares)
-        squares *= gb
-        vb *= number(config.beta2)
-        vb += squares
-        if rows is not None:
-            v[rows] = vb
+        squares = _mean_squares(gb)
+        vb = number(config.beta2) * v[rows] + number(1 - config.beta2) * squares
+        v[rows] = vb
         if m is not None:
-            mb = m[block] if rows is None else gather(m, rows, scratch, "adam_m")
-            gb *= number(1 - config.beta1)
+            mb = m[block] if some is None else gather(m, some, scratch, "adam_m")
             mb *= number(config.beta1)
+            gb *= number(1 - config.beta1)
             mb += gb
-            if rows is not None:
-                m[rows] = mb
+            if some is not None:
+                m[some] = mb
             np.divide(mb, number(1 - config.beta1**step.number), out=gb)
-        move = _adam_move(gb, vb, squares, step)
-        wb = w[block] if rows is None else gather(w, rows, scratch, "adam_w")
+            squares = _mean_squares(gb)
+        gb *= _rates_of_rows(squares, vb, step)[:, None]
+        wb = w[block] if some is None else gather(w, some, scratch, "adam_w")
         if weight_decay:
             wb *= number(1 - step.rate * weight_decay)
-        wb -= move
-        if rows is not None:
-            w[rows] = wb
+        wb -= gb
+        if some is not None:
+            w[some] = wb
 
 
-def _adam_move(m: np.ndarray, v: np.ndarray, out: np.ndarray, step: Step) -> np.ndarray:
-    """Return what Adam takes off the weights for corrected first moments and second moments, bounded (S12)."""
+def _mean_squares(rows: np.ndarray) -> np.ndarray:
+    return np.vecdot(rows, rows) / rows.dtype.type(rows.shape[1])
+
+
+def _rates_of_rows(squares: np.ndarray, v: np.ndarray, step: Step) -> np.ndarray:
+    """Return by what Adam multiplies the corrected first moments of each row, of these mean squares (S12)."""
     number, config = v.dtype.type, step.config
     correction1, correction2 = 1 - config.beta1**step.number, 1 - config.beta2**step.number
     limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
-    np.divide(v, number(correction2), out=out)
-    np.sqrt(out, out=out)
-    out += number(config.epsilon)
-    np.divide(m, out, out=out)
-    np.clip(out, -limit, limit, out=out)
-    out *= number(step.rate)
-    return out
+    root = np.sqrt(v / number(correction2)) + number(config.epsilon)
+    return number(step.rate) / root * (limit / np.maximum(np.sqrt(squares) / root, limit))
 
 
 def sgd_rows(
@@ -132,7 +128,8 @@ def update(
             assert layer.W_v is not None and layer.b_v is not None
             decay = config.weight_decay if l == 0 else 0.0
             adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, this, scratch, decay)
-            adam_rows(layer.b, layer.b_m, layer.b_v, bias_ids, gradient.b, this, scratch)
+            b, b_m = layer.b[:, None], None if layer.b_m is None else layer.b_m[:, None]  # rows of one number
+            adam_rows(b, b_m, layer.b_v, bias_ids, gradient.b[:, None], this, scratch)
         else:
             sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, this, scratch)
             sgd_rows(layer.b, layer.b_m, bias_ids, gradient.b, this, scratch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -13,20 +14,22 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .hashing.centroid import nearest
 from .kernels.blas_warnings import without_false_alarms
-from .kernels.scratch import Scratch
+from .kernels.scratch import Scratch, computed, scratch_of_thread
 from .kernels.sparse_products import sparse_product
 from .network import forward
+from .parallel.blas_threads import ONE_BLAS_THREAD
 from .parallel.threads import by_threads
 from .parallel.units import size as size_in_words
 
 MODES = ("exact", "index")
 ROWS_AT_ONCE = 256
 LABELS_AT_ONCE = 8192
-GROUP = 64
+LABELS_OF_FEW_AT_ONCE = 2**18
+CACHED = 2**20  # weights that stay in the cache from row to row
 FEW = 4  # rows that are answered without anything that pays for many only
 GROUPED_AT_ONCE = 8192  # rows among which those of the same cell are looked for
 NARROW = 48  # rows up to which a product is faster the other way round
-MEMBERS = 32  # logits of a bucket whose maximum is compared first
+MEMBERS = 32  # logits whose maximum is compared first
 
 
 def mode_of(value: object) -> str:
@@ -55,20 +58,22 @@ def _largest(keys: np.ndarray, k: int) -> np.ndarray:
     return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:].copy() if k < keys.shape[1] else keys
 
 
-def _block_topk(scores: np.ndarray, first: int, k: int) -> np.ndarray:
-    """Return keys of each sample's k best labels, from the scores (n_labels, n_samples) of labels `first` and on.
+def _best_in_block(logits: np.ndarray, first: int, k: int) -> np.ndarray:
+    """Return keys of each row's k best labels in no order, from the logits (n_rows, n) of labels `first` and on.
 
-    The number of labels is a multiple of `GROUP`. The k best lie in the k groups with the best maxima, so only these
-    are searched.
+    Whatever is below the k-th largest maximum of some groups of logits is not among the k best.
     """
-    n_samples = scores.shape[1]
-    groups = scores.reshape(-1, GROUP, n_samples)
-    if len(groups) <= k:
-        return _largest(_keys(scores.T, first + np.arange(len(scores))), k)
-    best = _unpack(_largest(_keys(groups.max(axis=1).T, np.arange(len(groups))), k))[1]
-    candidates = groups[best, :, np.arange(n_samples)[:, None]].reshape(n_samples, -1)
-    ids = (best[:, :, None] * GROUP + np.arange(GROUP)).reshape(n_samples, -1)
-    return _largest(_keys(candidates, first + ids), k)
+    n_rows, size = logits.shape
+    k, n_groups, maxima = min(k, size), size // MEMBERS, logits
+    if n_groups >= k:
+        maxima = logits[:, : n_groups * MEMBERS].reshape(n_rows, MEMBERS, n_groups).max(axis=1)
+    floors = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
+    above = np.flatnonzero(~(logits < floors[:, None]))  # so that NaN is found too
+    rows, places = np.divmod(above, size)
+    starts = np.searchsorted(rows, np.arange(n_rows + 1))
+    keys = np.zeros((n_rows, np.diff(starts).max(initial=0)), dtype=np.uint64)
+    keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], first + places)
+    return _largest(keys, k)
 
 
 def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) -> np.ndarray:
@@ -79,7 +84,7 @@ def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) 
     inputs = sparse_product(features, layers[0].W, scratch, "outputs0")
     inputs += layers[0].b
     for layer in layers[1:-1]:
-        inputs = np.maximum(inputs, 0, out=inputs) @ layer.W.T
+        inputs = np.maximum(inputs, 0, out=inputs) @ computed(layer.W, scratch).T
         inputs += layer.b
     return np.maximum(inputs, 0, out=inputs)
 
@@ -92,21 +97,31 @@ def _add_exponentials(totals: np.ndarray, scores: np.ndarray) -> None:
     np.logaddexp(totals, largest + np.log(sums), out=totals)
 
 
+def _logits(W: np.ndarray, b: np.ndarray, inputs: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """Return logits (n_rows, n_labels) in a buffer. For few rows, weights in the cache are multiplied row by row."""
+    if len(inputs) > FEW:
+        return _products(inputs, computed(W, scratch), b, scratch)
+    out = scratch.empty("products", (len(inputs), len(W)), b.dtype)
+    at_once = max(1, CACHED // W.shape[1])
+    for first in range(0, len(W), at_once):
+        weights = computed(W[first : first + at_once], scratch)
+        for row, own in enumerate(inputs):
+            np.dot(weights, own, out=out[row, first : first + at_once])
+    return np.add(out, b, out=out)
+
+
 def _best_keys(
     output: Layer, inputs: np.ndarray, k: int, scratch: Scratch, totals: np.ndarray | None = None
 ) -> np.ndarray:
     """Return keys of the k best neurons of a layer for each row, in no order; fewer if there are not so many."""
-    n = len(output.b)
-    best = [np.empty((len(inputs), 0), dtype=np.uint64)]
-    for first in range(0, n, LABELS_AT_ONCE):
-        W, b = output.W[first : first + LABELS_AT_ONCE], output.b[first : first + LABELS_AT_ONCE]
-        scores = scratch.empty("scores", (-(-len(b) // GROUP) * GROUP, len(inputs)), W.dtype)
-        np.matmul(W, inputs.T, out=scores[: len(b)])
-        scores[: len(b)] += b[:, None]
-        scores[len(b) :] = -np.inf
-        best.append(_block_topk(scores, first, k))
+    n, at_once = len(output.b), LABELS_AT_ONCE if len(inputs) > FEW else LABELS_OF_FEW_AT_ONCE
+    best = []
+    for first in range(0, n, at_once):
+        part = slice(first, first + at_once)
+        logits = _logits(output.W[part], output.b[part], inputs, scratch)
+        best.append(_best_in_block(logits, first, k))
         if totals is not None:
-            _add_exponentials(totals, scores[: len(b)].T)
+            _add_exponentials(totals, logits)
     return _largest(np.concatenate(best, axis=1), min(k, n))
 
 
@@ -123,15 +138,19 @@ def topk_rows(
 
 
 def predict_topk(
-    layers: list[Layer], features: SparseRows, k: int, n_threads: int = 1, totals: np.ndarray | None = None
+    layers: list[Layer], features: SparseRows, k: int, n_threads: int | None = 1, totals: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit for each row, as `slide_ref.prediction.predict_topk` does. Implements S15.
 
-    Threads share the rows; the answer does not depend on their number. Weights are float32. Raises ConfigError if k is
-    no whole number of 1 or more. To `totals`, float64, shape (n_samples,), -inf, goes the logarithm of the sum of
-    exp(logit) over all labels.
+    Threads share the rows; None: as many as there are CPUs that this process may use. A few rows are left to the
+    threads that BLAS has, or to one where one is asked for. The answer does not depend on their number. Raises
+    ConfigError if k is no whole number of 1 or more. To `totals`, float64, shape (n_samples,), -inf, goes the logarithm
+    of the sum of exp(logit) over all labels.
     """
-    k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
+    k, n_threads = whole("k", k, 1), None if n_threads is None else whole("n_threads", n_threads, 1)
+    if features.n_rows <= FEW:
+        with ONE_BLAS_THREAD if n_threads == 1 else nullcontext():
+            return topk_rows(layers, features, k, scratch_of_thread(), totals)
     ids, scores = _no_answers(features.n_rows, k)
 
     def make_worker() -> Callable[[np.ndarray], None]:
@@ -163,9 +182,9 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
 
 
-def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int = 1) -> np.ndarray:
+def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int | None = 1) -> np.ndarray:
     """Return what `hidden_outputs` does for any number of rows, by so many threads, as an array of its own."""
-    inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].W.dtype)
+    inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].b.dtype)
 
     def make_worker() -> Callable[[np.ndarray], None]:
         scratch = Scratch()
@@ -257,7 +276,7 @@ def predict_topk_index(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k labels of largest logit among each row's candidates. Implements S28.
 
-    As `slide_ref.prediction.predict_topk_index`, by so many threads; weights are float32. Rows of the same cell are
+    As `slide_ref.prediction.predict_topk_index`, by so many threads. Rows of the same cell are
     answered together, so that their bucket's weights are gathered once; few rows one by one. Raises ConfigError if k is
     no whole number of 1 or more. To `totals`, as in `predict_topk`, goes a sum over the candidates alone.
     """
@@ -321,7 +340,7 @@ def few_through_index(
 def gather_rows(W: np.ndarray, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Copy some rows of weights into a buffer."""
     weights = scratch.empty("weights", (len(rows), W.shape[1]), W.dtype)
-    return W.take(rows, axis=0, out=weights, mode="clip")
+    return computed(W.take(rows, axis=0, out=weights, mode="clip"), scratch)
 
 
 def _products(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, scratch: Scratch) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import EVAL_METRICS, Config
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.lsh_config import require
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
@@ -91,6 +91,7 @@ def fit_with_state(
     callback: Callable[[Event], None] | None = None,
     label_names: list[str] | None = None,
     text: TextColumns | None = None,
+    eval_metric: str = EVAL_METRICS[0],
     max_restarts: int = 3,
     worker_timeout: float = 60.0,
 ) -> tuple[Model, TrainingState]:
@@ -120,9 +121,10 @@ def fit_with_state(
         Training, rebuilds included, ends after about this time; evaluation does not count.
     patience : int, optional
         Training ends after so many evaluations on `test` in a row, of those that come every `eval_every` epochs, that
-        found no larger P@1; the network is then the best of those that were evaluated. By default it is the last one.
+        found no better network by `eval_metric`; it is then the best of those that were evaluated. By default it is the
+        last one.
     checkpoints : Checkpoints, optional
-        Where the state of the run, and the best model by P@1 on `test`, are kept.
+        Where the state of the run, and the best model by `eval_metric` on `test`, are kept.
     state : TrainingState, optional
         A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
     callback : callable, optional
@@ -132,6 +134,10 @@ def fit_with_state(
         Kept in the model and in checkpoints. Default: those of `state`.
     text : TextColumns, optional
         What made the features of texts; kept in the model.
+    eval_metric : str
+        What tells on `test` which network is better: ``"precision_at_1"``, ``"_3"`` or ``"_5"``, ``"ndcg_at_1"`` ...,
+        ``"psp_at_1"`` ... (S16), or ``"loss"``, the mean over all labels (S10), which is the only one that is better
+        smaller.
     max_restarts : int
         Workers that may die, and are replaced, before it is an error.
     worker_timeout : float
@@ -141,7 +147,8 @@ def fit_with_state(
     -------
     model : Model
     state : TrainingState
-        To train further from; it holds on to the optimiser's moments, which take twice the model's memory.
+        To train further from; it holds on to the optimiser's moments: with the defaults one number for each feature and
+        two for each label.
 
     Raises
     ------
@@ -164,7 +171,7 @@ def fit_with_state(
     pool = checked({"n_workers": n_workers, "max_restarts": max_restarts, "worker_timeout": worker_timeout})
     options = RunOptions.checked(
         eval_every=eval_every, eval_samples=eval_samples, max_seconds=max_seconds, patience=patience,
-        checkpoints=checkpoints, callback=callback, label_names=label_names, text=text,
+        checkpoints=checkpoints, callback=callback, label_names=label_names, text=text, eval_metric=eval_metric,
     )  # fmt: skip
     if test is None and options.keeps_best:
         raise ConfigError("patience needs samples to evaluate on; give some as test")

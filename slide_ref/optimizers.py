@@ -1,4 +1,7 @@
-"""Lazy Adam and SGD: only touched rows are updated, and only their moments decay (paper, section 3.1)."""
+"""Lazy Adam and SGD: only touched rows are updated, and only their moments decay (paper, section 3.1).
+
+Adam has one second moment a row, where the paper's has one a weight.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,21 @@ def adam_row(
     config: Config,
     weight_decay: float = 0.0,
 ) -> None:
-    """Update one array by Adam, in place, with the decay of weights apart from it. Implements S12.
+    """Update one row by Adam, in place: its weights share a second moment, and their decay is apart. Implements S12.
 
-    The clip has two reasons. A row that is seldom touched would take steps far longer than those of others. And where
-    several workers update the same row at the same time, it can be left with the first moment of one update and the
+    The limit has two reasons. A row that is seldom touched would take steps far longer than those of others. And where
+    several workers update the same row at the same time, it can be left with the first moments of one update and the
     second moment of another.
 
     Parameters
     ----------
-    w, m, v : ndarray of float, any shape
-        Parameters, first and second moments; changed. `m` is None where beta1 is 0: the gradient takes its place.
-    g : ndarray, of the same shape
+    w : ndarray of float, any shape
+        Parameters of the row; changed.
+    m : ndarray, of the same shape, or None
+        First moments; changed. None where beta1 is 0: the gradient takes their place.
+    v : ndarray, shape (1,)
+        Second moment, of the mean square of the row's gradient; changed.
+    g : ndarray, of the shape of `w`
         Gradient.
     step : int
         Number of the step over the whole run, from 1: the corrections of the moments do not depend on how often
@@ -45,12 +52,13 @@ def adam_row(
     number = w.dtype.type
     if m is not None:
         m[...] = number(config.beta1) * m + number(1 - config.beta1) * g
-    v[...] = number(config.beta2) * v + number(1 - config.beta2) * g * g
+    v[...] = number(config.beta2) * v + number(1 - config.beta2) * np.mean(g * g)
     correction1, correction2 = 1 - config.beta1**step, 1 - config.beta2**step
-    limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
     mean = g if m is None else m / number(correction1)
-    ratio = mean / (np.sqrt(v / number(correction2)) + number(config.epsilon))
-    w[...] = number(1 - rate * weight_decay) * w - number(rate) * np.clip(ratio, -limit, limit)
+    root = np.sqrt(v / number(correction2)) + number(config.epsilon)
+    limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
+    length = np.sqrt(np.mean(mean * mean)) / root
+    w[...] = number(1 - rate * weight_decay) * w - number(rate) * mean / root * (limit / np.maximum(length, limit))
 
 
 def sgd_row(w: np.ndarray, m: np.ndarray | None, g: np.ndarray, rate: float, config: Config) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from slide_ref.common.metrics import RANKS, by_frequency, inverse_propensity, recall_at
+from slide_ref.common.metrics import RANKS, by_frequency, recall_at
 from slide_ref.common.metrics import evaluate as all_measures
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 from slide_ref.common.storage.model_folder import Model, find_model, load_model
 
 from ..display.wording import aligned, score_table
+from ..engine.training_info import propensities
 from ..inference.predictor import Predictor
 from .session import Session, fitting, read_samples, with_index_for
 from .texts import read_texts, refuse_text_options
@@ -31,7 +32,7 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     seconds_to_build = time.perf_counter() - started
     recall = None if options.mode == "exact" else options.recall
     ids, figures = _timed_answers(predictor, test.features, recall, session)
-    scores = all_measures(ids, test.labels, _propensities(model))
+    scores = all_measures(ids, test.labels, propensities(model))
     unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
     lines = [score_table(scores), "", f"{test.n_samples:,} test samples{unlabelled}"]
     groups = [] if model.label_counts is None else by_frequency(ids, test.labels, model.label_counts)
@@ -112,11 +113,3 @@ def _comparison(figures: dict[str, Any]) -> str:
         ("wanted", f"{figures['recall']:.2%}; found {measured}"),
         ("index", made),
     ])  # fmt: skip
-
-
-def _propensities(model: Model) -> np.ndarray | None:
-    """Inverse propensities of the labels; None where the model does not know how often they occurred."""
-    n_samples = model.facts.get("n_train_samples")
-    if model.label_counts is None or not isinstance(n_samples, int) or n_samples < 1:
-        return None
-    return inverse_propensity(model.label_counts, n_samples)

@@ -15,7 +15,7 @@ from slide_ref.common.storage.model_folder import find_model, load_model
 from ..display.wording import aligned
 from ..inference.contributions import contributions
 from ..inference.predictor import Predictor
-from ..inference.similar import similar_labels
+from ..inference.similar import most_similar
 from ..text.ngrams import NgramCounter
 from .session import Session
 from .texts import vectorizer_of
@@ -38,7 +38,7 @@ def explain(options: Namespace, session: Session) -> dict[str, Any]:
     parts, rest = contributions(layers, sample, ids)
     labels = []
     for at, label in enumerate(ids.tolist()):
-        near, cosines = similar_labels(layers[-1].W, label, SIMILAR)
+        near, cosines = most_similar(layers[-1].W, label, SIMILAR)
         pairs = sorted(zip(sample.indices.tolist(), parts[at].tolist(), strict=True), key=lambda pair: -abs(pair[1]))
         labels.append({
             "label": _name(model.label_names, label),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slide_ref.common.storage.model_folder import find_model, load_model
+from slide_ref.common.storage.precision import dtype_of
 
 from ..display.wording import aligned, network_in_words
 from ..engine.checkpoints import Checkpoints
@@ -29,7 +30,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
     pairs = [
         ("model", f"{path}, {size(n_bytes)}"),
         ("network", network_in_words(model.config, model.n_features, model.n_labels)),
-        ("parameters", f"{n_parameters:,}"),
+        ("parameters", f"{n_parameters:,}, weights in {dtype_of(model)}"),
         *((name, f"{array.dtype} {array.shape}") for name, array in model.arrays.items()),
         ("label names", "no" if model.label_names is None else "yes"),
         ("columns", "without names" if model.feature_names is None else "with names"),
@@ -47,6 +48,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
         "n_features": model.n_features,
         "n_labels": model.n_labels,
         "n_parameters": n_parameters,
+        "dtype": dtype_of(model),
         "arrays": {name: list(array.shape) for name, array in model.arrays.items()},
         "index": None if model.index is None else figures_of(model),
         "has_label_names": model.label_names is not None,

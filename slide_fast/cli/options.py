@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from slide_ref.common.config import RECALL, Config
+from slide_ref.common.config import EVAL_METRICS, RECALL, WEIGHT_DTYPES, Config
 from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 
@@ -61,8 +61,22 @@ def check_together(options: argparse.Namespace) -> None:
     if getattr(options, "auto", False) and (options.resume or options.print_config):
         other = "--resume" if options.resume else "--print-config"
         refuse(f"train --auto does not go with {other}: it looks at the data of a new run")
-    if getattr(options, "patience", None) and options.test is None:
-        refuse("train --patience needs --test: without test samples nobody sees what is better")
+    if options.command == "train":
+        _check_evaluation(options)
+
+
+def _check_evaluation(options: argparse.Namespace) -> None:
+    """End with bad use where there is nothing to evaluate on, or too much."""
+    aside = options.validation_fraction is not None
+    if options.patience and options.test is None and not aside:
+        options.refuse("train --patience needs --test or --validation-fraction, to see what is better")
+    if aside and options.test is not None:
+        options.refuse(
+            "train takes --test or --validation-fraction, not both; slide evaluate measures on other samples"
+        )
+    if options.mpi and (aside or options.eval_metric == "loss"):
+        what = "--validation-fraction" if aside else "--eval-metric loss"
+        options.refuse(f"train --mpi knows no {what}; give --test and another metric")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,6 +125,13 @@ def _share(text: str) -> float:
     value = _positive(text)
     if value > 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
+    return value
+
+
+def _part(text: str) -> float:
+    value = _positive(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
     return value
 
 
@@ -181,12 +202,19 @@ def _add_train(add: Add) -> None:
         _max_seconds(math.inf),
         ("--eval-every", _positive, "E", 1.0, "epochs between evaluations (default: 1)"),
         ("--eval-samples", _count, "N", 10_000, "test samples that these use; the last one uses all (default: 10000)"),
-        ("--patience", _count, "N", None, "end after so many evaluations in a row without a larger P@1; the best "
-         "network is kept"),
+        ("--patience", _count, "N", None, "end after so many evaluations in a row without a better network; the best "
+         "one is kept"),
+        ("--validation-fraction", _part, "F", None, "share of TRAIN to keep aside and evaluate on, in place of --test"),
         ("--checkpoint-every", _positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, where the "
          "best model is kept too (default: none but the one that Ctrl-C leaves)"),
         ("--keep", _count, "N", 2, "checkpoints to keep (default: 2)"),
     )  # fmt: skip
+    train.add_argument("--eval-metric", choices=EVAL_METRICS, default=EVAL_METRICS[0], metavar="NAME",
+                       help=f"what tells which network is better: {', '.join(EVAL_METRICS)} "
+                       f"(default: {EVAL_METRICS[0]})")  # fmt: skip
+    train.add_argument("--dtype", choices=WEIGHT_DTYPES, default=WEIGHT_DTYPES[0],
+                       help="of the weights in the model folder; float16 takes half the room, and P@k with it is told "
+                       "too (default: float32)")  # fmt: skip
     again = train.add_mutually_exclusive_group()
     _add_overwrite(again)
     again.add_argument("--resume", action="store_true",

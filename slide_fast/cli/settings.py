@@ -10,19 +10,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import WIDE, Config
 from slide_ref.common.diagnosis import not_text
 from slide_ref.common.errors import ConfigError, DataError
 
 ALL = "all"
 OPTIONS = ("epochs", "seed", "hidden", "micro_batch", "learning_rate")  # settings that are options of their own
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "scope": "sample",
         "in_batch": 0.0,
         "lsh": {"family": "simhash", "K": 9, "L": 50, "budget": 3000, "min_active": 0},
     },
-    "wide": {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}},
+    "fast": {"hidden": list(Config().hidden)},
+    "wide": WIDE,
 }
 ZEROS = {
     "epochs": "0: by the number of samples",

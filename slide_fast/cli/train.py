@@ -12,8 +12,10 @@ import numpy as np
 
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import TextColumns, read_label_names
+from slide_ref.common.validation import kept_aside, split
 
-from ..engine.auto_settings import tuned
+from ..display.wording import aligned
+from ..engine.auto_settings import suited, tuned
 from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
@@ -34,10 +36,19 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
         data, names, text = read_files(options, session)
         config = config_of(settings, data[0].labels.n_columns)
+        config, reason = suited(config, data[0], given=names_in(settings))
+        if reason:
+            session.console.line(aligned([("chosen", reason)]))
+        if options.validation_fraction is not None:
+            aside = kept_aside(config.seed, data[0].n_samples, options.validation_fraction)
+            data[:] = split(data[0], aside)
+            session.console.line(
+                aligned([("kept aside", f"{data[1].n_samples:,} of the training samples, as test data")])
+            )
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options)
+        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=options.dtype)
         figures = run.train_on(data, options.workers, resumed)[1]
     session.console.result(run.report(figures))
     return figures
@@ -100,5 +111,5 @@ def run_options_of(
     """Return the options of the command line that are those of a run."""
     return RunOptions(
         options.eval_every, options.eval_samples, options.max_seconds, options.patience or math.inf, checkpoints,
-        label_names=label_names, text=text,
+        label_names=label_names, text=text, eval_metric=options.eval_metric,
     )  # fmt: skip

@@ -90,7 +90,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
         session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
         run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options)
+        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=options.dtype)
         with RankEngine(own) as engine:
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts, state is not None)[1]
             peaks = engine.run(Peaks())

@@ -9,11 +9,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import EVAL_METRICS, WEIGHT_DTYPES, Config
+from slide_ref.common.errors import ModelError
 from slide_ref.common.index import IndexSamples, samples_for_index
+from slide_ref.common.metrics import RANKS, evaluate
 from slide_ref.common.schedule import in_batch_steps, largest_rate, n_epochs, total_steps
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
+from slide_ref.common.storage.precision import WeightTooLargeError, with_dtype
 
 from ..active_sets import without_tables
 from ..display.plots import PlotError
@@ -23,7 +26,8 @@ from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from ..engine.progress import Event, tell_all
-from ..inference.predictor import with_index
+from ..engine.training_info import propensities
+from ..inference.predictor import Predictor, with_index
 from ..parallel.machine import cpu_model
 from ..parallel.units import size
 from ..training import TrainingInterrupted, fit
@@ -31,7 +35,7 @@ from .index import figures_of
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session
 
-SCORES = ("precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5")
+SCORES = EVAL_METRICS[:-1]
 PLOTTING = 40_000_000  # bytes that Matplotlib takes
 
 
@@ -51,6 +55,8 @@ class TrainingRun:
         Without a callback; the run has its own.
     baselines : mapping of str to float
         P@1 of simple methods by name, to show beside that of the network.
+    dtype : str
+        Of the weights in the model folder.
     """
 
     session: Session
@@ -59,18 +65,21 @@ class TrainingRun:
     config: Config
     options: RunOptions
     baselines: Mapping[str, float] = field(default_factory=dict)
+    dtype: str = WEIGHT_DTYPES[0]
 
     def train_on(
         self, data: list[Dataset], n_workers: int | None, state: Handover[TrainingState] | None = None
     ) -> tuple[Model, dict[str, Any]]:
         """Train on ``data[0]`` and test on ``data[1]``, if there is one; see `carry_out`.
 
-        `data` is emptied, and `fit` holds the only references.
+        `data` is emptied, and `fit` holds the only references, but to test data by which the stored weights are judged.
         """
         counts, samples = counts_of(data), self._samples_for_index(data)
+        judges = data[1] if len(data) > 1 and self.dtype != WEIGHT_DTYPES[0] else None
         test = Handover(data.pop()) if len(data) > 1 else None
         fit_data = partial(fit, self.config, Handover(data.pop()), test=test, n_workers=n_workers, state=state)
-        return self.carry_out(fit_data, counts, state is not None, samples)
+        model, figures = self.carry_out(fit_data, counts, state is not None, samples)
+        return model, figures | {"stored": None if judges is None else self._measured(model, judges, n_workers)}
 
     def carry_out(
         self,
@@ -92,26 +101,46 @@ class TrainingRun:
         display = TrainingDisplay(
             session.console, self.config, options.max_seconds, counts["n_labels"], counts.get("n_test_samples", 0),
             eval_every=options.eval_every, eval_samples=options.eval_samples, patience=options.patience,
+            eval_metric=options.eval_metric,
         )  # fmt: skip
 
         def note(event: Event) -> None:
             last[event["kind"]] = event
 
-        has_test = "n_test_samples" in counts
-        own = note, partial(self._add_memory, has_test), partial(self._begin, resumes)
+        has_test, n_clustered = "n_test_samples" in counts, 0 if samples is None else samples.clustered.n_rows
+        own = note, partial(self._add_memory, has_test, n_clustered), partial(self._begin, resumes)
         callback = tell_all([*own, self.folder.record, display])
         try:
             model = fit(**vars(options) | {"callback": callback})
         except TrainingInterrupted as stop:
             self._end_early(stop.model)
         session.worker_pids = tuple
+        model, problem = self._as_stored(model)
         if samples is not None:
             session.console.progress(1.0, "making the index for prediction")
             model = with_index(model, samples)
         self.folder.save(model)
+        if problem is not None:
+            raise problem
         figures = _figures(last) | {"model": str(self.folder.model_path), "curves": self._plot() if has_test else None}
         figures["index"] = None if model.index is None else figures_of(model)
         return model, figures | dict(counts) | session.totals()
+
+    def _as_stored(self, model: Model) -> tuple[Model, ModelError | None]:
+        """Return the model in the dtype that it is stored in; as it is, with an error, if that cannot hold it."""
+        try:
+            return with_dtype(model, self.dtype), None
+        except WeightTooLargeError as error:
+            return model, ModelError(f"{error}; the model is in {self.folder.model_path} in float32")
+
+    def _measured(self, model: Model, test: Dataset, n_workers: int | None) -> dict[str, Any]:
+        """Measure a model as it is stored."""
+        ids, n = [], test.n_samples
+        for done, answers in Predictor(model, n_workers).blocks(test.features, max(RANKS)):
+            ids.append(answers.ids)
+            self.session.console.progress(done / n, f"evaluating in {self.dtype}: {done:,} of {n:,} samples")
+        scores = evaluate(np.concatenate(ids), test.labels, propensities(model))
+        return {"dtype": self.dtype} | {key: scores[key] for key in SCORES}
 
     def _samples_for_index(self, data: list[Dataset]) -> IndexSamples | None:
         """Draw samples that the index is made of; the recall is measured on test samples where there are some."""
@@ -120,11 +149,12 @@ class TrainingRun:
         others = data[1].features if len(data) > 1 else None
         return samples_for_index(self.config.seed, data[0].features, others)
 
-    def _add_memory(self, has_test: bool, event: Event) -> None:
-        """Count in what this command takes besides: reading took some, and the curves do beside the model."""
+    def _add_memory(self, has_test: bool, n_clustered: int, event: Event) -> None:
+        """Count in what this command takes besides: reading took some, index and curves do beside the model."""
         if event["kind"] == "memory":
             now, before = self.session.memory()
-            at_end = now - event["data"] + event["model"] + (PLOTTING if has_test else 0)
+            indexing = 8 * n_clustered * self.config.hidden[-1]  # what enters the output layer, twice
+            at_end = now - event["data"] + event["model"] + max(indexing, PLOTTING if has_test else 0)
             event["total"] = max(event["total"], before, at_end)
 
     def _begin(self, resumes: bool, event: Event) -> None:
@@ -140,10 +170,12 @@ class TrainingRun:
     def _end_early(self, model: Model) -> NoReturn:
         """Keep what was learned before Ctrl-C, and raise KeyboardInterrupt that says where."""
         self.session.console.close()
+        model, problem = self._as_stored(model)
         self.folder.save(model)
         checkpoints = self.options.checkpoints
         further = "; train with --resume to go on" if checkpoints is not None and checkpoints.saved() else ""
-        text = f"interrupted after {model.facts['epochs']:.2f} epochs; the model is in {self.folder.model_path}"
+        place = f"the model is in {self.folder.model_path}" if problem is None else str(problem)
+        text = f"interrupted after {model.facts['epochs']:.2f} epochs; {place}"
         raise KeyboardInterrupt(text + further) from None
 
     def _plot(self) -> str | None:
@@ -172,8 +204,17 @@ class TrainingRun:
                     "{index_recall:.1%} of the best 5 among {index_candidates:,} labels".format(**figures["index"]),
                 )
             )
+        if figures.get("stored") is not None:
+            pairs.append(("stored", _stored_in_words(figures)))
         pairs += [] if figures["curves"] is None else [("curves", figures["curves"])]
         return "\n".join([*scores, aligned(pairs)])
+
+
+def _stored_in_words(figures: Mapping[str, Any]) -> str:
+    """P@k of the weights as they are stored, beside those of training."""
+    stored = figures["stored"]
+    cells = (f"P@{k} {stored[f'precision_at_{k}']:.2%} (before {figures[f'precision_at_{k}']:.2%})" for k in RANKS)
+    return f"in {stored['dtype']}: {', '.join(cells)}"
 
 
 def counts_of(data: list[Dataset]) -> dict[str, int]:
@@ -207,7 +248,7 @@ def _outlook(config: Config, counts: Mapping[str, int]) -> str:
 def _figures(last: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Figures of a finished run from its last event of each kind; None where there was no such event."""
     start, end, epoch, scores = (last.get(kind, {}) for kind in ("start", "end", "epoch", "evaluation"))
-    return {key: scores.get(key) for key in SCORES} | {
+    return {key: scores.get(key) for key in (*SCORES, "held_out_loss")} | {
         "samples_per_second": end["samples"] / max(end["seconds"], 1e-9),
         "seconds": end["seconds"],
         "epochs": end["epoch"],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import EVAL_METRICS, Config
 
 from ..parallel.units import size
 from .console import Console
 from .time_left import TimeLeft
-from .wording import aligned, duration, has_tables
+from .wording import aligned, duration, has_tables, metric_in_words
 
 SMOOTHING = 10_000  # samples, but at most a tenth of an epoch, over which the running loss is averaged
 COLUMNS = {"epoch": 6, "loss": 9, "P@1": 9, "active": 9, "samples/s": 11}
@@ -32,14 +32,16 @@ class TrainingDisplay:
     n_labels, n_test : int
         Labels and test rows.
     **evaluations
-        ``eval_every``, ``eval_samples`` and ``patience`` as `fit` takes them.
+        ``eval_every``, ``eval_samples``, ``patience`` and ``eval_metric`` as `fit` takes them.
     """
 
     def __init__(
         self, console: Console, config: Config, max_seconds: float, n_labels: int, n_test: int = 0, **evaluations: Any
     ):
         self.console, self.eval_every = console, evaluations.get("eval_every", 1.0)
-        self.columns = COLUMNS | (TABLE_COLUMNS if has_tables(config, n_labels) else {})
+        self.metric = evaluations.pop("eval_metric", EVAL_METRICS[0])
+        shown = {} if self.metric == EVAL_METRICS[0] else {metric_in_words(self.metric): 11}
+        self.columns = COLUMNS | shown | (TABLE_COLUMNS if has_tables(config, n_labels) else {})
         self.columns |= {} if console.is_terminal else TIME_COLUMN
         for name in LEAST_IMPORTANT if console.is_terminal else ():
             if sum(self.columns.values()) > console.width(console.stream):
@@ -122,12 +124,20 @@ class TrainingDisplay:
         cells = {
             "epoch": f"{row['epoch']:.2f}",
             "loss": f"{row['loss']:.3f}",
-            "P@1": f"{100 * row['precision_at_1']:.2f} %" if "precision_at_1" in row else "",
             "active": f"{row['active_neurons']:,.0f}",
             "samples/s": f"{row['samples_per_second']:,.0f}",
             "bucket": f"{row['bucket_load']:.1f}" if "bucket_load" in row else "",
             "fullest": f"{row['fullest_bucket']:,}" if "fullest_bucket" in row else "",
             "kept": f"{100 * row['entries_kept']:.0f} %" if "entries_kept" in row else "",
+            "P@1": _score(row, "precision_at_1"),
+            metric_in_words(self.metric): _score(row, self.metric),
             "left": "".join(self._left()).partition(" ")[0],
         }
         return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items()).rstrip()
+
+
+def _score(row: dict[str, Any], metric: str) -> str:
+    """Format one of `EVAL_METRICS`; blank where it was not measured."""
+    if metric == "loss":
+        return f"{row['held_out_loss']:.3f}" if "held_out_loss" in row else ""
+    return f"{100 * row[metric]:.2f} %" if metric in row else ""

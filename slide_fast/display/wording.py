@@ -11,6 +11,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.metrics import RANKS
 
+MEASURES = {"precision": "P", "ndcg": "nDCG", "psp": "PSP"}
 NAME_WIDTH = 15  # of all blocks of pairs that a run prints, the longest name and a gap
 _SETTING = re.compile(r"\w+ = |\[")  # a line of TOML, which is to be copied
 _NAME = re.compile(r" *(?:[\w@]+(?: [\w@]+)* {2,})?")  # what stands before the text of a pair, or the indentation
@@ -23,12 +24,18 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def metric_in_words(metric: str) -> str:
+    """Return the short name of one of `EVAL_METRICS`: ``nDCG@5`` for ``ndcg_at_5``."""
+    measure, _, k = metric.partition("_at_")
+    return f"{MEASURES[measure]}@{k}" if k else "test loss"
+
+
 def score_table(scores: Mapping[str, Any], baselines: Mapping[str, float] | None = None) -> str:
     """Format P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, as far as they are known, over P@1 of baselines."""
     rows = [("per cent", [f"@{k}" for k in RANKS])]
-    for name, key in (("P", "precision_at"), ("nDCG", "ndcg_at"), ("PSP", "psp_at")):
-        if f"{key}_1" in scores:
-            rows.append((name, [f"{100 * scores[f'{key}_{k}']:.2f}" for k in RANKS]))
+    for measure, name in MEASURES.items():
+        if f"{measure}_at_1" in scores:
+            rows.append((name, [f"{100 * scores[f'{measure}_at_{k}']:.2f}" for k in RANKS]))
     for name, value in (baselines or {}).items():
         rows.append((f"P, {name}", [f"{100 * value:.2f}"]))
     width = max(len(name) for name, _ in rows)
@@ -71,6 +78,8 @@ def network_in_words(config: Config, n_features: int, n_labels: int) -> str:
 
 
 def _tables_in_words(config: Config, lsh: LshConfig) -> str:
+    if not (lsh.L or lsh.min_active):
+        return "labels of the micro-batch"
     words = f"{lsh.family} K={lsh.K} L={lsh.L}" if lsh.L else "uniform draws"
     if lsh.L and lsh.family == "centroid":
         nearest = "the nearest" if lsh.L == 1 else f"the {lsh.L} nearest"

@@ -1,4 +1,4 @@
-"""Settings for a problem: from its size, and from how full the buckets of its tables are."""
+"""Settings for a problem: from what can be counted in its data, and from how full the buckets of its tables are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Collection
 
 import numpy as np
 
-from slide_ref.common.config import Config
+from slide_ref.common.config import WIDE, Config
 from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
 from slide_ref.common.sparse_rows import Dataset
 
 from ..hashing import addresses_of, hash_constants
 from ..kernels.scratch import Scratch
 from ..prediction import hidden_outputs
+from .data_summary import n_labelled
 
 NAMES = ("micro_batch", "lsh.K", "lsh.bucket_size")
 STEPS_PER_EPOCH = 32  # with fewer, micro-batches are made smaller
@@ -23,6 +24,54 @@ DIGITS = range(4, 17)
 ROWS = 256
 LABELS_COUNTED = 65536
 TIMES_MEAN = 4  # room in a bucket over its mean load
+FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
+LABELS_A_SAMPLE = 2
+DENSE = 0.5  # share of the features that the rows of embeddings store
+MOST_WEIGHTS = 1 << 28  # of a wide network: 1 GB
+
+
+def decides_width(given: Collection[str]) -> bool:
+    """Tell whether settings that the user has set choose a network."""
+    return any(name.split(".")[0] in ("hidden", "hidden_lsh", "scope", "lsh") for name in given)
+
+
+def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple[Config, str]:
+    """Choose a wide network where counting shows that it is worth its time.
+
+    Samples of several labels each, and dense inputs such as embeddings, ask for more than 128 hidden neurons (measured
+    in docs/results.md). A wide network sees the labels of its micro-batch as negatives and queries no tables. Nothing
+    is timed, so the choice is the same on every machine.
+
+    Parameters
+    ----------
+    config : Config
+    train : Dataset
+    given : collection of str
+        Names that the user has set, such as ``"hidden"`` or ``"lsh.K"``; with one of these the network stays as it is.
+
+    Returns
+    -------
+    config : Config
+        As it was, where the network stays narrow.
+    reason : str
+        In words, with the price; empty where the network stays narrow.
+    """
+    if decides_width(given):
+        return config, ""
+    features, labels = train
+    n_weights = (features.n_columns + labels.n_columns) * WIDE["hidden"][0]
+    if train.n_samples < FEWEST_SAMPLES or n_weights > MOST_WEIGHTS:
+        return config, ""
+    per_sample = labels.nnz / max(n_labelled(train), 1)
+    if features.nnz >= DENSE * train.n_samples * features.n_columns:
+        why = "inputs are dense"
+    elif per_sample >= LABELS_A_SAMPLE:
+        why = f"samples have {per_sample:.1f} labels each"
+    else:
+        return config, ""
+    changes = WIDE | ({"epochs": config.epochs} if config.epochs else {})
+    reason = f"{WIDE['hidden'][0]:,} hidden neurons, as {why}; --preset fast takes 128 and about a fifth of the time"
+    return config.replace(**changes), reason
 
 
 def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config:

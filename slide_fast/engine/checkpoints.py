@@ -11,7 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slide_ref.common.config import Config
+import numpy as np
+
+from slide_ref.common.config import EVAL_METRICS, Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.lsh_config import positive, whole
 from slide_ref.common.parameters import array_shapes
@@ -60,6 +62,8 @@ class TrainingState:
         What was reported so far at the end of epochs and at evaluations.
     label_names : list of str, optional
         For the model.
+    judged_by : str
+        The metric by which the best network of the run to be resumed is chosen.
     """
 
     config: Config
@@ -71,6 +75,7 @@ class TrainingState:
     data: str = ""
     history: tuple[Event, ...] = ()
     label_names: list[str] | None = None
+    judged_by: str = EVAL_METRICS[0]
 
     @classmethod
     def of(cls, model: Model, kept: TrainingState | None = None) -> TrainingState:
@@ -125,7 +130,7 @@ def save_state(folder: str | Path, state: TrainingState) -> None:
         "progress": progress,
     }
     description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.past._asdict()}
-    description |= {"history": list(state.history), "label_names": state.label_names}
+    description |= {"history": list(state.history), "label_names": state.label_names, "judged_by": state.judged_by}
     save_arrays(folder, description, state.arrays)
 
 
@@ -134,7 +139,8 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
 
     With `mmap` the arrays are mapped into memory, read-only, instead of being read.
     """
-    description, arrays = load_arrays(folder, mmap)
+    description, saved = load_arrays(folder, mmap)
+    arrays = {name: _one_a_row(array) if name.startswith("W_v") else array for name, array in saved.items()}
     path = Path(folder) / "config.json"
     n_features, n_labels = (description.get(key) for key in ("n_features", "n_labels"))
     if description.get("kind") != KIND or not (is_count(n_features) and is_count(n_labels)):
@@ -147,6 +153,7 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
         state = TrainingState(
             config, n_features, n_labels, arrays, past, progress, str(description["data"]),
             _history(description.get("history", [])), _names(description.get("label_names"), n_labels),
+            str(description.get("judged_by", EVAL_METRICS[0])),
         )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: not a whole checkpoint ({error}); take an earlier one") from error
@@ -154,6 +161,11 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
     if found != state_arrays(config, n_features, n_labels):
         raise ModelError(f"{path}: its arrays are not those that its settings ask for; take an earlier checkpoint")
     return state
+
+
+def _one_a_row(v: np.ndarray) -> np.ndarray:
+    """Return second moments as one a row; releases before had one a weight, whose mean it is (S12)."""
+    return v.mean(axis=1) if v.ndim == 2 else v
 
 
 def _history(events: Any) -> tuple[Event, ...]:

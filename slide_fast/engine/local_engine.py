@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..parallel.shared_arrays import Layout, SharedArrays
 from .data_summary import DataSummary
 from .layout import dataset_of, layouts, table_arrays, tables_of
 from .rebuilds import stages
-from .tasks import PredictRows, RangeReport, Ready, TrainRange
+from .tasks import MeasureLoss, PredictRows, RangeReport, Ready, TrainRange
 from .worker import Worker, WorkerConfig
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a stretch
@@ -71,6 +72,9 @@ class Engine(Protocol):
 
     def predict(self, n_rows: int) -> Iterator[np.ndarray]:
         """Yield the best labels of the first test rows in their keyed order, int32, shape (n_some, TOP)."""
+
+    def held_out_loss(self, n_rows: int) -> float:
+        """Return the mean loss of the first test rows in their keyed order that have labels, over all labels."""
 
     def keep_best(self) -> None:
         """Remember the network as it is."""
@@ -205,6 +209,13 @@ class LocalEngine:
             while task in early:
                 yield early.pop(task)
                 task = next(following, None)
+
+    def held_out_loss(self, n_rows: int) -> float:
+        tasks = [MeasureLoss(first, min(first + ROWS_PER_PREDICTION, n_rows))
+                 for first in range(0, n_rows, ROWS_PER_PREDICTION)]  # fmt: skip
+        sums = dict(self._pool.run(tasks, self._stop))
+        losses, counts = (math.fsum(sums[task][i] for task in tasks if task in sums) for i in (0, 1))
+        return losses / max(counts, 1)
 
     def keep_best(self) -> None:
         self.best = {}  # the last one goes before the next one comes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,9 +11,9 @@ from slide_ref.common.config import Config
 from slide_ref.common.parts import parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from ..kernels.sparse_products import FREQUENT, is_sparse
+from ..kernels.sparse_products import FEATURES_AT_ONCE, FREQUENT, is_sparse
 from ..parallel.machine import proportional_set_size, require_memory
-from ..prediction import GROUP, LABELS_AT_ONCE, ROWS_AT_ONCE
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE
 from .layout import data_arrays, layouts, size_of
 from .worker import TOP
 
@@ -83,8 +82,8 @@ def estimate(
 def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     """Estimate the bytes that one worker needs for its micro-batch, and for the samples that it predicts.
 
-    Rows of the first layer, counted for the first samples; rows of the output layer that are active,
-    with as many as the tables may return; the logits.
+    Rows of the first layer, counted for the first samples; rows of the output layer that are active: their labels, and
+    as many as the tables may return; the logits.
     """
     b, n_features, n_labels = min(config.micro_batch, train.n_samples), train.features.n_columns, train.labels.n_columns
     first = train.features.take(np.arange(b))
@@ -92,12 +91,13 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
     if lsh is not None:
         each = lsh.room(n_labels) if lsh.family == "centroid" else lsh.bucket_size
-        found = lsh.budget or config.shards * lsh.L * each
-        found = b * (found + math.ceil(train.labels.nnz / train.n_samples))
+        returned = (lsh.budget or config.shards * lsh.L * each) if lsh.L else 0
+        found = len(np.unique(train.labels.take(np.arange(b)).indices)) + b * returned
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = first_layer(first, config.hidden[0]) + n_active * (config.hidden[-1] + b)
     if test is not None:
-        floats += min(LABELS_AT_ONCE, n_labels + GROUP) * min(ROWS_AT_ONCE, test.n_samples)
+        logits = min(LABELS_AT_ONCE, n_labels) * min(ROWS_AT_ONCE, test.n_samples)
+        floats += logits + logits // 4  # and a flag each
     return 4 * floats + ENTRY * first.nnz + 5 * max(n_features, n_labels)
 
 
@@ -107,8 +107,9 @@ def first_layer(samples: SparseRows, n_neurons: int) -> int:
     n_touched, n_frequent = len(counts), int((counts > FREQUENT).sum())
     if not is_sparse(samples, n_touched):
         return n_touched * (n_neurons + samples.n_rows)
-    n_few = int((counts > 1).sum()) - n_frequent  # their terms, and the sums with these
-    return (n_touched + 2 * n_few + n_frequent) * n_neurons + n_frequent * samples.n_rows
+    n_few = int((counts > 1).sum()) - n_frequent
+    at_once = 2 * min(n_few, FEATURES_AT_ONCE) + min(n_frequent, FEATURES_AT_ONCE)
+    return (n_touched + at_once) * n_neurons + n_frequent * samples.n_rows
 
 
 def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:

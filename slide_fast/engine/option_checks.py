@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slide_ref.common.lsh_config import is_whole, plain, positive, require, true_or_false, whole
+from slide_ref.common.config import EVAL_METRICS
+from slide_ref.common.lsh_config import is_number, is_whole, one_of, plain, positive, require, true_or_false, whole
 
 from ..parallel.machine import available_cpus
 from .checkpoints import Checkpoints, TrainingState
@@ -49,6 +50,23 @@ def _function(key: str, value: Any) -> Any:
     return value
 
 
+def _metric(key: str, value: Any) -> Any:
+    return one_of(key, plain(value), EVAL_METRICS)
+
+
+def _fraction(key: str, value: Any) -> float | None:
+    value = plain(value)
+    fits = value is None or (is_number(value) and 0 < value < 1)
+    require(fits, key, value, "above 0 and below 1, or None")
+    return value
+
+
+def _class_weight(key: str, value: Any) -> Any:
+    fits = value is None or value in ("balanced", "propensity") if not isinstance(value, Mapping) else True
+    require(fits, key, value, "balanced, propensity, a dict of weights by label, or None")
+    return value
+
+
 def _or_none(kind: type, key: str, value: Any) -> Any:
     require(value is None or isinstance(value, kind), key, value, f"a {kind.__name__}, or None")
     return value
@@ -68,6 +86,9 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "eval_set": _pair_or_path,
     "settings": _settings,
     "verbose": _verbose,
+    "eval_metric": _metric,
+    "validation_fraction": _fraction,
+    "class_weight": _class_weight,
     "warm_start": true_or_false,
 }
 

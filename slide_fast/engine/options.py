@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from slide_ref.common.config import EVAL_METRICS
 from slide_ref.common.storage.model_folder import TextColumns
 
 from .checkpoints import Checkpoints
@@ -26,6 +27,7 @@ class RunOptions:
     callback: Callable[[Event], None] = lambda event: None
     label_names: list[str] | None = None
     text: TextColumns | None = None
+    eval_metric: str = EVAL_METRICS[0]
 
     @classmethod
     def checked(cls, **options: Any) -> RunOptions:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.metrics import evaluate
+from slide_ref.common.errors import ConfigError
+from slide_ref.common.metrics import evaluate, inverse_propensity
 from slide_ref.common.schedule import (
     fresh_steps,
     in_batch_steps,
@@ -71,6 +72,8 @@ class Run:
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
             self.label_names = state.label_names
+        if state is not None and state.progress is not None and state.judged_by != options.eval_metric:
+            raise ConfigError(f"the run to resume is judged by {state.judged_by}, not {options.eval_metric}")
         self.measured: Event = {}  # scores of the network as it is now
         if options.checkpoints is not None and self.progress.best_step and options.keeps_best:
             engine.load_best(options.checkpoints.folder / BEST)
@@ -261,7 +264,12 @@ class Run:
             self.options.callback({"kind": "evaluating", **place})
         if n_done < len(order):  # interrupted
             return {}
-        scores = evaluate(np.concatenate(parts), self.summary.test_labels.take(order))
+        rarity = inverse_propensity(self.summary.label_counts, self.summary.n_train)
+        scores: Event = evaluate(np.concatenate(parts), self.summary.test_labels.take(order), rarity)
+        if self.options.eval_metric == "loss":
+            scores["held_out_loss"] = self.engine.held_out_loss(len(order))
+            if self.stop.is_set():
+                return {}
         figures = self.progress.since_evaluation.summary() | scores
         self.progress.since_evaluation, self.measured = Totals(), scores
         self.report("evaluation", figures)
@@ -273,8 +281,10 @@ class Run:
         if not scores or not (options.keeps_best or options.saves_regularly):
             return
         progress.n_worse += 1
-        if scores["precision_at_1"] > progress.best_score:
-            progress.best_score, progress.best_step, progress.n_worse = scores["precision_at_1"], progress.step, 0
+        metric = options.eval_metric
+        score = -scores["held_out_loss"] if metric == "loss" else scores[metric]
+        if score > progress.best_score:
+            progress.best_score, progress.best_step, progress.n_worse = score, progress.step, 0
             if options.keeps_best:
                 self.engine.keep_best()
             if options.checkpoints is not None:
@@ -294,7 +304,8 @@ class Run:
             past = PastRuns(self.all_steps, self.progress.epoch + 1, self.progress.rebuilds)
         arrays = self.engine.arrays(with_tables=not is_over)
         sizes, kept = (summary.n_features, summary.n_labels), (tuple(self.reported), self.label_names)
-        return TrainingState(self.config, *sizes, arrays, past, progress, summary.data, *kept)
+        judged_by = self.options.eval_metric
+        return TrainingState(self.config, *sizes, arrays, past, progress, summary.data, *kept, judged_by=judged_by)
 
     def save(self) -> None:
         """Write a checkpoint, if that is wanted."""

@@ -101,6 +101,15 @@ class PredictRows:
     last: int
 
 
+@dataclass(frozen=True)
+class MeasureLoss:
+    """Sum the losses, over all labels, of test rows `first` to `last` - 1 in their keyed order."""
+
+    method: ClassVar[str] = "measure_loss"
+    first: int
+    last: int
+
+
 class RangeReport(NamedTuple):
     """What a range of steps did: `loss` and `active` are sums over the labelled samples; `seconds` it took."""
 

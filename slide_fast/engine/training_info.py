@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from slide_ref.common.config import Config
+from slide_ref.common.metrics import inverse_propensity
 from slide_ref.common.schedule import largest_rate, n_epochs, total_steps
 from slide_ref.common.storage.model_folder import Model
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 KEPT_EVENTS = ("epoch", "evaluation", "end")
 ROWS = 10  # of the table of a model's history
-MEASURES = {"precision_at": "P", "ndcg_at": "nDCG"}
+MEASURES = {"precision_at": "P", "ndcg_at": "nDCG", "psp_at": "PSP"}
 
 
 def about_settings(config: Config, n_samples: int) -> dict[str, Any]:
@@ -39,6 +42,14 @@ def history_of(model: Model) -> list[Event]:
     """Return what was reported while a model was trained; nothing where the model does not say."""
     history = model.facts.get("history")
     return [event for event in history if isinstance(event, dict)] if isinstance(history, list) else []
+
+
+def propensities(model: Model) -> np.ndarray | None:
+    """Return the inverse propensities of a model's labels; None where it does not know how often they occurred."""
+    n_samples = model.facts.get("n_train_samples")
+    if model.label_counts is None or not isinstance(n_samples, int) or n_samples < 1:
+        return None
+    return inverse_propensity(model.label_counts, n_samples)
 
 
 def in_words(model: Model) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from slide_ref.common.micro_batches import MicroBatch, micro_batch
 from slide_ref.common.priors import label_priors
 
 from ..prediction import topk_rows
+from .held_out_loss import loss_over_all_labels
 from .layout import dataset_of
 from .learner import Learner
 from .tasks import RangeReport
@@ -76,6 +77,11 @@ class Worker:
         features = dataset_of("test", self.arrays, *self.sizes).features
         rows = features.take(self.arrays["test_order"][first:last])
         return topk_rows(self.learner.layers, rows, TOP, self.learner.scratch)[0]
+
+    def measure_loss(self, first: int, last: int) -> tuple[float, int]:
+        """Return the sum of the losses of some rows of the test data, and how many have labels."""
+        rows = dataset_of("test", self.arrays, *self.sizes).take(self.arrays["test_order"][first:last])
+        return loss_over_all_labels(self.learner.layers, rows, self.learner.scratch)
 
 
 def train_on(learner: Learner, batches: Iterable[MicroBatch], steps_before: int) -> RangeReport:

@@ -9,41 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from slide_ref.common.config import RECALL
-from slide_ref.common.errors import DataError
-from slide_ref.common.index import IndexSamples
-from slide_ref.common.lsh_config import share, whole
-from slide_ref.common.parameters import Layer, layers_of
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.sparse_rows import SparseRows
-from slide_ref.common.storage.model_folder import Model, TextColumns, load_model, save_model
+from slide_ref.common.storage.model_folder import TextColumns, load_model, save_model
+from slide_ref.common.storage.precision import with_dtype
 
 from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.progress import Event
 from ..engine.training_info import history_of
-from ..inference.predictor import Predictor, indexed_by, with_index
-from ..inference.probabilities import logits_of, probabilities_of
-from ..parallel.machine import available_cpus
-from ..prediction import mode_of, predict_topk
 from . import validation
+from .embeddings import EmbeddingMixin
 from .fitting import Given, train
-from .label_decoding import are_right, as_in_training, classes_of, form_of, in_words, places_of, with_classes
+from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
-from .sklearn_base import (
-    HAS_SKLEARN,
-    BaseEstimator,
-    ClassifierMixin,
-    NotFittedError,
-    check_names,
-    copy_to_train,
-    seed_from,
-)
-from .validation import Labels, as_features, as_labels, as_weights
+from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train, seed_from
+from .validation import Labels, as_features, as_labels
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
 
 
-class SlideClassifier(ClassifierMixin, BaseEstimator):
+class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     """A network with a huge softmax, trained on CPU cores by locality-sensitive hashing.
 
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
@@ -54,8 +40,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    hidden : sequence of int, or int
-        Neurons of each hidden layer; one number is one layer.
+    hidden : sequence of int, or int, optional
+        Neurons of each hidden layer; one number is one layer. By default 1,024 where samples have two labels or more on
+        average or inputs are dense, and there are enough of them; else 128 (`slide_fast.engine.auto_settings.suited`).
     epochs : int
         Passes of `fit` over the samples; 0: by their number, as in `Config`.
     micro_batch : int
@@ -72,11 +59,22 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     warm_start : bool
         `fit` goes on from what was learned before instead of starting again.
     eval_every : float
-        Epochs between evaluations on the `eval_set` of `fit`.
+        Epochs between evaluations, on the `eval_set` of `fit` or on samples kept aside.
     eval_samples : int
         Samples of it that these evaluations use.
     patience : int, optional
-        Training stops after so many evaluations in a row without a larger P@1, and the best network is kept.
+        Training stops after so many evaluations in a row without a better network, and the best one is kept.
+    validation_fraction : float, optional
+        Share of the training samples that `fit` keeps aside, by `random_state` (S38), to evaluate on where it is given
+        no `eval_set`. `partial_fit` trains on all samples.
+    eval_metric : str
+        What tells which network is better: ``"precision_at_1"``, ``"ndcg_at_5"``, ``"psp_at_3"`` and the like at 1, 3
+        and 5, or ``"loss"``.
+    class_weight : str or dict, optional
+        What samples of a label count. ``"balanced"``: all labels that occur count the same in sum, as in scikit-learn;
+        ``"propensity"``: by inverse propensity (Jain, Prabhu and Varma, KDD 2016, A = 0.55, B = 1.5), as in PSP@k; a
+        dict: weights by label, 1 for those left out. Labels are counted among the samples that `fit` trains on. A
+        sample of several labels has the mean of their weights, times its `sample_weight`.
     max_seconds : float, optional
         Training ends after about this time.
     verbose : bool
@@ -96,21 +94,14 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
     model_ : Model
     """
 
-    classes_: np.ndarray
     history_: list[Event]
-    labels_per_sample_: float
-    model_: Model
-    n_features_in_: int
     feature_names_in_: np.ndarray
-    _kind: str
     _state: TrainingState | None
-    _predicts: Predictor
-    _index_samples: IndexSamples | None
     _first_seed: int
 
     def __init__(
         self,
-        hidden: Sequence[int] | int = (128,),
+        hidden: Sequence[int] | int | None = None,
         epochs: int = 0,
         micro_batch: int = 256,
         learning_rate: float = 0.0,
@@ -121,6 +112,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         eval_every: float = 1.0,
         eval_samples: int = 10_000,
         patience: int | None = None,
+        validation_fraction: float | None = None,
+        eval_metric: str = "precision_at_1",
+        class_weight: str | dict[Any, float] | None = None,
         max_seconds: float | None = None,
         verbose: bool = False,
     ):
@@ -135,6 +129,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         self.eval_every = eval_every
         self.eval_samples = eval_samples
         self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.eval_metric = eval_metric
+        self.class_weight = class_weight
         self.max_seconds = max_seconds
         self.verbose = verbose
 
@@ -142,6 +139,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -188,7 +186,8 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         goes_on = self.warm_start and hasattr(self, "model_")
         with copy_to_train(self) as new:
             samples = Handover(new._samples(X, y, self.classes_ if goes_on else None, goes_on))
-            train(new, config, options, samples, Given(sample_weight, eval_set, callback), goes_on, self.warm_start)
+            given = Given(sample_weight, eval_set, callback, self.validation_fraction, self.class_weight)
+            train(new, config, options, samples, given, goes_on, self.warm_start)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
@@ -210,6 +209,9 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             Itself.
         """
         options, goes_on = options_of(self), hasattr(self, "model_")
+        if isinstance(self.class_weight, str):
+            raise ConfigError(f"class_weight={self.class_weight!r} counts labels in all samples, of which partial_fit "
+                              "has a part; give weights by label")  # fmt: skip
         seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = config_of(self, epochs=1, seed=seed, **steady)
@@ -220,7 +222,7 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
             samples = Handover(new._samples(X, y, known, goes_on))
-            train(new, config, options, samples, Given(sample_weight), goes_on, keeps_state=True)
+            train(new, config, options, samples, Given(sample_weight, class_weight=self.class_weight), goes_on, True)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
@@ -232,146 +234,29 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
         return features, labels
 
-    def _rows_of(self, X: Any) -> Any:
-        """Return X as the class takes it: the place for those who take something else to make rows of it."""
-        return X
-
     def _text_columns(self) -> TextColumns | None:
         """Return what the model is to keep about texts, for those who take texts."""
         return None
 
-    def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
-        """Note how many features there are and their names, or raise DataError where they are others."""
-        validation.check_sizes(features)
-        check_names(self, X, reset)
-        if reset:
-            self.n_features_in_ = features.n_columns
-        n, known = features.n_columns, self.n_features_in_
-        if n > known or (n < known and not (validation.is_path(X) or isinstance(X, SparseRows))):
-            raise DataError(f"X has {n} features, but {type(self).__name__} is expecting {known} features as input")
-
-    def _trained(self) -> Model:
-        if not hasattr(self, "model_"):
-            raise NotFittedError(f"this {type(self).__name__} is not trained yet; call fit or load first")
-        return self.model_
-
-    def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
-        """Return the network's layers, and checked samples to predict."""
-        layers = layers_of(self._trained().arrays)
-        X = self._rows_of(X)
-        features = validation.as_samples(X, self.n_features_in_)
-        self._check_features(X, features, reset=False)
-        return layers, features
-
-    def _make_index(self) -> None:
-        """Give the network an index if it has none, and training samples are at hand."""
-        samples = getattr(self, "_index_samples", None)
-        if self._trained().index is None and samples is not None:
-            self.model_ = with_index(self.model_, samples)
-
-    def _predictor(self, features: SparseRows) -> Predictor:
-        """Return a predictor of the current network, with an index if one can be made."""
-        self._make_index()
-        if self.model_.index is None:
-            self.model_ = indexed_by(self.model_, features)
-        if getattr(self, "_predicts", None) is None or self._predicts.model is not self.model_:
-            self._predicts = Predictor(self.model_)
-        return self._predicts
-
-    def predict_topk(
-        self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the k best labels of each sample.
+    def save(self, folder: str | Path, dtype: str | None = None) -> None:
+        """Write the trained network and its index as a model folder, replacing an earlier one whole.
 
         Parameters
         ----------
-        X
-            See the class.
-        k : int
-        mode : str
-            ``"exact"`` evaluates every label; ``"index"`` only those that an index finds, which may miss the best.
-        recall : float
-            With ``"index"``: the share of the exact answers that it is to find, above 0 and at most 1. The index is
-            saved with the network. Where there is none, or training has made it stale, the call makes one, of training
-            samples or else of those of X; where these are fewer than 256, its answers are exact.
-
-        Returns
-        -------
-        labels : ndarray, shape (n_samples, k)
-            Best first, as in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
-            `classes_` is of an integer dtype, NaT where it holds times, else None.
-        scores : ndarray of float32, shape (n_samples, k)
-            Logits; -inf where a label is missing.
+        folder : path
+        dtype : str, optional
+            Of the weights in the folder: ``"float32"``, or ``"float16"``, which takes half the room. Default: as the
+            network has them, float32 from training.
 
         Raises
         ------
-        NotFittedError, DataError
-            If nothing is trained, or X has other features than the network.
-        ConfigError
-            If there is no such mode, or k or the recall is out of its range.
+        NotFittedError, ConfigError, ModelError
+            If nothing is trained, there is no such dtype, it cannot hold a weight, or the folder cannot be written.
         """
-        k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
-        layers, features = self._asked(X)
-        if mode == "index":
-            ids, scores = self._predictor(features).topk(features, k, recall)[:2]
-        else:
-            ids, scores = predict_topk(layers, features, k, available_cpus())
-        return in_words(ids, self.classes_), scores
-
-    def predict(self, X: Any) -> Any:
-        """Predict the best label of each sample; where training samples may have several, the best ones.
-
-        Of these there are as many for each sample as a labelled training sample had on average, and the answer has the
-        form that y had in training: an indicator, or lists.
-        """
-        layers, features = self._asked(X)
-        k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
-        ids, _ = predict_topk(layers, features, k, available_cpus())
-        return as_in_training(ids, self.classes_, self._kind)
-
-    def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
-        """Return the logits of the labels.
-
-        Parameters
-        ----------
-        X
-            See the class.
-        labels : sequence, optional
-            Of which labels, as in `classes_`; by default of all.
-
-        Returns
-        -------
-        ndarray of float32, shape (n_samples, n_chosen)
-            With two classes and no choice of labels shape (n_samples,): by how much the second is ahead.
-        """
-        layers, features = self._asked(X)
-        logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
-        if labels is None and self._kind == "classes" and len(self.classes_) == 2:
-            return logits[:, 1] - logits[:, 0]
-        return logits
-
-    def predict_proba(self, X: Any, labels: Any = None) -> np.ndarray:
-        """Return probabilities by the softmax over all labels, float64, shape (n_samples, n_chosen).
-
-        Parameters as in `decision_function`; with two classes there are two columns.
-        """
-        layers, features = self._asked(X)
-        return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the share of samples whose best label is right (P@1); those without known labels are wrong."""
-        layers, features = self._asked(X)
-        truths = validation.as_truths(X, y, self.classes_)
-        if truths.n_rows != features.n_rows:
-            raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
-        best = predict_topk(layers, features, 1, available_cpus())[0][:, 0]
-        return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))
-
-    def save(self, folder: str | Path) -> None:
-        """Write the trained network and its index as a model folder, replacing an earlier one whole."""
         self._make_index()
         names = list(getattr(self, "feature_names_in_", ())) or None
         model = dataclasses.replace(self._trained(), feature_names=names)
+        model = model if dtype is None else with_dtype(model, dtype)
         save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
 
     @classmethod
@@ -384,6 +269,12 @@ class SlideClassifier(ClassifierMixin, BaseEstimator):
             A model folder, or the folder of a run that holds one.
         mmap : bool
             Map the weights instead of reading them: processes that serve the same model then share one copy.
+
+        Returns
+        -------
+        SlideClassifier
+            Weights that were saved in float16 stay so, and are turned into float32 where they are computed with;
+            training further turns all of them into float32.
         """
         model = load_model(folder, mmap)
         named = model.config.to_dict()

@@ -10,15 +10,19 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.validation import kept_aside, split
 
 from ..display.console import Console
 from ..display.training_table import TrainingDisplay
+from ..engine.auto_settings import decides_width, suited
 from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.progress import Event, tell_all
 from ..engine.training_info import KEPT_EVENTS
 from ..training import TrainingInterrupted, fit_with_state
 from . import validation
+from .class_weights import weights_of_samples
+from .parameters import names_given
 from .validation import Labels
 
 if TYPE_CHECKING:
@@ -26,11 +30,13 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """Arguments of `SlideClassifier.fit` besides the samples."""
+    """Arguments of `SlideClassifier.fit` besides the samples, and parameters that concern these."""
 
     sample_weight: Any = None
     eval_set: tuple[Any, Any] | str | Path | None = None
     callback: Callable[[Event], None] | None = None
+    validation_fraction: float | None = None
+    class_weight: Any = None
 
 
 def train(
@@ -47,13 +53,21 @@ def train(
     On Ctrl-C the estimator has what had been learned, if anything had.
     """
     features, labels = samples.take()
-    weights = Handover(validation.as_weights(given.sample_weight, features.n_rows))
-    held_out = None if given.eval_set is None else Handover(_held_out(estimator, given.eval_set))
+    weights = validation.as_weights(given.sample_weight, features.n_rows)
+    held_out = None if given.eval_set is None else _held_out(estimator, given.eval_set)
     estimator.labels_per_sample_, estimator.history_ = labels.per_sample, [*estimator.history_]
+    data = Dataset(features, labels.rows)
+    if given.validation_fraction is not None:
+        aside = kept_aside(config.seed, data.n_samples, given.validation_fraction)
+        data, held_out = split(data, aside)
+        weights = None if weights is None else weights[~aside]
+    config = _with_width(estimator, config, data, goes_on)
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
-    estimator._index_samples = _samples_for_index(estimator, config.seed, features, goes_on)
-    samples_to_train = Handover(Dataset(features, labels.rows))
-    del features, labels  # what was made of X and y is not to lie beside the copy that is trained on
+    weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
+    estimator._index_samples = _samples_for_index(estimator, config.seed, data.features, goes_on)
+    samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)
+    weights_to_train = Handover(weights)
+    del features, labels, data, held_out, weights  # none of these is to lie beside the copy that is trained on
 
     def note(event: Event) -> None:
         if event["kind"] in KEPT_EVENTS:
@@ -65,14 +79,25 @@ def train(
             listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(estimator.classes_)))
         try:
             model, end = fit_with_state(
-                config, samples_to_train, test=held_out, weights=weights, state=state, callback=tell_all(listeners),
-                text=estimator._text_columns(), **options,
+                config, samples_to_train, test=samples_to_test, weights=weights_to_train, state=state,
+                callback=tell_all(listeners), text=estimator._text_columns(), **options,
             )  # fmt: skip
         except TrainingInterrupted as interrupted:
             if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
                 estimator._state, estimator.model_ = None, interrupted.model
             raise
     estimator._state, estimator.model_ = end if keeps_state else None, model
+
+
+def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool) -> Config:
+    """Return settings with the width that suits the data, or that the network has, where parameters leave it open."""
+    given = names_given(estimator)
+    if not goes_on:
+        return suited(config, data, given)[0]
+    if decides_width(given):
+        return config
+    trained = estimator.model_.config.to_dict()
+    return config.replace(hidden=trained["hidden"], lsh=trained["lsh"])
 
 
 def _samples_for_index(

@@ -69,16 +69,16 @@ def _as_csr(rows: SparseRows) -> Any:
     return csr_array((np.ones(rows.nnz, dtype=np.int64), rows.indices, rows.indptr), shape=rows.shape)
 
 
-def places_of(labels: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
+def places_of(labels: Any, classes: np.ndarray, n_samples: int, name: str = "labels") -> np.ndarray:
     """Find labels in `classes`; None: all of them, if their scores for so many samples fit in memory."""
     n = len(classes)
     if labels is None:
         what = f"scores of {n} labels for {n_samples} samples need"
         require_memory(8 * n * n_samples, what, "choose some with labels=…")
         return np.arange(n)
-    wanted = as_labels(labels, classes, name="labels")
+    wanted = as_labels(labels, classes, name=name)
     if wanted.kind != "classes":
-        raise DataError("labels is no plain sequence; give a sequence of some of classes_")
+        raise DataError(f"{name} is no plain sequence; give a sequence of some of classes_")
     return wanted.rows.indices
 
 

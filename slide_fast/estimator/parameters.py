@@ -12,20 +12,30 @@ from ..engine.option_checks import checked
 from .sklearn_base import seed_from
 
 SETTINGS = ("hidden", "epochs", "micro_batch", "learning_rate")
-RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patience")
+OTHERS = ("settings", "warm_start", "verbose", "validation_fraction", "class_weight")
+RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patience", "eval_metric")
 
 
 def config_of(estimator: Any, **changes: Any) -> Config:
     """Make the settings of a run from an estimator's parameters, some of them changed. Raises ConfigError."""
     named = {"seed": seed_from(estimator.random_state)} | {key: getattr(estimator, key) for key in SETTINGS}
+    if estimator.hidden is None:
+        del named["hidden"]
     return Config.from_dict({**named, **(estimator.settings or {})}).replace(**changes)
+
+
+def names_given(estimator: Any) -> set[str]:
+    """Return the names of settings of the network that an estimator's parameters set."""
+    return ({"hidden"} if estimator.hidden is not None else set()) | set(estimator.settings or {})
 
 
 def options_of(estimator: Any, eval_set: Any = None, callback: Any = None) -> dict[str, Any]:
     """Make the options of a run, for `fit_with_state`, and check all other parameters. Raises ConfigError."""
     checked({"eval_set": eval_set, "callback": callback})
-    checked({name: getattr(estimator, name) for name in ("settings", "warm_start", "verbose")})
+    checked({name: getattr(estimator, name) for name in OTHERS})
+    if eval_set is not None and estimator.validation_fraction is not None:
+        raise ConfigError("eval_set and validation_fraction both say what to evaluate on; give one of them")
     options = checked({name: getattr(estimator, name) for name in RUN_OPTIONS})
-    if eval_set is None and options["patience"] < math.inf:
-        raise ConfigError("patience needs samples to evaluate on; call fit with eval_set=(X, y)")
+    if eval_set is None and estimator.validation_fraction is None and options["patience"] < math.inf:
+        raise ConfigError("patience needs samples to evaluate on; set validation_fraction, or give fit an eval_set")
     return options

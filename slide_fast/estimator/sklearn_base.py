@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     class ClassifierMixin:
         """Shows type checkers the interface."""
 
-    class _Unfitted(ValueError):
+    class TransformerMixin:
+        """Shows type checkers the interface."""
+
+    class _Unfitted(ValueError, AttributeError):
         """Shows type checkers the interface."""
 
 else:
     try:
-        from sklearn.base import BaseEstimator, ClassifierMixin
+        from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
         from sklearn.exceptions import NotFittedError as _Unfitted
     except ImportError:
         HAS_SKLEARN = False
@@ -64,7 +67,14 @@ else:
         class ClassifierMixin:
             """Adds nothing where scikit-learn is not installed."""
 
-        class _Unfitted(ValueError):
+        class TransformerMixin:
+            """Adds `fit_transform`."""
+
+            def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+                """Train on samples, and return what `transform` makes of them."""
+                return self.fit(X, y, **fit_params).transform(X)
+
+        class _Unfitted(ValueError, AttributeError):
             """Is scikit-learn's NotFittedError where that is installed."""
 
 

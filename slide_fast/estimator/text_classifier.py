@@ -36,7 +36,7 @@ class SlideTextClassifier(SlideClassifier):
     ----------
     hidden, epochs, micro_batch, learning_rate, settings, n_workers, random_state, warm_start
         See `SlideClassifier`.
-    eval_every, eval_samples, patience, max_seconds, verbose
+    eval_every, eval_samples, patience, validation_fraction, eval_metric, class_weight, max_seconds, verbose
         See `SlideClassifier`.
     word_ngrams : int
         Features are words, and so many words in a row at most; 0: no words.
@@ -64,7 +64,7 @@ class SlideTextClassifier(SlideClassifier):
 
     def __init__(
         self,
-        hidden: Sequence[int] | int = (128,),
+        hidden: Sequence[int] | int | None = None,
         epochs: int = 0,
         micro_batch: int = 256,
         learning_rate: float = 0.0,
@@ -75,6 +75,9 @@ class SlideTextClassifier(SlideClassifier):
         eval_every: float = 1.0,
         eval_samples: int = 10_000,
         patience: int | None = None,
+        validation_fraction: float | None = None,
+        eval_metric: str = "precision_at_1",
+        class_weight: str | dict[Any, float] | None = None,
         max_seconds: float | None = None,
         verbose: bool = False,
         word_ngrams: int = 1,
@@ -86,7 +89,7 @@ class SlideTextClassifier(SlideClassifier):
     ):
         super().__init__(
             hidden, epochs, micro_batch, learning_rate, settings, n_workers, random_state, warm_start,
-            eval_every, eval_samples, patience, max_seconds, verbose,
+            eval_every, eval_samples, patience, validation_fraction, eval_metric, class_weight, max_seconds, verbose,
         )  # fmt: skip
         self.word_ngrams = word_ngrams
         self.char_ngrams = char_ngrams

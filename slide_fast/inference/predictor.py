@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,14 +12,14 @@ from slide_ref.common.index import IndexSamples, recall_measured, samples_for_in
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
+from slide_ref.common.storage.precision import with_dtype
 
 from ..indexing import build_index
-from ..kernels.scratch import Scratch
+from ..kernels.scratch import scratch_of_thread
 from ..parallel.machine import available_cpus
 from ..prediction import FEW, ROWS_AT_ONCE, few_through_index, predict_topk, predict_topk_index
 
 BLOCKS_A_THREAD = 4
-_OWN = threading.local()  # buffers of each thread that asks for few rows
 FEWEST = 256  # samples of which an index can be made, where no others are at hand
 
 
@@ -53,7 +52,8 @@ class Answers(NamedTuple):
 
 def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
     """Return the model with a new index, made by so many threads; by default as many as there are CPUs."""
-    index = build_index(layers_of(model.arrays), samples, n_threads or available_cpus())
+    layers = layers_of(with_dtype(model, "float32").arrays)
+    index = build_index(layers, samples, n_threads or available_cpus())
     return dataclasses.replace(model, index=index)
 
 
@@ -104,14 +104,13 @@ class Predictor:
         size, index = None if recall is None else self.size(k, recall), self.model.index
         totals = np.full(features.n_rows, -np.inf) if with_totals else None
         if size is None or index is None:
-            best = predict_topk(self.layers, features, k, self.n_threads, totals)
+            best = predict_topk(self.layers, features, k, self._n_threads, totals)
             return Answers(*best, self.model.n_labels, totals)
         if features.n_rows > FEW:
             best = predict_topk_index(self.layers, features, k, index, size, self.n_threads, totals)
-            return Answers(*best, size, totals)
-        if not hasattr(_OWN, "scratch"):
-            _OWN.scratch = Scratch()
-        return Answers(*few_through_index(self.layers, features, k, index, size, _OWN.scratch, totals), size, totals)
+        else:
+            best = few_through_index(self.layers, features, k, index, size, scratch_of_thread(), totals)
+        return Answers(*best, size, totals)
 
     def blocks(
         self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False

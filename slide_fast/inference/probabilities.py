@@ -10,8 +10,8 @@ from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
 from ..kernels.blas_warnings import without_false_alarms
-from ..kernels.scratch import Scratch
-from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs
+from ..kernels.scratch import Scratch, computed
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gather_rows, hidden_outputs
 
 
 def _blocks(layers: list[Layer], features: SparseRows) -> Iterator[tuple[slice, np.ndarray]]:
@@ -36,12 +36,15 @@ def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> 
     -------
     ndarray of float32, shape (n_samples, n_chosen)
     """
-    output = layers[-1]
-    W, b = output.W[labels], output.b[labels]
-    logits = np.empty((features.n_rows, len(labels)), dtype=W.dtype)
-    for rows, inputs in _blocks(layers, features):
-        np.matmul(inputs, W.T, out=logits[rows])
-        logits[rows] += b
+    output, scratch = layers[-1], Scratch()
+    inputs = all_hidden_outputs(layers, features)
+    logits = np.empty((features.n_rows, len(labels)), dtype=output.b.dtype)
+    for first in range(0, len(labels), LABELS_AT_ONCE):
+        part = slice(first, first + LABELS_AT_ONCE)
+        W, b = gather_rows(output.W, labels[part], scratch), output.b[labels[part]]
+        for start in range(0, features.n_rows, ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            np.add(inputs[rows] @ W.T, b, out=logits[rows, part])
     return logits
 
 
@@ -53,11 +56,11 @@ def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
     -------
     ndarray of float64, shape (n_samples,)
     """
-    output, totals = layers[-1], np.full(features.n_rows, -np.inf)
+    output, totals, scratch = layers[-1], np.full(features.n_rows, -np.inf), Scratch()
     for rows, inputs in _blocks(layers, features):
         for first in range(0, len(output.b), LABELS_AT_ONCE):
             part = slice(first, first + LABELS_AT_ONCE)
-            logits = (inputs @ output.W[part].T + output.b[part]).astype(np.float64)
+            logits = (inputs @ computed(output.W[part], scratch).T + output.b[part]).astype(np.float64)
             largest = logits.max(axis=1)
             sums = np.exp(logits - largest[:, None]).sum(axis=1)
             totals[rows] = np.logaddexp(totals[rows], largest + np.log(sums))

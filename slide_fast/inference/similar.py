@@ -1,35 +1,43 @@
-"""Labels that a network takes for alike: their output neurons point the same way."""
+"""Which labels are alike: the angles between their weights in the output layer."""
 
 from __future__ import annotations
 
 import numpy as np
 
-LABELS_AT_ONCE = 8192
+from ..kernels.blas_warnings import without_false_alarms
+from ..kernels.scratch import Scratch, computed
+from ..prediction import LABELS_AT_ONCE
 
 
-def similar_labels(weights: np.ndarray, label: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the labels whose weights have the largest cosine with those of a label, which is not among them.
+@without_false_alarms
+def most_similar(W: np.ndarray, label: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the rows of largest cosine with one of them, which is not among them itself.
 
     Parameters
     ----------
-    weights : ndarray of float32, shape (n_labels, n_inputs)
-        Of the output layer.
+    W : ndarray of float, shape (n_labels, n_inputs)
+        Looked at some rows at a time.
     label : int
     k : int
 
     Returns
     -------
-    labels : ndarray of int64, shape (min(k, n_labels - 1),)
-        Most alike first; ties to the lower id.
-    cosines : ndarray of float64, of the same shape
-        0 where weights are all zero.
+    ids : ndarray of int64, shape (min(k, n_labels - 1),)
+        Largest cosine first, of equal ones the lower id.
+    cosines : ndarray of float32, of the same shape
+        0 where a row is all zeros.
     """
-    own = weights[label].astype(np.float64)
-    cosines = np.empty(len(weights))
-    for first in range(0, len(weights), LABELS_AT_ONCE):
-        block = weights[first : first + LABELS_AT_ONCE]
-        norms = np.sqrt(np.einsum("ij,ij->i", block, block, dtype=np.float64)) * np.linalg.norm(own)
-        cosines[first : first + len(block)] = np.einsum("ij,j->i", block, own) / np.where(norms > 0, norms, 1)
+    own, scratch, cosines = W[label].astype(np.float32), Scratch(), np.empty(len(W), np.float32)
+    length = np.linalg.norm(own)
+    for first in range(0, len(W), LABELS_AT_ONCE):
+        rows = computed(W[first : first + LABELS_AT_ONCE], scratch)
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows)) * length
+        products = rows @ own
+        np.divide(products, lengths, out=products, where=lengths > 0)
+        cosines[first : first + len(rows)] = np.clip(products, -1, 1)
     cosines[label] = -np.inf
-    best = np.argsort(-cosines, kind="stable")[: min(k, len(weights) - 1)]
-    return best, cosines[best]
+    k = min(k, len(W) - 1)
+    floor = np.partition(cosines, len(W) - k)[len(W) - k] if k else np.inf
+    found = np.flatnonzero(cosines >= floor)
+    found = found[np.argsort(-cosines[found], kind="stable")][:k]
+    return found, cosines[found]

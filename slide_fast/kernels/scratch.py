@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
+
+_OWN = threading.local()
 
 
 class Scratch:
@@ -34,6 +37,22 @@ class Scratch:
         if buffer is None or buffer.size < size:
             self._buffers[name] = buffer = np.zeros(size, dtype)
         return buffer[:size]
+
+
+def computed(weights: np.ndarray, scratch: Scratch, name: str = "computed") -> np.ndarray:
+    """Return weights as they are computed with: those in float16 as float32 in a buffer, others as they are."""
+    if weights.dtype != np.float16:
+        return weights
+    out = scratch.empty(name, weights.shape, np.float32)
+    np.copyto(out, weights)
+    return out
+
+
+def scratch_of_thread() -> Scratch:
+    """Return the buffers that the calling thread keeps from call to call; for what is small and must be quick."""
+    if not hasattr(_OWN, "scratch"):
+        _OWN.scratch = Scratch()
+    return _OWN.scratch
 
 
 def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:

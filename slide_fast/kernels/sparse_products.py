@@ -11,10 +11,11 @@ import numpy as np
 
 from slide_ref.common.sparse_rows import SparseRows
 
-from .scratch import Scratch, positions
+from .scratch import Scratch, computed, positions
 
 DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (docs/performance.md)
 FREQUENT = 4  # a feature of more samples than this gets its gradient from a product
+FEATURES_AT_ONCE = 1024  # whose terms or products are held besides the gradient
 
 
 def is_sparse(features: SparseRows, n_distinct: int) -> bool:
@@ -34,6 +35,7 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
     ----------
     features : SparseRows, shape (n_samples, n_features)
     W : ndarray of float, shape (n_features, n_neurons)
+        Where it is float16, products are float32.
     scratch : Scratch
     name : str
         Of the buffer for the result.
@@ -42,12 +44,13 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
     -------
     ndarray, shape (n_samples, n_neurons)
     """
-    out = scratch.empty(name, (features.n_rows, W.shape[1]), W.dtype)
-    ends, ids, values = features.indptr.tolist(), features.indices, values_of(features, W.dtype)
+    dtype = np.result_type(W.dtype, np.float32)
+    out = scratch.empty(name, (features.n_rows, W.shape[1]), dtype)
+    ends, ids, values = features.indptr.tolist(), features.indices, values_of(features, dtype)
     rows = scratch.empty("rows", (max(np.diff(features.indptr).max(initial=0), 1), W.shape[1]), W.dtype)
     for start, end, own in zip(ends, ends[1:], out, strict=False):
         weights = W.take(ids[start:end], axis=0, out=rows[: end - start], mode="clip")
-        np.dot(values[start:end], weights, out=own)
+        np.dot(values[start:end], computed(weights, scratch), out=own)
     return out
 
 
@@ -88,10 +91,14 @@ def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, sc
         dense = scratch.zeros("dense", (len(frequent), features.n_rows), delta.dtype)
         stored = np.flatnonzero(np.repeat(counts > FREQUENT, counts))
         dense[np.repeat(np.arange(len(frequent)), counts[frequent]), row_of[stored]] = values[stored]
-        gradient[frequent] = dense @ delta
+        for first in range(0, len(frequent), FEATURES_AT_ONCE):
+            last = first + FEATURES_AT_ONCE
+            gradient[frequent[first:last]] = dense[first:last] @ delta
     number, rest = 1, np.flatnonzero((counts > 1) & (counts <= FREQUENT))
     while len(rest):
-        gradient[rest] += terms(starts[rest] + number, "terms")
+        for first in range(0, len(rest), FEATURES_AT_ONCE):
+            some = rest[first : first + FEATURES_AT_ONCE]
+            gradient[some] += terms(starts[some] + number, "terms")
         number += 1
         rest = rest[counts[rest] > number]
     return gradient

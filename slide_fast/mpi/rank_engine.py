@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from slide_ref.common.errors import DivergedError, ModelError
+from slide_ref.common.errors import ConfigError, DivergedError, ModelError
 from slide_ref.common.schedule import workers_at
 from slide_ref.common.storage.array_files import Arrays, Blocks
 
@@ -22,6 +22,7 @@ from .tasks import Check, KeepBest, Level, LoadBest, Order, Rebuild, RestoreBest
 
 SECONDS_PER_ROUND = 0.5  # of teams, which all wait for the last: long against a step, short for who presses Ctrl-C
 BLOCK_BYTES = 1 << 24  # of an array, on its way to rank 0 and into a file
+NO_LOSS = "eval_metric loss is not measured over ranks; choose another, such as ndcg_at_5"
 
 
 class RankEngine:
@@ -88,6 +89,9 @@ class RankEngine:
             if self.should_stop():
                 return
             yield self.run(PredictRows(first, min(first + at_once, n_rows)))
+
+    def held_out_loss(self, n_rows: int) -> float:
+        raise ConfigError(NO_LOSS)
 
     def keep_best(self) -> None:
         self.run(KeepBest())

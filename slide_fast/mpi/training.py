@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
@@ -24,7 +25,7 @@ from ..parallel.interrupt import deferred_interrupt
 from ..training import TrainingInterrupted
 from .communicator import Communicator, together
 from .process_grid import place_of
-from .rank_engine import RankEngine, follow
+from .rank_engine import NO_LOSS, RankEngine, follow
 from .rank_worker import RankWorker, shards_of
 from .sample_ranges import SharedSamples, pooled
 
@@ -157,7 +158,8 @@ def fit_sharded(
         As `slide_fast.training.fit_with_state`.
     """
     with together(ranks):
-        RunOptions.checked(**options)
+        if RunOptions.checked(**options).eval_metric == "loss":
+            raise ConfigError(NO_LOSS)
     own, summary = prepare(config, train, test, ranks, state, n_workers, weights)
     if ranks.rank:
         del summary

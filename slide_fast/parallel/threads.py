@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from .blas_threads import ONE_BLAS_THREAD
+from .machine import available_cpus
 
 Job = TypeVar("Job")
 
 
-def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterable[Job], n_threads: int) -> None:
+def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterable[Job], n_threads: int | None) -> None:
     """Have jobs done by threads, each of which takes the next one until there are no more.
 
     Parameters
@@ -20,7 +21,8 @@ def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterabl
     make_worker : callable
         Returns the function that does a job; called once in each thread, so that it may own buffers.
     jobs : iterable
-    n_threads : int
+    n_threads : int or None
+        None: as many as there are CPUs that this process may use; these are counted only where there are several jobs.
         With 1 the caller does it all: what a thread has freed, the C library may keep for the next one.
 
     Raises
@@ -40,7 +42,9 @@ def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterabl
             do(job)
 
     with ONE_BLAS_THREAD:
-        n_threads = min(n_threads, len(remaining))
+        if n_threads is None and len(remaining) > 1:
+            n_threads = available_cpus()
+        n_threads = min(n_threads or 1, len(remaining))
         if n_threads <= 1:
             work()
             return

@@ -16,7 +16,11 @@ SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
 DECAYS = ("constant", "linear", "cosine")
 RECALL = 0.95  # that an index for prediction is to have, unless the user says otherwise
+EVAL_METRICS = (*(f"{measure}_at_{k}" for measure in ("precision", "ndcg", "psp") for k in (1, 3, 5)), "loss")
+WEIGHT_DTYPES = ("float32", "float16")  # of the weights in a model folder
 LARGEST_STEP = 10.0  # of Adam, in units of the learning rate
+WIDE: dict[str, Any] = {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}}
+"""Settings of a wide network, whose negatives are the labels of the micro-batch alone."""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ class Layer:
         First layer: shape (n_features, n_neurons), a row a feature. Every other layer: shape
         (n_neurons, n_inputs), a row a neuron.
     b : ndarray, shape (n_neurons,)
-    W_m, W_v, b_m, b_v : ndarray
-        The optimiser's first and second moments, of the shapes of `W` and `b`: Adam has the second, and with beta1 > 0
-        the first; SGD with momentum has the first, plain SGD none. None where there are none, and in a model that is
-        not trained further.
+    W_m, b_m : ndarray
+        The optimiser's first moments, of the shapes of `W` and `b`: Adam with beta1 > 0 and SGD with momentum have
+        them. None where there are none, and in a model that is not trained further.
+    W_v, b_v : ndarray
+        Adam's second moments: one for each row of `W`, one for each bias. None with SGD, and as above.
     """
 
     W: np.ndarray
@@ -51,9 +52,10 @@ def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tu
     shapes: dict[str, tuple[int, ...]] = {}
     for l, n_neurons in enumerate(sizes):
         weights = (n_features, n_neurons) if l == 0 else (n_neurons, sizes[l - 1])
+        of_weights = {"W": weights, "W_m": weights, "W_v": weights[:1]}
         for name in ARRAYS_OF_A_LAYER:
             if has[name[1:]]:
-                shapes[f"{name}{l}"] = weights if name.startswith("W") else (n_neurons,)
+                shapes[f"{name}{l}"] = of_weights.get(name, (n_neurons,))
     return shapes
 
 

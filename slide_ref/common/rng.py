@@ -38,7 +38,8 @@ class Purpose(IntEnum):
     FINGERPRINT = 16
     QUERIES = 17
     INDEX = 18
-    TEXT = 19
+    VALIDATION = 19
+    TEXT = 20
 
 
 class Key(NamedTuple):

@@ -44,7 +44,7 @@ SAME_NAME = {
     "network.forward": "test_activations_of_dyadic_networks_are_equal",
     "network.sample_weights": "test_s10_shares_are_equal",
     "network.softmax_loss": "test_s10_s11_s25_losses_and_gradients_agree",
-    "optimizers.update": "test_s12_s26_updates_are_equal",
+    "optimizers.update": "test_s12_s26_updates_agree",
     "indexing.build_index": "test_s28_indexes_of_real_networks_agree",
     "indexing.places_of_best": "test_s28_places_of_the_best_labels_are_equal",
     "indexing.preview_of": "test_s28_indexes_of_real_networks_agree",
@@ -90,7 +90,7 @@ OTHER_NAME = {
     "optimizers.adam_row": (
         "optimizers.adam_rows",
         "many rows at once",
-        "test_s12_rows_in_blocks_are_equal",
+        "test_s12_rows_in_blocks_agree",
     ),
     "optimizers.sgd_row": (
         "optimizers.sgd_rows",

@@ -19,14 +19,15 @@ from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
 WEIGHTS = st.one_of(st.none(), st.floats(1e-6, 1e6))  # the largest of some weights
 ACTIVE = st.sampled_from(["all", "shared", "own", "labels only"])
-WAYS = {"dense": (0, 4), "pairs": (2, 3)}  # density from which on samples are made dense; what is a frequent feature
+SETTINGS = "DENSITY", "FREQUENT", "FEATURES_AT_ONCE"
+WAYS = {"dense": (0, 4, 9), "pairs": (2, 3, 1)}
 
 
 @pytest.fixture(params=WAYS.values(), ids=WAYS.keys(), autouse=True, scope="module")
 def way_of_the_first_layer(request):
     """Every test of this file runs with dense samples and pair by pair."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in zip(("DENSITY", "FREQUENT"), request.param, strict=True):
+        for name, value in zip(SETTINGS, request.param, strict=True):
             patch.setattr(sparse_products, name, value)
         yield
 
@@ -191,3 +192,18 @@ def test_features_without_values_count_as_one():
     parameters[0].W[:] = np.arange(1, 16).reshape(5, 3) / 16
     passes, (trace, *_) = forward_on_both_sides(parameters, features, {1: None}, {1: [np.arange(4)] * 3})
     assert np.array_equal(passes[0].outputs, [a.values for a in trace[1]])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_s11_the_gradient_of_the_first_layer_is_the_product_of_samples_and_errors(monkeypatch, at_once):
+    """Equal, of whole numbers, where features are held by one to six samples, three by each number of them."""
+    monkeypatch.setattr(sparse_products, "FEATURES_AT_ONCE", at_once)
+    dense = np.zeros((6, 18), np.float32)
+    for feature in range(18):
+        dense[: feature // 3 + 1, feature] = feature + 1
+    rows, columns = np.nonzero(dense)
+    indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(dense, axis=1))])
+    features = SparseRows(indptr, columns, dense[rows, columns], 18)
+    delta = np.arange(24, dtype=np.float32).reshape(6, 4) - 11
+    gradient = sparse_products.sparse_gradient(features, np.arange(18), delta, Scratch())
+    assert np.array_equal(gradient, dense.T @ delta)

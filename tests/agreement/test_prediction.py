@@ -1,5 +1,7 @@
 """S15 and S28: both sides rank labels alike."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,10 +10,11 @@ from problems import assert_same, dyadic_arrays, feature_rows, indexes, layers, 
 
 import slide_fast.prediction as fast
 import slide_ref.prediction as ref
+from slide_fast.inference.probabilities import logits_of, probabilities_of
 from slide_fast.verify.lockstep import Report, as_dtype, check_answers, without_signs
 from slide_ref.common.config import Config
 from slide_ref.common.index import Index, Preview
-from slide_ref.common.parameters import array_shapes, layers_of
+from slide_ref.common.parameters import Layer, array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.network import forward
 
@@ -24,7 +27,8 @@ BORDERS = sorted({n for edge in (GROUP, BLOCK, 2 * BLOCK) for n in (edge - 1, ed
 def small_blocks():
     """Blocks so small that a few labels and rows fill several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "GROUP", GROUP)
+        patch.setattr(fast, "LABELS_OF_FEW_AT_ONCE", 2 * BLOCK)
+        patch.setattr(fast, "CACHED", 5)
         patch.setattr(fast, "LABELS_AT_ONCE", BLOCK)
         patch.setattr(fast, "ROWS_AT_ONCE", 3)
         patch.setattr(fast, "GROUPED_AT_ONCE", 6)
@@ -218,3 +222,40 @@ def test_s15_the_best_of_a_block_of_labels_do_not_keep_the_block_alive():
     keys = np.arange(60, dtype=np.uint64).reshape(3, 20)
     best = fast._largest(keys, 2)
     assert np.sort(best).tolist() == [[18, 19], [38, 39], [58, 59]] and best.base is None
+
+
+def in_float16(parameters):
+    """Layers with weights in float16, and layers with the same weights in float32."""
+    half = [Layer(layer.W.astype(np.float16), layer.b) for layer in parameters]
+    return half, [Layer(layer.W.astype(np.float32), layer.b) for layer in half]
+
+
+@given(index_problems(real_arrays))
+def test_weights_in_float16_answer_as_the_same_weights_in_float32(problem):
+    parameters, features, k, index, size = problem
+    half, full = in_float16(parameters)
+    labels = np.arange(len(half[-1].b))[::-1]
+    for ask in (
+        lambda layers: fast.predict_topk(layers, features, k),
+        lambda layers: fast.predict_topk_index(layers, features, k, index, size),
+        lambda layers: (fast.all_hidden_outputs(layers, features), logits_of(layers, features, labels)),
+        lambda layers: (probabilities_of(layers, features, labels),),
+    ):
+        for mine, other in zip(ask(half), ask(full), strict=True):
+            assert_same(mine, other)
+
+
+@pytest.mark.parametrize("n_rows", [1, 20])
+def test_weights_in_float16_are_never_all_turned_into_float32(monkeypatch, n_rows):
+    monkeypatch.setattr(fast, "LABELS_AT_ONCE", 256)
+    monkeypatch.setattr(fast, "CACHED", 2**14)
+    monkeypatch.setattr(fast, "LABELS_OF_FEW_AT_ONCE", 2**18)
+    rng, n_labels, n_inputs = np.random.default_rng(0), 20_000, 64
+    half = [Layer(rng.standard_normal(shape).astype(np.float16), np.zeros(n, np.float32))
+            for shape, n in (((n_labels, n_inputs), n_inputs), ((n_labels, n_inputs), n_labels))]  # fmt: skip
+    features = SparseRows(np.arange(n_rows + 1), np.arange(n_rows, dtype=np.int32), None, n_labels)
+    tracemalloc.start()
+    fast.predict_topk(half, features, 5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n_labels * n_inputs  # of four times as many bytes

@@ -160,7 +160,7 @@ def test_results_go_where_they_are_asked_for(capsys):
 
 def test_figures_in_words():
     assert [duration(seconds) for seconds in (0.4, 59.6, 3661)] == ["0:00", "1:00", "1:01:01"]
-    assert [size(n) for n in (12, 9_994_000, 1_249_000_000)] == ["12 bytes", "10 MB", "1.2 GB"]
+    assert [size(n) for n in (12, 9_994_000, 1_249_000_000, 12.34e9)] == ["12 bytes", "10 MB", "1.25 GB", "12.3 GB"]
     scores = {f"{name}_at_{k}": 0.5 for name in ("precision", "ndcg") for k in (1, 3, 5)}
     assert score_table(scores, {"simple": 0.25}).splitlines() == [
         "per cent       @1      @3      @5",

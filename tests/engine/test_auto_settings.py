@@ -5,11 +5,12 @@ import pytest
 from problems import random_dataset
 
 from slide_fast.cli.settings import assign
-from slide_fast.engine.auto_settings import BUDGETS_FOUND, DIGITS, NAMES, tuned
+from slide_fast.engine.auto_settings import BUDGETS_FOUND, DIGITS, NAMES, suited, tuned
 from slide_fast.kernels.scratch import Scratch
 from slide_fast.prediction import hidden_outputs
-from slide_ref.common.config import Config
+from slide_ref.common.config import WIDE, Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.sparse_rows import Dataset, rows_from_lists
 from slide_ref.hash_tables import build_tables
 from slide_ref.hashing import addresses_of, hash_constants
 
@@ -61,3 +62,34 @@ def test_buckets_hold_enough_for_the_budget_and_one_digit_more_would_not():
 
     wanted = BUDGETS_FOUND * found.lsh.budget
     assert median(found.lsh.K) >= wanted > median(found.lsh.K + 1)
+
+
+def several(labels_a_sample=3, n_samples=2_000, n_features=40):
+    """Samples with so many labels each, of 500."""
+    features = random_dataset(0, n_samples=n_samples, n_features=n_features).features
+    ids = np.arange(n_samples)[:, None] % 100 + 100 * np.arange(labels_a_sample)
+    return Dataset(features, rows_from_lists(ids.tolist(), 500))
+
+
+def test_samples_of_several_labels_get_a_wide_network():
+    config, reason = suited(Config(), several())
+    assert (config.hidden, config.lsh.L, config.lsh.min_active, config.epochs) == ((1024,), 0, 0, WIDE["epochs"])
+    assert "3.0 labels" in reason and "--preset fast" in reason
+    assert suited(Config(epochs=2), several())[0].epochs == 2
+
+
+@pytest.mark.parametrize("data", [
+    several(1), several(n_samples=1_999), several(n_features=1 << 18),
+], ids=["one label each", "few samples", "too many weights"])  # fmt: skip
+def test_other_samples_get_a_narrow_network(data):
+    assert suited(Config(), data) == (Config(), "")
+
+
+def test_dense_inputs_get_a_wide_network():
+    config, reason = suited(Config(), several(1)._replace(features=rows_from_lists([[0, 1, 3]] * 2_000, 5)))
+    assert config.hidden == (1024,) and "dense" in reason
+
+
+@pytest.mark.parametrize("name", ["hidden", "hidden_lsh.1.K", "scope", "lsh", "lsh.K"])
+def test_a_network_that_the_user_has_chosen_stays(name):
+    assert suited(Config(), several(), {name}) == (Config(), "")

@@ -1,5 +1,6 @@
 """Runs that go on: resumed from a checkpoint to the bit, trained further, stopped early with the best network kept."""
 
+import dataclasses
 import json
 import math
 import signal
@@ -219,6 +220,17 @@ def test_a_state_comes_back_from_its_folder(tmp_path):
     assert (again.config, again.past, again.progress, again.data) == (
         state.config, state.past, state.progress, state.data,
     )  # fmt: skip
+
+
+def test_s12_second_moments_of_each_weight_are_read_as_their_means_over_the_rows(tmp_path):
+    """Earlier releases had one a weight."""
+    checkpoints = Checkpoints(tmp_path, every=4.0)
+    fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints)
+    state = checkpoints.last()
+    ones = {f"W_v{l}": np.ones_like(state.arrays[f"W{l}"]) * np.arange(8, dtype=np.float32) for l in (0, 1)}
+    save_state(tmp_path / "old", dataclasses.replace(state, arrays=state.arrays | ones))
+    again = load_state(tmp_path / "old").arrays
+    assert_same_bytes(again, state.arrays | {name: np.full(len(v), 3.5, np.float32) for name, v in ones.items()})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ CONFIG = Config()
 
 @pytest.fixture(scope="module")
 def block():
-    layout = {name: ((N, WIDTH) if name[0] == "W" else (N,), np.float32) for name in PARAMETERS}
+    layout = {name: ((N, WIDTH) if name in ("W", "W_m") else (N,), np.float32) for name in PARAMETERS}
     layout |= {"indptr": ((N_UPDATES + 1,), np.int64), "ids": ((N,), np.int64), "has_read": ((2,), np.int64)}
     layout |= {"gW": ((N, WIDTH), np.float32), "gb": ((N,), np.float32)}
     with SharedArrays.create(layout) as block:

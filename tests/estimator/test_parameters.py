@@ -37,6 +37,7 @@ WRONG_OF_RUNS = {
     "eval_samples": WHOLE,
     "max_seconds": but(POSITIVE, None),
     "patience": but(WHOLE, None, INF),
+    "eval_metric": ["precision_at_2", "", None, 1, ["loss"]],
 }
 WRONG_OF_FIT = WRONG_OF_RUNS | {
     "max_restarts": but(WHOLE, 0),
@@ -46,8 +47,10 @@ WRONG_OF_FIT = WRONG_OF_RUNS | {
     "state": [{}],
 }
 WRONG_OF_ESTIMATORS = WRONG_OF_RUNS | {
-    "hidden": [0, -1, 64.0, "64", None, [], [0], [8.0], [True], {8}, np.ones((2, 2), int)],
+    "hidden": [0, -1, 64.0, "64", [], [0], [8.0], [True], {8}, np.ones((2, 2), int)],
     "epochs": but(WHOLE, 0),
+    "class_weight": ["balance", "", 1, [1.0, 2.0]],
+    "validation_fraction": [1, 1.5, *but(POSITIVE, None)],
     "micro_batch": WHOLE,
     "learning_rate": [-1, NAN, INF, *NO_NUMBERS],
     "settings": [

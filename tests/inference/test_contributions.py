@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from problems import generators
 
 from slide_fast.inference.contributions import contributions
-from slide_fast.inference.similar import similar_labels
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 
@@ -61,12 +60,3 @@ def test_a_sample_without_features_has_only_a_rest():
     layers = network(np.random.default_rng(0), (6,))
     parts, rest = contributions(layers, sample_of(np.zeros(7)), np.array([1]))
     assert parts.shape == (1, 0) and rest == pytest.approx(logits_by_hand(layers, np.zeros(7), [1]))
-
-
-def test_similar_labels_point_the_same_way(monkeypatch):
-    monkeypatch.setattr("slide_fast.inference.similar.LABELS_AT_ONCE", 2)
-    weights = np.array([[1, 0], [0, 2], [3, 3], [5, 0.5], [0, 0]], dtype=np.float32)
-    labels, cosines = similar_labels(weights, 0, 3)
-    assert labels.tolist() == [3, 2, 1]
-    np.testing.assert_allclose(cosines, [5 / np.sqrt(25.25), np.sqrt(0.5), 0], atol=1e-7)
-    assert similar_labels(weights, 4, 9)[0].tolist() == [0, 1, 2, 3]

@@ -6,7 +6,7 @@ from problems import random_dataset
 
 from slide_fast.inference import predictor as module
 from slide_fast.inference.predictor import Predictor, indexed_by, with_index
-from slide_fast.prediction import predict_topk, predict_topk_index
+from slide_fast.prediction import FEW, predict_topk, predict_topk_index
 from slide_fast.training import fit
 from slide_ref.common import index as index_module
 from slide_ref.common.config import Config
@@ -89,3 +89,32 @@ def test_probabilities_are_the_softmax_over_the_labels_looked_at(samples, predic
     plain = predictor.topk(features, K, recall)
     assert plain.totals is None and plain.ids.tolist() == answers.ids.tolist()
     assert plain.scores.tobytes() == answers.scores.tobytes()
+
+
+@pytest.mark.parametrize(("n_threads", "n_limits"), [(None, 0), (2, 0), (1, 1)])
+def test_few_rows_are_left_to_the_threads_of_blas_unless_one_is_asked_for(
+    samples, model, monkeypatch, n_threads, n_limits
+):
+    limits = []
+
+    class Limit:
+        def __enter__(self):
+            limits.append(1)
+
+        def __exit__(self, *exception):
+            pass
+
+    monkeypatch.setattr("slide_fast.prediction.ONE_BLAS_THREAD", Limit())
+    Predictor(model, n_threads).topk(samples.features.take(np.arange(FEW)), K)
+    assert len(limits) == n_limits
+
+
+@pytest.mark.parametrize("recall", [RECALL, None])
+@pytest.mark.parametrize("n_rows", [1, FEW])
+def test_few_rows_start_no_threads_and_count_no_cpus(samples, model, monkeypatch, n_rows, recall):
+    asked = []
+    for counts in ("slide_fast.parallel.threads.available_cpus", "slide_fast.inference.predictor.available_cpus"):
+        monkeypatch.setattr(counts, lambda: asked.append("CPUs") or 2)
+    monkeypatch.setattr("slide_fast.parallel.threads.ThreadPoolExecutor", lambda n: asked.append("threads"))
+    Predictor(model).topk(samples.features.take(np.arange(n_rows)), K, recall)
+    assert asked == []

@@ -128,7 +128,7 @@ def test_a_view_outlives_its_block_unharmed(kind):
 
 def test_more_than_is_left_is_refused_with_both_numbers(monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 3 << 28)
-    with pytest.raises(MemoryError, match=r"need 2\.1 GB, and 805 MB are left; take fewer"):
+    with pytest.raises(MemoryError, match=r"need 2\.15 GB, and 805 MB are left; take fewer"):
         SharedArrays.create({"W": ((1 << 19, 1024), np.float32)})
 
 

@@ -42,6 +42,26 @@ def step_of_torch(parameters, optimizer, data):
     return loss.item()
 
 
+class RowAdamW(torch.optim.Optimizer):
+    """AdamW of whole tensors, but the second moment is that of the mean square of each row."""
+
+    def __init__(self, parameters, config):
+        super().__init__(parameters, {})
+        self.config, self.n_steps = config, 0
+
+    @torch.no_grad()
+    def step(self):
+        config, self.n_steps = self.config, self.n_steps + 1
+        for i, w in enumerate(self.param_groups[0]["params"]):
+            rows = w.grad.reshape(len(w), -1)
+            m, v = self.state[w].setdefault("moments", [torch.zeros_like(rows), torch.zeros_like(rows[:, :1])])
+            m.lerp_(rows, 1 - config.beta1)
+            v.lerp_(rows.square().mean(dim=1, keepdim=True), 1 - config.beta2)
+            m_hat, v_hat = m / (1 - config.beta1**self.n_steps), v / (1 - config.beta2**self.n_steps)
+            w.mul_(1 - config.learning_rate * config.weight_decay * (i == 0))
+            w.sub_((config.learning_rate * m_hat / (v_hat.sqrt() + config.epsilon)).reshape(w.shape))
+
+
 @pytest.mark.parametrize("hidden", [(5,), (5, 4)])
 @pytest.mark.parametrize(
     "settings", [{}, {"beta1": 0.9}, {"weight_decay": 0.0}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.9}]
@@ -57,12 +77,7 @@ def test_s10_s12_s26_steps_of_a_dense_network_are_those_of_pytorch(hidden, setti
         torch.from_numpy(array.copy()).requires_grad_() for layer in network.layers for array in (layer.W, layer.b)
     ]
     if config.optimizer == "adam":
-        betas = (config.beta1, config.beta2)
-        groups = [
-            {"params": parameters[:1], "weight_decay": config.weight_decay},
-            {"params": parameters[1:], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon)
+        optimizer = RowAdamW(parameters, config)
     else:
         optimizer = torch.optim.SGD(parameters, lr=config.learning_rate, momentum=config.momentum)
     for step in (1, 2, 3):

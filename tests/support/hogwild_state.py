@@ -26,14 +26,14 @@ class State:
 
 
 class RacingState(State):
-    """The same, but between reading a row's moments and writing them each worker waits until the other has read."""
+    """The same, but between reading a row and writing them each worker waits until the other has read."""
 
     def run(self, i):
         plain, arrays = optimizers.gather, self.arrays
 
         def gather(array, ids, scratch, name):
             rows = plain(array, ids, scratch, name)
-            if name == "adam_v":
+            if name == "adam_w":
                 arrays["has_read"][i] = 1
                 deadline = time.monotonic() + PATIENCE
                 while not arrays["has_read"].all() and time.monotonic() < deadline:
@@ -50,9 +50,9 @@ class RacingState(State):
 def _empty_first_layer():
     import numpy as np
 
-    arrays = [np.zeros((0, 1), np.float32) if name == "W" else np.zeros(0, np.float32) for name in ("W", "b")]
-    layer = Layer(arrays[0], arrays[1], arrays[0].copy(), arrays[0].copy(), arrays[1].copy(), arrays[1].copy())
-    return layer, RowGradient(np.zeros(0, np.int64), arrays[0].copy(), arrays[1].copy())
+    W, b = np.zeros((0, 1), np.float32), np.zeros(0, np.float32)
+    layer = Layer(W, b, W.copy(), b.copy(), b.copy(), b.copy())
+    return layer, RowGradient(np.zeros(0, np.int64), W.copy(), b.copy())
 
 
 UNTOUCHED, NOTHING = _empty_first_layer()

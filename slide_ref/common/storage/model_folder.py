@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import Config
+from ..config import WEIGHT_DTYPES, Config
 from ..diagnosis import not_text
 from ..errors import ConfigError, DataError, ModelError
 from ..index import Index, arrays_of, checked, from_arrays
@@ -48,7 +48,8 @@ class Model:
     config : Config
     n_features, n_labels : int
     arrays : mapping of str to ndarray of float32, or Blocks where each is put together only when it is needed
-        ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`. The optimiser's moments are not kept.
+        ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`; all weights ``W`` may be float16 instead. The
+        optimiser's moments are not kept.
     facts : dict
         JSON values about the training: steps, seconds, samples and the like.
     label_names : list of str, length n_labels, or None
@@ -233,7 +234,10 @@ def read_label_names(path: str | Path, n_labels: int) -> list[str]:
 
 def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int, path: Path) -> None:
     shapes = array_shapes(config, n_features, n_labels)
-    wanted = {name: (shape, "float32") for name, shape in shapes.items() if "_" not in name}  # W and b, no moments
+    first = arrays["W0"].dtype.name if "W0" in arrays else ""
+    weights = first if first in WEIGHT_DTYPES else WEIGHT_DTYPES[0]
+    dtypes = {"W": weights, "b": "float32"}
+    wanted = {name: (shape, dtypes[name[0]]) for name, shape in shapes.items() if "_" not in name}  # no moments
     if "label_counts" in arrays:
         wanted["label_counts"] = ((n_labels,), "int64")
     found = {name: (a.shape, a.dtype.name) for name, a in arrays.items() if not name.startswith((INDEX, TEXT))}

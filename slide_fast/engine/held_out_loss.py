@@ -1,0 +1,53 @@
+"""The loss of samples that are not trained on, over all labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from slide_ref.common.parameters import Layer
+from slide_ref.common.sparse_rows import Dataset
+
+from ..kernels.blas_warnings import without_false_alarms
+from ..kernels.scratch import Scratch
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs
+
+
+def loss_over_all_labels(layers: list[Layer], data: Dataset, scratch: Scratch) -> tuple[float, int]:
+    """Return the sum of the losses of samples that have labels, with all labels active (S10), and how many these are.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    data : Dataset
+        Evaluated some rows and some labels at a time.
+    scratch : Scratch
+    """
+    labelled, total = np.flatnonzero(np.diff(data.labels.indptr)), 0.0
+    for first in range(0, len(labelled), ROWS_AT_ONCE):
+        total += _of_rows(layers, data.take(labelled[first : first + ROWS_AT_ONCE]), scratch)
+    return total, len(labelled)
+
+
+@without_false_alarms
+def _of_rows(layers: list[Layer], data: Dataset, scratch: Scratch) -> float:
+    """Return the sum of the losses of some rows, all with labels."""
+    output, labels, counts = layers[-1], data.labels, np.diff(data.labels.indptr)
+    inputs = hidden_outputs(layers, data.features, scratch)
+    row_of = np.repeat(np.arange(data.n_samples), counts)
+    own, others = np.empty(labels.nnz), np.full(data.n_samples, -np.inf)
+    for first in range(0, len(output.b), LABELS_AT_ONCE):
+        part = slice(first, first + LABELS_AT_ONCE)
+        logits = (inputs @ output.W[part].T + output.b[part]).astype(np.float64)
+        here = np.flatnonzero((labels.indices >= first) & (labels.indices < first + logits.shape[1]))
+        places = row_of[here], labels.indices[here] - first
+        own[here] = logits[places]
+        logits[places] = -np.inf  # true labels do not compete with each other
+        others = np.logaddexp(others, _log_sum(logits))
+    return float((np.logaddexp(0, others[row_of] - own) / counts[row_of]).sum())
+
+
+def _log_sum(logits: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the sum of exp(logit) of each row; -inf where all logits are."""
+    largest = np.maximum(logits.max(axis=1), np.finfo(logits.dtype).min)
+    with np.errstate(divide="ignore"):
+        return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))

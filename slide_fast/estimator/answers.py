@@ -1,0 +1,166 @@
+"""What a trained estimator answers: labels, scores, probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.config import RECALL
+from slide_ref.common.errors import DataError
+from slide_ref.common.index import IndexSamples
+from slide_ref.common.lsh_config import share, whole
+from slide_ref.common.parameters import Layer, layers_of
+from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.storage.model_folder import Model
+
+from ..inference.predictor import Predictor, indexed_by, with_index
+from ..inference.probabilities import logits_of, probabilities_of
+from ..prediction import mode_of, predict_topk
+from . import validation
+from .label_decoding import are_right, as_in_training, in_words, places_of
+from .sklearn_base import NotFittedError, check_names
+from .validation import as_weights
+
+
+class PredictionMixin:
+    """The answers of `SlideClassifier`, whose training leaves the attributes named here."""
+
+    classes_: np.ndarray
+    labels_per_sample_: float
+    model_: Model
+    n_features_in_: int
+    _kind: str
+    _predicts: Predictor
+    _index_samples: IndexSamples | None
+
+    def _rows_of(self, X: Any) -> Any:
+        """Return X as the class takes it: the place for those who take something else to make rows of it."""
+        return X
+
+    def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
+        """Note how many features there are and their names, or raise DataError where they are others."""
+        validation.check_sizes(features)
+        check_names(self, X, reset)
+        if reset:
+            self.n_features_in_ = features.n_columns
+        n, known = features.n_columns, self.n_features_in_
+        if n > known or (n < known and not (validation.is_path(X) or isinstance(X, SparseRows))):
+            raise DataError(f"X has {n} features, but {type(self).__name__} is expecting {known} features as input")
+
+    def _trained(self) -> Model:
+        if not hasattr(self, "model_"):
+            raise NotFittedError(f"this {type(self).__name__} is not trained yet; call fit or load first")
+        return self.model_
+
+    def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
+        """Return the network's layers, and checked samples to predict."""
+        layers = layers_of(self._trained().arrays)
+        X = self._rows_of(X)
+        features = validation.as_samples(X, self.n_features_in_)
+        self._check_features(X, features, reset=False)
+        return layers, features
+
+    def _make_index(self) -> None:
+        """Give the network an index if it has none, and training samples are at hand."""
+        samples = getattr(self, "_index_samples", None)
+        if self._trained().index is None and samples is not None:
+            self.model_ = with_index(self.model_, samples)
+
+    def _predictor(self, features: SparseRows) -> Predictor:
+        """Return a predictor of the current network, with an index if one can be made."""
+        self._make_index()
+        if self.model_.index is None:
+            self.model_ = indexed_by(self.model_, features)
+        if getattr(self, "_predicts", None) is None or self._predicts.model is not self.model_:
+            self._predicts = Predictor(self.model_)
+        return self._predicts
+
+    def predict_topk(
+        self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Find the k best labels of each sample.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        k : int
+        mode : str
+            ``"exact"`` evaluates every label; ``"index"`` only those that an index finds, which may miss the best.
+        recall : float
+            With ``"index"``: the share of the exact answers that it is to find, above 0 and at most 1. The index is
+            saved with the network. Where there is none, or training has made it stale, the call makes one, of training
+            samples or else of those of X; where these are fewer than 256, its answers are exact.
+
+        Returns
+        -------
+        labels : ndarray, shape (n_samples, k)
+            Best first, as in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
+            `classes_` is of an integer dtype, NaT where it holds times, else None.
+        scores : ndarray of float32, shape (n_samples, k)
+            Logits; -inf where a label is missing.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            If nothing is trained, or X has other features than the network.
+        ConfigError
+            If there is no such mode, or k or the recall is out of its range.
+        """
+        k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
+        layers, features = self._asked(X)
+        if mode == "index":
+            ids, scores = self._predictor(features).topk(features, k, recall)[:2]
+        else:
+            ids, scores = predict_topk(layers, features, k, None)
+        return in_words(ids, self.classes_), scores
+
+    def predict(self, X: Any) -> Any:
+        """Predict the best label of each sample; where training samples may have several, the best ones.
+
+        Of these there are as many for each sample as a labelled training sample had on average, and the answer has the
+        form that y had in training: an indicator, or lists.
+        """
+        layers, features = self._asked(X)
+        k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
+        ids, _ = predict_topk(layers, features, k, None)
+        return as_in_training(ids, self.classes_, self._kind)
+
+    def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
+        """Return the logits of the labels.
+
+        Parameters
+        ----------
+        X
+            See the class.
+        labels : sequence, optional
+            Of which labels, as in `classes_`; by default of all.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples, n_chosen)
+            With two classes and no choice of labels shape (n_samples,): by how much the second is ahead.
+        """
+        layers, features = self._asked(X)
+        logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
+        if labels is None and self._kind == "classes" and len(self.classes_) == 2:
+            return logits[:, 1] - logits[:, 0]
+        return logits
+
+    def predict_proba(self, X: Any, labels: Any = None) -> np.ndarray:
+        """Return probabilities by the softmax over all labels, float64, shape (n_samples, n_chosen).
+
+        Parameters as in `decision_function`; with two classes there are two columns.
+        """
+        layers, features = self._asked(X)
+        return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the share of samples whose best label is right (P@1); those without known labels are wrong."""
+        layers, features = self._asked(X)
+        truths = validation.as_truths(X, y, self.classes_)
+        if truths.n_rows != features.n_rows:
+            raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
+        best = predict_topk(layers, features, 1, None)[0][:, 0]
+        return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))

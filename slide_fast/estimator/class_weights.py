@@ -1,0 +1,61 @@
+"""Weights of classes, made into weights of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.metrics import inverse_propensity
+from slide_ref.common.sparse_rows import SparseRows
+
+from .label_decoding import places_of
+
+
+def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, classes: np.ndarray) -> np.ndarray:
+    """Return the weight of each label, float64, shape (n_labels,).
+
+    Parameters
+    ----------
+    class_weight : str or mapping
+        ``"balanced"``: labels of training samples / (labels that occur * count of the label), as scikit-learn has it
+        where each sample has one label. ``"propensity"``: inverse propensities of Jain, Prabhu and Varma (KDD 2016),
+        A = 0.55, B = 1.5 (S16). A mapping: weights by label; labels that it lacks have 1.
+    labels : SparseRows, shape (n_samples, n_labels)
+        Of the training samples.
+    classes : ndarray, shape (n_labels,)
+
+    Raises
+    ------
+    DataError
+        If the mapping has a key that is no label, or a weight that is negative or not finite.
+    """
+    counts = np.bincount(labels.indices, minlength=labels.n_columns)
+    if class_weight == "propensity":
+        return inverse_propensity(counts, labels.n_rows)
+    if class_weight == "balanced":
+        return labels.nnz / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    assert isinstance(class_weight, Mapping)
+    weights, given = np.ones(len(classes)), np.array(list(class_weight.values()), dtype=np.float64)
+    if not (np.isfinite(given).all() and (given >= 0).all()):
+        raise DataError("class_weight holds a weight that is negative or not finite; give numbers of 0 or more")
+    weights[places_of(list(class_weight), classes, 1, "class_weight")] = given
+    return weights
+
+
+def weights_of_samples(
+    class_weight: str | Mapping[Any, float] | None, labels: SparseRows, classes: np.ndarray, given: np.ndarray | None
+) -> np.ndarray | None:
+    """Return the mean weight of each sample's labels, times the weight it was given; None where no weights are asked.
+
+    Samples without labels keep what they were given.
+    """
+    if class_weight is None or not labels.nnz:
+        return given
+    counts = np.diff(labels.indptr)
+    row_of = np.repeat(np.arange(labels.n_rows), counts)
+    sums = np.bincount(row_of, label_weights(class_weight, labels, classes)[labels.indices], minlength=labels.n_rows)
+    means = np.divide(sums, counts, out=np.ones(labels.n_rows), where=counts > 0)
+    return means if given is None else means * given

@@ -1,0 +1,75 @@
+"""The dtype of a model's weights in memory and in its folder: float32, or float16, which takes half the room."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..config import WEIGHT_DTYPES
+from ..errors import ModelError
+from ..lsh_config import one_of
+from .array_files import Array, Blocks
+from .model_folder import Model
+
+ROWS_AT_ONCE = 8192
+
+
+class WeightTooLargeError(ModelError):
+    """A weight lies outside the range of the dtype that it is to be stored in."""
+
+
+def dtype_of(model: Model) -> str:
+    """Return the name of the dtype of a model's weights."""
+    return model.arrays["W0"].dtype.name
+
+
+def with_dtype(model: Model, dtype: str) -> Model:
+    """Return a model whose weights have another dtype; biases and the index stay float32.
+
+    Parameters
+    ----------
+    model : Model
+    dtype : str
+        ``"float32"`` or ``"float16"``, which keeps 11 significant bits of each weight. Weights in float16 are turned
+        into float32 where they are computed with.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such dtype.
+    WeightTooLargeError
+        If the dtype cannot hold a weight: those of float16 go up to 65,504.
+    """
+    one_of("dtype", dtype, WEIGHT_DTYPES)
+    arrays = {
+        name: _converted(name, array, np.dtype(dtype)) if name.startswith("W") and array.dtype != dtype else array
+        for name, array in model.arrays.items()
+    }
+    return dataclasses.replace(model, arrays=arrays)
+
+
+def _converted(name: str, array: Array, dtype: np.dtype) -> Array:
+    """Convert an array of weights block by block. Raises WeightTooLargeError."""
+    if isinstance(array, Blocks):
+        for block in array.blocks():
+            _cast(name, block, dtype)
+        return Blocks(array.shape, dtype, lambda: (_cast(name, block, dtype) for block in array.blocks()))
+    new = np.empty(array.shape, dtype)
+    for rows in _slices(len(array)):
+        new[rows] = _cast(name, array[rows], dtype)
+    return new
+
+
+def _slices(n: int) -> Iterable[slice]:
+    return (slice(first, first + ROWS_AT_ONCE) for first in range(0, n, ROWS_AT_ONCE))
+
+
+def _cast(name: str, block: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        cast = block.astype(dtype)
+    if np.isinf(cast).any():
+        largest, limit = np.abs(block).max(), np.finfo(dtype).max
+        raise WeightTooLargeError(f"{name} holds a weight of {largest:.6g}, but {dtype} ends at {limit:.6g}")
+    return cast

@@ -1,0 +1,42 @@
+"""Training samples that are kept aside, so that a run can be judged by samples that it does not learn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import DataError
+from .rng import Purpose, permutation
+from .sparse_rows import Dataset
+
+
+def kept_aside(seed: int, n_samples: int, fraction: float) -> np.ndarray:
+    """Tell which samples are kept aside for validation. Implements S38.
+
+    Parameters
+    ----------
+    seed : int
+    n_samples : int
+        At least 2.
+    fraction : float
+        Above 0 and below 1.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_samples,)
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two samples.
+    """
+    if n_samples < 2:
+        raise DataError(f"training data: {n_samples} sample(s), none of which can be kept aside for validation")
+    n_aside = min(max(int(fraction * n_samples + 0.5), 1), n_samples - 1)
+    aside = np.zeros(n_samples, dtype=np.bool_)
+    aside[permutation(seed, Purpose.VALIDATION, n=n_samples)[:n_aside]] = True
+    return aside
+
+
+def split(data: Dataset, aside: np.ndarray) -> tuple[Dataset, Dataset]:
+    """Return the samples to train on, and those kept aside."""
+    return data.take(np.flatnonzero(~aside)), data.take(np.flatnonzero(aside))

@@ -1,0 +1,51 @@
+"""Training samples that `SlideClassifier` keeps aside, so that it can stop early inside pipelines and searches."""
+
+import numpy as np
+import pytest
+from problems import random_dataset
+
+from slide_fast import SlideClassifier
+from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.validation import kept_aside, split
+
+X, Y = random_dataset(0, n_samples=200, n_labels=20)
+SMALL = {"hidden": (8,), "epochs": 40, "micro_batch": 20, "n_workers": 1, "learning_rate": 0.05, "random_state": 3}
+
+
+def test_s38_it_is_an_eval_set_of_samples_that_are_not_trained_on():
+    model = SlideClassifier(**SMALL, patience=3, validation_fraction=0.3, eval_metric="ndcg_at_3").fit(X, Y)
+    aside = kept_aside(3, X.n_rows, 0.3)
+    (train, held_out), weights = split(type(random_dataset(0))(X, Y), aside), np.ones(140)
+    other = SlideClassifier(**SMALL, patience=3, eval_metric="ndcg_at_3")
+    other.fit(*train, sample_weight=weights, eval_set=tuple(held_out))
+    assert model.model_.facts["n_train_samples"] == 140 and model.model_.facts["epochs"] < 40
+    for name, array in other.model_.arrays.items():
+        assert np.array_equal(array, model.model_.arrays[name])
+
+
+def test_weights_go_with_their_samples():
+    aside, weights = kept_aside(3, X.n_rows, 0.3), np.random.default_rng(0).random(X.n_rows)
+    model = SlideClassifier(**SMALL | {"epochs": 2}, validation_fraction=0.3).fit(X, Y, sample_weight=weights)
+    train, _ = split(type(random_dataset(0))(X, Y), aside)
+    other = SlideClassifier(**SMALL | {"epochs": 2}).fit(*train, sample_weight=weights[~aside])
+    assert np.array_equal(model.model_.arrays["W1"], other.model_.arrays["W1"])
+
+
+def test_it_works_inside_a_search():
+    selection = pytest.importorskip("sklearn.model_selection")
+    sparse = pytest.importorskip("scipy.sparse")
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 120)
+    samples = sparse.csr_array(np.eye(4)[y] + rng.random((120, 4)) / 4)
+    search = selection.GridSearchCV(
+        SlideClassifier(**SMALL, patience=2, validation_fraction=0.2), {"eval_metric": ["loss", "precision_at_1"]}, cv=2
+    )
+    assert search.fit(samples, y).best_score_ > 0.8
+    assert search.best_estimator_.model_.facts["n_train_samples"] == 96
+
+
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(ConfigError, match="^eval_set and validation_fraction both say what to evaluate on; give one"):
+        SlideClassifier(validation_fraction=0.1).fit(X, Y, eval_set=(X, Y))
+    with pytest.raises(DataError, match=r"1 sample\(s\), none of which can be kept aside"):
+        SlideClassifier(validation_fraction=0.1).fit(X.take(np.arange(1)), [[1]])
