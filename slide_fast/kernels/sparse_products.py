@@ -13,7 +13,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .scratch import Scratch, computed, positions
 
-DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (docs/performance.md)
+DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (benchmarks/LOG.md)
 FREQUENT = 4  # a feature of more samples than this gets its gradient from a product
 FEATURES_AT_ONCE = 1024  # whose terms or products are held besides the gradient
 
