@@ -1,4 +1,4 @@
-"""P@1 over seconds of training: ours with the defaults against PyTorch's dense and sampled softmax and omikuji.
+"""P@1 over seconds of training: ours, narrow and wide, against PyTorch's dense and sampled softmax and omikuji.
 
     python benchmarks/time_to_accuracy.py --data acl_authors      and stdlib, diginetica, amazon-670k, or a folder
 
@@ -21,10 +21,12 @@ from shared import ours, peers, plots, tasks
 from shared.curves import Point, best, time_to
 from shared.harness import ROOT, child, figure, in_turn, require_agreement, spread, table, write_result
 
+from slide_fast.cli.settings import PRESETS
+
 RATES = (3e-4, 1e-3, 3e-3)
 SHARE = 0.9
 PACE_SECONDS = 8.0
-OURS, SAMPLED, OMIKUJI = "slide_fast", "PyTorch sampled", "omikuji"
+OURS, WIDE, SAMPLED, OMIKUJI = "slide_fast", "slide_fast, wide", "PyTorch sampled", "omikuji"
 DENSE = {"pytorch": "PyTorch dense", "slide_fast": "slide_fast, all active"}
 
 
@@ -48,14 +50,13 @@ def run_contenders(options: argparse.Namespace, engines: list[str]) -> tuple[dic
     print(f"the sampled softmax is fastest with learning rate {rate:g}", flush=True)
     omikuji = [] if options.without_omikuji else [partial(child, peers.omikuji_curve, *given, options.workers)]
     paces = [partial(dense.pace_once, options.data, engine, options.workers, PACE_SECONDS) for engine in engines]
-    runs = in_turn([own, partial(sampled, rate), *paces], options.rounds)
-    curves = {
-        OURS: [run["points"] for run in runs[0]],
-        f"{SAMPLED}, {rate:g}": [run["points"] for run in runs[1]],
-    }
+    wide = partial(own, 0, PRESETS["wide"])
+    runs = in_turn([own, wide, partial(sampled, rate), *paces], options.rounds)
+    names = OURS, WIDE, f"{SAMPLED}, {rate:g}"
+    curves = {name: [run["points"] for run in own_runs] for name, own_runs in zip(names, runs, strict=False)}
     curves |= {f"{SAMPLED}, {other:g}": [points] for other, points in tried.items() if other != rate}
     curves |= {OMIKUJI: [run()["points"] for run in omikuji]} if omikuji else {}
-    return curves, [spread(seconds)["median"] for seconds in runs[2:]]
+    return curves, [spread(seconds)["median"] for seconds in runs[3:]]
 
 
 def in_words(seconds: float | None, most: float) -> str:
