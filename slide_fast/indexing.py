@@ -43,16 +43,21 @@ def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(variances, 0, out=variances), out=variances)
 
 
+def clusters(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return centroids of what enters the output layer, and the second moments of the distances to them."""
+    centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
+    deviations = centroids[nearest(inputs, centroids, 1)[:, 0]]
+    np.subtract(inputs, deviations, out=deviations)
+    return centroids, deviations.T @ deviations / inputs.dtype.type(len(deviations))
+
+
 def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) -> Index:
     """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
 
     As `slide_ref.indexing.build_index`, by so many threads.
     """
-    output, inputs = layers[-1], all_hidden_outputs(layers, samples.clustered, n_threads)
-    centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
-    deviations = centroids[nearest(inputs, centroids, 1)[:, 0]]
-    np.subtract(inputs, deviations, out=deviations)
-    second_moment = deviations.T @ deviations / output.W.dtype.type(len(deviations))
+    output = layers[-1]
+    centroids, second_moment = clusters(all_hidden_outputs(layers, samples.clustered, n_threads))
     upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
     buckets = np.empty((len(centroids), bucket_size(len(upper))), dtype=np.int32)
 
@@ -64,7 +69,7 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
 
     parts = max(n_threads, -(-len(centroids) // CELLS_AT_ONCE))
     by_threads(make_worker, np.array_split(np.arange(len(centroids)), parts), n_threads)
-    preview = preview_of(output, centroids, buckets, second_moment) if inputs.shape[1] >= WIDE else None
+    preview = preview_of(output, centroids, buckets, second_moment) if centroids.shape[1] >= WIDE else None
     index = Index(centroids, buckets, np.empty((0, 0), dtype=np.int32), preview)
     return index._replace(places=places_of_best(layers, samples.kept_aside, index, n_threads))
 
