@@ -22,6 +22,7 @@ SLIDE = f'set -euo pipefail\nslide() {{ "{sys.executable}" -m slide_fast "$@"; }
 ELSEWHERE = {  # no test asks the network: whoever adds one opens it once
     "https://arxiv.org/abs/1903.03129",
     "https://arxiv.org/abs/2310.10636",
+    "https://github.com/tomtung/omikuji",
     "https://pypi.org/project/argcomplete/",
     "https://pypi.org/project/shtab/",
 }
