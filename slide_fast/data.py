@@ -38,7 +38,7 @@ def read_dataset(
     ----------
     path : path
         ``.npz`` as `write_npz` or SciPy's ``save_npz`` writes it; ``.svm``, ``.svmlight`` or ``.libsvm`` for svmlight
-        text; every other file is XMC text. Text may be packed by gzip. ``-`` is standard input.
+        text; every other file is XMC text. Text may be gzipped. ``-`` is standard input.
     labels : path, optional
         SciPy's ``.npz`` of an indicator with a row a sample and a column a label, to go with one of features.
     share : callable, optional
@@ -51,7 +51,7 @@ def read_dataset(
     """
     kind = _kind(path)
     if kind != ".npz" and labels is not None:
-        raise DataError("labels of their own go with a .npz of features alone; here they are in the file itself", path)
+        raise DataError("separate labels go only with a .npz of features; this file has its own", path)
     if kind == ".npz":
         data = read_npz(path, labels)
     else:
@@ -123,7 +123,7 @@ def _read_blocks(
                 labels.extend(parsed.labels)
             if extra.strip(b"\n"):
                 line = n_lines - extra.lstrip(b"\n").count(b"\n") + 1
-                message = f"the header says {n_samples} samples, but here is one more; correct the header"
+                message = f"the header says {n_samples} samples, but there are more; correct the header"
                 raise DataError(message, line=line)
             lines_before += n_lines
         if n_read < n_samples:

@@ -179,7 +179,7 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
     except (MemoryError, ValueError) as error:
         need = f"{size_in_words(8 * n_rows * k)}"
-        raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; ask for fewer") from error
+        raise MemoryError(f"{k} labels for each of {n_rows} samples need {need}; request fewer") from error
 
 
 def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int | None = 1) -> np.ndarray:

@@ -64,7 +64,7 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
         fits = isinstance(weights, np.ndarray) and weights.dtype.kind == "f" and weights.shape == (train.n_samples,)
         if not (fits and np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
             raise DataError(
-                f"weights: give an array of {train.n_samples} floats, one a sample, finite, at least 0, not all 0"
+                f"weights: give an array of {train.n_samples} floats, one per sample, finite, at least 0, not all 0"
             )
     if label_names is not None and len(label_names) != train.labels.n_columns:
         raise DataError(f"label_names: {len(label_names)} names, but there are {train.labels.n_columns} labels")

@@ -50,7 +50,7 @@ def _read_lines(path: str | PathLike[str], lines: Iterator[bytes]) -> Dataset:
                 labels.append(sample_labels)
                 features.append(sample_features)
             elif line:
-                raise DataError(f"the header says {n_samples} samples, but here is one more; correct the header")
+                raise DataError(f"the header says {n_samples} samples, but there are more; correct the header")
         if len(labels) < n_samples:
             found = f"the file ends here with {len(labels)} samples, but the header says {n_samples}"
             raise DataError(f"{found}; correct the header or complete the file")

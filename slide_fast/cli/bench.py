@@ -148,7 +148,7 @@ class _Bench:
         self.spent += seconds
         end = last["end"]
         if not end["samples"]:
-            raise ConfigError(f"--seconds {self.seconds:g} is too short: no step was taken; give more")
+            raise ConfigError(f"--seconds {self.seconds:g} is too short for a single step; give more")
         return {"samples_per_second": end["samples"] / end["seconds"],
                 "active_neurons": last["progress"]["active_neurons"]}  # fmt: skip
 

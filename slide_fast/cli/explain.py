@@ -28,7 +28,7 @@ def explain(options: Namespace, session: Session) -> dict[str, Any]:
     path = find_model(options.model)
     model = load_model(path, mmap=True)
     if model.text is None:
-        raise ModelError(f"{path}: this model was not trained on texts; explain takes those that were")
+        raise ModelError(f"{path}: this model was not trained on texts; explain needs one that was")
     vectorizer = vectorizer_of(model)
     counter = NgramCounter(vectorizer.settings)
     sample = vectorizer.rows(counter.count([options.text]))

@@ -16,7 +16,7 @@ from .settings import PRESETS
 from .text_options import add_columns, add_features
 
 BAD_USE = 2  # the exit code of it
-FORMATS = "XMC text, svmlight text (.svm), either packed by gzip, or .npz; - is standard input"
+FORMATS = "XMC text, svmlight text (.svm), either gzipped, or .npz; - is standard input"
 Add = Callable[..., argparse.ArgumentParser]  # of a command: its name, what it does, an example, further description
 Number = tuple[str, Callable[[str], Any], str, Any, str]  # an option: its name, type, metavar, default, help
 
@@ -76,7 +76,7 @@ def _check_evaluation(options: argparse.Namespace) -> None:
         )
     if options.mpi and (aside or options.eval_metric == "loss"):
         what = "--validation-fraction" if aside else "--eval-metric loss"
-        options.refuse(f"train --mpi knows no {what}; give --test and another metric")
+        options.refuse(f"train --mpi does not support {what}; give --test and another metric")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -153,15 +153,15 @@ def _assignment(text: str) -> tuple[str, str]:
 def _add_demo(add: Add) -> None:
     demo = add("demo", "learn to name hidden identifiers in Python's standard library, in about two minutes",
                "slide demo --out my-demo")  # fmt: skip
-    _add_workers(demo, "worker processes (default: the CPUs there are, at least 2)")
-    _add_numbers(demo, ("--seed", _whole(0), "N", 0, "source of all randomness (default: 0)"))
+    _add_workers(demo, "worker processes (default: the number of CPUs, at least 2)")
+    _add_numbers(demo, ("--seed", _whole(0), "N", 0, "random seed (default: 0)"))
     demo.add_argument("--out", default="slide-demo", metavar="RUN", help="run folder (default: slide-demo)")
     _add_overwrite(demo)
     _add_numbers(demo, _max_seconds(120.0))
 
 
 def _add_overwrite(command: argparse._ActionsContainer) -> None:
-    command.add_argument("--overwrite", action="store_true", help="replace the run that RUN holds, if it holds one")
+    command.add_argument("--overwrite", action="store_true", help="replace an existing run in RUN")
 
 
 def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
@@ -175,7 +175,7 @@ def _add_numbers(command: argparse.ArgumentParser, *rows: Number) -> None:
 
 def _max_seconds(default: float) -> Number:
     shown = f"{default:g}" if default < math.inf else "no limit"
-    text = f"end training after so many seconds, evaluations not counted (default: {shown})"
+    text = f"stop training after this many seconds, not counting evaluations (default: {shown})"
     return "--max-seconds", _positive, "S", default, text
 
 
@@ -185,56 +185,56 @@ def _add_train(add: Add) -> None:
                 "slide train data/train.txt --test data/test.txt --out run")  # fmt: skip
     train.add_argument("train", metavar="TRAIN", nargs="?", help=f"training samples: {FORMATS}")
     train.add_argument("--test", metavar="TEST", help="test samples, to evaluate on")
-    train.add_argument("--out", metavar="RUN", help="run folder, a new one but for --resume and --overwrite")
+    train.add_argument("--out", metavar="RUN", help="run folder; must be new unless --resume or --overwrite is given")
     _add_labels(train, "--labels", "TRAIN")
     _add_labels(train, "--test-labels", "TEST")
-    _add_workers(train, "worker processes (default: the CPUs there are, 1 for short runs; with --mpi: 1 a rank)")
+    _add_workers(train, "worker processes (default: the number of CPUs, 1 for short runs; with --mpi: 1 per rank)")
     hidden = ",".join(map(str, defaults.hidden))
     epochs = "5; below 30,000 samples up to 10"
-    rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps on"
+    rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps"
     _add_numbers(
         train,
         ("--epochs", _count, "N", None, f"passes over the training samples (default: {epochs})"),
-        ("--seed", _whole(0), "N", None, f"source of all randomness (default: {defaults.seed})"),
+        ("--seed", _whole(0), "N", None, f"random seed (default: {defaults.seed})"),
         ("--hidden", _layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden})"),
-        ("--micro-batch", _count, "N", None, f"samples a worker processes at once (default: {defaults.micro_batch})"),
-        ("--learning-rate", _positive, "X", None, f"largest step size of the run (default: {rates})"),
+        ("--micro-batch", _count, "N", None, f"samples per micro-batch and worker (default: {defaults.micro_batch})"),
+        ("--learning-rate", _positive, "X", None, f"peak learning rate (default: {rates})"),
         _max_seconds(math.inf),
         ("--eval-every", _positive, "E", 1.0, "epochs between evaluations (default: 1)"),
-        ("--eval-samples", _count, "N", 10_000, "test samples that these use; the last one uses all (default: 10000)"),
-        ("--patience", _count, "N", None, "end after so many evaluations in a row without a better network; the best "
-         "one is kept"),
-        ("--validation-fraction", _part, "F", None, "share of TRAIN to keep aside and evaluate on, in place of --test"),
-        ("--checkpoint-every", _positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, where the "
-         "best model is kept too (default: none but the one that Ctrl-C leaves)"),
+        ("--eval-samples", _count, "N", 10_000, "test samples per evaluation; the last one uses all (default: 10000)"),
+        ("--patience", _count, "N", None, "stop after this many evaluations without improvement; the best network "
+         "is kept"),
+        ("--validation-fraction", _part, "F", None, "fraction of TRAIN to hold out for evaluation, instead of --test"),
+        ("--checkpoint-every", _positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, which "
+         "also keeps the best model (default: only the one written on Ctrl-C)"),
         ("--keep", _count, "N", 2, "checkpoints to keep (default: 2)"),
     )  # fmt: skip
     train.add_argument("--eval-metric", choices=EVAL_METRICS, default=EVAL_METRICS[0], metavar="NAME",
-                       help=f"what tells which network is better: {', '.join(EVAL_METRICS)} "
+                       help=f"metric that selects the best network: {', '.join(EVAL_METRICS)} "
                        f"(default: {EVAL_METRICS[0]})")  # fmt: skip
     train.add_argument("--dtype", choices=WEIGHT_DTYPES, default=WEIGHT_DTYPES[0],
-                       help="of the weights in the model folder; float16 takes half the room, and P@k with it is told "
-                       "too (default: float32)")  # fmt: skip
+                       help="dtype of the weights in the model folder; float16 takes half the space, and P@k is "
+                       "reported for it too (default: float32)")  # fmt: skip
     again = train.add_mutually_exclusive_group()
     _add_overwrite(again)
     again.add_argument("--resume", action="store_true",
-                       help="go on from the last checkpoint in RUN; of its settings --epochs may change")  # fmt: skip
+                       help="continue from the last checkpoint in RUN; only --epochs may differ")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
-                       help="under mpiexec: split the labels over ranks, of --workers processes each; shards is their "
-                       "number, or set to a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
-    train.add_argument("--label-names", metavar="FILE", help="names of the labels, one a line, kept in the model")
+                       help="under mpiexec: split the labels over ranks of --workers processes each; shards is the "
+                       "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
+    train.add_argument("--label-names", metavar="FILE", help="label names, one per line, saved with the model")
     add_columns(train, as_trained=False)
     add_features(train, _whole)
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
                        help="choose micro-batch, K and bucket size for the data, "
-                       "where they are not given")  # fmt: skip
+                       "unless they are given")  # fmt: skip
     train.add_argument("--print-config", action="store_true",
-                       help="write all settings of such a run as TOML, for --config, and end")  # fmt: skip
+                       help="print all settings of this run as TOML, for --config, and exit")  # fmt: skip
 
 
 def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
-    text = f"SciPy's .npz of an indicator, where {of} is SciPy's .npz of the features"
+    text = f"SciPy .npz with the label indicator matrix, if {of} is a SciPy .npz with the features"
     command.add_argument(option, metavar="FILE", help=text)
 
 
@@ -242,12 +242,12 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     whole = command.add_mutually_exclusive_group()
     whole.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
     whole.add_argument("--preset", choices=sorted(PRESETS),
-                       help="settings that come with slide; wide: 1,024 hidden neurons, against the labels of the "
-                       "micro-batch alone, where there are few samples a label; paper: an active set of its own for "
-                       "each sample, from 50 tables of SimHash codes of 9 bits, from the first step on")  # fmt: skip
+                       help="built-in settings; wide: 1,024 hidden neurons, trained only against the labels of the "
+                       "micro-batch, for data with few samples per label; paper: a separate active set for "
+                       "each sample, from 50 SimHash tables with 9-bit codes, from the first step on")  # fmt: skip
     command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
-                         "goes over --config and --preset and may be given more than once; "
+                         "overrides --config and --preset and may be repeated; "
                          "slide train --print-config lists them all")  # fmt: skip
 
 
@@ -259,95 +259,97 @@ def _add_users_of_models(add: Add) -> None:
     _add_labels(evaluate, "--labels", "TEST")
     add_columns(evaluate)
     _add_mode(evaluate)
-    _add_workers(evaluate, "threads (default: the CPUs there are)")
+    _add_workers(evaluate, "threads (default: the number of CPUs)")
 
     predict = add(
         "predict",
-        "write the best labels of each sample, label:score label:score ... a line",
+        "write the top labels of each sample, one line per sample: label:score label:score ...",
         "slide predict run - -k 3 < new.txt | head",
-        " Scores are logits; of texts, probabilities, among all labels or, with --mode index, among those that the "
-        "index finds. Where the model has label names, they stand for the label ids, and tabs instead of "
-        "spaces between the pairs; the score follows the last colon of a pair, and a tab in a name becomes a space.",
+        " Scores are logits; for texts they are probabilities, over all labels or, with --mode index, over those the "
+        "index finds. Where the model has label names, they replace the label ids, and tabs replace "
+        "the spaces between pairs; the score follows the last colon of a pair, and a tab in a name becomes a space.",
     )
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
     predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
     add_columns(predict, labels=False)
-    predict.add_argument("-k", type=_count, default=5, metavar="K", help="labels a sample (default: 5)")
+    predict.add_argument("-k", type=_count, default=5, metavar="K", help="labels per sample (default: 5)")
     predict.add_argument("--threshold", type=_share, metavar="P",
-                         help="write only labels of at least this probability; all scores are such then")  # fmt: skip
+                         help="write only labels of at least this probability; scores are probabilities")  # fmt: skip
     predict.add_argument("--out", type=unless_standard, metavar="FILE",
                          help="write to a file instead of standard output")  # fmt: skip
     _add_mode(predict)
-    _add_workers(predict, "threads (default: the CPUs there are)")
+    _add_workers(predict, "threads (default: the number of CPUs)")
 
-    explain = add("explain", "show which words of a text speak for its best labels, and labels near to these",
+    explain = add("explain", "show which words of a text contribute most to its top labels, and similar labels",
                   'slide explain run "the history of Finnish railways"',
-                  " What a feature did to a label's logit is its value times the gradient; these parts and that of the "
+                  " A feature contributes its value times the gradient to a logit; all contributions and that of the "
                   "biases add up to the logit.")  # fmt: skip
     explain.add_argument("model", metavar="MODEL", help="model folder or run folder of a network for texts")
     explain.add_argument("text", metavar="TEXT", help="one text")
     explain.add_argument("-k", type=_count, default=3, metavar="K", help="labels to explain (default: 3)")
 
-    index = add("index", "make or renew the index of a model, which --mode index uses",
+    index = add("index", "build or rebuild the index of a model, which --mode index uses",
                 "slide index run data/train.txt",
-                " slide train makes one, of training samples; where DATA are samples that the model was not trained "
-                "on, with --kept-aside, the recall that users will find is met more closely.")  # fmt: skip
+                " slide train builds one from training samples. With --kept-aside samples that were not trained "
+                "on, the recall that is measured is closer to the one on new data.")  # fmt: skip
     index.add_argument("model", metavar="MODEL", help="model folder or run folder")
-    index.add_argument("data", metavar="DATA", help=f"the training samples, or others like those to come: {FORMATS}")
+    index.add_argument(
+        "data", metavar="DATA", help=f"the training samples, or others like the expected queries: {FORMATS}"
+    )
     index.add_argument("--kept-aside", metavar="FILE",
-                       help="samples by which the recall is measured (default: a part of DATA)")  # fmt: skip
+                       help="samples on which recall is measured (default: a part of DATA)")  # fmt: skip
     add_columns(index, labels=False)
-    _add_workers(index, "threads (default: the CPUs there are)")
+    _add_workers(index, "threads (default: the number of CPUs)")
 
-    info = add("info", "show what a model is: sizes, settings, training", "slide info run")
+    info = add("info", "show the sizes, settings and training history of a model", "slide info run")
     info.add_argument("model", metavar="MODEL", help="model folder or run folder")
 
     plot = add("plot", "draw learning curves of runs side by side", "slide plot run-a run-b --out both.png")
     plot.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
-    plot.add_argument("--out", metavar="FILE", help="PNG (default: curves.png, in the run folder if there is but one)")
+    plot.add_argument("--out", metavar="FILE", help="PNG (default: curves.png, in the run folder if there is only one)")
 
 
 def _add_verify(add: Add) -> None:
     verify = add(
         "verify",
-        "hold the fast path against the reference, step by step, on your data and settings",
+        "compare the fast path with the reference, step by step, on your data and settings",
         "slide verify data/train.txt --config run/config.toml",
-        " Both sides get the same state before each stage of a step. Whole numbers must be equal; floats may differ by "
-        "what the reference itself loses in float32. Exit code 1 if the two disagree.",
+        " Both start each stage of a step from the same state. Integers must be equal; floats may differ by "
+        "the float32 rounding error of the reference itself. Exit code 1 if the two disagree.",
     )
     verify.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: a small synthetic task)")
     _add_settings(verify)
     _add_numbers(
         verify,
-        ("--steps", _count, "N", None, "steps of training (default: 12, or what a minute allows)"),
-        ("--labels", _count, "N", None, "labels that are kept, chosen evenly (default: 500,000 / lsh.L)"),
-        ("--micro-batch", _count, "N", None, "samples a step (default: as in the settings, but at most 32)"),
-        ("--seed", _whole(0), "N", None, "source of all randomness (default: 0)"),
+        ("--steps", _count, "N", None, "training steps (default: 12, or as many as fit in a minute)"),
+        ("--labels", _count, "N", None, "labels to keep, evenly spaced (default: 500,000 / lsh.L)"),
+        ("--micro-batch", _count, "N", None, "samples per step (default: as in the settings, but at most 32)"),
+        ("--seed", _whole(0), "N", None, "random seed (default: 0)"),
     )
 
 
 def _add_bench(add: Add) -> None:
     bench = add(
         "bench",
-        "tell whether hashing pays off for your problem on this machine, in about a minute",
+        "measure whether hashing pays off for your problem on this machine, in about a minute",
         "slide bench data/train.txt",
-        " The settings as they are, uniform negatives and dense training take turns; rebuilds count, and tables are "
+        " Alternates between your settings, uniform negatives and dense training; rebuilds count, and tables are "
         "queried from the first step on (in_batch = 0). Accuracy is not compared: dense training learns at least as "
         "much from a sample.",
     )
     bench.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: synthetic, see --shape)")
     bench.add_argument("--shape", default="amazon-670k", metavar="NAME",
                        help="without DATA: amazon-670k (default), delicious-200k or wiki10-31k")  # fmt: skip
-    _add_workers(bench, "worker processes (default: the CPUs there are)")
-    _add_numbers(bench, ("--seconds", _positive, "S", 40.0, "of training, over all that is measured (default: 40)"))
+    _add_workers(bench, "worker processes (default: the number of CPUs)")
+    _add_numbers(bench, ("--seconds", _positive, "S", 40.0, "total training time of the measurement (default: 40)"))
     _add_settings(bench)
 
 
 def _add_mode(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mode", choices=("exact", "index"), default="exact", type=_mode,
-                         help="exact looks at every label, index only at those that an index finds")  # fmt: skip
+                         help="exact scores every label, index only the candidates that the index finds")  # fmt: skip
     command.add_argument("--recall", type=_share, metavar="R",
-                         help="with --mode index: share of the exact answers that the index is to find "
+                         help="with --mode index: fraction of the exact top labels that the index should find "
                               f"(default: {RECALL})")  # fmt: skip
 
 
@@ -355,15 +357,15 @@ def _add_generate(add: Add) -> None:
     generate = add("generate", "make synthetic data: DIR/train.txt and DIR/test.txt",
                    "slide generate data --shape wiki10-31k --samples 5000")  # fmt: skip
     generate.add_argument("dir", metavar="DIR", help="folder to write into")
-    shapes = "amazon-670k (default), delicious-200k or wiki10-31k: the sizes of that data set"
+    shapes = "take the sizes of amazon-670k (default), delicious-200k or wiki10-31k"
     generate.add_argument("--shape", default="amazon-670k", metavar="NAME", help=shapes)
     for name, what in (
         ("--samples", "training samples"),
         ("--test-samples", "test samples"),
         ("--features", "features"),
         ("--labels", "labels"),
-        ("--nonzeros", "features a sample, on average"),
-        ("--labels-per-sample", "labels a sample, on average"),
+        ("--nonzeros", "mean number of features per sample"),
+        ("--labels-per-sample", "mean number of labels per sample"),
     ):
-        generate.add_argument(name, type=_count, metavar="N", help=f"{what}, instead of those of the shape")
-    generate.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="key of all draws (default: 0)")
+        generate.add_argument(name, type=_count, metavar="N", help=f"{what}, overriding the shape")
+    generate.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="random seed (default: 0)")

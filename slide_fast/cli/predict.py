@@ -74,7 +74,7 @@ def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Pre
 def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
     """Return the answers to texts to come, as these come."""
     if options.mode == "index" and model.index is None:
-        raise ModelError(f"{options.model}: has no index; make one with slide index, or leave out --mode index")
+        raise ModelError(f"{options.model}: has no index; build one with slide index, or leave out --mode index")
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
     texts, counter = text_file(options.data, model, options, needs_labels=False), NgramCounter(vectorizer.settings)
 

@@ -48,7 +48,7 @@ def _locked(folder: Path) -> Iterator[None]:
     descriptor = os.open(path, flags)
     try:
         if not _lock(descriptor):
-            raise SlideError(f"{folder}: another run is training there; wait for its end, or choose another folder")
+            raise SlideError(f"{folder}: another run is training there; wait until it ends, or choose another folder")
         yield
     finally:
         os.close(descriptor)
@@ -124,7 +124,7 @@ class RunFolder:
         names = {entry.name for entry in self.path.iterdir()} - {LOCK}
         has_model = (standing(self.model_path) / "config.json").is_file()
         if names and not (has_model or (METRICS in names and MODEL not in names)):
-            raise SlideError(f"{self.path}: holds files, but not those of a run; choose an empty or a new folder")
+            raise SlideError(f"{self.path}: contains files other than those of a run; choose an empty or a new folder")
         can_resume = bool(Checkpoints(self.path / CHECKPOINTS).saved())
         if (has_model or can_resume) and not self._replaces:
             what = "a trained model" if has_model else "checkpoints of a run"

@@ -127,7 +127,7 @@ def parse_value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         if _WORD.fullmatch(text):
             return text
-    raise ConfigError(f"{text!r} is no value; give a number, a word or a list such as [256, 128]")
+    raise ConfigError(f"{text!r} is not a value; give a number, a word or a list such as [256, 128]")
 
 
 def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:

@@ -11,29 +11,29 @@ Count = Callable[[str], int]
 def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, labels: bool = True) -> None:
     """Add options that say where texts and labels are."""
     default = " (default: as in training)" if as_trained and labels else ""
-    group = command.add_argument_group("texts, in TSV, CSV or JSON lines; fastText's format needs no option")
+    group = command.add_argument_group("texts in TSV, CSV or JSON lines (fastText's format needs no option)")
     group.add_argument("--text-column", action="append", metavar="NAME",
-                       help="column of texts; may be given more than once: the texts are joined" + default)  # fmt: skip
+                       help="column with the text; may be repeated, the texts are then joined" + default)  # fmt: skip
     if labels:
-        group.add_argument("--label-column", metavar="NAME", help=f"column of labels by name{default}")
+        group.add_argument("--label-column", metavar="NAME", help=f"column with the label names{default}")
         group.add_argument("--label-separator", metavar="S",
-                           help="what stands between labels in it, such as '|'"
+                           help="separator between labels in that column, such as '|'"
                            + (default or " (default: a cell is one label)"))  # fmt: skip
     group.add_argument("--on-error", choices=("stop", "skip"), default="stop",
-                       help="at a line that cannot be read: stop (default), or skip it and count")  # fmt: skip
+                       help="on an unreadable line: stop (default), or skip and count it")  # fmt: skip
 
 
 def add_features(command: argparse.ArgumentParser, whole: Callable[[int], Count]) -> None:
     """Add options that say what makes features of texts."""
-    group = command.add_argument_group("features of texts")
-    group.add_argument("--word-ngrams", type=whole(0), metavar="N", help="words in a row, up to N (default: 1)")
+    group = command.add_argument_group("text features")
+    group.add_argument("--word-ngrams", type=whole(0), metavar="N", help="word n-grams of up to N words (default: 1)")
     group.add_argument("--char-ngrams", type=_pair, metavar="N,M",
-                       help="parts of words, too, of N to M characters (default: none)")  # fmt: skip
+                       help="also character n-grams of N to M characters, within words (default: none)")  # fmt: skip
     group.add_argument("--min-df", type=whole(1), metavar="N",
-                       help="leave out features that are in fewer training texts (default: 2)")  # fmt: skip
+                       help="drop features that occur in fewer training texts (default: 2)")  # fmt: skip
     group.add_argument("--buckets", type=whole(0), metavar="N",
-                       help="hash features into N columns (default: keep those of the training texts)")  # fmt: skip
-    group.add_argument("--token-pattern", metavar="REGEX", help=r"what a word is (default: \w+)")
+                       help="hash features into N columns (default: one column per training feature)")  # fmt: skip
+    group.add_argument("--token-pattern", metavar="REGEX", help=r"regular expression of a word (default: \w+)")
 
 
 def _pair(text: str) -> tuple[int, int]:

@@ -42,7 +42,7 @@ def _source(model: Model) -> Columns | None:
     texts, *others = [source.get(name) if isinstance(source, dict) else None for name in Columns._fields]
     named = [name for name in others if name is not None]
     if not (isinstance(texts, list) and all(isinstance(name, str) for name in [*texts, *named])):
-        raise ModelError("what the model says about the columns of its texts is not whole; train it again")
+        raise ModelError("the model's text columns are incomplete; train it again")
     return Columns(tuple(texts), *others)
 
 
@@ -56,7 +56,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
         raise ConfigError("texts to train on need labels; name their column with --label-column")
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} does not go with texts: their labels have names")
+            raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
     given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
     settings, n_workers = TextSettings.checked(**given), options.workers or available_cpus()
     file = TextFile(options.train, columns, skips=options.on_error == "skip")
@@ -95,7 +95,9 @@ def vectorizer_of(model: Model) -> Vectorizer:
     assert model.text is not None
     vectorizer = Vectorizer.of(model.text)
     if vectorizer.n_columns != model.n_features:
-        raise ModelError(f"the model has {model.n_features} features, but its texts have {vectorizer.n_columns}")
+        raise ModelError(
+            f"the model has {model.n_features} features, but its text settings give {vectorizer.n_columns}"
+        )
     return vectorizer
 
 

@@ -72,7 +72,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         meter = stack.enter_context(MemoryMeter())
         with together(ranks):
             if options.auto:
-                raise ConfigError("train --mpi knows no --auto; leave it out")
+                raise ConfigError("train --mpi does not support --auto; leave it out")
             checkpoints, state, settings = plan(options)
             folder = RunFolder(options.out, options.overwrite or options.resume)
             if ranks.rank == 0:

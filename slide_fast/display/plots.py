@@ -74,7 +74,7 @@ def read_curves(run: str | Path) -> dict[str, np.ndarray]:
         if entry["kind"] == "evaluation":
             points.append([_number(entry, key, path, number) for key in REQUIRED + OPTIONAL])
     if not points:
-        raise DataError("holds no evaluation; train longer or evaluate more often", str(path))
+        raise DataError("contains no evaluation; train longer or evaluate more often", str(path))
     return dict(zip(REQUIRED + OPTIONAL, np.array(points).T, strict=True))
 
 

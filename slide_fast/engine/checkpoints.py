@@ -101,7 +101,7 @@ class TrainingState:
         if self.progress is None:
             shapes = [array_shapes(c, self.n_features, self.n_labels) for c in (self.config, config)]
             if shapes[0] != shapes[1]:
-                raise ConfigError("the network has other layers or another optimizer than the settings ask for")
+                raise ConfigError("the layers or the optimizer of the network differ from the settings")
             return
         had, has = _flat(self.config.to_dict()), _flat(config.to_dict())
         changed = [key for key in has if had.get(key) != has[key] and key != "epochs"]
@@ -109,7 +109,7 @@ class TrainingState:
             old, new = (", ".join(f"{key}={side.get(key)}" for key in changed) for side in (had, has))
             raise ConfigError(f"the run to resume has {old}, not {new}; only epochs may change")
         if summary.data != self.data:
-            raise DataError("training data: not those of the run to resume; give the same file and weights")
+            raise DataError("training data: differ from those of the run to resume; give the same file and weights")
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -156,10 +156,10 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
             str(description.get("judged_by", EVAL_METRICS[0])),
         )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: not a whole checkpoint ({error}); take an earlier one") from error
+        raise ModelError(f"{path}: incomplete checkpoint ({error}); use an earlier one") from error
     found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     if found != state_arrays(config, n_features, n_labels):
-        raise ModelError(f"{path}: its arrays are not those that its settings ask for; take an earlier checkpoint")
+        raise ModelError(f"{path}: its arrays do not match its settings; use an earlier checkpoint")
     return state
 
 
@@ -170,7 +170,7 @@ def _one_a_row(v: np.ndarray) -> np.ndarray:
 
 def _history(events: Any) -> tuple[Event, ...]:
     if not (isinstance(events, list) and all(isinstance(event, dict) for event in events)):
-        raise ValueError("history holds something else than events")
+        raise ValueError("history contains something other than events")
     return tuple(events)
 
 
@@ -189,7 +189,7 @@ def _progress(values: dict[str, Any]) -> Progress:
     plain = {key: value for key, value in values.items() if key not in totals}
     numbers = [*plain.values(), *(number for part in totals.values() for number in vars(part).values())]
     if not all(isinstance(number, (int, float)) for number in numbers):
-        raise ValueError("progress holds something else than numbers")
+        raise ValueError("progress contains something other than numbers")
     return Progress(**{**plain, **totals})
 
 

@@ -63,7 +63,7 @@ def _fraction(key: str, value: Any) -> float | None:
 
 def _class_weight(key: str, value: Any) -> Any:
     fits = value is None or value in ("balanced", "propensity") if not isinstance(value, Mapping) else True
-    require(fits, key, value, "balanced, propensity, a dict of weights by label, or None")
+    require(fits, key, value, "balanced, propensity, a dict of weights per label, or None")
     return value
 
 

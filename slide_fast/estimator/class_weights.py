@@ -40,7 +40,7 @@ def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, c
     assert isinstance(class_weight, Mapping)
     weights, given = np.ones(len(classes)), np.array(list(class_weight.values()), dtype=np.float64)
     if not (np.isfinite(given).all() and (given >= 0).all()):
-        raise DataError("class_weight holds a weight that is negative or not finite; give numbers of 0 or more")
+        raise DataError("class_weight contains a weight that is negative or not finite; give numbers >= 0")
     weights[places_of(list(class_weight), classes, 1, "class_weight")] = given
     return weights
 

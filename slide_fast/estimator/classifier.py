@@ -210,15 +210,15 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         """
         options, goes_on = options_of(self), hasattr(self, "model_")
         if isinstance(self.class_weight, str):
-            raise ConfigError(f"class_weight={self.class_weight!r} counts labels in all samples, of which partial_fit "
-                              "has a part; give weights by label")  # fmt: skip
+            raise ConfigError(f"class_weight={self.class_weight!r} counts labels over all samples, but partial_fit "
+                              "sees only some; give weights per label")  # fmt: skip
         seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = config_of(self, epochs=1, seed=seed, **steady)
         given = None if classes is None else validation.as_classes(classes)
         known = self.classes_ if goes_on else given
         if goes_on and given is not None and given.tolist() != np.sort(self.classes_).tolist():
-            raise DataError("`classes` is not what it was in the first call of partial_fit")
+            raise DataError("`classes` differs from the first call of partial_fit")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
             samples = Handover(new._samples(X, y, known, goes_on))

@@ -80,7 +80,7 @@ def values_of_array(array: np.ndarray, name: str) -> Values:
     """Collect labels in an array of one dimension, not of objects. Raises DataError as `values_of_items`."""
     kind = array.dtype.kind
     if kind not in GROUPS or (kind == "f" and array.dtype.itemsize > 8):
-        raise DataError(f"{name} is of dtype {array.dtype}, which labels cannot have; give whole numbers or str")
+        raise DataError(f"{name} is of dtype {array.dtype}, which labels cannot have; give integers or str")
     if kind in "US":
         return Values(array.tolist(), array.dtype)
     if kind == "T":
@@ -131,7 +131,7 @@ def values_of_items(
         _check_numbers(np.array(items), name, row_of)
     if kind == "i" and max(map(int.bit_length, items)) > MAX_BITS:
         row = row_of(next(i for i, item in enumerate(items) if item.bit_length() > MAX_BITS))
-        raise DataError(f"{name}, row {row}: a whole number of more than {MAX_BITS} bits; give it as str")
+        raise DataError(f"{name}, row {row}: an integer of more than {MAX_BITS} bits; give it as str")
     return Values(items, np.dtype(object) if objects or kind == "i" else None)
 
 
@@ -139,7 +139,7 @@ def _as_floats(items: list, name: str, row_of: Callable[[int], int]) -> list[flo
     """Return whole numbers among floats as floats."""
     for i, item in enumerate(items):
         if abs(item) > 2**53 and not isinstance(item, (float, np.floating)):
-            raise DataError(f"{name}, row {row_of(i)}: {shown(item)} is too large beside floats; give whole numbers")
+            raise DataError(f"{name}, row {row_of(i)}: {shown(item)} is too large to mix with floats; give integers")
     return [float(item) for item in items]
 
 
@@ -152,10 +152,10 @@ def _refuse(items: list, name: str, row_of: Callable[[int], int], kinds: str) ->
     for i, item in enumerate(items):
         place, of_type, kind = f"{name}, row {row_of(i)}", f"of type {type(item).__name__}", _kind(type(item))
         if not kind:
-            raise DataError(f"{place}: a label {of_type}, which cannot be kept; give whole numbers or str")
+            raise DataError(f"{place}: a label {of_type}, which cannot be saved; give integers or str")
         if kind not in kinds:
             raise DataError(
-                f"{place}: {shown(item)}, {of_type}. Y holds lists of something else than label ids or names; if each "
+                f"{place}: {shown(item)}, {of_type}. Y holds lists of something other than label ids or names; if each "
                 f"row is an indicator, give np.array({name})"
             )
         if kind != first:
@@ -238,14 +238,14 @@ def places_in(
         first, second = [at for at, label in enumerate(classes.tolist()) if label == items[i]][:2]
         raise DataError(
             f"{name}, row {row_of(i)}: {shown(items[i])} is the name of more than one label: {first} and {second}; "
-            "give labels as an indicator, or train with a name of its own for each"
+            "give labels as an indicator, or train with distinct names"
         )
     unknown = np.flatnonzero(places < 0)
     if len(unknown) and not (drop_unknown and len(unknown) < len(places)):
         some = list(dict.fromkeys(shown(items[i]) for i in unknown[:1000]))
         what = f"{', '.join(some[:3])}{', …' if len(some) > 3 else ''} (first in row {row_of(int(unknown[0]))})"
         raise DataError(
-            f"{name} holds {what}, not among the {n} known labels; leave these out, or train a new network with all "
+            f"{name} holds {what}, not among the {n} known labels; remove these, or train a new network with all "
             "labels (`partial_fit` takes them as `classes` in its first call)"
         )
     return places
@@ -296,7 +296,7 @@ def from_json(values: list, dtype: Any) -> np.ndarray:
     except (TypeError, AttributeError, OverflowError, UnicodeError) as error:
         raise ValueError(str(error)) from error
     if not same or classes.ndim != 1 or (kind.kind == "O" and not all(_kind(type(value)) for value in values[:1])):
-        raise ValueError("the values are not of this type")
+        raise ValueError("the values do not have this type")
     return classes
 
 

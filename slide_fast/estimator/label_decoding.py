@@ -78,7 +78,7 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int, name: str = "lab
         return np.arange(n)
     wanted = as_labels(labels, classes, name=name)
     if wanted.kind != "classes":
-        raise DataError(f"{name} is no plain sequence; give a sequence of some of classes_")
+        raise DataError(f"{name} is not a plain sequence; give a sequence of some of classes_")
     return wanted.rows.indices
 
 
@@ -121,7 +121,7 @@ def classes_of(model: Model) -> np.ndarray:
             return as_array(names)
         kind = np.dtype(dtype)  # as models were saved before they kept values
         if kind.kind == "S":
-            raise ValueError("their names do not tell bytes")
+            raise ValueError("their names do not identify bytes")
         return np.array(names) == "True" if kind.kind == "b" else np.array(names).astype(kind)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"the labels are not of the kind {dtype!r} that the model asks for") from error
+        raise ModelError(f"the labels are not of dtype {dtype!r}, as the model requires") from error

@@ -34,7 +34,7 @@ def options_of(estimator: Any, eval_set: Any = None, callback: Any = None) -> di
     checked({"eval_set": eval_set, "callback": callback})
     checked({name: getattr(estimator, name) for name in OTHERS})
     if eval_set is not None and estimator.validation_fraction is not None:
-        raise ConfigError("eval_set and validation_fraction both say what to evaluate on; give one of them")
+        raise ConfigError("eval_set and validation_fraction exclude each other; give only one")
     options = checked({name: getattr(estimator, name) for name in RUN_OPTIONS})
     if eval_set is None and estimator.validation_fraction is None and options["patience"] < math.inf:
         raise ConfigError("patience needs samples to evaluate on; set validation_fraction, or give fit an eval_set")

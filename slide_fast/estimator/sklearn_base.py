@@ -54,7 +54,7 @@ else:
                 known = self.get_params()
                 for name, value in params.items():
                     if name not in known:
-                        raise ValueError(f"Invalid parameter {name!r}; valid are {', '.join(known)}")
+                        raise ValueError(f"Invalid parameter {name!r}; valid parameters are {', '.join(known)}")
                     setattr(self, name, value)
                 return self
 
@@ -79,7 +79,7 @@ else:
 
 
 class NotFittedError(ModelError, _Unfitted):
-    """A model is used before it was trained."""
+    """A model is used before it has been trained."""
 
 
 def seed_from(random_state: Any) -> int:

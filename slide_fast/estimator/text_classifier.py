@@ -168,10 +168,12 @@ class SlideTextClassifier(SlideClassifier):
 def as_texts(X: Any) -> list[str]:
     """List texts as users have them. Raises DataError where one is no text."""
     if isinstance(X, (str, bytes)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
-        raise DataError("X is no sequence of texts; give a list of str, or a column of a table such as table['title']")
+        raise DataError(
+            "X is not a sequence of texts; give a list of str, or a column of a table such as table['title']"
+        )
     texts = list(X)
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            what = "the text is missing" if is_missing(text) else f"{shown(text)} is no text"
+            what = "the text is missing" if is_missing(text) else f"{shown(text)} is not a text"
             raise DataError(f"X, row {i}: {what}; give a str, '' where there are no words")
     return texts

@@ -102,7 +102,7 @@ def _as_float32(values: np.ndarray, name: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         data = values.astype(np.float32)
     if not np.isfinite(data).all():
-        raise DataError(f"{name} holds a value too large for float32; rescale the data")
+        raise DataError(f"{name} contains a value too large for float32; rescale the data")
     return data
 
 
@@ -212,7 +212,7 @@ def as_classes(classes: Any) -> np.ndarray:
 def _check_number(n_labels: int, place: str) -> None:
     """Raise DataError or MemoryError where a network cannot have so many labels."""
     if n_labels >= COUNT_LIMIT:
-        raise DataError(f"{place} {n_labels} labels, of at most 2**31 - 1; number them from 0, or give str")
+        raise DataError(f"{place} {n_labels} labels, but the maximum is 2**31 - 1; number them from 0, or give str")
     what = f"{place} {n_labels} labels, which take at least"
     require_memory(n_labels * BYTES_PER_LABEL, what, "number the labels from 0, or give str")
 
@@ -240,7 +240,7 @@ def _rows_of_table(array: np.ndarray, name: str) -> SparseRows:
         row = np.argmax(wrong.any(axis=1))
         raise DataError(
             f"{name}, row {row}: {shown(array[row, np.argmax(wrong[row])])}. Unknown label type: a table of {name} "
-            "holds something else than 0 and 1; give lists of ids or names"
+            "contains values other than 0 and 1; give lists of ids or names"
         )
     row_of, columns = array.nonzero()
     indptr = np.searchsorted(row_of, np.arange(len(array) + 1)).astype(np.int64)
@@ -295,7 +295,9 @@ def _list_of(item: Any, place: str) -> list:
     if is_missing(item):
         raise DataError(f"{place}: the labels are missing; give [] for a sample that has none")
     if not is_row(type(item)) or (isinstance(item, np.ndarray) and item.ndim != 1):
-        raise DataError(f"{place}: {shown(item)} is no list of labels, as other rows are; give [label] where it is one")
+        raise DataError(
+            f"{place}: {shown(item)} is not a list of labels, unlike other rows; give [label] for a single one"
+        )
     return item.tolist() if isinstance(item, np.ndarray) and item.dtype.kind not in "Mm" else list(item)
 
 
@@ -306,17 +308,17 @@ def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_
     ids = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
     lowest, largest = int(ids.argmin()), int(ids.argmax())
     if ids[lowest] < 0:
-        raise DataError(f"{name}, row {row_of(lowest)}: label id {ids[lowest]} lies outside 0..; ids count from 0")
+        raise DataError(f"{name}, row {row_of(lowest)}: label id {ids[lowest]} is negative; ids count from 0")
     if make_labels:
         place = f"{name}, row {row_of(largest)}: label id {ids[largest]}"
-        _check_number(int(ids[largest]) + 1, f"{place} makes a network of")
+        _check_number(int(ids[largest]) + 1, f"{place} would make a network of")
     length = int(lengths[0])
     if ids[largest] <= 1 and length > 1 and (lengths == length).all():
         table = ids.reshape(-1, length)
         if length > 2 or (table[:, 0] == table[:, 1]).any():
             warnings.warn(
-                f"{name}: each row holds {length} numbers, all 0 or 1. They are taken for label ids; if each row is an "
-                f"indicator, give np.array({name}), else no id twice in a row",
+                f"{name}: each row holds {length} numbers, all 0 or 1. They are taken as label ids; if each row is an "
+                f"indicator, give np.array({name}), else repeat no id within a row",
                 stacklevel=5,
             )
 
@@ -373,7 +375,7 @@ def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
     if len(weights) != n_samples:
         raise DataError(f"sample_weight.shape == {weights.shape}, expected ({n_samples},)!")
     if not np.isfinite(weights).all() or (weights < 0).any():
-        raise DataError("sample_weight holds a value that is negative or not finite; give numbers of 0 or more")
+        raise DataError("sample_weight contains a value that is negative or not finite; give numbers >= 0")
     if not weights.any():
         raise DataError("the weight is zero for every sample in sample_weight; there is nothing to learn from")
     return None if (weights == weights[0]).all() else weights

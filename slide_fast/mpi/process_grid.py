@@ -43,7 +43,7 @@ def check_number(n_processes: int, n_workers: int) -> None:
     if n_processes % n_workers:
         raise ConfigError(
             f"{n_processes} processes cannot be ranks of {n_workers} workers each; start a multiple of {n_workers} "
-            "processes, or take a number of workers that divides theirs"
+            "processes, or choose a number of workers that divides theirs"
         )
 
 
@@ -89,7 +89,7 @@ def _attached(host: str, pid: int, handle: Handle, n_workers: int) -> SharedArra
         raise ConfigError(
             f"the {n_workers} workers of a rank must be on one machine with Linux, and this one, on "
             f"{socket.gethostname()}, does not reach the first, on {host} ({error.strerror}); start a multiple of "
-            f"{n_workers} processes on each machine, or take --workers 1"
+            f"{n_workers} processes on each machine, or use --workers 1"
         ) from error
     try:
         return SharedArrays.attach(dataclasses.replace(handle, source=descriptor))

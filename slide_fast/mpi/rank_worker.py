@@ -44,7 +44,7 @@ def shards_of(config: Config, ranks: Communicator, rank: int | None = None) -> r
     each, rest = divmod(config.shards, ranks.size)
     if rest:
         raise ConfigError(
-            f"shards is {config.shards}, and {ranks.size} ranks cannot have equally many of them; start a number of "
+            f"shards is {config.shards}, and {ranks.size} ranks cannot share them equally; start a number of "
             f"ranks that divides it, or set shards to a multiple of {ranks.size}"
         )
     rank = ranks.rank if rank is None else rank

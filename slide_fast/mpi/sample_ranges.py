@@ -91,7 +91,9 @@ def _check_columns(found: np.ndarray) -> None:
     if (found[:, :2] != found[0, :2]).any():
         raise DataError("the ranks count different features or labels; give all of them the same files")
     if (found != found[0]).any():
-        raise DataError("some ranks give weights of their samples and some do not; all must, or none")
+        raise DataError(
+            "some ranks give weights of their samples and some do not; give weights on all ranks or on none"
+        )
 
 
 class SharedSamples:

@@ -210,7 +210,7 @@ class Pool:
             What ``state.run`` or the factory raised in a worker; the worker's traceback is in the error's notes.
         """
         if not self._finalizer.alive or self._busy():
-            raise RuntimeError("the pool is closed, or another run of it is under way")
+            raise RuntimeError("the pool is closed, or is already running")
         tasks, deadline = iter(tasks), None
         done: list[tuple[Any, Any]] = []
         self._orphaned.clear()
@@ -250,7 +250,7 @@ class Pool:
         """Give free workers a task, as many as may have one: tasks of the dead first."""
         if self.restarts > self._max_restarts:
             raise WorkerDiedError(
-                f"a worker died, and max_restarts ({self._max_restarts}) is used up. The last, {self._last_death}"
+                f"a worker died, and max_restarts ({self._max_restarts}) is exhausted. The last one, {self._last_death}"
             )
         self._start_missing()
         for worker in self._workers:

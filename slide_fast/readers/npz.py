@@ -44,13 +44,13 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
             arrays = _load_arrays(file)
         if "format" not in arrays:
             if labels is not None:
-                raise DataError("holds labels already; give no others beside them")
+                raise DataError("already contains labels; give no separate ones")
             features, rows = (_rows_from_arrays(arrays, letter) for letter in "XY")
         else:
             features, rows = _rows_from_scipy(arrays, "X"), rows_from_lists([[]] * int(arrays["shape"][0]), 0)
             rows = rows if labels is None else _read_indicator(labels)
         if features.n_rows != rows.n_rows:
-            raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; they must be as many")
+            raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; the numbers must be equal")
         return Dataset(features, rows)
     except DataError as error:
         raise DataError(error.message, error.path or path) from None
@@ -64,7 +64,7 @@ def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
         with open(path, "rb") as file:
             arrays = _load_arrays(file)
         if "format" not in arrays:
-            raise DataError("holds a whole data set; labels must be one sparse matrix of SciPy")
+            raise DataError("contains a whole data set; labels must be one SciPy sparse matrix")
         rows = _rows_from_scipy(arrays, "Y")
         return SparseRows(rows.indptr, rows.indices, None, rows.n_columns)
     except DataError as error:
@@ -115,7 +115,7 @@ def _load_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
             raise ValueError("unknown version")
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         if dtype.hasobject or math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size - member.tell():
-            raise ValueError("the header does not fit the size")
+            raise ValueError("the header does not match the size")
     with archive.open(name) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
@@ -130,7 +130,7 @@ def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
     shape, indptr = own["shape"].tolist(), own["indptr"].astype(np.int64, copy=False)
     if len(shape) != 2 or shape[0] != len(indptr) - 1 or not 0 <= shape[1] < COUNT_LIMIT:
         wanted = f"[{len(indptr) - 1}, columns], columns below {COUNT_LIMIT}"
-        raise DataError(f"{letter}_shape is {shape[:2]}; to go with {letter}_indptr it must be {wanted}")
+        raise DataError(f"{letter}_shape is {shape[:2]}; to match {letter}_indptr it must be {wanted}")
     rows = SparseRows(indptr, own["indices"], own.get("data"), shape[1])
     rows.check(letter)
     return rows.canonical()

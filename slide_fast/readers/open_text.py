@@ -1,4 +1,4 @@
-"""Text to read: a file or standard input, packed by gzip or not."""
+"""Text to read: a file or standard input, gzipped or not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 with gzip.GzipFile(fileobj=file) as unpacked:
                     yield cast(BinaryIO, unpacked)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise DataError("the file is not intact gzip; pack or copy it again", path) from error
+                raise DataError("the file is not intact gzip; compress or copy it again", path) from error
     except OSError as error:
         raise unreadable(path, error) from error
 

@@ -77,7 +77,7 @@ def _plain(line: bytes, number: int) -> bytes:
         if not found:
             remedy = advice(line.lstrip(), column) or "; number the classes from 0"
             text = word.decode("utf-8", "backslashreplace")
-            raise DataError(f"label {text!r} is no whole number of 0 or more{remedy}", line=number)
+            raise DataError(f"label {text!r} is not a whole number of 0 or more{remedy}", line=number)
         labels.append(found[1])
         column += len(word) + 1
     return b" ".join([b",".join(labels), *words[1:]])

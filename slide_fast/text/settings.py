@@ -59,10 +59,12 @@ class TextSettings:
         fits = settings.buckets <= MOST_BUCKETS
         require(fits, "buckets", settings.buckets, f"at most {MOST_BUCKETS}, or 0 to keep the features themselves")
         some = settings.word_ngrams > 0 or settings.char_ngrams is not None
-        require(some, "word_ngrams", settings.word_ngrams, "1 or more where there are no char_ngrams")
+        require(some, "word_ngrams", settings.word_ngrams, "1 or more without char_ngrams")
         _check_pattern(settings.token_pattern)
         cut = settings.tokenizer
-        require(cut is None or callable(cut), "tokenizer", cut, "a function of a text that returns a list of words")
+        require(
+            cut is None or callable(cut), "tokenizer", cut, "a function that takes a text and returns a list of words"
+        )
         return settings
 
 

@@ -64,7 +64,7 @@ class TextFile:
     Parameters
     ----------
     path : path
-        A file, packed by gzip or not, or ``-`` for standard input.
+        A file, gzipped or not, or ``-`` for standard input.
     columns : Columns or None
         Of a table whose first line names its columns (TSV without quotes, CSV), or keys of JSON objects, one a line.
         None: each line is a text without labels. A file that begins with ``__label__`` is in fastText's format anyway.
@@ -172,9 +172,9 @@ class TextFile:
     def _checked(self, row: Row) -> Row:
         if self.needs_labels:
             if not row.labels:
-                raise _Bad("there is no label; give one, or leave the line out")
+                raise _Bad("the label is missing; add one, or remove the line")
             if row.text is None or not row.text.strip():
-                raise _Bad("the text is empty; give one, or leave the line out")
+                raise _Bad("the text is empty; add one, or remove the line")
         return row
 
     def _bad(self, message: str, line: int) -> Row:
@@ -285,7 +285,7 @@ def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], 
 def _labels(cell: str, separator: str | None) -> list[str]:
     """Split a cell into names of labels, without spaces around them."""
     if "\n" in cell or "\r" in cell:
-        raise _Bad(f"the name of a label cannot hold a line break: {cell[:60]!r}")
+        raise _Bad(f"a label name cannot contain a line break: {cell[:60]!r}")
     parts = [cell] if separator is None else cell.split(separator)
     return [name for part in parts if (name := part.strip())]
 
@@ -295,9 +295,9 @@ def _json_parser(columns: Columns) -> Parser:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise _Bad(f"not valid JSON ({error}); write one object a line") from error
+            raise _Bad(f"not valid JSON ({error}); write one object per line") from error
         if not isinstance(values, dict):
-            raise _Bad("no JSON object; write one a line")
+            raise _Bad("not a JSON object; write one per line")
         labels = [] if columns.labels is None else _json_labels(values.get(columns.labels), columns)
         return Row(" ".join([_json_text(values, name) for name in columns.texts]), labels)
 
@@ -319,7 +319,7 @@ def _json_labels(value: Any, columns: Columns) -> list[str]:
         return _labels(value, columns.separator)
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in values):
-        raise _Bad(f"{columns.labels!r} holds something else than labels; give a string or a list of strings")
+        raise _Bad(f"{columns.labels!r} is not a label; give a string or a list of strings")
     return [name for one in values for name in _labels(str(one), None)]
 
 

@@ -78,9 +78,9 @@ class Vectorizer:
             plain = {name: saved.settings[name] for name in _SAVED}
             settings = TextSettings.checked(**plain, tokenizer=tokenizer)
         except (KeyError, ConfigError) as error:
-            raise ModelError(f"what the model says about texts is not whole: {error}") from error
+            raise ModelError(f"the text settings of the model are incomplete: {error}") from error
         if idf is None or not _fit(idf, keys, settings.buckets):
-            raise ModelError("the model's arrays of texts, idf and keys, do not fit its settings; train it again")
+            raise ModelError("the model's text arrays, idf and keys, do not match its settings; train it again")
         return cls(settings, idf, keys)
 
 
@@ -125,8 +125,8 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
         n_columns = len(keys)
         if not n_columns:
             n = settings.min_df
-            raise DataError(f"no word is in {n} of the {n_texts:,} texts; take a lower min_df" if n > 1 else
-                            "there is no word in the texts; look at the token pattern")  # fmt: skip
+            raise DataError(f"no word occurs in {n} of the {n_texts:,} texts; lower min_df" if n > 1 else
+                            "the texts contain no words; check the token pattern")  # fmt: skip
     parts, df = [], np.zeros(n_columns, dtype=np.int64)
     while blocks:
         block = blocks.pop(0)

@@ -127,12 +127,14 @@ class Config:
         try:
             tables = {plain(layer): lsh for layer, lsh in dict(self.hidden_lsh).items()}
         except (TypeError, ValueError):
-            raise ConfigError(f"hidden_lsh is {self.hidden_lsh!r}; it must hold tables of settings by layer") from None
+            raise ConfigError(
+                f"hidden_lsh is {self.hidden_lsh!r}; it must contain tables of settings per layer"
+            ) from None
         for layer, lsh in tables.items():
             if not (is_whole(layer) and 1 <= layer < len(self.hidden)):
                 last = len(self.hidden) - 1
                 known = f"hidden layers that can be hashed are 1 to {last}" if last else "there is one hidden layer"
-                raise ConfigError(f"hidden_lsh.{layer}: {known}; layer 0 is dense, the output's settings are lsh")
+                raise ConfigError(f"hidden_lsh.{layer}: {known}; layer 0 is dense, the settings of the output are lsh")
             require(isinstance(lsh, LshConfig), f"hidden_lsh.{layer}", lsh, "an LshConfig")
         object.__setattr__(self, "hidden_lsh", tuple(sorted(tables.items())))
 
@@ -173,7 +175,7 @@ class Config:
         settings = dict(settings)
         lsh = _lsh_config(settings.pop("lsh", {}), "lsh", CENTROID_TABLES["family"])
         tables = settings.pop("hidden_lsh", {})
-        require(isinstance(tables, dict), "hidden_lsh", tables, "tables of settings by layer, such as hidden_lsh.1.K")
+        require(isinstance(tables, dict), "hidden_lsh", tables, "tables of settings per layer, such as hidden_lsh.1.K")
         _check_keys(settings, cls, "")
         hidden_lsh = {}
         for key, table in tables.items():

@@ -19,13 +19,13 @@ ANOTHER = "give the file that holds the samples"
 BINARY = (
     (rb"\xef\xbb\xbf", "begins with a byte order mark", RESAVE),
     (rb"\xff\xfe|\xfe\xff", "begins with a byte order mark of UTF-16", RESAVE),
-    (rb"\x1f\x8b", "is packed by gzip", UNPACK),
-    (rb"BZh", "is packed by bzip2", UNPACK),
-    (rb"\xfd7zXZ", "is packed by xz", UNPACK),
-    (rb"\x5d\x00\x00", "is packed by lzma", UNPACK),
-    (rb"\x28\xb5\x2f\xfd", "is packed by zstd", UNPACK),
-    (rb"\x04\x22\x4d\x18", "is packed by lz4", UNPACK),
-    (rb"\x1f\x9d", "is packed by Unix compress", UNPACK),
+    (rb"\x1f\x8b", "is compressed with gzip", UNPACK),
+    (rb"BZh", "is compressed with bzip2", UNPACK),
+    (rb"\xfd7zXZ", "is compressed with xz", UNPACK),
+    (rb"\x5d\x00\x00", "is compressed with lzma", UNPACK),
+    (rb"\x28\xb5\x2f\xfd", "is compressed with zstd", UNPACK),
+    (rb"\x04\x22\x4d\x18", "is compressed with lz4", UNPACK),
+    (rb"\x1f\x9d", "is compressed with Unix compress", UNPACK),
     (rb"7z\xbc\xaf", "is a 7z archive", UNPACK),
     (rb"Rar!\x1a", "is a RAR archive", UNPACK),
     (rb"(?s:.{257}ustar)", "is a tar archive", UNPACK),
@@ -45,9 +45,9 @@ BINARY = (
 )
 # How the first line of other text looks.
 TEXT = (
-    (rb"[^\x00]*\x00", "is no UTF-8 text: it holds NUL bytes", "save it as UTF-8, or copy it again"),
+    (rb"[^\x00]*\x00", "is not UTF-8 text: it contains NUL bytes", "save it as UTF-8, or copy it again"),
     (rb"[^\r]*\r", "has lines that end in CR alone", "save it with LF or CR LF at the ends of lines"),
-    (rb"[^\x00-\x08\x0e-\x1f]*[\x00-\x08\x0e-\x1f]", "is no text", ANOTHER),
+    (rb"[^\x00-\x08\x0e-\x1f]*[\x00-\x08\x0e-\x1f]", "is not text", ANOTHER),
     (rb"version https://git-lfs", "is a pointer of Git LFS", "fetch the file itself: git lfs pull"),
     (rb"[ \t]*<", "looks like HTML or XML", "if it is the error page of a download, fetch the file again"),
     (rb"[ \t]*[{\[]", "looks like JSON", TEXTS),
@@ -63,13 +63,13 @@ HEADER = re.compile(rb"\d+[ \t]+\d+[ \t]+\d+[ \t]*")
 
 # How the rest of a line looks from a malformed word on, and what to do.
 LABELS_APART = "labels are separated by ',' without spaces"
-FEATURES_APART = "features are separated by spaces alone"
-NO_SPACE = "no space stands beside ':'"
+FEATURES_APART = "features are separated by spaces only"
+NO_SPACE = "put no space next to ':'"
 WORDS = (
-    (rb"[^ \t]*\x00", "it holds NUL bytes: save the file as UTF-8 text, or copy it again"),
-    (rb"[^ \t]*\r", "it holds a carriage return: end all lines in LF or CR LF"),
-    (rb"[^ \t]*\xef\xbb\xbf", "it holds a byte order mark: save the files that were joined as UTF-8 without one"),
-    (rb"[^ \t]*\xc2\xa0", "it holds a no-break space: separate words by plain ones"),
+    (rb"[^ \t]*\x00", "it contains NUL bytes: save the file as UTF-8 text, or copy it again"),
+    (rb"[^ \t]*\r", "it contains a carriage return: end all lines in LF or CR LF"),
+    (rb"[^ \t]*\xef\xbb\xbf", "it contains a byte order mark: save the files that were joined as UTF-8 without one"),
+    (rb"[^ \t]*\xc2\xa0", "it contains a no-break space: use plain spaces between words"),
 )
 LABELS = ((rb"[ \t]+\d+([ \t,]|$)|\d+[;|/]", LABELS_APART),)
 SECOND_WORDS = ((rb"\d+[ \t]+:", NO_SPACE), (rb"[,;|]*\d+([ \t,;|]|$)|[,;|]", LABELS_APART))

@@ -21,4 +21,4 @@ def check_weights(step: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise DivergedError if a weight is not finite after `step`. Implements S29."""
     for name, array in arrays.items():
         if not (np.isfinite(array.min(initial=0)) and np.isfinite(array.max(initial=0))):
-            raise DivergedError(step, f"{name} held weights that are not finite")
+            raise DivergedError(step, f"{name} contained weights that are not finite")

@@ -97,7 +97,7 @@ def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
         }
     for name, (array, *kind) in kinds.items():
         if [array.dtype.name, array.shape] != kind or array.ndim != 2 or not array.size:
-            raise DataError(f"the {name} of the index do not fit the network")
+            raise DataError(f"the {name} of the index do not match the network")
     if buckets.min() < 0 or buckets.max() >= n_labels or places.min() < -1 or places.max() > size:
         raise DataError("the index names labels that the network does not have")
     return index

@@ -162,7 +162,7 @@ class LshConfig:
         require(self.top >= 1, "lsh.top", self.top, "1 or more")
         digits = "" if self.digit_bits == 1 else f" of {self.digit_bits}-bit digits"
         fitting = 64 // self.digit_bits
-        require(1 <= self.K <= fitting, "lsh.K", self.K, f"from 1 to {fitting}, so that a code{digits} fits 64 bits")
+        require(1 <= self.K <= fitting, "lsh.K", self.K, f"from 1 to {fitting}, so that a code{digits} fits in 64 bits")
         require(self.L >= 0, "lsh.L", self.L, "0 or more")
         self._check_centroids()
         least = 0 if self.family == "centroid" else 1

@@ -110,13 +110,13 @@ class SparseRows:
         if self.nnz and (self.indices.min() < 0 or self.indices.max() >= self.n_columns):
             outside = (self.indices < 0) | (self.indices >= self.n_columns)
             row = int(np.searchsorted(indptr, np.argmax(outside), "right"))
-            raise DataError(f"{what}: row {row - 1} holds an id outside 0..{self.n_columns - 1}")
+            raise DataError(f"{what}: row {row - 1} contains an id outside 0..{self.n_columns - 1}")
         if self.data is not None:
             if len(self.data) != self.nnz:
                 raise DataError(f"{what}: {self.nnz} ids but {len(self.data)} values")
             if not np.isfinite(self.data).all():
                 row = int(np.searchsorted(indptr, np.argmin(np.isfinite(self.data)), "right"))
-                raise DataError(f"{what}: row {row - 1} holds a value that is not finite; remove or replace it")
+                raise DataError(f"{what}: row {row - 1} contains a value that is not finite; remove or replace it")
 
 
 class Dataset(NamedTuple):

@@ -30,7 +30,7 @@ def kept_aside(seed: int, n_samples: int, fraction: float) -> np.ndarray:
         If there are fewer than two samples.
     """
     if n_samples < 2:
-        raise DataError(f"training data: {n_samples} sample(s), none of which can be kept aside for validation")
+        raise DataError(f"training data: {n_samples} sample(s), none of which can be held out for validation")
     n_aside = min(max(int(fraction * n_samples + 0.5), 1), n_samples - 1)
     aside = np.zeros(n_samples, dtype=np.bool_)
     aside[permutation(seed, Purpose.VALIDATION, n=n_samples)[:n_aside]] = True

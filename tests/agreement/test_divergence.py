@@ -82,7 +82,7 @@ def test_s29_weights_that_are_not_finite_are_no_model(value):
     W = np.zeros((50, 3), np.float32)
     check_weights(5, {"W0": W, "b0": np.zeros(0, np.float32)})
     W[17, 2] = value
-    with pytest.raises(DivergedError, match="at step 5 W0 held weights that are not finite"):
+    with pytest.raises(DivergedError, match="at step 5 W0 contained weights that are not finite"):
         check_weights(5, {"W0": W})
 
 

@@ -311,6 +311,6 @@ def test_defaults_in_the_help_are_those_of_the_settings(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert f"neurons of the hidden layers, such as 256,128 (default: {Config().hidden[0]})" in text
     short, long = largest_rate(Config(), 2000), largest_rate(Config(), 4000)
-    assert f"(default: {short} up to 2,000 steps, {long} from 4,000 steps on)" in text
+    assert f"(default: {short} up to 2,000 steps, {long} from 4,000 steps)" in text
     few, many = n_epochs(Config(), 1), n_epochs(Config(), 30_000)
     assert f"(default: {many}; below 30,000 samples up to {few})" in text

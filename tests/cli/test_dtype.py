@@ -57,5 +57,5 @@ def test_a_model_whose_weights_are_too_large_is_kept_in_float32(slide, tmp_path,
     monkeypatch.setattr(training_run, "fit", far_away)
     code, _, err = slide(TRAIN, tmp_path / "run")
     kept = f"the model is in {tmp_path}/run/model in float32"
-    assert code == 1 and f"W1 holds a weight of 100000, but float16 ends at 65504; {kept}" in err
+    assert code == 1 and f"W1 holds a weight of 100000, but the maximum of float16 is 65504; {kept}" in err
     assert load_model(tmp_path / "run/model").arrays["W1"].dtype == np.float32

@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_data_are_read(slide, da
     code, _, stderr = slide("train {data}/missing --out {data}/tiny")
     assert code == 1 and stderr.startswith(f"slide: error: {data}/tiny: cannot be written (")
     code, _, stderr = slide("train {data}/missing --out {data}")
-    assert code == 1 and stderr.startswith(f"slide: error: {data}: holds files, but not those of a run")
+    assert code == 1 and stderr.startswith(f"slide: error: {data}: contains files other than those of a run")
 
 
 @pytest.mark.parametrize("option", ["--test", "--label-names", "--labels", "--test-labels"])
@@ -95,7 +95,7 @@ def test_a_damaged_model_is_named(slide, tmp_path):
         ("--set lsh.Q=3", "unknown setting lsh.Q; known are"),
         ("--set lsh.K=99", "lsh.K is 99; it must be from 1 to 64"),
         ("--set scope=none", "scope is 'none'; it must be one of batch, sample"),
-        ("--set epochs=x.y", "'x.y' is no value"),
+        ("--set epochs=x.y", "'x.y' is not a value"),
         (f"--seed {2**63}", f"seed is {2**63}; it must be from 0"),
         ("--set lsh.k=8", "did you mean lsh.K?"),
         ("--set K=8", "did you mean lsh.K?"),

@@ -86,7 +86,8 @@ def test_every_command_names_it(slide, tmp_path, command):
     (tmp_path / "file").write_bytes(KINDS["bzip2"])
     code, _, stderr = slide(command, tmp_path / "file")
     assert (
-        code == 1 and stderr == f"slide: error: {tmp_path}/file, line 1: the file is packed by bzip2; unpack it first\n"
+        code == 1
+        and stderr == f"slide: error: {tmp_path}/file, line 1: the file is compressed with bzip2; unpack it first\n"
     )
 
 
@@ -102,13 +103,13 @@ def test_one_format_under_the_name_of_another_is_told(slide, tmp_path):
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("0, 1 1:1", "label '' is no whole number of 0 or more; labels are separated by ',' without spaces"),
-        ("0;1 1:1", "label '0;1' is no whole number of 0 or more; labels are separated by ',' without spaces"),
+        ("0, 1 1:1", "label '' is not a whole number of 0 or more; labels are separated by ',' without spaces"),
+        ("0;1 1:1", "label '0;1' is not a whole number of 0 or more; labels are separated by ',' without spaces"),
         ("0 1 1:1", "'1' is not of the form feature:value; labels are separated by ',' without spaces"),
         ("0 1:0,5", "finite in float32; write a decimal point instead of the comma"),
-        ("0 1:1,2:1", "finite in float32; features are separated by spaces alone"),
+        ("0 1:1,2:1", "finite in float32; features are separated by spaces only"),
         ("0 -1:1", "feature id '-1' is not a whole number below 2147483648\n"),
-        (" 1:1\r 2:1", "it holds a carriage return: end all lines in LF or CR LF"),
+        (" 1:1\r 2:1", "it contains a carriage return: end all lines in LF or CR LF"),
         ("99999999999 1:1", "label id '99999999999' is not a whole number below 2147483648\n"),
     ],
 )

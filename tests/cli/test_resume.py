@@ -95,7 +95,7 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(files, tmp_path, capsys, 
 def test_resume_with_other_data_is_refused(files, tmp_path, capsys):
     assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "4"]) == 0
     assert main(["train", "test.txt", "--out", "run", "--resume"]) == 1
-    assert "not those of the run to resume" in capsys.readouterr().err
+    assert "differ from those of the run to resume" in capsys.readouterr().err
     assert load_model(tmp_path / "run" / "model")
 
 

@@ -134,7 +134,7 @@ def test_a_run_that_was_killed_keeps_nobody_out(tmp_path):
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(SlideError, match="holds files, but not those of a run"), RunFolder(tmp_path):
+    with pytest.raises(SlideError, match="contains files other than those of a run"), RunFolder(tmp_path):
         pass
     assert (tmp_path / name).read_text() == "mine"
 

@@ -79,7 +79,7 @@ def test_values_are_spelled_as_in_toml_or_are_words(text, value):
 
 @pytest.mark.parametrize("text", ["", "a b", "[1", "1\nepochs = 2", "=", "3 4"])
 def test_what_is_no_value_is_refused(text):
-    with pytest.raises(ConfigError, match="is no value"):
+    with pytest.raises(ConfigError, match="is not a value"):
         parse_value(text)
 
 

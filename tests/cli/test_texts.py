@@ -177,11 +177,11 @@ def test_bad_lines_of_training_are_named_or_counted(slide, folder, tmp_path):
     ("options", "code", "message"),
     [
         ("--text-column title", 2, "texts to train on need labels; name their column with --label-column"),
-        ("--text-column title --label-column tags --label-names x", 2, "--label-names does not go with texts"),
+        ("--text-column title --label-column tags --label-names x", 2, "--label-names cannot be used with texts"),
         ("--text-column titel --label-column tags", 1, "did you mean title?"),
         ("--text-column title --label-column tags --token-pattern (", 2, "token_pattern is '('; it must be a regular"),
         ("--text-column title --label-column tags --word-ngrams 0", 2, "word_ngrams is 0; it must be 1 or more"),
-        ("--text-column title --label-column tags --token-pattern zzz", 1, "no word is in 2 of the 240 texts"),
+        ("--text-column title --label-column tags --token-pattern zzz", 1, "no word occurs in 2 of the 240 texts"),
         ("", 1, "the file looks like tab-separated values (TSV)"),
     ],
 )
@@ -203,7 +203,7 @@ def test_options_about_texts_are_refused_where_there_are_none(slide, tmp_path):
         code, _, stderr = slide(*command, *option)
         assert code == 2 and f"{option[0]}: {tmp_path}/train.txt holds no texts; name their column with" in stderr
     code, _, stderr = slide("explain", tmp_path / "run", "a text")
-    assert code == 1 and "this model was not trained on texts; explain takes those that were" in stderr
+    assert code == 1 and "this model was not trained on texts; explain needs one that was" in stderr
 
 
 def test_words_are_shown_that_speak_for_a_label(slide, folder):

@@ -178,10 +178,10 @@ def test_ctrl_c_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--set", "shards=5"], 2, "shards is 5, and 2 ranks cannot have equally many"),
+        (["--set", "shards=5"], 2, "shards is 5, and 2 ranks cannot share them equally"),
         (["--workers", "3"], 2, "2 processes cannot be ranks of 3 workers each; start a multiple of 3"),
         (["--workers", "3", "--print-config"], 2, "2 processes cannot be ranks of 3 workers each"),
-        (["--auto"], 2, "knows no --auto"),
+        (["--auto"], 2, "does not support --auto"),
         (["--label-names", "none.txt"], 1, "none.txt: cannot be read"),
         (["--learning-rate", "1e30"], 1, "training diverged: at step"),
         (["--resume"], 1, "no checkpoint to resume from"),

@@ -123,7 +123,7 @@ def test_what_is_no_model_is_never_replaced(tmp_path):
     (tmp_path / "config" / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "file").write_text("x")
     for name in ("thesis", "config", "file"):
-        with pytest.raises(ModelError, match=f"{name}: something that is no model stands there"):
+        with pytest.raises(ModelError, match=f"{name}: it exists and is not a model"):
             save_arrays(tmp_path / name, {}, {"x": np.ones(1)})
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
     assert sorted(os.listdir(tmp_path)) == ["config", "file", "thesis"]
@@ -145,7 +145,7 @@ def test_only_numbers_are_written(tmp_path, dtype):
 
 @pytest.mark.parametrize("key", ["format_version", "arrays"])
 def test_a_description_cannot_replace_what_describes_the_files(tmp_path, key):
-    with pytest.raises(ModelError, match="a description cannot hold the keys format_version and arrays"):
+    with pytest.raises(ModelError, match="a description cannot contain the keys format_version and arrays"):
         save_arrays(tmp_path / "model", {key: 1}, {})
     assert os.listdir(tmp_path) == []
 
@@ -235,7 +235,7 @@ def test_no_table_of_arrays(folder, entries):
 def test_names_that_leave_the_folder_are_not_read(folder, name):
     np.save(folder.parent / "x.npy", np.ones(1))
     edit_config(folder, lambda content: content["arrays"].update({name: content["arrays"]["b0"]}))
-    refused(folder, "config.json", "is no name of an array")
+    refused(folder, "config.json", "is not an array name")
 
 
 @pytest.mark.parametrize("entry", [
@@ -286,14 +286,14 @@ def test_a_single_damaged_bit_is_noticed(folder, place):
     raw = bytearray((folder / "W0.npy").read_bytes())
     raw[place] ^= 4
     (folder / "W0.npy").write_bytes(raw)
-    refused(folder, "W0.npy", "not what was saved, by its checksum in config.json")
+    refused(folder, "W0.npy", "does not match its checksum in config.json")
 
 
 def test_exchanged_arrays_are_noticed(tmp_path):
     save_arrays(tmp_path / "model", {}, {"W1": np.ones((3, 3)), "W2": np.zeros((3, 3))})
     for source, target in (("W1", "x"), ("W2", "W1"), ("x", "W2")):
         (tmp_path / "model" / f"{source}.npy").rename(tmp_path / "model" / f"{target}.npy")
-    refused(tmp_path / "model", "W1.npy", "not what was saved")
+    refused(tmp_path / "model", "W1.npy", "does not match its checksum")
 
 
 def test_nothing_is_unpickled(tmp_path, folder):

@@ -183,7 +183,7 @@ def test_from_dict_leaves_its_argument_alone():
         ({"lsh": {"top": 0}}, "lsh.top is 0; it must be 1 or more"),
         (
             {"lsh": {"family": "dwta", "K": 22}},
-            "lsh.K is 22; it must be from 1 to 21, so that a code of 3-bit digits fits 64 bits",
+            "lsh.K is 22; it must be from 1 to 21, so that a code of 3-bit digits fits in 64 bits",
         ),
         ({"lsh": {"family": "doph", "base": 5, "K": 22}}, "lsh.K is 22; it must be from 1 to 21"),
         ({"lsh": {"family": "wta", "base": 256, "K": 9}}, "lsh.K is 9; it must be from 1 to 8"),

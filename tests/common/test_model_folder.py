@@ -84,13 +84,13 @@ def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
     ("changed", "wanted"),
     [
         ({"label_names": ["a", "b"]}, "2 label names, but the model has 3 labels"),
-        ({"label_names": ["a", "b\nc", "d"]}, "label 1: a name cannot hold a line break"),
-        ({"label_names": ["a", "b", "c\r"]}, "label 2: a name cannot hold a line break"),
-        ({"label_names": ["a", "b", "\udc80"]}, "label 2: a name cannot hold .* half a surrogate pair"),
-        ({"label_counts": np.zeros(2)}, r"label_counts: there is int64 of shape \(2,\), but .* int64 of shape \(3,\)"),
-        ({"n_labels": 4}, r"array W1: there is float32 of shape \(3, 4\), but .* float32 of shape \(4, 4\)"),
-        ({"arrays": {name: arrays_for()[name] for name in ("W0", "b0", "b1")}}, "array W1: there is nothing"),
-        ({"arrays": arrays_for() | {"b1": np.zeros(3)}}, "array b1: there is float64"),
+        ({"label_names": ["a", "b\nc", "d"]}, "label 1: a name cannot contain a line break"),
+        ({"label_names": ["a", "b", "c\r"]}, "label 2: a name cannot contain a line break"),
+        ({"label_names": ["a", "b", "\udc80"]}, "label 2: a name cannot contain .* half a surrogate pair"),
+        ({"label_counts": np.zeros(2)}, r"label_counts: found int64 of shape \(2,\), but .* int64 of shape \(3,\)"),
+        ({"n_labels": 4}, r"array W1: found float32 of shape \(3, 4\), but .* float32 of shape \(4, 4\)"),
+        ({"arrays": {name: arrays_for()[name] for name in ("W0", "b0", "b1")}}, "array W1: found nothing"),
+        ({"arrays": arrays_for() | {"b1": np.zeros(3)}}, "array b1: found float64"),
     ],
 )
 def test_what_does_not_fit_is_not_saved(tmp_path, changed, wanted):
@@ -149,16 +149,16 @@ def test_settings_that_are_none(folder, settings_found, wanted):
 
 def test_shapes_must_fit_the_settings(folder):
     edit_config(folder, n_features=10**15)
-    refused(folder, "config.json", "array W0: there is float32 of shape (6, 4), but the settings ask for")
+    refused(folder, "config.json", "array W0: found float32 of shape (6, 4), but the settings require")
 
 
 def test_arrays_that_no_setting_asks_for(tmp_path, folder):
     description, arrays = load_arrays(folder)
     del arrays["b1"]
     save_arrays(tmp_path / "less", description, arrays)
-    refused(tmp_path / "less", "config.json", "array b1: there is nothing, but the settings ask for float32")
+    refused(tmp_path / "less", "config.json", "array b1: found nothing, but the settings require float32")
     save_arrays(tmp_path / "more", description, arrays | {"b1": np.zeros(3, np.float32), "W2": np.zeros(1)})
-    refused(tmp_path / "more", "config.json", "array W2: there is float64 of shape (1,), but the settings ask for")
+    refused(tmp_path / "more", "config.json", "array W2: found float64 of shape (1,), but the settings require")
 
 
 def test_an_array_file_that_is_missing_or_mis_shaped(folder):

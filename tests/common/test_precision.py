@@ -51,7 +51,7 @@ def test_a_weight_beyond_the_range_is_refused(model, value, fits, in_blocks):
     if fits:
         assert np.asarray(with_dtype(model, "float16").arrays["W1"])[4, 3] == 65504
         return
-    with pytest.raises(WeightTooLargeError, match=r"^W1 holds a weight of (65520|70000), but float16 ends at 65504$"):
+    with pytest.raises(WeightTooLargeError, match=r"^W1 holds a weight of (65520|70000), but .* is 65504$"):
         with_dtype(model, "float16")
 
 
@@ -59,8 +59,8 @@ def test_other_dtypes_are_refused(tmp_path, model):
     with pytest.raises(ConfigError, match="dtype"):
         with_dtype(model, "float64")
     mixed = model.arrays | {"W1": model.arrays["W1"].astype(np.float16)}
-    with pytest.raises(ModelError, match=r"array W1: there is float16 .*, but the settings ask for float32"):
+    with pytest.raises(ModelError, match=r"array W1: found float16 .*, but the settings require float32"):
         save_model(tmp_path / "model", dataclasses.replace(model, arrays=mixed))
     biases = {name: array.astype(np.float16) for name, array in model.arrays.items()}
-    with pytest.raises(ModelError, match="array b0: there is float16"):
+    with pytest.raises(ModelError, match="array b0: found float16"):
         save_model(tmp_path / "model", dataclasses.replace(model, arrays=biases))

@@ -124,10 +124,10 @@ def test_rows_from_lists():
         ([1, 2], [0, 0], [1, 1], "indptr"),
         ([0, 2, 1, 2], [0, 0], [1, 1], "indptr"),
         ([0, 1], [0, 0], [1, 1], "indptr"),
-        ([0, 0, 1], [5], [1], r"row 1 holds an id outside 0\.\.4"),
-        ([0, 1, 1, 2], [0, -1], [1, 1], "row 2 holds an id"),
+        ([0, 0, 1], [5], [1], r"row 1 contains an id outside 0\.\.4"),
+        ([0, 1, 1, 2], [0, -1], [1, 1], "row 2 contains an id"),
         ([0, 1], [0], [1, 1], "1 ids but 2 values"),
-        ([0, 0, 2], [0, 1], [1, np.nan], "row 1 holds a value that is not finite"),
+        ([0, 0, 2], [0, 1], [1, np.nan], "row 1 contains a value that is not finite"),
     ],
 )
 def test_check_names_what_is_inconsistent(indptr, indices, data, message):

@@ -30,5 +30,5 @@ def test_s38_the_others_keep_their_order():
 
 
 def test_one_sample_cannot_be_split():
-    with pytest.raises(DataError, match=r"^training data: 1 sample\(s\), none of which can be kept aside"):
+    with pytest.raises(DataError, match=r"^training data: 1 sample\(s\), none of which can be held out"):
         kept_aside(0, 1, 0.5)

@@ -72,7 +72,7 @@ def test_a_run_without_evaluations_or_without_the_file(tmp_path):
     with pytest.raises(DataError, match="metrics.jsonl: cannot be read .*; give a run folder that training wrote"):
         read_curves(tmp_path / "none")
     for lines in ([], [{"kind": "epoch"}]):
-        with pytest.raises(DataError, match="metrics.jsonl: holds no evaluation"):
+        with pytest.raises(DataError, match="metrics.jsonl: contains no evaluation"):
             read_curves(write_run(tmp_path / "run", *lines))
 
 

@@ -238,10 +238,10 @@ def test_s12_second_moments_of_each_weight_are_read_as_their_means_over_the_rows
     [
         ({"kind": "model"}, "does not describe a checkpoint"),
         ({"format_version": 99}, "format 99 is newer than this release reads; upgrade"),
-        ({"progress": {}}, "not a whole checkpoint"),
-        ({"before": {"steps": 1, "hours": 2}}, "not a whole checkpoint"),
-        ({"config": {"epochs": -1}}, "not a whole checkpoint"),
-        ({"n_labels": 3}, "not those that its settings ask for"),
+        ({"progress": {}}, "incomplete checkpoint"),
+        ({"before": {"steps": 1, "hours": 2}}, "incomplete checkpoint"),
+        ({"config": {"epochs": -1}}, "incomplete checkpoint"),
+        ({"n_labels": 3}, "its arrays do not match its settings"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path, change, message):
@@ -259,9 +259,9 @@ def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
     state = checkpoints.last()
     with pytest.raises(ConfigError, match="has lsh.K=4, not lsh.K=5"):
         fit(CONFIG.replace(lsh={"family": "simhash", "K": 5}), TRAIN, state=state)
-    with pytest.raises(DataError, match="not those of the run to resume"):
+    with pytest.raises(DataError, match="differ from those of the run to resume"):
         fit(CONFIG, TEST, state=state)
-    with pytest.raises(DataError, match="not those of the run to resume"):
+    with pytest.raises(DataError, match="differ from those of the run to resume"):
         fit(CONFIG, TRAIN, weights=np.arange(60.0), state=state)
     with pytest.raises(DataError, match="50 labels, but the network was trained on 60"):
         fit(CONFIG, random_dataset(0, n_labels=50), state=state)

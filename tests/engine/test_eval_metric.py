@@ -98,7 +98,7 @@ def test_a_run_is_resumed_by_the_metric_that_it_had(tmp_path):
     run("ndcg_at_3", checkpoints=Checkpoints(tmp_path, every=1))
     state = Checkpoints(tmp_path).last()
     assert state.judged_by == "ndcg_at_3"
-    with pytest.raises(ConfigError, match="^the run to resume is judged by ndcg_at_3, not loss$"):
+    with pytest.raises(ConfigError, match="^the run to resume uses eval_metric ndcg_at_3, not loss$"):
         run("loss", state=state)
     run("ndcg_at_3", state=state)
 

@@ -163,7 +163,7 @@ def test_kills_at_random_moments_cost_no_sample_and_no_precision(watched, usual_
 
 def test_deaths_beyond_max_restarts_end_the_run_with_advice(watched):
     watched.deaths[fault_state.PLACES.index("update")] = 100
-    with pytest.raises(WorkerDiedError, match=r"max_restarts \(2\) is used up.*worker \d+: SIGKILL: .*memory; try"):
+    with pytest.raises(WorkerDiedError, match=r"max_restarts \(2\) is exhausted.*worker \d+: SIGKILL: .*memory; try"):
         watched.fit(config(), max_restarts=2)
     assert watched.pool.restarts in (3, 4) and watched.pool.pids == []
 

@@ -67,7 +67,7 @@ def test_rare_labels_gain_by_weights():
 
 
 def test_what_cannot_be_weighed_is_refused():
-    with pytest.raises(ConfigError, match="^class_weight='balanced' counts labels in all samples"):
+    with pytest.raises(ConfigError, match="^class_weight='balanced' counts labels over all samples"):
         SlideClassifier(class_weight="balanced").partial_fit(X, Y)
     for weight, message in (({77: 1.0}, "class_weight"), ({1: -1.0}, "negative"), ({1: np.nan}, "not finite")):
         with pytest.raises(DataError, match=message):

@@ -93,10 +93,10 @@ def test_one_worker_is_reproducible_to_the_bit():
         (np.array([["a", "b"]]), [0], "no table of numbers"),
         (np.array([[1e300, 1.0]]), [0], "too large for float32"),
         (sparse.csr_array(np.array([[np.nan, 1.0]])), [0], "not finite"),
-        (sparse.csr_array(np.ones((2, 2))), [[0], [-1]], "outside"),
-        (sparse.csr_array(np.ones((2, 2))), [[0.5], [1]], "something else than label ids"),
+        (sparse.csr_array(np.ones((2, 2))), [[0], [-1]], "is negative"),
+        (sparse.csr_array(np.ones((2, 2))), [[0.5], [1]], "something other than label ids"),
         (sparse.csr_array(np.ones((2, 2))), [0.5, 1], "Unknown label type"),
-        (sparse.csr_array(np.ones((2, 2))), np.array([[2, 0], [1, 0]]), "something else than 0 and 1"),
+        (sparse.csr_array(np.ones((2, 2))), np.array([[2, 0], [1, 0]]), "values other than 0 and 1"),
         (sparse.csr_array(np.ones((2, 2))), None, "requires y"),
         (sparse.csr_array(np.ones((2, 2))), [0], "labels for 1"),
         (sparse.csr_array(np.ones((2, 2))), [[], []], "no sample has a label"),
@@ -254,7 +254,7 @@ def test_partial_fit_and_warm_start_go_on():
     assert warm.score(X, labels) > 0.95
     cold = small(n_workers=1, epochs=4).fit(X, labels)
     assert cold.fit(X, labels).model_.facts["epochs"] == 4
-    with pytest.raises(DataError, match="not what it was in the first call"):
+    with pytest.raises(DataError, match="differs from the first call"):
         model.partial_fit(X, labels, classes=[1, 2])
     with pytest.raises(DataError, match="19 features"):
         model.partial_fit(X[:, :19], labels)

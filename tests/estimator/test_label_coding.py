@@ -219,34 +219,34 @@ def test_missing_labels_of_typed_columns(y):
         ([["a"], ["b", 3]], r"^y, row 1: 3, of type int, beside 'a' in row 0"),
         ([True, False, 2], r"^y, row 2: 2, of type int, beside True"),
         ([b"a", "a"], r"^y, row 1: 'a', of type str, beside b'a'"),
-        ([1, {}], r"^y, row 1: a label of type dict, which cannot be kept"),
-        ([["a"], {"a": 1}], r"^y, row 1: a value of type dict is no list of labels"),
-        (["ab", ["c"]], r"^y, row 0: 'ab' is no list of labels"),
-        ([[1], 2], r"^y, row 1: 2 is no list of labels"),
+        ([1, {}], r"^y, row 1: a label of type dict, which cannot be saved"),
+        ([["a"], {"a": 1}], r"^y, row 1: a value of type dict is not a list of labels"),
+        (["ab", ["c"]], r"^y, row 0: 'ab' is not a list of labels"),
+        ([[1], 2], r"^y, row 1: 2 is not a list of labels"),
         ([[["a"]]], r"^y, row 0: a label of type list"),
-        ([np.eye(2), [1]], r"^y, row 0: .* is no list of labels"),
-        ([[1], np.array(1)], r"^y, row 1: .* is no list of labels"),
+        ([np.eye(2), [1]], r"^y, row 0: .* is not a list of labels"),
+        ([[1], np.array(1)], r"^y, row 1: .* is not a list of labels"),
         ([datetime.date(2020, 1, 1)], r"^y, row 0: a label of type date"),
         ([pd.Timestamp(0)], r"^y, row 0: a label of type Timestamp"),
         ([1, decimal.Decimal(1)], r"^y, row 1: a label of type Decimal"),
-        ([[1, 0.5]], r"^y, row 0: 0.5, of type float. Y holds lists of something else than label ids"),
+        ([[1, 0.5]], r"^y, row 0: 0.5, of type float. Y holds lists of something other than label ids"),
         ([[True, False]], r"^y, row 0: True, of type bool. .* give np.array\(y\)"),
         ([1, 2.5], r"^y, row 1: 2.5 is a fraction"),
         (np.array([1.0, 2.5], dtype=object), r"^y, row 1: 2.5 is a fraction"),
-        ([2**53 + 1, 1.0], r"^y, row 0: 9007199254740993 is too large beside floats"),
+        ([2**53 + 1, 1.0], r"^y, row 0: 9007199254740993 is too large to mix with floats"),
         ([1.0, float("inf")], r"^y, row 1: .*infinity"),
         (np.array([1.0, np.inf], dtype=object), r"^y, row 1: .*infinity"),
         (np.array([1, 2], dtype=np.longdouble), r"^y is of dtype"),
         (np.array([1j]), r"^y is of dtype complex128"),
         (np.zeros(2, dtype="i4,i4"), r"^y is of dtype"),
-        ([1, 10**400], r"^y, row 1: a whole number of more than 1024 bits"),
+        ([1, 10**400], r"^y, row 1: an integer of more than 1024 bits"),
         (np.array([["0", "1"]]), r"^y, row 0: '0'. Unknown label type"),
         (np.array([[0, 1], [1, 5]]), r"^y, row 1: 5. Unknown label type"),
         ("abc", r"^y should be a 1d array"),
         ({1, 2}, r"^y should be a 1d array"),
-        ([[1], [2, -3]], r"^y, row 1: label id -3 lies outside"),
-        ([[1], [7, 2**40]], r"^y, row 1: label id 1099511627776 makes a network of 1099511627777 labels"),
-        ([[1], [2**31 - 1]], r"^y, row 1: label id 2147483647 makes a network of 2147483648 labels"),
+        ([[1], [2, -3]], r"^y, row 1: label id -3 is negative"),
+        ([[1], [7, 2**40]], r"^y, row 1: label id 1099511627776 would make a network of 1099511627777 labels"),
+        ([[1], [2**31 - 1]], r"^y, row 1: label id 2147483647 would make a network of 2147483648 labels"),
         ([[1], [2**63, 5]], r"^y, row 1: label id 9223372036854775808"),
         ([[1], [2**70]], r"^y, row 1: label id 1180591620717411303424"),
         (sparse.csr_array((2, 2**40)), r"^y has 1099511627776 columns"),
@@ -263,7 +263,7 @@ def test_what_cannot_be_kept_is_refused_in_one_line(monkeypatch, y, wanted):
 def test_an_id_is_told_before_memory_is_asked_for(monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 2**25)
     as_labels([[2**20 - 1]])
-    with pytest.raises(MemoryError, match="^y, row 1: label id 1048576 makes a network of 1048577 labels, which take"):
+    with pytest.raises(MemoryError, match="^y, row 1: label id 1048576 would make .* 1048577 labels, which take"):
         as_labels([[3], [2**20]])
     as_labels(np.array([2**40, 3]))  # classes, no ids
 
@@ -273,7 +273,7 @@ def test_an_id_is_told_before_memory_is_asked_for(monkeypatch):
     [[[0, 1, 1], [1, 0, 0]], [[0, 1], [1, 1]], ([1, 1, 0], [0, 0, 0]), [np.array([0, 1, 0])], pd.Series([[1, 1]])],
 )
 def test_rows_of_0_and_1_are_most_likely_an_indicator(rows):
-    with pytest.warns(UserWarning, match=r"all 0 or 1\. They are taken for label ids; .* give np.array\(y\)") as caught:
+    with pytest.warns(UserWarning, match=r"all 0 or 1\. They are taken as label ids; .* give np.array\(y\)") as caught:
         assert as_labels(rows).kind == "lists"
     assert len(caught) == 1
 
@@ -363,7 +363,7 @@ def test_chosen_labels_are_of_the_type_of_the_classes():
     model = small().fit(X, np.arange(N) % 3 * 5)
     assert model.decision_function(X, labels=[10, 5]).shape == (N, 2)
     for labels, wanted in (
-        ([[5]], "labels is no plain"),
+        ([[5]], "labels is not a plain"),
         (["5"], "of type str"),
         ([5, 7], "labels holds 7"),
         (5, "labels"),
@@ -403,15 +403,15 @@ def test_folders_that_keep_no_values_are_read_as_before(tmp_path):
         assert classes.dtype == dtype and classes.tolist() == wanted
     content["facts"]["labels_dtype"] = "|S2"  # of which the names were no such thing
     path.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="not of the kind '.S2'"):
+    with pytest.raises(ModelError, match="not of dtype '.S2'"):
         SlideClassifier.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
     ("values", "wanted"),
     [(None, "cannot be read"), ("{", "not valid JSON"), ('["a", "b"]', "not a list of 3 values"), ("{}", "not a list"),
-     ('["a", "b", "cd"]', "not of the kind"), ('["a", "b", 3]', "not of the kind"),
-     ("[[], [], []]", "not of the kind")],
+     ('["a", "b", "cd"]', "not of dtype"), ('["a", "b", 3]', "not of dtype"),
+     ("[[], [], []]", "not of dtype")],
 )  # fmt: skip
 def test_damaged_values_are_refused(tmp_path, values, wanted):
     small().fit(X, NAMES).save(tmp_path / "model")

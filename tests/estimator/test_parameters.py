@@ -115,7 +115,7 @@ def test_what_is_no_config_or_does_not_fit_the_data_is_refused():
     for options_of_fit, message in (
         ({"train": (1, 2)}, "training data: of type tuple; give a Dataset"),
         ({"test": 3}, "test data: of type int; give a Dataset"),
-        ({"weights": np.ones(1)}, "weights: give an array of .* floats, one a sample"),
+        ({"weights": np.ones(1)}, "weights: give an array of .* floats, one per sample"),
         ({"weights": np.full(train.n_samples, NAN)}, "weights: give an array"),
         ({"weights": -np.ones(train.n_samples)}, "weights: give an array"),
         ({"weights": np.zeros(train.n_samples)}, "weights: give an array"),
@@ -210,7 +210,7 @@ def test_k_is_a_whole_number_of_1_or_more(k):
 @pytest.mark.parametrize("k", [10**13, 2**62])
 def test_more_answers_than_memory_holds_are_refused(k):
     model = small().fit(*problem())
-    with pytest.raises(MemoryError, match=rf"^{k} labels for each of 64 samples need [\d,]+\.\d GB; ask for fewer"):
+    with pytest.raises(MemoryError, match=rf"^{k} labels for each of 64 samples need [\d,]+\.\d GB; request fewer"):
         model.predict_topk(problem()[0], k=k)
 
 

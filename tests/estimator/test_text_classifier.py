@@ -87,13 +87,13 @@ def test_training_goes_on_with_the_words_of_before():
 @pytest.mark.parametrize(
     ("texts", "wanted"),
     [
-        ("one text", "X is no sequence of texts; give a list of str"),
-        (3, "X is no sequence of texts"),
-        (np.array([["a", "b"]]), "X is no sequence of texts"),
+        ("one text", "X is not a sequence of texts; give a list of str"),
+        (3, "X is not a sequence of texts"),
+        (np.array([["a", "b"]]), "X is not a sequence of texts"),
         (["a", None], "X, row 1: the text is missing"),
         (["a", float("nan")], "X, row 1: the text is missing"),
-        (["a", 3], "X, row 1: 3 is no text; give a str"),
-        ([b"a"], "X, row 0: b'a' is no text"),
+        (["a", 3], "X, row 1: 3 is not a text; give a str"),
+        ([b"a"], "X, row 0: b'a' is not a text"),
     ],
 )
 def test_what_is_no_text_is_refused(trained, texts, wanted):

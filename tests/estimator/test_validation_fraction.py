@@ -45,7 +45,7 @@ def test_it_works_inside_a_search():
 
 
 def test_what_does_not_go_together_is_refused():
-    with pytest.raises(ConfigError, match="^eval_set and validation_fraction both say what to evaluate on; give one"):
+    with pytest.raises(ConfigError, match="^eval_set and validation_fraction exclude each other; give only one"):
         SlideClassifier(validation_fraction=0.1).fit(X, Y, eval_set=(X, Y))
-    with pytest.raises(DataError, match=r"1 sample\(s\), none of which can be kept aside"):
+    with pytest.raises(DataError, match=r"1 sample\(s\), none of which can be held out"):
         SlideClassifier(validation_fraction=0.1).fit(X.take(np.arange(1)), [[1]])

@@ -308,7 +308,7 @@ def test_what_cannot_be_trained_is_an_error_for_every_worker():
     train = random_dataset(0)
     with pytest.raises(ConfigError, match="4 processes cannot be ranks of 3 workers each; start a multiple of 3"):
         on_ranks(4, lambda everyone: place_of(everyone, 3))
-    with pytest.raises(ConfigError, match="shards is 5, and 2 ranks cannot have equally many"):
+    with pytest.raises(ConfigError, match="shards is 5, and 2 ranks cannot share them equally"):
         run((2, 2), CONFIG.replace(shards=5), train)
     with pytest.raises(DivergedError, match="training diverged: at step"):
         run((2, 2), CONFIG.replace(learning_rate=1e30, optimizer="sgd"), train)

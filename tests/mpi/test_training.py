@@ -195,7 +195,7 @@ def test_a_checkpoint_resumes_with_any_number_of_ranks_and_on_one_machine(before
     for name, array in alone.arrays.items():
         assert np.allclose(array, resumed.arrays[name], rtol=0, atol=1e-3)
         assert after > 1 or array.tobytes() == resumed.arrays[name].tobytes()
-    with pytest.raises(DataError, match="not those of the run to resume"):
+    with pytest.raises(DataError, match="differ from those of the run to resume"):
         run(after, config, test, state=state)
 
 
@@ -212,7 +212,7 @@ def test_a_model_is_saved_in_blocks_as_it_is_saved_whole(size, tmp_path, monkeyp
 
 def test_what_cannot_be_trained_is_an_error_on_every_rank():
     config, train = Config.from_dict(USUAL | {"lsh": LSH}), random_dataset(0)
-    with pytest.raises(ConfigError, match="shards is 6, and 4 ranks cannot have equally many"):
+    with pytest.raises(ConfigError, match="shards is 6, and 4 ranks cannot share them equally"):
         run(4, config, train)
     with pytest.raises(ConfigError, match="at most the number of labels, which is 60"):
         run(2, config.replace(shards=62), train)

@@ -84,7 +84,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, write):
     (tmp_path / "data").write_text("old")
     good = some_data()
     bad = SparseRows(good.features.indptr, good.features.indices, np.full(good.features.nnz, np.inf), 1000)
-    with pytest.raises(DataError, match="data: X: row . holds a value that is not finite"):
+    with pytest.raises(DataError, match="data: X: row . contains a value that is not finite"):
         write(tmp_path / "data", Dataset(bad, good.labels))
     assert (tmp_path / "data").read_text() == "old"
     (tmp_path / "folder").mkdir()
@@ -127,11 +127,11 @@ def test_npz_of_other_types_and_orders_is_made_canonical(tmp_path):
         ({"X_indices": np.array([0.5])}, "X_indices must be one-dimensional and hold whole numbers"),
         ({"Y_indptr": np.array(3)}, "Y_indptr must be one-dimensional"),
         ({"X_indptr": np.array([0, 2**64 - 1, 1], dtype=np.uint64)}, "X: indptr does not describe rows of 1 stored"),
-        ({"X_indices": np.array([2**32])}, r"X: row 1 holds an id outside 0\.\.2"),
-        ({"X_data": np.array([np.nan])}, "X: row 1 holds a value that is not finite"),
+        ({"X_indices": np.array([2**32])}, r"X: row 1 contains an id outside 0\.\.2"),
+        ({"X_data": np.array([np.nan])}, "X: row 1 contains a value that is not finite"),
         ({"X_data": np.array([1e39])}, "too large for float32"),
         ({"X_data": np.array([1.0, 2.0])}, "X: 1 ids but 2 values"),
-        ({"X_shape": np.array([2])}, r"X_shape is \[2\]; to go with X_indptr it must be \[2, columns\]"),
+        ({"X_shape": np.array([2])}, r"X_shape is \[2\]; to match X_indptr it must be \[2, columns\]"),
         ({"X_shape": np.array([3, 3])}, r"X_shape is \[3, 3\]"),
         ({"X_shape": np.array([2, -1])}, r"X_shape is \[2, -1\]"),
         ({"Y_shape": np.array([2, 2**31])}, r"columns below 2147483648"),
@@ -155,7 +155,7 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
     path = tmp_path / "data.npz"
     damaged = [b"PK\x03\x04", whole[:-1], whole[: len(whole) // 2], whole.replace(b"NUMPY", b"numpy")]
     others = [(b"", "is empty"), (b"1 2 3\n", "is text, not .npz; "), (b"\x93NUMPY\x01\0", r"is a NumPy array"),
-              (b"\x1f\x8b\x08\0", "is packed by gzip; unpack it first")]  # fmt: skip
+              (b"\x1f\x8b\x08\0", "is compressed with gzip; unpack it first")]  # fmt: skip
     for content, message in [*((content, "not an intact .npz file") for content in damaged), *others]:
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):

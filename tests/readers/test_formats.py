@@ -142,9 +142,9 @@ def test_npz_that_does_not_fit_is_refused(tmp_path):
     for arguments, message in (
         (("X.npz", "Y.npz"), "X has 3 rows, but Y has 4"),
         (("dia.npz",), "'dia' is not one of csr, csc, coo"),
-        (("both.npz", "Y.npz"), "holds labels already"),
-        (("X.npz", "both.npz"), "both.npz: holds a whole data set"),
-        (("text.txt", "Y.npz"), "here they are in the file itself"),
+        (("both.npz", "Y.npz"), "already contains labels"),
+        (("X.npz", "both.npz"), "both.npz: contains a whole data set"),
+        (("text.txt", "Y.npz"), "this file has its own"),
     ):
         with pytest.raises(DataError, match=message):
             read_dataset(*(tmp_path / name for name in arguments))

@@ -99,17 +99,17 @@ def test_s17_no_samples(read):
         (b"0, 1 1:1", 3, f"label id '' {NO_LABEL}; {APART}"),
         (b"0 ,1 1:1", 3, f"',1' is not of the form feature:value; {APART}"),
         (b"0;1 1:1", 1, f"label id '0;1' {NO_LABEL}; {APART}"),
-        (b"0 1 :1", 3, "'1' is not of the form feature:value; no space stands beside ':'"),
-        (b"0 1: 0.5", 5, f"value '' {NO_VALUE}; no space stands beside ':'"),
+        (b"0 1 :1", 3, "'1' is not of the form feature:value; put no space next to ':'"),
+        (b"0 1: 0.5", 5, f"value '' {NO_VALUE}; put no space next to ':'"),
         (b"0 1: 2:0.5", 5, f"value '' {NO_VALUE}"),
         (b"0 1:0,5 2:1", 5, f"value '0,5' {NO_VALUE}; write a decimal point instead of the comma"),
-        (b"0 1:0.5,2:1", 5, f"value '0.5,2:1' {NO_VALUE}; features are separated by spaces alone"),
-        (b"0 1:0.5, 2:1", 5, f"value '0.5,' {NO_VALUE}; features are separated by spaces alone"),
-        (b"0 1:5\r1 2:1", 5, f"value '5\\r1' {NO_VALUE}; it holds a carriage return: end all lines in LF or CR LF"),
+        (b"0 1:0.5,2:1", 5, f"value '0.5,2:1' {NO_VALUE}; features are separated by spaces only"),
+        (b"0 1:0.5, 2:1", 5, f"value '0.5,' {NO_VALUE}; features are separated by spaces only"),
+        (b"0 1:5\r1 2:1", 5, f"value '5\\r1' {NO_VALUE}; it contains a carriage return: end all lines in LF or CR LF"),
         (
             b"0 1:5\xc2\xa02:1",
             5,
-            f"value '5\\xc2\\xa02:1' {NO_VALUE}; it holds a no-break space: separate words by plain ones",
+            f"value '5\\xc2\\xa02:1' {NO_VALUE}; it contains a no-break space: use plain spaces between words",
         ),
         (b"0 1:", 5, f"value '' {NO_VALUE}"),
         (b"0  12:nan", 4, f"feature id '12' {NO_FEATURE}"),
@@ -119,11 +119,11 @@ def test_s17_no_samples(read):
         (b"0 2:1:3", 5, f"value '1:3' {NO_VALUE}"),
         (b"0 2:0x1", 5, f"value '0x1' {NO_VALUE}"),
         (b"0 2:\xff", 5, f"value '\\xff' {NO_VALUE}"),
-        (b"\xef\xbb\xbf0", 1, f"label id '\\xef\\xbb\\xbf0' {NO_LABEL}; it holds a byte order mark: {JOINED}"),
+        (b"\xef\xbb\xbf0", 1, f"label id '\\xef\\xbb\\xbf0' {NO_LABEL}; it contains a byte order mark: {JOINED}"),
         (
             b"0 2:1\0",
             5,
-            f"value '1\\x00' {NO_VALUE}; it holds NUL bytes: save the file as UTF-8 text, or copy it again",
+            f"value '1\\x00' {NO_VALUE}; it contains NUL bytes: save the file as UTF-8 text, or copy it again",
         ),
         (b"0 2:" + b"z" * 50, 5, f"value '{'z' * 40}...' {NO_VALUE}"),
         (b"0 2:3e38 2:3e38", None, "the values of feature 2 add up to more than float32 can hold; rescale them"),
@@ -145,9 +145,9 @@ def test_s17_a_header_that_is_refused(refuse, header):
         (b"", "the file is empty; give one that holds samples"),
         (b"0,1 1:1\n", "the file begins with a sample; put the header 'n_samples n_features n_labels' before it, or "),
         (b"\xff\xfe1\0 \0", "the file begins with a byte order mark of UTF-16; save it as UTF-8 without one"),
-        (b"1\0 \0004\0 \0004\0\n\0", "the file is no UTF-8 text: it holds NUL bytes; "),
+        (b"1\0 \0004\0 \0004\0\n\0", "the file is not UTF-8 text: it contains NUL bytes; "),
         (b"1 9 4\r1 2:1\r", "the file has lines that end in CR alone; "),
-        (b"\x1f\x8b\x08\0", "the file is packed by gzip; unpack it first"),
+        (b"\x1f\x8b\x08\0", "the file is compressed with gzip; unpack it first"),
         (b"label,text\n1,a\n", "the file looks like comma-separated values (CSV); if it holds texts, name their "),
         (b"label\ttext\n1\ta\n", "the file looks like tab-separated values (TSV); "),
     ],
@@ -165,7 +165,7 @@ def test_s17_a_byte_order_mark_is_refused(refuse):
 def test_s17_too_few_and_too_many_samples_are_refused(refuse):
     found = "the file ends here with 1 samples, but the header says 2; correct the header or complete the file"
     assert refuse(b"2 9 4\n1 2:1\n") == (2, None, found)
-    found = "the header says 1 samples, but here is one more; correct the header"
+    found = "the header says 1 samples, but there are more; correct the header"
     assert refuse(b"1 9 4\n1 2:1\n\n \n") == (4, None, found)
 
 

@@ -81,7 +81,7 @@ def test_what_a_tokenizer_may_not_return_is_said(tokenizer):
     ("values", "wanted"),
     [
         ({"word_ngrams": -1}, "word_ngrams is -1; it must be 0 or more"),
-        ({"word_ngrams": 0}, "word_ngrams is 0; it must be 1 or more where there are no char_ngrams"),
+        ({"word_ngrams": 0}, "word_ngrams is 0; it must be 1 or more without char_ngrams"),
         ({"char_ngrams": (3, 2)}, r"char_ngrams is \(3, 2\); it must be two whole numbers"),
         ({"char_ngrams": "35"}, "char_ngrams is '35'"),
         ({"min_df": 0}, "min_df is 0; it must be 1 or more"),

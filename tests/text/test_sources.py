@@ -119,8 +119,8 @@ BAD = [
     (tsv(ROWS) + "no tab\n", 5, "1 field, but the first line names 2 columns; separate them as there"),
     (tsv(ROWS) + "a\tb\tc\n", 5, "3 fields, but the first line names 2 columns"),
     (comma(ROWS) + "no comma\n", 5, "1 field, but the first line names 2 columns"),
-    (tsv(ROWS) + "text\t | \n", 5, "there is no label; give one, or leave the line out"),
-    (tsv(ROWS) + " \ta\n", 5, "the text is empty; give one, or leave the line out"),
+    (tsv(ROWS) + "text\t | \n", 5, "the label is missing; add one, or remove the line"),
+    (tsv(ROWS) + " \ta\n", 5, "the text is empty; add one, or remove the line"),
     (comma(ROWS) + '"one" two,a\n', 5, "wrong quotes"),
     (comma(ROWS) + 'one,"a\n', 5, "wrong quotes"),
     (
@@ -128,15 +128,15 @@ BAD = [
         2,
         "a field of more than 131,072 characters: most likely a quote is",
     ),
-    ('title,tags\none,"a\nb"\n', 2, "the name of a label cannot hold a line break: 'a\\nb'"),
+    ('title,tags\none,"a\nb"\n', 2, "a label name cannot contain a line break: 'a\\nb'"),
     (tsv(ROWS).encode() + b"\xff\ta\n", 5, "not UTF-8 text; convert the file to UTF-8"),
     (comma(ROWS).encode() + b"\xff,a\n", 5, "not UTF-8 text; convert the file to UTF-8"),
     (json_lines(ROWS) + '{"title": \n', 4, "not valid JSON"),
-    (json_lines(ROWS) + "[1]\n", 4, "no JSON object; write one a line"),
+    (json_lines(ROWS) + "[1]\n", 4, "not a JSON object; write one per line"),
     (json_lines(ROWS) + '{"tags": "a"}\n', 4, "'title' is missing; give a string"),
     (json_lines(ROWS) + '{"title": null, "tags": "a"}\n', 4, "'title' holds NoneType, no text; give a string"),
-    (json_lines(ROWS) + '{"title": "a"}\n', 4, "there is no label"),
-    (json_lines(ROWS) + '{"title": "a", "tags": [1.5]}\n', 4, "'tags' holds something else than labels"),
+    (json_lines(ROWS) + '{"title": "a"}\n', 4, "the label is missing"),
+    (json_lines(ROWS) + '{"title": "a", "tags": [1.5]}\n', 4, "'tags' is not a label"),
 ]
 
 

@@ -45,7 +45,7 @@ def test_values_are_those_of_scikit_learn(texts, word_ngrams, min_df):
     try:
         wanted = theirs.fit_transform(texts).toarray()
     except ValueError:  # no word is left
-        with pytest.raises(DataError, match="there is no word in the texts|no word is in"):
+        with pytest.raises(DataError, match="the texts contain no words|no word occurs in"):
             fitted(texts, word_ngrams=word_ngrams, min_df=min_df)
         return
     vectorizer, rows, counter = fitted(texts, word_ngrams=word_ngrams, min_df=min_df)
@@ -116,13 +116,13 @@ def test_what_a_damaged_model_says_is_refused(change):
     arrays = {
         name: array for name, array in (dict(saved.arrays) | change.get("arrays", {})).items() if array is not None
     }
-    with pytest.raises(ModelError, match="what the model says about texts|the model's arrays of texts"):
+    with pytest.raises(ModelError, match="the text settings of the model|the model's text arrays"):
         Vectorizer.of(TextColumns(saved.settings | change.get("settings", {}), arrays))
 
 
 def test_a_model_that_lacks_settings_is_refused():
     saved = fitted(["red sky", "red apple"], min_df=1)[0].saved({})
-    with pytest.raises(ModelError, match="what the model says about texts is not whole: 'min_df'"):
+    with pytest.raises(ModelError, match="the text settings of the model are incomplete: 'min_df'"):
         Vectorizer.of(TextColumns({k: v for k, v in saved.settings.items() if k != "min_df"}, saved.arrays))
 
 

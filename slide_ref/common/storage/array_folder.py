@@ -68,7 +68,7 @@ def save_arrays(
         if not _NAME.fullmatch(name) or array.dtype.name not in DTYPES:
             raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
     if {"format_version", "arrays"} & description.keys():
-        raise ModelError("a description cannot hold the keys format_version and arrays")
+        raise ModelError("a description cannot contain the keys format_version and arrays")
     try:
         _check_replaceable(folder)
         with replacing(folder) as new:
@@ -141,7 +141,7 @@ def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarra
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
         if checksum != entry["crc32"]:
-            raise ModelError(f"{path}: not what was saved, by its checksum in config.json; {SAVE_AGAIN}")
+            raise ModelError(f"{path}: does not match its checksum in config.json; {SAVE_AGAIN}")
         arrays[name] = array
     return description, arrays
 
@@ -152,7 +152,7 @@ def _check_replaceable(folder: Path) -> None:
         try:
             _read_config_json(folder)
         except ModelError as error:
-            raise ModelError(f"{folder}: something that is no model stands there; choose another folder") from error
+            raise ModelError(f"{folder}: it exists and is not a model; choose another folder") from error
 
 
 def _read_config_json(folder: Path) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _check_entries(entries: Any, path: Path) -> None:
         raise ModelError(f"{path}: no table of arrays; {SAVE_AGAIN}")
     for name, entry in entries.items():
         if not _NAME.fullmatch(name):
-            raise ModelError(f"{path}: {name!r} is no name of an array; {SAVE_AGAIN}")
+            raise ModelError(f"{path}: {name!r} is not an array name; {SAVE_AGAIN}")
         shape, dtype, checksum = (entry.get(key) if isinstance(entry, dict) else None for key in _ENTRY_KEYS)
         if not _is_shape(shape) or dtype not in DTYPES or not is_count(checksum):
             raise ModelError(f"{path}: array {name} needs a shape, a dtype and a checksum; {SAVE_AGAIN}")

@@ -169,7 +169,7 @@ def _text_of(arrays: dict[str, np.ndarray], settings: Any, path: Path) -> TextCo
     if settings is None:
         return None
     if not isinstance(settings, dict):
-        raise ModelError(f"{path}: what it says about texts is no table; {SAVE_AGAIN}")
+        raise ModelError(f"{path}: its text settings are not a table; {SAVE_AGAIN}")
     return TextColumns(settings, found)
 
 
@@ -224,11 +224,11 @@ def read_label_names(path: str | Path, n_labels: int) -> list[str]:
         lines.pop()
     if len(lines) != n_labels:
         line = min(len(lines), n_labels) + 1
-        raise DataError(f"{len(lines)} names, but there are {n_labels} labels; write one a line", str(path), line)
+        raise DataError(f"{len(lines)} names, but there are {n_labels} labels; write one per line", str(path), line)
     names = [line.removesuffix("\r") for line in lines]
     for i, name in enumerate(names):
         if "\r" in name:
-            raise DataError("a carriage return inside a name; end lines in LF or CR LF", str(path), i + 1)
+            raise DataError("a carriage return within a name; end lines in LF or CR LF", str(path), i + 1)
     return names
 
 
@@ -244,7 +244,7 @@ def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             held, needed = _in_words(found.get(name)), _in_words(wanted.get(name))
-            raise ModelError(f"{path}: array {name}: there is {held}, but the settings ask for {needed}")
+            raise ModelError(f"{path}: array {name}: found {held}, but the settings require {needed}")
 
 
 def _in_words(entry: tuple[tuple[int, ...], str] | None) -> str:
@@ -256,5 +256,5 @@ def _join_names(names: list[str], n_labels: int) -> str:
         raise ModelError(f"{len(names)} label names, but the model has {n_labels} labels")
     for i, name in enumerate(names):
         if re.search("[\n\r\ud800-\udfff]", name):
-            raise ModelError(f"label {i}: a name cannot hold a line break or half a surrogate pair: {name!r}")
+            raise ModelError(f"label {i}: a name cannot contain a line break or half a surrogate pair: {name!r}")
     return "".join(name + "\n" for name in names)

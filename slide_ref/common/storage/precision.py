@@ -71,5 +71,5 @@ def _cast(name: str, block: np.ndarray, dtype: np.dtype) -> np.ndarray:
         cast = block.astype(dtype)
     if np.isinf(cast).any():
         largest, limit = np.abs(block).max(), np.finfo(dtype).max
-        raise WeightTooLargeError(f"{name} holds a weight of {largest:.6g}, but {dtype} ends at {limit:.6g}")
+        raise WeightTooLargeError(f"{name} holds a weight of {largest:.6g}, but the maximum of {dtype} is {limit:.6g}")
     return cast
