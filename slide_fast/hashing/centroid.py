@@ -51,7 +51,7 @@ def k_means(vectors: np.ndarray, n_centroids: int, rounds: int) -> np.ndarray:
 
 
 def strongest(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
-    """Find the neurons that fire hardest at each centroid, as `slide_ref.hashing.centroid.strongest` does.
+    """Find the neurons with the largest logits at each centroid, as `slide_ref.hashing.centroid.strongest` does.
 
     Implements S35.
     """

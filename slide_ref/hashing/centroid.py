@@ -1,6 +1,6 @@
 """Centroid tables: buckets made for the queries, not for the neurons.
 
-The inputs of a layer are clustered; a bucket belongs to a centroid and holds the neurons that would fire hardest there.
+The inputs of a layer are clustered; a bucket belongs to a centroid and holds the neurons with the largest logits there.
 A query reads the buckets of its nearest centroids. Random planes cannot separate the few large logits of a trained
 network from the others in a hundred dimensions; these buckets hold them by construction (compare Auvolat et al. 2015,
 and MONGOOSE, Chen et al., ICLR 2021, for tables that are learned).
@@ -77,7 +77,7 @@ def k_means(vectors: np.ndarray, n_centroids: int, rounds: int) -> np.ndarray:
 
 
 def strongest(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
-    """Find the neurons that fire hardest at each centroid. Implements S35.
+    """Find the neurons with the largest logits at each centroid. Implements S35.
 
     Parameters
     ----------
