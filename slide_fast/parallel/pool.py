@@ -210,7 +210,7 @@ class Pool:
             What ``state.run`` or the factory raised in a worker; the worker's traceback is in the error's notes.
         """
         if not self._finalizer.alive or self._busy():
-            raise RuntimeError("the pool is closed, or is already running")
+            raise RuntimeError("the pool is closed, or another run of it is in progress")
         tasks, deadline = iter(tasks), None
         done: list[tuple[Any, Any]] = []
         self._orphaned.clear()
