@@ -1,4 +1,4 @@
-"""The plots that docs/results.md shows, from the figures in benchmarks/results into docs/pictures/results.
+"""The plots that README.md and docs/results.md show, from the figures in benchmarks/results into docs/pictures/results.
 
 python benchmarks/draw.py
 """
@@ -11,12 +11,12 @@ import re
 from shared import plots
 from shared.harness import RESULTS, ROOT, figure, read_result
 
-PAGE, PICTURES = ROOT / "docs" / "results.md", ROOT / "docs" / "pictures" / "results"
+PAGES, PICTURES = (ROOT / "README.md", ROOT / "docs" / "results.md"), ROOT / "docs" / "pictures" / "results"
 
 
 def shown() -> list[str]:
-    """The names of the plots that the page shows."""
-    return re.findall(r"\(pictures/results/(.+)\.png\)", PAGE.read_text(encoding="utf-8"))
+    """The names of the plots that the pages show."""
+    return re.findall(r"pictures/results/(.+)\.png\)", "".join(page.read_text(encoding="utf-8") for page in PAGES))
 
 
 def plot_of(name: str) -> plots.Plot:
