@@ -16,7 +16,8 @@ PAGES, PICTURES = (ROOT / "README.md", ROOT / "docs" / "results.md"), ROOT / "do
 
 def shown() -> list[str]:
     """The names of the plots that the pages show."""
-    return re.findall(r"pictures/results/(.+)\.png\)", "".join(page.read_text(encoding="utf-8") for page in PAGES))
+    texts = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    return sorted(set(re.findall(r"pictures/results/(.+)\.png\)", texts)))
 
 
 def plot_of(name: str) -> plots.Plot:
