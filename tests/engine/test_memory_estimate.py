@@ -74,7 +74,8 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("n_workers", [1, 2])
 @pytest.mark.parametrize("options", ["", "--test {0}/test.txt --patience 9"])
 def test_the_estimate_is_within_a_tenth_of_what_is_used(files, tmp_path, n_workers, options):
-    command = f"train {files}/train.txt --out {tmp_path}/run --workers {n_workers} --json --checkpoint-every 1 --epochs"
+    command = f"train {files}/train.txt --out {tmp_path}/run --workers {n_workers} --json --preset fast"
+    command += " --checkpoint-every 1 --epochs"
     given, epochs = options.format(files).split(), 1 + n_workers  # so that each of two workers gets all kinds of work
     assert_within_a_tenth(*announced_and_used([*command.split(), epochs, *given]))
     assert_within_a_tenth(*announced_and_used([*command.split(), epochs + n_workers, *given, "--resume"]))
@@ -116,7 +117,7 @@ with MemoryMeter(lambda: last["start"]["pids"](), 0.05) as meter:
     if sys.argv[2] == "fit":
         fit(Config(epochs=1 + n_workers), data, n_workers=n_workers, callback=note)
     else:
-        SlideClassifier(epochs=1 + n_workers, n_workers=n_workers).fit(data.features, data.labels, callback=note)
+        SlideClassifier(128, epochs=1 + n_workers, n_workers=n_workers).fit(data.features, data.labels, callback=note)
 print(last["memory"]["total"], meter.peak_bytes)
 """
 
