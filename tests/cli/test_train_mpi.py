@@ -86,7 +86,7 @@ def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
 
 def printed(page):
     """The commands under mpiexec that a page prints on lines of their own, as they stand."""
-    return re.findall(r"^mpiexec .*train train\.txt .*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r"^mpiexec .*train (?:data/)?train\.txt .*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 COMMANDS = [(command, "README.md") for command in printed("README.md")]
@@ -100,8 +100,10 @@ def test_the_documentation_prints_commands_to_try():
 @mpi_run.needs_mpi
 @pytest.mark.parametrize(("command", "page"), COMMANDS)
 def test_commands_run_as_printed_and_shards_are_as_many_as_ranks(command, page, data, tmp_path):
+    (tmp_path / "data").mkdir()
     for name in ("train.txt", "test.txt"):
         shutil.copy(data / name, tmp_path)
+        shutil.copy(data / name, tmp_path / "data")
     environment = mpi_run.environment() | {"PATH": mpi_run.PLACES}
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
