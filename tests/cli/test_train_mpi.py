@@ -86,7 +86,8 @@ def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
 
 def printed(page):
     """The commands under mpiexec that a page prints on lines of their own, as they stand."""
-    return re.findall(r"^mpiexec .*train (?:data/)?train\.txt .*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^mpiexec .*train (?:data/)?train\.txt .*$", text, re.MULTILINE)
 
 
 COMMANDS = [(command, "README.md") for command in printed("README.md")]
