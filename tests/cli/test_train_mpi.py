@@ -109,7 +109,7 @@ def test_commands_run_as_printed_and_shards_are_as_many_as_ranks(command, page, 
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shards = 4 if "shards=4" in command else 2
-    (run,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    (run,) = (path for path in tmp_path.iterdir() if path.is_dir() and path.name != "data")
     assert load_model(run / "model").config.shards == shards and f", {shards} shards" in done.stderr
     assert f"\nshards = {shards}\n" in (run / "config.toml").read_text(encoding="utf-8")
 
