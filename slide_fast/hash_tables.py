@@ -65,9 +65,10 @@ class HashTables:
         return _query(self, addresses)
 
     def occupancy(self) -> dict[str, int]:
-        """Count neurons held and non-empty buckets, summed over tables, and members of the fullest bucket."""
+        """Tell how full the tables are, as `slide_ref.hash_tables.HashTables.occupancy` does."""
         sizes = np.minimum(np.diff(self.offsets, axis=1), self.bucket_size)
-        return {"entries": int(sizes.sum()), "buckets": int((sizes > 0).sum()), "fullest": int(sizes.max(initial=0))}
+        n, buckets, fullest = int(sizes.sum()), int((sizes > 0).sum()), int(sizes.max(initial=0))
+        return {"entries": n, "neurons": n, "buckets": buckets, "fullest": fullest}
 
 
 @dataclass
@@ -98,9 +99,10 @@ class CentroidTable:
         return _query(self, addresses)
 
     def occupancy(self) -> dict[str, int]:
-        """Count as `HashTables.occupancy` does."""
+        """Tell how full the table is, as `HashTables.occupancy` does."""
         n, size = self.ids.shape if self.filled[0] else (0, 0)
-        return {"entries": n * size, "buckets": n, "fullest": size}
+        n_different = np.count_nonzero(np.bincount(self.ids[:n].ravel()))
+        return {"entries": n * size, "neurons": n_different, "buckets": n, "fullest": size}
 
 
 Tables = HashTables | CentroidTable

@@ -80,11 +80,12 @@ class HashTables:
         Returns
         -------
         dict
-            ``entries``: neurons held, summed over tables; ``buckets``: buckets that are not empty, likewise;
-            ``fullest``: members of the fullest bucket.
+            ``entries``: members of all buckets, summed over tables; ``neurons``: different neurons among those of a
+            table, likewise; ``buckets``: buckets that are not empty, likewise; ``fullest``: members of the fullest.
         """
         sizes = [len(bucket) for table in self.tables for bucket in table.values()]
-        return {"entries": sum(sizes), "buckets": len(sizes), "fullest": max(sizes, default=0)}
+        entries = sum(sizes)  # a neuron has one address in each table
+        return {"entries": entries, "neurons": entries, "buckets": len(sizes), "fullest": max(sizes, default=0)}
 
 
 class CentroidTable:
@@ -106,7 +107,7 @@ class CentroidTable:
     def occupancy(self) -> dict[str, float]:
         """Tell how full the table is, as `HashTables.occupancy` does."""
         n, size = self.buckets.shape
-        return {"entries": n * size, "buckets": n, "fullest": size}
+        return {"entries": n * size, "neurons": len(np.unique(self.buckets)), "buckets": n, "fullest": size}
 
 
 Tables = HashTables | CentroidTable

@@ -234,11 +234,12 @@ class Run:
         if not tables or not lsh.L or self.progress.all_rebuilt < 0:
             return {}
         counts, n = [part.occupancy() for part in tables], sum(part.n_neurons for part in tables)
-        entries, buckets = (sum(part[key] for part in counts) for key in ("entries", "buckets"))
+        entries, neurons, buckets = (sum(part[key] for part in counts) for key in ("entries", "neurons", "buckets"))
+        n_tables = 1 if lsh.family == "centroid" else lsh.L
         return {
             "bucket_load": entries / max(buckets, 1),
-            "buckets_used": buckets / (len(tables) * lsh.L << lsh.address_bits),
-            "entries_kept": entries / (lsh.L * n),
+            "buckets_used": buckets / (len(tables) * n_tables << lsh.address_bits),
+            "entries_kept": neurons / (n_tables * n),
             "fullest_bucket": max(part["fullest"] for part in counts),
         }
 

@@ -314,6 +314,14 @@ def test_what_happens_is_told_and_kept(caplog, capsys):
     assert "samples/s" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lsh", [{"family": "simhash", "K": 3}, {"family": "centroid", "K": 3, "bucket_size": 10}])
+def test_shares_of_neurons_and_buckets_are_at_most_one(lsh):
+    model = small(n_workers=1, epochs=2, settings={"in_batch": 0.0, "lsh": lsh | {"L": 2, "min_active": 5}})
+    history = model.fit(*copies()).history_
+    shares = [event[key] for event in history for key in ("entries_kept", "buckets_used") if key in event]
+    assert shares and all(0 < share <= 1 for share in shares)
+
+
 def test_patience_needs_an_eval_set_and_stops():
     X, labels = copies()
     with pytest.raises(ConfigError, match="eval_set"):

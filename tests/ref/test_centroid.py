@@ -80,4 +80,4 @@ def test_s34_a_query_reads_the_buckets_of_its_nearest_centroids():
     assert addresses.tolist() == [[3, 0], [2, 1]]
     table = CentroidTable(np.array([[7, 2], [3, 0], [1, 4], [5, 7]], dtype=np.int32))
     assert [bucket.tolist() for bucket in table.query(addresses[0])] == [[5, 7], [7, 2]]
-    assert table.occupancy() == {"entries": 8, "buckets": 4, "fullest": 2}
+    assert table.occupancy() == {"entries": 8, "neurons": 7, "buckets": 4, "fullest": 2}

@@ -106,14 +106,14 @@ def test_s22_two_tables_and_two_rebuilds_keep_neurons_independently():
 
 def test_no_tables_hold_nothing():
     assert HashTables(L=0, bucket_size=1).query(np.zeros(0, dtype=np.int64)) == []
-    assert HashTables(L=0, bucket_size=1).occupancy() == {"entries": 0, "buckets": 0, "fullest": 0}
+    assert HashTables(L=0, bucket_size=1).occupancy() == {"entries": 0, "neurons": 0, "buckets": 0, "fullest": 0}
 
 
 def test_occupancy_counts_what_is_held():
     tables = HashTables(L=2, bucket_size=2)
     for neuron, addresses in enumerate([(0, 0), (0, 1), (0, 2)]):
         tables.insert(neuron, np.array(addresses))
-    assert tables.occupancy() == {"entries": 5, "buckets": 4, "fullest": 2}
+    assert tables.occupancy() == {"entries": 5, "neurons": 5, "buckets": 4, "fullest": 2}
 
 
 def test_s6_neurons_are_inserted_in_a_keyed_order_that_all_tables_share():
