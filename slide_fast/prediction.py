@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 
@@ -58,8 +59,8 @@ def _largest(keys: np.ndarray, k: int) -> np.ndarray:
     return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:].copy() if k < keys.shape[1] else keys
 
 
-def _best_in_block(logits: np.ndarray, first: int, k: int) -> np.ndarray:
-    """Return keys of each row's k best labels in no order, from the logits (n_rows, n) of labels `first` and on.
+def _best_among(logits: np.ndarray, k: int, ids_at: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return keys of each row's k largest logits (n_rows, n) in no order; `ids_at` tells the labels of some places.
 
     Whatever is below the k-th largest maximum of some groups of logits is not among the k best.
     """
@@ -72,7 +73,7 @@ def _best_in_block(logits: np.ndarray, first: int, k: int) -> np.ndarray:
     rows, places = np.divmod(above, size)
     starts = np.searchsorted(rows, np.arange(n_rows + 1))
     keys = np.zeros((n_rows, np.diff(starts).max(initial=0)), dtype=np.uint64)
-    keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], first + places)
+    keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], ids_at(places))
     return _largest(keys, k)
 
 
@@ -119,7 +120,7 @@ def _best_keys(
     for first in range(0, n, at_once):
         part = slice(first, first + at_once)
         logits = _logits(output.W[part], output.b[part], inputs, scratch)
-        best.append(_best_in_block(logits, first, k))
+        best.append(_best_among(logits, k, partial(np.add, first)))
         if totals is not None:
             _add_exponentials(totals, logits)
     return _largest(np.concatenate(best, axis=1), min(k, n))
@@ -239,26 +240,16 @@ def _best_in_bucket(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ids and scores of a bucket's k best neurons for rows of its cell; of all, where there are fewer.
 
-    Whatever is below the k-th largest maximum of some groups of logits is not among the k best. Where some are not
-    `seen` by a row, shape (n_rows, n_neurons), only the others are candidates of that row.
+    Where some are not `seen` by a row, shape (n_rows, n_neurons), only the others are candidates of that row.
     """
     if seen is not None:
         union = np.flatnonzero(seen.any(axis=0))
         bucket, seen = bucket[union], seen[:, union]
-    n, size, k = len(inputs), len(bucket), min(k, len(bucket))
     logits = _products(inputs, gather_rows(output.W, bucket, scratch), output.b[bucket], scratch)
     if seen is not None:
         np.copyto(logits, -np.inf, where=~seen)
-    n_groups, maxima = size // MEMBERS, logits
-    if n_groups >= k:
-        maxima = logits[:, : n_groups * MEMBERS].reshape(n, MEMBERS, n_groups).max(axis=1)
-    floors = np.partition(maxima, maxima.shape[1] - k, axis=1)[:, maxima.shape[1] - k]
-    above = np.flatnonzero(~(logits < floors[:, None]))  # so that NaN is found too
-    rows, places = np.divmod(above, size)
-    starts = np.searchsorted(rows, np.arange(n + 1))
-    keys = np.zeros((n, np.diff(starts).max()), dtype=np.uint64)
-    keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], bucket[places])
-    scores, ids = _unpack(np.sort(keys, axis=1)[:, : -k - 1 : -1])
+    best = _best_among(logits, k, bucket.take)
+    scores, ids = _unpack(np.sort(best, axis=1)[:, ::-1])
     if totals is not None:
         _add_exponentials(totals, logits)
     return ids, scores
