@@ -1,4 +1,4 @@
-"""The rebuilds' share of training time, growing gaps included, where tables are asked from the first step on.
+"""The rebuilds' share of training time, growing gaps included, where tables are queried from the first step on.
 
     python benchmarks/rebuild.py                     Amazon-670K shape
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slide_ref.common.hash_constants import SAMPLES_A_CENTROID, HashConstants
-from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.lsh_config import N_GROUPS, LshConfig
 from slide_ref.common.rng import Purpose, permutation
 
 from .hashing import addresses_of
@@ -78,7 +78,7 @@ class CentroidTable:
     Attributes
     ----------
     ids : ndarray of int32, shape (n_centroids, size)
-        From `slide_fast.hashing.centroid.strongest`.
+        From `slide_fast.hashing.centroid.fill_buckets`.
     n_neurons : int
         Of the layer.
     filled : ndarray of int32, shape (1,)
@@ -120,17 +120,22 @@ def array_shapes(lsh: LshConfig, n: int, n_inputs: int) -> Layout:
 
     Besides ``table_ids`` and ``table_offsets`` these are ``addresses`` and ``insertion``, which each rebuild fills on
     the way to the tables. A centroid table needs ``table_ids`` and ``centroids``, and on the way to them ``queries``,
-    vectors of length `n_inputs` that are clustered, and their ``cells``.
+    vectors of length `n_inputs` that are clustered, and their ``cells``; in a large layer also what groups of centroids
+    have ``listed``.
     """
     if lsh.family == "centroid":
         n_queries = SAMPLES_A_CENTROID * lsh.n_centroids
-        return {
+        n_listed = lsh.listed(n)
+        shapes: Layout = {
             "table_ids": ((lsh.n_centroids, lsh.room(n)), np.int32),
             "centroids": ((lsh.n_centroids, n_inputs), np.float32),
             "queries": ((n_queries, n_inputs), np.float32),
             "cells": ((n_queries,), np.int32),
             "filled": ((1,), np.int32),
         }
+        if n_listed < n:
+            shapes["listed"] = ((N_GROUPS, n_listed), np.int32)
+        return shapes
     address = np.uint16 if lsh.address_bits <= 16 else np.uint32  # numpy sorts 16 bits by radix
     return {
         "table_ids": ((lsh.L, n), np.int32),

@@ -15,6 +15,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .hashing.centroid import nearest
 from .kernels.blas_warnings import without_false_alarms
+from .kernels.ranking import keys_of, unpack
 from .kernels.scratch import Scratch, computed, scratch_of_thread
 from .kernels.sparse_products import sparse_product
 from .network import forward
@@ -39,21 +40,6 @@ def mode_of(value: object) -> str:
     return one_of("mode", "index" if isinstance(value, str) and value == "lsh" else value, MODES)
 
 
-def _keys(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Pack scores and ids into one whole number a pair, larger for a larger score and, among equals, for a lower id."""
-    bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
-    ordered = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
-    return (ordered << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - ids.astype(np.uint64))
-
-
-def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores and ids of keys: the inverse of `_keys`."""
-    ordered = (keys >> np.uint64(32)).astype(np.uint32)
-    bits = np.where(ordered >> np.uint32(31), ordered ^ np.uint32(1 << 31), ~ordered)
-    ids = np.uint64(0xFFFFFFFF) - (keys & np.uint64(0xFFFFFFFF))
-    return bits.view(np.float32), ids.astype(np.int32)
-
-
 def _largest(keys: np.ndarray, k: int) -> np.ndarray:
     """Return the k largest keys of each row, in no order; a copy, so that the others can go."""
     return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:].copy() if k < keys.shape[1] else keys
@@ -73,7 +59,7 @@ def _best_among(logits: np.ndarray, k: int, ids_at: Callable[[np.ndarray], np.nd
     rows, places = np.divmod(above, size)
     starts = np.searchsorted(rows, np.arange(n_rows + 1))
     keys = np.zeros((n_rows, np.diff(starts).max(initial=0)), dtype=np.uint64)
-    keys[rows, np.arange(len(rows)) - starts[rows]] = _keys(logits.reshape(-1)[above], ids_at(places))
+    keys[rows, np.arange(len(rows)) - starts[rows]] = keys_of(logits.reshape(-1)[above], ids_at(places))
     return _largest(keys, k)
 
 
@@ -134,7 +120,7 @@ def topk_rows(
     inputs = hidden_outputs(layers, features, scratch)
     best = np.sort(_best_keys(layers[-1], inputs, k, scratch, totals), axis=1)[:, ::-1]
     ids, scores = _no_answers(len(inputs), k)
-    scores[:, : best.shape[1]], ids[:, : best.shape[1]] = _unpack(best)
+    scores[:, : best.shape[1]], ids[:, : best.shape[1]] = unpack(best)
     return ids, scores
 
 
@@ -249,7 +235,7 @@ def _best_in_bucket(
     if seen is not None:
         np.copyto(logits, -np.inf, where=~seen)
     best = _best_among(logits, k, bucket.take)
-    scores, ids = _unpack(np.sort(best, axis=1)[:, ::-1])
+    scores, ids = unpack(np.sort(best, axis=1)[:, ::-1])
     if totals is not None:
         _add_exponentials(totals, logits)
     return ids, scores
@@ -321,8 +307,8 @@ def few_through_index(
         logits += output.b[bucket]
         floor = np.partition(logits, len(bucket) - n)[len(bucket) - n]
         above = np.flatnonzero(~(logits < floor))
-        keys = np.sort(_keys(logits[above], bucket[above]))[: -n - 1 : -1]
-        scores[row, :n], ids[row, :n] = _unpack(keys)
+        keys = np.sort(keys_of(logits[above], bucket[above]))[: -n - 1 : -1]
+        scores[row, :n], ids[row, :n] = unpack(keys)
         if totals is not None:
             _add_exponentials(totals[row : row + 1], logits[None])
     return ids, scores

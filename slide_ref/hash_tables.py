@@ -94,7 +94,7 @@ class CentroidTable:
     Parameters
     ----------
     buckets : ndarray of int32, shape (n_centroids, bucket_size)
-        From `slide_ref.hashing.centroid.strongest`.
+        From `slide_ref.hashing.centroid.buckets_of`.
     """
 
     def __init__(self, buckets: np.ndarray):

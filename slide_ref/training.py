@@ -29,7 +29,7 @@ from .common.schedule import (
 from .common.sparse_rows import Dataset, SparseRows
 from .hash_tables import CentroidTable, HashTables, Tables, build_tables
 from .hashing import addresses_of, hash_constants
-from .hashing.centroid import k_means, strongest
+from .hashing.centroid import buckets_of, k_means
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
 
@@ -137,7 +137,7 @@ def rebuild(network: Network, number: int, features: SparseRows | None = None) -
             samples = samples_to_cluster(lsh, seed, part.layer, number, features.n_rows)
             queries = inputs_of_layer(network.layers, part.layer, features.take(samples))
             centroids = network.constants[word] = k_means(queries, lsh.n_centroids, ROUNDS)
-            network.tables[word] = CentroidTable(strongest(centroids, W, b, lsh.room(len(b))))
+            network.tables[word] = CentroidTable(buckets_of(centroids, W, b, lsh))
 
 
 def choose_active(

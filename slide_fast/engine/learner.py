@@ -18,7 +18,7 @@ from slide_ref.common.sparse_rows import SparseRows
 from ..active_sets import choose_in_part, settings_in, unite
 from ..hash_tables import HashTables, hash_rows, insertion_order, priority_order, sort_table
 from ..hashing import addresses_of, hash_constants
-from ..hashing.centroid import means, nearest, strongest
+from ..hashing.centroid import fill_buckets, listed_by_groups, means, nearest
 from ..kernels.scratch import Scratch
 from ..network import LayerPass, Reduce, RowGradient, alone, backward, forward
 from ..optimizers import update
@@ -172,9 +172,16 @@ class Learner:
         moved = means(queries, self.arrays[f"cells{name}"], centroids) if round else queries[: len(centroids)]
         centroids[:] = moved
 
+    def list_neurons(self, word: int, first: int, last: int) -> None:
+        """List the neurons of groups `first` to `last` - 1 of a part's centroids. Implements S35."""
+        part, listed = self.parts[word], self.arrays[f"listed{self.parts[word].name}"]
+        centroids, groups = self.arrays[f"centroids{part.name}"], slice(first, last)
+        listed[groups] = listed_by_groups(centroids, *self.neurons_of(part), listed.shape[1], groups)
+
     def fill_buckets(self, word: int, first: int, last: int) -> None:
-        """Fill the buckets of centroids `first` to `last` - 1 of a part. Implements S35."""
+        """Fill the buckets of centroids `first` to `last` - 1 of a part, in the order of groups. Implements S35."""
         part = self.parts[word]
-        centroids, ids = self.arrays[f"centroids{part.name}"][first:last], self.tables[word].ids
+        centroids, ids = self.arrays[f"centroids{part.name}"], self.tables[word].ids
         self.arrays[f"filled{part.name}"][:] = 1
-        ids[first:last] = strongest(centroids, *self.neurons_of(part), ids.shape[1])
+        listed = self.arrays.get(f"listed{part.name}")
+        fill_buckets(ids, centroids, *self.neurons_of(part), listed, slice(first, last))

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from slide_ref.common.hash_constants import ROUNDS, SAMPLES_A_CENTROID
+from slide_ref.common.lsh_config import N_GROUPS
 from slide_ref.common.parts import Part
 
 from .tasks import (
@@ -14,6 +15,7 @@ from .tasks import (
     FillBuckets,
     GatherQueries,
     HashNeurons,
+    ListNeurons,
     MoveCentroids,
     OrderInsertion,
     SortTable,
@@ -21,7 +23,8 @@ from .tasks import (
 
 ROWS_PER_HASH_TASK = 32768
 QUERIES_PER_TASK = 1024  # whoever computes them, sums are those of the same rows
-CENTROIDS_PER_TASK = 64
+CENTROIDS_PER_TASK, IN_GROUPS_PER_TASK = 64, 128
+GROUPS_PER_TASK = 16
 
 Stage = list[Any]  # tasks that follow no order among themselves
 
@@ -44,7 +47,11 @@ def _stages_of_part(part: Part, rebuild: int) -> Iterator[Stage]:
         for round in range(1, ROUNDS + 1):
             yield [AssignQueries(word, *edges) for edges in queries]
             yield [MoveCentroids(word, round)]
-        yield [FillBuckets(word, *edges) for edges in _ranges(lsh.n_centroids, CENTROIDS_PER_TASK)]
+        each = CENTROIDS_PER_TASK
+        if lsh.listed(part.last - part.first) < part.last - part.first:
+            yield [ListNeurons(word, *edges) for edges in _ranges(N_GROUPS, GROUPS_PER_TASK)]
+            each = IN_GROUPS_PER_TASK
+        yield [FillBuckets(word, *edges) for edges in _ranges(lsh.n_centroids, each)]
 
 
 def stages(parts: Iterable[Part], rebuild: int) -> Iterator[Stage]:

@@ -83,8 +83,18 @@ class MoveCentroids:
 
 
 @dataclass(frozen=True)
+class ListNeurons:
+    """List the neurons of groups `first` to `last` - 1 of a part's centroids, in a large layer (S35)."""
+
+    method: ClassVar[str] = "list_neurons"
+    word: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class FillBuckets:
-    """Fill the buckets of centroids `first` to `last` - 1 of a part, the last stage of a rebuild (S35)."""
+    """Fill the buckets of centroids `first` to `last` - 1 of a part, group by group, the end of a rebuild (S35)."""
 
     method: ClassVar[str] = "fill_buckets"
     word: int

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.hash_constants import ROUNDS
+from slide_ref.common.lsh_config import N_GROUPS, LshConfig
 
 from ..kernels.blas_warnings import without_false_alarms
+from ..kernels.ranking import keys_of, unpack
 
 ROWS_AT_ONCE = 1024  # vectors whose distances to all centroids are held
-CENTROIDS_AT_ONCE = 64
+CENTROIDS_AT_ONCE = 128
 NEURONS_AT_ONCE = 8192
+LISTED_WEIGHTS = 2**19  # of some listed neurons that are copied at once
 PROBED = 4096  # neurons whose values tell about how large a neuron of a bucket is
 
 
@@ -50,40 +53,87 @@ def k_means(vectors: np.ndarray, n_centroids: int, rounds: int) -> np.ndarray:
     return centroids
 
 
-def strongest(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
+def strongest(
+    centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int, among: np.ndarray | None = None
+) -> np.ndarray:
     """Find the neurons with the largest logits at each centroid, as `slide_ref.hashing.centroid.strongest` does.
 
     Implements S35.
     """
-    buckets = np.empty((len(centroids), min(size, len(b))), dtype=np.int32)
+    n = len(b) if among is None else len(among)
+    buckets = np.empty((len(centroids), min(size, n)), dtype=np.int32)
     for first in range(0, len(centroids), CENTROIDS_AT_ONCE):
         rows = slice(first, first + CENTROIDS_AT_ONCE)
-        _fill(buckets[rows], centroids[rows], W, b)
+        _fill(buckets[rows], centroids[rows], W, b, among)
     return buckets
 
 
+def groups_of(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster centroids in their turn, as `slide_ref.hashing.centroid.groups_of` does. Implements S35."""
+    centers = k_means(centroids, N_GROUPS, ROUNDS)
+    return centers, nearest(centroids, centers, 1)[:, 0]
+
+
+def listed_by_groups(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, n_listed: int, groups: slice) -> np.ndarray:
+    """Return the neurons that some groups list, ascending so that weights are read in order. Implements S35.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_some, n_listed)
+    """
+    listed = strongest(groups_of(centroids)[0][groups], W, b, n_listed)
+    listed.sort(axis=1)
+    return listed
+
+
+def fill_buckets(
+    buckets: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, listed: np.ndarray | None, part: slice
+) -> None:
+    """Fill part of the buckets, as `slide_ref.hashing.centroid.buckets_of` fills all. Implements S35.
+
+    Parameters
+    ----------
+    buckets : ndarray of int32, shape (2**K, bucket size)
+        What to fill.
+    centroids, W, b
+        As there.
+    listed : ndarray of int32, shape (`N_GROUPS`, n_listed), or None
+        From `listed_by_groups`; None where there are no groups.
+    part : slice
+        Of the centroids; where there are groups, of the centroids group by group.
+    """
+    if listed is None:
+        buckets[part] = strongest(centroids[part], W, b, buckets.shape[1])
+        return
+    _, members = groups_of(centroids)
+    some = np.argsort(members, kind="stable")[part]
+    for group in np.unique(members[some]):
+        own = some[members[some] == group]
+        buckets[own] = strongest(centroids[own], W, b, buckets.shape[1], listed[group])
+
+
 @without_false_alarms
-def _fill(buckets: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray) -> None:
+def _fill(buckets: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, among: np.ndarray | None) -> None:
     """Fill the buckets of a few centroids.
 
     Only values above a floor are sorted. It is guessed from some of the neurons; where fewer values than a bucket holds
     are above it, the guess was too high, and all values are.
     """
     size = buckets.shape[1]
-    floors = _floors(centroids, W, b, size)
-    ids, values = _above(floors, centroids, W, b)
-    for i, bucket in enumerate(buckets):
-        if len(ids[i]) < size:
+    found = _keys_above(_floors(centroids, W, b, size, among), centroids, W, b, among)
+    for i, (bucket, keys) in enumerate(zip(buckets, found, strict=True)):
+        if len(keys) < size:
             everyone = np.full(1, -np.inf, dtype=W.dtype)
-            ids[i], values[i] = (found[0] for found in _above(everyone, centroids[i : i + 1], W, b))
-        best = ids[i][np.argsort(-values[i], kind="stable")]
-        bucket[:] = best[:size]
+            (keys,) = _keys_above(everyone, centroids[i : i + 1], W, b, among)
+        bucket[:] = unpack(np.sort(keys)[: -size - 1 : -1])[1]
 
 
-def _floors(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
+def _floors(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int, among: np.ndarray | None) -> np.ndarray:
     """Guess a value that a few more than `size` neurons surpass, for each centroid."""
-    apart = max(1, len(b) // PROBED)
-    probed = centroids @ W[::apart].T + b[::apart]
+    n = len(b) if among is None else len(among)
+    apart = max(1, n // PROBED)
+    some = slice(None, None, apart) if among is None else among[::apart]
+    probed = centroids @ W[some].T + b[some]
     expected = size / apart
     rank = int(expected + 3 * np.sqrt(expected)) + 2
     if rank >= probed.shape[1]:
@@ -91,22 +141,24 @@ def _floors(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int) -> n
     return np.partition(probed, probed.shape[1] - rank, axis=1)[:, probed.shape[1] - rank]
 
 
-def _above(
-    floors: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the neurons, ascending, whose values are above the floor of each centroid, and these values."""
-    ids: list[list[np.ndarray]] = [[] for _ in centroids]
-    values: list[list[np.ndarray]] = [[] for _ in centroids]
-    for first in range(0, len(b), NEURONS_AT_ONCE):
-        part = slice(first, first + NEURONS_AT_ONCE)
+def _keys_above(
+    floors: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, among: np.ndarray | None
+) -> list[np.ndarray]:
+    """Return the keys of the neurons whose values are above the floor of each centroid, and of their values."""
+    found: list[list[np.ndarray]] = [[] for _ in centroids]
+    n, at_once = (len(b), NEURONS_AT_ONCE) if among is None else (len(among), max(1, LISTED_WEIGHTS // W.shape[1]))
+    for first in range(0, n, at_once):
+        part = slice(first, first + at_once) if among is None else among[first : first + at_once]
         logits = centroids @ W[part].T
         logits += b[part]
-        above = ~(logits < floors[:, None])  # so that NaN is found too
-        for i, flags in enumerate(above):
-            found = np.flatnonzero(flags)
-            ids[i].append(found + first)
-            values[i].append(logits[i, found])
-    return [np.concatenate(some) for some in ids], [np.concatenate(some) for some in values]
+        above = np.flatnonzero(~(logits < floors[:, None]))  # so that NaN is found too
+        rows, ids = np.divmod(above, logits.shape[1])
+        ids += first
+        keys = keys_of(np.fmax(logits.reshape(-1)[above], -np.inf), ids if among is None else among[ids])
+        ends = np.searchsorted(rows, np.arange(1, len(centroids)))
+        for own, some in zip(found, np.split(keys, ends), strict=True):
+            own.append(some)
+    return [np.concatenate(some) for some in found]
 
 
 def centroid_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:

@@ -13,6 +13,7 @@ import slide_ref.hash_tables
 import slide_ref.hashing.centroid
 import slide_ref.training
 from slide_ref.common.hash_constants import ROUNDS, samples_to_cluster
+from slide_ref.common.lsh_config import N_GROUPS, LshConfig
 from slide_ref.common.parameters import Layer
 from slide_ref.common.parts import Part
 from slide_ref.common.sparse_rows import SparseRows
@@ -66,22 +67,48 @@ def rebuild_centroids(
     queries, exact, size = (ref.training.inputs_of_layer(of, part.layer, samples) for of, samples in sides)
     ours = prediction.hidden_outputs(layers[: part.layer + 1], rows, scratch)
     check_floats(report, "queries", ours, queries, exact, size)
-    centroids = queries[: part.lsh.n_centroids].copy()
-    for _ in range(ROUNDS):
-        cells = ref.hashing.centroid.nearest(queries, centroids, 1)
-        check_nearest(report, "cells", centroid.nearest(queries, centroids, 1), cells, queries, centroids)
-        own = cells[:, 0]
-        wide, signless = ((side.astype(np.float64)) for side in (queries, np.abs(queries)))
-        moved, exact, size = (
-            ref.hashing.centroid.means(side, own, centroids.astype(side.dtype)) for side in (queries, wide, signless)
-        )
-        check_floats(report, "centroids", centroid.means(queries, own, centroids), moved, exact, size)
-        centroids = moved
+    centroids = cluster(report, queries, part.lsh.n_centroids)
     layer, n = layers[part.layer], slice(part.first, part.last)
     W, b = layer.W[n], layer.b[n]
-    buckets = ref.hashing.centroid.strongest(centroids, W, b, room)
-    check_strongest(report, centroid.strongest(centroids, W, b, room), buckets, centroids, W, b)
+    buckets = fill(report, centroids, W, b, part.lsh)
     return centroids, ref.hash_tables.CentroidTable(buckets), CentroidTable(buckets, len(b), np.ones(1, np.int32))
+
+
+def cluster(report: Report, vectors: np.ndarray, n_centroids: int) -> np.ndarray:
+    """Do k-means on both sides, compare every round, and return the reference's centroids."""
+    centroids = vectors[:n_centroids].copy()
+    for _ in range(ROUNDS):
+        cells = ref.hashing.centroid.nearest(vectors, centroids, 1)
+        check_nearest(report, "cells", centroid.nearest(vectors, centroids, 1), cells, vectors, centroids)
+        own = cells[:, 0]
+        wide, signless = ((side.astype(np.float64)) for side in (vectors, np.abs(vectors)))
+        moved, exact, size = (
+            ref.hashing.centroid.means(side, own, centroids.astype(side.dtype)) for side in (vectors, wide, signless)
+        )
+        check_floats(report, "centroids", centroid.means(vectors, own, centroids), moved, exact, size)
+        centroids = moved
+    return centroids
+
+
+def fill(report: Report, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, lsh: LshConfig) -> np.ndarray:
+    """Fill buckets on both sides, group by group where there are groups, and return the reference's."""
+    size, n_listed = lsh.room(len(b)), lsh.listed(len(b))
+
+    def compared(centroids: np.ndarray, size: int, among: np.ndarray | None = None) -> np.ndarray:
+        theirs = ref.hashing.centroid.strongest(centroids, W, b, size, among)
+        check_strongest(report, centroid.strongest(centroids, W, b, size, among), theirs, centroids, W, b)
+        return theirs
+
+    if n_listed == len(b):
+        return compared(centroids, size)
+    centers = cluster(report, centroids, N_GROUPS)
+    members = ref.hashing.centroid.nearest(centroids, centers, 1)
+    check_nearest(report, "groups", centroid.nearest(centroids, centers, 1), members, centroids, centers)
+    buckets = np.empty((len(centroids), size), dtype=np.int32)
+    for group, listed in enumerate(compared(centers, n_listed)):
+        own = members[:, 0] == group
+        buckets[own] = compared(centroids[own], size, np.sort(listed))
+    return buckets
 
 
 def check_table(report: Report, fast: CentroidTable, reference: ref.hash_tables.CentroidTable) -> None:

@@ -15,6 +15,7 @@ POLICIES = ("fifo", "reservoir")
 STRATEGIES = ("vanilla", "topk", "threshold", "hardest")
 MOST_CENTROID_BITS = 16
 LARGEST_BUCKET, SMALLEST_BUCKET, NEURONS_A_PLACE = 2048, 64, 50  # of a centroid table whose bucket_size is 0
+N_GROUPS, LISTED = 32, 2**15  # of centroids in a large layer, and neurons from which the buckets of a group are filled
 CENTROID_TABLES: dict[str, Any] = {
     "family": "centroid",
     "K": 10,
@@ -196,6 +197,11 @@ class LshConfig:
         """Return how many neurons a bucket of a centroid table holds, in a layer of so many. Implements S35."""
         by_number = min(max(n_neurons // NEURONS_A_PLACE, SMALLEST_BUCKET), LARGEST_BUCKET)
         return min(self.bucket_size or by_number, n_neurons)
+
+    def listed(self, n_neurons: int) -> int:
+        """Return from how many neurons the buckets of a group of centroids are filled; all: no groups (S35)."""
+        n_listed = max(LISTED, 4 * self.room(n_neurons))
+        return n_listed if self.n_centroids > 2 * N_GROUPS and 4 * n_listed < n_neurons else n_neurons
 
     @property
     def digit_bits(self) -> int:

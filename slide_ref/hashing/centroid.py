@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..common.lsh_config import LshConfig
+from ..common.hash_constants import ROUNDS
+from ..common.lsh_config import N_GROUPS, LshConfig
 
 
 def squared_distances(vector: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -76,7 +77,9 @@ def k_means(vectors: np.ndarray, n_centroids: int, rounds: int) -> np.ndarray:
     return centroids
 
 
-def strongest(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:
+def strongest(
+    centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int, among: np.ndarray | None = None
+) -> np.ndarray:
     """Find the neurons with the largest logits at each centroid. Implements S35.
 
     Parameters
@@ -86,15 +89,58 @@ def strongest(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int) ->
     b : ndarray of float, shape (n_neurons,)
     size : int
         Neurons a bucket holds; all of them where there are no more.
+    among : ndarray of int, shape (n_some,), optional
+        The neurons that may be found, ascending; by default all.
 
     Returns
     -------
-    ndarray of int32, shape (n_centroids, min(size, n_neurons))
+    ndarray of int32, shape (n_centroids, min(size, n_neurons or n_some))
         Largest value first, bias included; of equal values the lower id comes first.
     """
-    buckets = np.zeros((len(centroids), min(size, len(b))), dtype=np.int32)
+    among = np.arange(len(b)) if among is None else among
+    buckets = np.zeros((len(centroids), min(size, len(among))), dtype=np.int32)
     for bucket, centroid in zip(buckets, centroids, strict=True):
-        bucket[:] = np.argsort(-(W @ centroid + b), kind="stable")[: len(bucket)]
+        bucket[:] = among[np.argsort(-(W[among] @ centroid + b[among]), kind="stable")[: len(bucket)]]
+    return buckets
+
+
+def groups_of(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster centroids in their turn. Implements S35.
+
+    Returns
+    -------
+    centers : ndarray of float, shape (`N_GROUPS`, d)
+    members : ndarray of int64, shape (n_centroids,)
+        The group to which each centroid belongs.
+    """
+    centers = k_means(centroids, N_GROUPS, ROUNDS)
+    return centers, nearest(centroids, centers, 1)[:, 0]
+
+
+def buckets_of(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, lsh: LshConfig) -> np.ndarray:
+    """Fill the buckets of a layer's table: in a large layer only with neurons that the centroid's group lists.
+
+    Implements S35.
+
+    Parameters
+    ----------
+    centroids : ndarray of float, shape (2**K, d)
+    W : ndarray of float, shape (n_neurons, d)
+    b : ndarray of float, shape (n_neurons,)
+    lsh : LshConfig
+
+    Returns
+    -------
+    ndarray of int32, shape (2**K, bucket size)
+    """
+    size, n_listed = lsh.room(len(b)), lsh.listed(len(b))
+    if n_listed == len(b):
+        return strongest(centroids, W, b, size)
+    buckets = np.zeros((len(centroids), size), dtype=np.int32)
+    centers, members = groups_of(centroids)
+    for group, listed in enumerate(strongest(centers, W, b, n_listed)):
+        own = members == group
+        buckets[own] = strongest(centroids[own], W, b, size, np.sort(listed))
     return buckets
 
 

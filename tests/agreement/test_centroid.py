@@ -10,8 +10,9 @@ import slide_fast.hash_tables
 import slide_fast.hashing.centroid as fast
 import slide_ref.hash_tables
 import slide_ref.hashing.centroid as ref
-from slide_fast.verify.centroids import check_nearest, check_strongest
+from slide_fast.verify.centroids import check_nearest, check_strongest, fill
 from slide_fast.verify.comparison import Disagreement, Report, check_floats
+from slide_ref.common import lsh_config
 from slide_ref.common.lsh_config import LshConfig
 
 
@@ -81,7 +82,9 @@ def test_s35_buckets_of_real_neurons_differ_only_within_rounding(problem, size):
 
 
 @pytest.mark.parametrize("size", [1, 40, 6000])
-@pytest.mark.parametrize("kind", ["usual", "all equal", "the probed ones are largest", "not a number"])
+@pytest.mark.parametrize(
+    "kind", ["usual", "all equal", "the probed ones are largest", "not a number", "some are no numbers"]
+)
 def test_s35_many_neurons_in_blocks_are_equal(kind, size):
     """More neurons than are evaluated at once, more centroids too, and guesses of all kinds about their values."""
     rng = np.random.default_rng(0)
@@ -92,9 +95,34 @@ def test_s35_many_neurons_in_blocks_are_equal(kind, size):
         b[:: len(b) // fast.PROBED] += 1000
     if kind == "not a number":
         W[:] = np.nan
+    if kind == "some are no numbers":
+        b[::3] = np.nan
     centroids = rng.integers(-4, 5, (70, 3)).astype(np.float32)
     ours, theirs = (side.strongest(centroids, W, b, size) for side in (fast, ref))
     assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("parts", [[slice(None)], [slice(99, 128), slice(0, 30), slice(30, 99)]])
+@pytest.mark.parametrize("n_listed", [70, 100])
+def test_s35_buckets_filled_group_by_group_are_equal(monkeypatch, parts, n_listed):
+    """Every group has four centroids around a corner, so that means are exact."""
+    monkeypatch.setattr(lsh_config, "LISTED", n_listed)
+    monkeypatch.setattr(fast, "LISTED_WEIGHTS", 50)
+    rng = np.random.default_rng(0)
+    corners = 64.0 * np.array([[x, y] for x in range(8) for y in range(4)], dtype=np.float32)
+    shifts = [[0, 0], *rng.integers(-8, 9, (3, 1, 2))]
+    centroids = np.concatenate([corners + np.float32(shift) for shift in shifts])
+    W, b = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((700, 2), 700))
+    lsh = LshConfig(family="centroid", K=7, L=1, bucket_size=17)
+    ours, theirs = np.full((128, 17), -1, dtype=np.int32), ref.buckets_of(centroids, W, b, lsh)
+    listed = np.concatenate(
+        [fast.listed_by_groups(centroids, W, b, n_listed, some) for some in (slice(3), slice(3, 32))]
+    )
+    for part in parts:
+        fast.fill_buckets(ours, centroids, W, b, listed, part)
+    assert np.array_equal(ours, theirs)
+    assert all(map(np.array_equal, fast.groups_of(centroids), ref.groups_of(centroids)))
+    assert np.array_equal(fill(Report(), centroids, W, b, lsh), theirs)
 
 
 def test_s34_more_vectors_than_are_compared_at_once():

@@ -27,6 +27,7 @@ SAME_NAME = {
     "hashing.addresses_of": "test_s4_addresses_of_dyadic_vectors_are_equal",
     "hashing.fold": "test_s4_folds_are_equal",
     "hashing.hash_constants": "test_s14_constants_are_equal",
+    "hashing.centroid.groups_of": "test_s35_buckets_filled_group_by_group_are_equal",
     "hashing.centroid.centroid_codes": "test_s34_codes_are_equal",
     "hashing.centroid.k_means": "test_s34_clusters_of_whole_numbers_far_apart_are_equal",
     "hashing.centroid.means": "test_s34_means_agree",
@@ -67,6 +68,11 @@ SAME_NAME = {
 }
 # entry point of the reference: (its counterpart, why it has another name, the test)
 OTHER_NAME = {
+    "hashing.centroid.buckets_of": (
+        "hashing.centroid.fill_buckets",
+        "some of the buckets, into shared memory",
+        "test_s35_buckets_filled_group_by_group_are_equal",
+    ),
     "hash_tables.HashTables.insert": (
         "hash_tables.sort_table",
         "all neurons of a table at once",

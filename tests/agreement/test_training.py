@@ -19,9 +19,11 @@ from slide_fast.engine.local_engine import LocalEngine
 from slide_fast.engine.rebuilds import stages
 from slide_fast.engine.tasks import PredictRows, TrainRange
 from slide_fast.engine.worker import Worker, WorkerConfig
+from slide_fast.hashing.centroid import fill_buckets, listed_by_groups
 from slide_fast.parallel.pool import Pool
+from slide_ref.common import lsh_config
 from slide_ref.common.config import OPTIMIZERS, SCOPES, Config
-from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES
+from slide_ref.common.lsh_config import FAMILIES, POLICIES, STRATEGIES, LshConfig
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.priors import label_priors
 from slide_ref.common.rng import Purpose, permutation
@@ -284,6 +286,21 @@ def test_s14_s31_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh,
         assert worker.learner.tables.keys() == network.tables.keys()
         for l, tables in worker.learner.tables.items():
             verify.check_buckets(verify.Report(), tables, network.tables[l])
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_s35_tasks_of_a_rebuild_fill_the_buckets_of_all_groups(monkeypatch, shards):
+    monkeypatch.setattr(lsh_config, "LISTED", 7)
+    lsh = {"family": "centroid", "K": 7, "L": 1, "bucket_size": 1, "strategy": "hardest", "min_active": 8}
+    worker = new_worker(Config(hidden=(8,), shards=shards, lsh=LshConfig(**lsh)), random_dataset(3))
+    rebuild(worker, 0)
+    for word, part in worker.learner.parts.items():
+        W, b = worker.learner.neurons_of(part)
+        assert part.lsh.listed(len(b)) == 7 < len(b)
+        expected = np.full((128, 1), -1, dtype=np.int32)
+        centroids = worker.arrays[f"centroids{part.name}"]
+        fill_buckets(expected, centroids, W, b, listed_by_groups(centroids, W, b, 7, slice(None)), slice(None))
+        assert np.array_equal(worker.learner.tables[word].ids, expected)
 
 
 def check_losses(ours, theirs, exact):

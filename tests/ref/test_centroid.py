@@ -1,16 +1,18 @@
 """S34 and S35: clusters of inputs, and the neurons that fire hardest at their centroids, by hand and by definition."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from slide_ref.common import lsh_config
 from slide_ref.common.hash_constants import SAMPLES_A_CENTROID, samples_to_cluster
-from slide_ref.common.lsh_config import LshConfig
+from slide_ref.common.lsh_config import CENTROID_TABLES, LshConfig
 from slide_ref.common.rng import Purpose, draw, mix
 from slide_ref.hash_tables import CentroidTable
 from slide_ref.hashing import addresses_of
-from slide_ref.hashing.centroid import k_means, means, nearest, strongest
+from slide_ref.hashing.centroid import buckets_of, groups_of, k_means, means, nearest, strongest
 
 ARRAYS = hnp.arrays(np.float64, st.tuples(st.integers(1, 12), st.just(3)), elements=st.integers(-8, 8))
 
@@ -71,6 +73,35 @@ def test_s35_whoever_is_left_out_fires_no_harder(centroids, W, size):
         ranked = [(-values[neuron], neuron) for neuron in bucket]
         others = [(-values[neuron], neuron) for neuron in range(len(W)) if neuron not in bucket]
         assert ranked == sorted(ranked) and max(ranked) < min(others, default=(np.inf, 0))
+
+
+def test_s35_buckets_of_a_large_layer_hold_the_largest_of_what_their_group_lists(monkeypatch):
+    monkeypatch.setattr(lsh_config, "LISTED", 20)
+    rng = np.random.default_rng(0)
+    centroids, W, b = (rng.standard_normal(shape) for shape in ((128, 12), (90, 12), 90))
+    lsh = LshConfig(family="centroid", K=7, L=1, bucket_size=5)
+    buckets, (centers, members) = buckets_of(centroids, W, b, lsh), groups_of(centroids)
+    assert centers.shape == (32, 12) and buckets.shape == (128, 5)
+    for bucket, centroid, group in zip(buckets, centroids, members, strict=True):
+        listed = set(np.argsort(-(W @ centers[group] + b))[:20].tolist())
+        ranked = [neuron for neuron in np.argsort(-(W @ centroid + b)).tolist() if neuron in listed]
+        assert bucket.tolist() == ranked[:5]
+    assert not np.array_equal(buckets, strongest(centroids, W, b, 5))
+
+
+@pytest.mark.parametrize(
+    ("n", "settings", "n_listed"),
+    [
+        (131_072, {}, 131_072),
+        (131_073, {}, 32_768),
+        (670_091, {}, 32_768),
+        (670_091, {"K": 6}, 670_091),
+        (670_091, {"bucket_size": 20_000}, 80_000),
+        (320_000, {"bucket_size": 20_000}, 320_000),
+    ],
+)
+def test_s35_a_group_lists_part_of_a_large_layer(n, settings, n_listed):
+    assert LshConfig(**CENTROID_TABLES | settings).listed(n) == n_listed
 
 
 def test_s34_a_query_reads_the_buckets_of_its_nearest_centroids():
