@@ -15,7 +15,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .hashing.centroid import nearest
 from .kernels.blas_warnings import without_false_alarms
-from .kernels.ranking import keys_of, unpack
+from .kernels.ordering import keys_of, unpack
 from .kernels.scratch import Scratch, computed, scratch_of_thread
 from .kernels.sparse_products import sparse_product
 from .network import forward

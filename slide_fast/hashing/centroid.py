@@ -8,7 +8,7 @@ from slide_ref.common.hash_constants import ROUNDS
 from slide_ref.common.lsh_config import N_GROUPS, LshConfig
 
 from ..kernels.blas_warnings import without_false_alarms
-from ..kernels.ranking import keys_of, unpack
+from ..kernels.ordering import keys_of, unpack
 
 ROWS_AT_ONCE = 1024  # vectors whose distances to all centroids are held
 CENTROIDS_AT_ONCE = 128

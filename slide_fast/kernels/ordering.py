@@ -1,4 +1,4 @@
-"""Scores and ids as whole numbers: sorting them ranks by score, and gives ties to the lower id."""
+"""Scores and ids as whole numbers: sorting them orders by score, and gives ties to the lower id."""
 
 from __future__ import annotations
 
