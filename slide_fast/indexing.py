@@ -19,6 +19,7 @@ from slide_ref.common.index import (
     Preview,
     bucket_size,
     directions_of,
+    n_previewed,
 )
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
@@ -27,8 +28,9 @@ from .hashing.centroid import k_means, nearest, strongest
 from .kernels.blas_warnings import without_false_alarms
 from .kernels.scratch import Scratch
 from .parallel.threads import by_threads
-from .prediction import LABELS_AT_ONCE, all_hidden_outputs, gather_rows, predict_topk, previewed
+from .prediction import LABELS_AT_ONCE, all_hidden_outputs, by_cell, predict_topk, previews
 
+PREVIEWED_AT_ONCE = 64  # rows of a cell whose previews of a whole bucket are held
 CELLS_AT_ONCE = 16  # whose neurons a thread holds, an eighth of all and more for each, before they are sorted
 
 
@@ -59,7 +61,7 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
     output = layers[-1]
     centroids, second_moment = clusters(all_hidden_outputs(layers, samples.clustered, n_threads))
     upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
-    buckets = np.empty((len(centroids), bucket_size(len(upper))), dtype=np.int32)
+    buckets = np.empty((len(centroids), bucket_size(*output.W.shape)), dtype=np.int32)
 
     def make_worker() -> Callable[[np.ndarray], None]:
         def fill(cells: np.ndarray) -> None:
@@ -71,26 +73,32 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
     by_threads(make_worker, np.array_split(np.arange(len(centroids)), parts), n_threads)
     preview = preview_of(output, centroids, buckets, second_moment) if centroids.shape[1] >= WIDE else None
     index = Index(centroids, buckets, np.empty((0, 0), dtype=np.int32), preview)
-    return index._replace(places=places_of_best(layers, samples.kept_aside, index, n_threads))
+    places, limits = places_of_best(layers, samples.kept_aside, index, n_threads)
+    return index._replace(places=places, limits=limits)
 
 
 def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second_moment: np.ndarray) -> Preview:
     """Reduce the weights to few directions, as `slide_ref.indexing.preview_of` does. Implements S28."""
-    directions, scratch = directions_of(second_moment), Scratch()
-    levels = np.empty(buckets.shape, output.W.dtype)
-    for own, bucket, centroid in zip(levels, buckets, centroids, strict=True):
-        np.matmul(gather_rows(output.W, bucket, scratch), centroid, out=own)
-        own += output.b[bucket]
+    directions, levels = directions_of(second_moment), np.empty(buckets.shape, output.b.dtype)
+    logits = np.empty((CELLS_AT_ONCE, len(output.b)), output.b.dtype)  # a bucket holds half of them: no rows are copied
+    for first in range(0, len(centroids), CELLS_AT_ONCE):
+        own = centroids[first : first + CELLS_AT_ONCE]
+        for start in range(0, len(output.b), LABELS_AT_ONCE):
+            part = slice(start, start + LABELS_AT_ONCE)
+            np.add(own @ output.W[part].T, output.b[part], out=logits[: len(own), part])
+        levels[first : first + len(own)] = np.take_along_axis(logits[: len(own)], buckets[first : first + len(own)], 1)
     return Preview(directions, output.W @ directions, levels)
 
 
-def places_of_best(layers: list[Layer], features: SparseRows, index: Index, n_threads: int = 1) -> np.ndarray:
-    """Find where in its bucket the best labels of each row stand. Implements S28.
+def places_of_best(
+    layers: list[Layer], features: SparseRows, index: Index, n_threads: int = 1
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Find where in its bucket the best labels of each row stand, and how long the preview leaves them there.
 
-    As `slide_ref.indexing.places_of_best`, by so many threads.
+    As `slide_ref.indexing.places_of_best`, by so many threads. Implements S28.
     """
     n_labels, size = len(layers[-1].b), index.buckets.shape[1]
-    inputs, scratch = all_hidden_outputs(layers, features, n_threads), Scratch()
+    inputs = all_hidden_outputs(layers, features, n_threads)
     cells = nearest(inputs, index.centroids, 1)[:, 0]
     best = np.full((features.n_rows, min(DEEP_MEASURED, n_labels)), -1, dtype=np.int32)
     for first, last, n in ((0, DEEP_ROWS, DEEP_MEASURED), (DEEP_ROWS, features.n_rows, MEASURED)):
@@ -104,10 +112,31 @@ def places_of_best(layers: list[Layer], features: SparseRows, index: Index, n_th
         rows = np.flatnonzero(cells == cell)
         place_of[bucket] = np.arange(size)
         places[rows] = place_of[best[rows]]
-        for some, n in ((rows[rows < DEEP_ROWS], DEEP_MEASURED), (rows[rows >= DEEP_ROWS], MEASURED)):
-            seen = previewed(index, cell, inputs[some], size, n, scratch)
-            if seen is not None:
-                seen = np.append(seen, np.ones((len(some), 1), dtype=np.bool_), axis=1)  # the places `size` and -1
-                places[some] = np.where(np.take_along_axis(seen, places[some], axis=1), places[some], size)
         place_of[bucket] = size
-    return places
+    return places, None if index.preview is None else _limits(index, index.preview, inputs, cells, places, n_threads)
+
+
+def _limits(
+    index: Index, preview: Preview, inputs: np.ndarray, cells: np.ndarray, places: np.ndarray, n_threads: int
+) -> np.ndarray:
+    """Find how long the preview leaves the labels at some places of the buckets of rows."""
+    size = index.buckets.shape[1]
+    limits = np.where(places < 0, np.int32(-1), np.int32(size))
+
+    def make_worker() -> Callable[[tuple[int, np.ndarray]], None]:
+        scratch = Scratch()
+
+        def find(group: tuple[int, np.ndarray]) -> None:
+            cell, rows = group
+            found = previews(index, preview, cell, inputs[rows], size, scratch)
+            for row, own in zip(rows, found, strict=True):
+                for rank in np.flatnonzero((places[row] >= 0) & (places[row] < size)):
+                    ahead = np.flatnonzero(own > own[places[row, rank]])
+                    n_kept = n_previewed(MEASURED if rank < MEASURED else DEEP_MEASURED)
+                    if len(ahead) >= n_kept:
+                        limits[row, rank] = ahead[n_kept - 1]
+
+        return find
+
+    by_threads(make_worker, by_cell(cells, at_once=PREVIEWED_AT_ONCE), n_threads)
+    return limits

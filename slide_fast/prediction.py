@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from slide_ref.common.index import Index, n_previewed
+from slide_ref.common.index import Index, Preview, n_previewed
 from slide_ref.common.lsh_config import one_of, plain, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
@@ -208,11 +208,15 @@ def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, sc
     n_kept = n_previewed(k)
     if index.preview is None or n_kept >= size:
         return None
-    directions, reduced, levels = index.preview
-    along = (inputs - index.centroids[cell]) @ directions
-    previews = _products(along, gather_rows(reduced, index.buckets[cell, :size], scratch), levels[cell, :size], scratch)
-    floors = np.partition(previews, size - n_kept, axis=1)[:, size - n_kept]
-    return ~(previews < floors[:, None])
+    found = previews(index, index.preview, cell, inputs, size, scratch)
+    floors = np.partition(found, size - n_kept, axis=1)[:, size - n_kept]
+    return ~(found < floors[:, None])
+
+
+def previews(index: Index, preview: Preview, cell: int, inputs: np.ndarray, size: int, scratch: Scratch) -> np.ndarray:
+    """Return roughly the logits (n_rows, size) of a bucket's first neurons, as `slide_ref.prediction.previews` does."""
+    along, bucket = (inputs - index.centroids[cell]) @ preview.directions, index.buckets[cell, :size]
+    return _products(along, gather_rows(preview.reduced, bucket, scratch), preview.levels[cell, :size], scratch)
 
 
 def _best_in_bucket(
@@ -281,7 +285,7 @@ def predict_topk_index(
     for first in range(0, features.n_rows, GROUPED_AT_ONCE):
         block = features.take(np.arange(first, min(first + GROUPED_AT_ONCE, features.n_rows)))
         inputs = all_hidden_outputs(layers, block, n_threads)
-        by_threads(make_worker, _by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads)
+        by_threads(make_worker, by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads)
     return ids, scores
 
 
@@ -332,13 +336,11 @@ def _products(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, scratch
     return np.add(np.matmul(weights, inputs.T, out=turned).T, bias, out=out)
 
 
-def _by_cell(cells: np.ndarray, first: int) -> list[tuple[int, np.ndarray]]:
+def by_cell(cells: np.ndarray, first: int = 0, at_once: int = ROWS_AT_ONCE) -> list[tuple[int, np.ndarray]]:
     """Return each cell with rows that lie in it, not too many at once; the number of the first row is `first`."""
     order = np.argsort(cells, kind="stable")
     starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
     groups = np.split(order + first, starts[1:]) if len(order) else []
     return [
-        (int(cells[rows[0] - first]), rows[at : at + ROWS_AT_ONCE])
-        for rows in groups
-        for at in range(0, len(rows), ROWS_AT_ONCE)
+        (int(cells[rows[0] - first]), rows[at : at + at_once]) for rows in groups for at in range(0, len(rows), at_once)
     ]

@@ -17,11 +17,12 @@ from .common.index import (
     Preview,
     bucket_size,
     directions_of,
+    n_previewed,
 )
 from .common.parameters import Layer
 from .common.sparse_rows import SparseRows
 from .hashing.centroid import k_means, nearest, strongest
-from .prediction import candidates, hidden_outputs, predict_topk
+from .prediction import hidden_outputs, predict_topk, previews
 
 
 def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
@@ -61,10 +62,11 @@ def build_index(layers: list[Layer], samples: IndexSamples) -> Index:
     deviations = inputs - centroids[nearest(inputs, centroids, 1)[:, 0]]
     second_moment = deviations.T @ deviations / output.W.dtype.type(len(deviations))
     upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
-    buckets = strongest(centroids, output.W, upper, bucket_size(len(output.b)))
+    buckets = strongest(centroids, output.W, upper, bucket_size(*output.W.shape))
     preview = preview_of(output, centroids, buckets, second_moment) if inputs.shape[1] >= WIDE else None
     index = Index(centroids, buckets, np.zeros((0, 0), dtype=np.int32), preview)
-    return index._replace(places=places_of_best(layers, samples.kept_aside, index))
+    places, limits = places_of_best(layers, samples.kept_aside, index)
+    return index._replace(places=places, limits=limits)
 
 
 def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second_moment: np.ndarray) -> Preview:
@@ -76,25 +78,32 @@ def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second
     return Preview(directions, output.W @ directions, np.array(levels))
 
 
-def places_of_best(layers: list[Layer], features: SparseRows, index: Index) -> np.ndarray:
-    """Find where in its bucket the best labels of each row stand. Implements S28.
+def places_of_best(layers: list[Layer], features: SparseRows, index: Index) -> tuple[np.ndarray, np.ndarray | None]:
+    """Find where in its bucket the best labels of each row stand, and how long the preview leaves them there.
 
-    A label that the preview of the whole bucket leaves out counts as one that is not there.
+    Implements S28.
 
     Returns
     -------
-    ndarray of int32, shape (n_rows, min(`DEEP_MEASURED`, n_labels))
-        As in `Index`. Of the first `DEEP_ROWS` rows all are found, of the others the first `MEASURED`.
+    places, limits : ndarray of int32, shape (n_rows, min(`DEEP_MEASURED`, n_labels))
+        As in `Index`; None in place of the limits where there is no preview. Of the first `DEEP_ROWS` rows all are
+        found, of the others the first `MEASURED`.
     """
     n_labels, size = len(layers[-1].b), index.buckets.shape[1]
     inputs = hidden_outputs(layers, features)
     cells = nearest(inputs, index.centroids, 1)[:, 0]
     best, _ = predict_topk(layers, features, min(DEEP_MEASURED, n_labels))
-    places = np.full(best.shape, -1, dtype=np.int32)
+    places, limits = (np.full(best.shape, -1, dtype=np.int32) for _ in range(2))
     for row, cell in enumerate(cells):
         bucket = index.buckets[cell].tolist()
         n_measured = DEEP_MEASURED if row < DEEP_ROWS else MEASURED
-        found = candidates(index, inputs[row], size, n_measured)
         for rank, label in enumerate(best[row, :n_measured].tolist()):
-            places[row, rank] = bucket.index(label) if label in found else size
-    return places
+            places[row, rank] = bucket.index(label) if label in bucket else size
+            limits[row, rank] = size
+            own = previews(index, cell, inputs[row], size)
+            if own is not None and label in bucket:
+                ahead = np.flatnonzero(own > own[places[row, rank]])
+                n_kept = n_previewed(MEASURED if rank < MEASURED else DEEP_MEASURED)
+                if len(ahead) >= n_kept:
+                    limits[row, rank] = ahead[n_kept - 1]  # one neuron more, and the label is left out
+    return places, None if index.preview is None else limits

@@ -43,12 +43,18 @@ def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> np.ndarra
         Distinct ids, ascending.
     """
     cell = nearest(inputs[None], index.centroids.astype(inputs.dtype), 1)[0, 0]
-    bucket = index.buckets[cell, :size]
-    if index.preview is not None and n_previewed(k) < size:
-        along = index.preview.directions.T @ (inputs - index.centroids[cell])
-        preview = index.preview.levels[cell, :size] + index.preview.reduced[bucket] @ along
+    bucket, preview = index.buckets[cell, :size], previews(index, cell, inputs, size)
+    if preview is not None and n_previewed(k) < size:
         bucket = bucket[preview >= np.sort(preview)[-n_previewed(k)]]
     return np.sort(bucket)
+
+
+def previews(index: Index, cell: int, inputs: np.ndarray, size: int) -> np.ndarray | None:
+    """Return roughly the logits of the first neurons of a bucket; None where there is no preview. Implements S28."""
+    if index.preview is None:
+        return None
+    along = index.preview.directions.T @ (inputs - index.centroids[cell])
+    return index.preview.levels[cell, :size] + index.preview.reduced[index.buckets[cell, :size]] @ along
 
 
 def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

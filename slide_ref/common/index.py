@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -56,12 +55,16 @@ class Index(NamedTuple):
         where it does not, -1 where nobody looked.
     preview : Preview or None
         Only for wide layers.
+    limits : ndarray of int32, shape (n_kept_aside, n_measured), or None
+        Only with a preview: of how many first neurons of the bucket, at most, the preview still leaves the label of
+        `places`; -1 where nobody looked.
     """
 
     centroids: np.ndarray
     buckets: np.ndarray
     places: np.ndarray
     preview: Preview | None = None
+    limits: np.ndarray | None = None
 
 
 class IndexSamples(NamedTuple):
@@ -81,8 +84,8 @@ class IndexSamples(NamedTuple):
 
 def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
     """Return an index that was read from files if it is one of such a layer; raise DataError otherwise."""
-    centroids, buckets, places, preview = index
-    n, size = len(centroids), bucket_size(n_labels)
+    centroids, buckets, places, preview, limits = index
+    n, size = len(centroids), buckets.shape[-1]
     kinds = {
         "centroids": (centroids, "float32", (n, n_inputs)),
         "buckets": (buckets, "int32", (n, size)),
@@ -95,10 +98,15 @@ def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
             "reduced": (preview.reduced, "float32", (n_labels, n_dimensions)),
             "levels": (preview.levels, "float32", (n, size)),
         }
+    if limits is not None:
+        kinds["limits"] = limits, "int32", places.shape
     for name, (array, *kind) in kinds.items():
         if [array.dtype.name, array.shape] != kind or array.ndim != 2 or not array.size:
             raise DataError(f"the {name} of the index do not match the network")
-    if buckets.min() < 0 or buckets.max() >= n_labels or places.min() < -1 or places.max() > size:
+    noted = (places,) if limits is None else (places, limits)
+    if size > n_labels or buckets.min() < 0 or buckets.max() >= n_labels:
+        raise DataError("the index names labels that the network does not have")
+    if any(array.min() < -1 or array.max() > size for array in noted):
         raise DataError("the index names labels that the network does not have")
     return index
 
@@ -113,7 +121,7 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> Index:
     """Return an index of its arrays by name. Raises DataError where one is missing."""
     try:
         preview = Preview(*(arrays[name] for name in Preview._fields)) if "reduced" in arrays else None
-        return Index(arrays["centroids"], arrays["buckets"], arrays["places"], preview)
+        return Index(arrays["centroids"], arrays["buckets"], arrays["places"], preview, arrays.get("limits"))
     except KeyError as error:
         raise DataError(f"the index has no {error.args[0]}") from error
 
@@ -145,9 +153,9 @@ def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None
     return IndexSamples(features.take(clustered), features.take(order[:n_aside]))
 
 
-def bucket_size(n_labels: int) -> int:
-    """Return how many neurons a bucket holds: an eighth of all, but not few. Implements S28."""
-    return min(n_labels, max(n_labels // 8, SMALLEST_BUCKET))
+def bucket_size(n_labels: int, n_inputs: int) -> int:
+    """Return how many neurons a bucket holds: an eighth of all, half in a wide layer, but not few. Implements S28."""
+    return min(n_labels, max(n_labels // (2 if n_inputs >= WIDE else 8), SMALLEST_BUCKET))
 
 
 def directions_of(second_moment: np.ndarray) -> np.ndarray:
@@ -170,12 +178,20 @@ def n_previewed(k: int) -> int:
     return max(PREVIEWED, 4 * k)
 
 
-def measured_at(index: Index, k: int, n_labels: int) -> np.ndarray:
-    """Return the places of the k best labels, or of all, of those rows of which so many are known."""
-    n_best = min(k, n_labels)
+def found_at(index: Index, k: int, n_labels: int) -> np.ndarray:
+    """Return which share of the k best labels, or of all, is found among the first 0, 1, … neurons of a bucket.
+
+    Of those rows of which so many labels are known; empty if there are none.
+    """
+    n_best, size = min(k, n_labels), index.buckets.shape[1]
     if n_best > index.places.shape[1]:
-        return index.places[:0]
-    return index.places[index.places[:, n_best - 1] >= 0, :n_best]
+        return np.zeros(0)
+    rows = index.places[:, n_best - 1] >= 0
+    places = index.places[rows, :n_best].ravel()
+    limits = np.full(len(places), size) if index.limits is None else index.limits[rows, :n_best].ravel()
+    are_found = places < limits
+    more, fewer = (np.bincount(at[are_found] + 1, minlength=size + 2)[: size + 1] for at in (places, limits))
+    return np.cumsum(more - fewer) / len(places) if len(places) else np.zeros(0)
 
 
 def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
@@ -200,13 +216,10 @@ def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
         If k or the recall is out of its range.
     """
     k, recall = whole("k", k, 1), share("recall", recall)
-    places = np.sort(measured_at(index, k, n_labels), axis=None)
-    if recall == 1 or not len(places):
-        return None
-    last = places[math.ceil(min(recall + RESERVE, 1) * len(places) - 1e-9) - 1]
-    return None if last == index.buckets.shape[1] else max(int(last) + 1, min(k, n_labels))
+    enough = np.flatnonzero(found_at(index, k, n_labels) >= min(recall + RESERVE, 1) - 1e-9)
+    return None if recall == 1 or not len(enough) else max(int(enough[0]), min(k, n_labels))
 
 
 def recall_measured(index: Index, k: int, size: int | None, n_labels: int) -> float:
     """Return the share of the k exact answers of the rows kept aside that stand among the first of their buckets."""
-    return 1.0 if size is None else float((measured_at(index, k, n_labels) < size).mean())
+    return 1.0 if size is None else float(found_at(index, k, n_labels)[size])

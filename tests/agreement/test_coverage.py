@@ -52,6 +52,7 @@ SAME_NAME = {
     "indexing.spreads": "test_s28_spreads_agree",
     "prediction.candidates": "test_s28_candidates_are_equal",
     "prediction.hidden_outputs": "test_s28_hidden_outputs_are_equal",
+    "prediction.previews": "test_s28_places_of_the_best_labels_are_equal",
     "prediction.predict_topk": "test_s15_answers_of_dyadic_networks_are_equal",
     "prediction.predict_topk_index": "test_s28_answers_of_dyadic_networks_are_equal",
     "sampling.active_sets": "test_s9_active_sets_are_equal",

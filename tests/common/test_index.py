@@ -62,9 +62,12 @@ def test_s28_an_index_needs_two_samples():
         samples_for_index(0, FEATURES.take(np.arange(1)))
 
 
-@pytest.mark.parametrize(("n_labels", "expected"), [(1, 1), (1024, 1024), (5000, 1024), (80_000, 10_000)])
-def test_s28_a_bucket_holds_an_eighth_of_the_labels(n_labels, expected):
-    assert bucket_size(n_labels) == expected
+@pytest.mark.parametrize(
+    ("n_labels", "n_inputs", "expected"),
+    [(1, 4, 1), (1024, 4, 1024), (5000, 4, 1024), (80_000, 511, 10_000), (80_000, 512, 40_000), (900, 512, 900)],
+)
+def test_s28_a_bucket_holds_an_eighth_of_the_labels_and_half_of_them_in_a_wide_layer(n_labels, n_inputs, expected):
+    assert bucket_size(n_labels, n_inputs) == expected
 
 
 def test_s28_the_size_is_the_least_that_finds_the_wanted_share_and_a_reserve():
@@ -81,6 +84,14 @@ def test_s28_where_buckets_do_not_reach_the_recall_all_labels_are_looked_at():
     assert size_for(index, 1, 0.99, 9) == 4 and size_for(index, 2, 0.8, 9) is None
     assert size_for(index, 1, 1.0, 9) is None and size_for(index, 3, 0.1, 9) is None
     assert recall_measured(index, 2, None, 9) == 1
+
+
+def test_s28_what_the_preview_leaves_out_of_so_many_neurons_is_not_found_among_them():
+    index = with_places([[0, 2]])._replace(limits=np.array([[3, 8]], dtype=np.int32))
+    assert size_for(index, 1, 0.99, 9) == 1 and recall_measured(index, 1, 4, 9) == 0
+    assert size_for(index, 2, 0.99, 9) == 3 and recall_measured(index, 2, 4, 9) == 0.5
+    never = index._replace(limits=np.array([[3, 2]], dtype=np.int32))
+    assert size_for(never, 2, 0.99, 9) is None and size_for(never, 2, 0.4, 9) == 2
 
 
 def test_s28_rows_whose_places_are_not_known_do_not_count():
@@ -102,7 +113,10 @@ def a_preview():
 
 
 def test_an_index_comes_back_from_its_arrays():
-    for index in (with_places([[0]]), with_places([[0]])._replace(preview=a_preview())):
+    for index in (
+        with_places([[0]]),
+        with_places([[0]])._replace(preview=a_preview(), limits=np.array([[3]], dtype=np.int32)),
+    ):
         again = from_arrays(arrays_of(index))
         assert arrays_of(again).keys() == arrays_of(index).keys() and type(again.preview) is type(index.preview)
     assert checked(with_places([[0, 8], [-1, -1]]), 3, 8) is not None
@@ -114,13 +128,15 @@ def test_an_index_comes_back_from_its_arrays():
         {"centroids": np.zeros((2, 4), dtype=np.float32)},
         {"centroids": np.zeros((2, 3))},
         {"centroids": np.zeros((0, 3), dtype=np.float32)},
-        {"buckets": np.zeros((2, 7), dtype=np.int32)},
+        {"buckets": np.zeros((2, 9), dtype=np.int32)},
         {"buckets": np.full((2, 8), 8, dtype=np.int32)},
         {"buckets": np.full((2, 8), -1, dtype=np.int32)},
         {"places": np.zeros(3, dtype=np.int32)},
         {"places": np.full((1, 1), 9, dtype=np.int32)},
         {"places": np.full((1, 1), -2, dtype=np.int32)},
         {"preview": a_preview()},
+        {"limits": np.full((1, 1), 9, dtype=np.int32)},
+        {"limits": np.full((1, 2), 1, dtype=np.int32)},
     ],
 )
 def test_an_index_of_another_layer_is_refused(change):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slide_ref.common.index import Index, IndexSamples
+from slide_ref.common.index import Index, IndexSamples, Preview
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.indexing import build_index, places_of_best, preview_of, spreads
@@ -45,8 +45,19 @@ def test_s28_places_are_those_of_the_best_labels_in_their_bucket(monkeypatch):
     layers = network([[1, 0], [2, 0], [3, 0], [4, 0]], [0, 0, 0, 0])
     none = np.zeros((0, 0), dtype=np.int32)
     index = Index(np.zeros((1, 2), dtype=np.float32), np.array([[1, 3]], dtype=np.int32), none)
-    places = places_of_best(layers, rows((1, 0), (2, 0)), index)
-    assert places.dtype == np.int32 and places.tolist() == [[1, 2, 0, 2], [1, 2, -1, -1]]
+    places, limits = places_of_best(layers, rows((1, 0), (2, 0)), index)
+    assert places.dtype == np.int32 and places.tolist() == [[1, 2, 0, 2], [1, 2, -1, -1]] and limits is None
+
+
+def test_s28_a_label_has_the_limit_at_which_the_preview_leaves_it_out(monkeypatch):
+    monkeypatch.setattr("slide_ref.indexing.n_previewed", lambda k: 2)
+    layers = network([[1, 0], [2, 0], [3, 0], [4, 0]], [0, 0, 0, 0])  # best first: 3, 2, 1, 0
+    buckets, levels = np.array([[0, 2, 3, 1]], dtype=np.int32), np.array([[5, 1, 7, 6]], dtype=np.float32)
+    preview = Preview(np.zeros((2, 1), dtype=np.float32), np.zeros((4, 1), dtype=np.float32), levels)
+    index = Index(np.zeros((1, 2), dtype=np.float32), buckets, np.zeros((0, 0), dtype=np.int32), preview)
+    places, limits = places_of_best(layers, rows((1, 0)), index)
+    assert places.tolist() == [[2, 1, 3, 0]]
+    assert limits.dtype == np.int32 and limits.tolist() == [[4, 2, 4, 3]]  # 2 is behind 0 and 3, 0 behind 3 and 1
 
 
 def test_s28_a_preview_is_exact_at_the_centroid_and_along_its_directions():
