@@ -85,7 +85,9 @@ def main(n=20_000, picture=None):
         figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
         for name, values in shares.items():
             axes.plot(np.arange(1, k + 1), 100 * values, label=name)
-        axes.set(xlabel="items shown", ylabel="next item among them, per cent", ylim=(0, None))
+        axes.set(
+            xlabel="items shown", ylabel="next item among them, per cent", xticks=(1, 5, 10, 15, 20), ylim=(0, None)
+        )
         axes.legend()
         figure.savefig(picture, dpi=150)
     return shares
