@@ -130,11 +130,11 @@ def _limits(
             cell, rows = group
             found = previews(index, preview, cell, inputs[rows], size, scratch)
             for row, own in zip(rows, found, strict=True):
-                for rank in np.flatnonzero((places[row] >= 0) & (places[row] < size)):
-                    ahead = np.flatnonzero(own > own[places[row, rank]])
-                    n_kept = n_previewed(MEASURED if rank < MEASURED else DEEP_MEASURED)
+                for column in np.flatnonzero((places[row] >= 0) & (places[row] < size)):
+                    ahead = np.flatnonzero(own > own[places[row, column]])
+                    n_kept = n_previewed(MEASURED if column < MEASURED else DEEP_MEASURED)
                     if len(ahead) >= n_kept:
-                        limits[row, rank] = ahead[n_kept - 1]
+                        limits[row, column] = ahead[n_kept - 1]
 
         return find
 
