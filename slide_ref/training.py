@@ -65,7 +65,7 @@ class Network:
     priors : ndarray of float64, or None
         From `label_priors` of the samples that it is trained on; None: its logits are not corrected (S30).
     is_by_heart : bool
-        Whether the run learns its samples by heart (S37).
+        Whether the run memorises its samples (S37).
     """
 
     config: Config
@@ -112,7 +112,7 @@ def mean_loss(reports: list[StepReport]) -> float:
 def rebuild(network: Network, number: int, features: SparseRows | None = None) -> None:
     """Make the tables of all layers that have some from the weights as they are. Implements S14, S34 and S35.
 
-    Those of the output layer stay empty in a run that learns its samples by heart (S37).
+    Those of the output layer stay empty in a run that memorises its samples (S37).
 
     Parameters
     ----------

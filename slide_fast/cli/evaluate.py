@@ -103,7 +103,7 @@ def _comparison(figures: dict[str, Any]) -> str:
     """What the index finds, and what was expected of it."""
     seconds = figures["seconds_to_build_index"]
     made = "saved with the model" if seconds is None else f"made in {seconds:.1f} s, of these samples"
-    measured = f"{figures['recall_kept_aside']:.2%} of samples kept aside"
+    measured = f"{figures['recall_kept_aside']:.2%} of held-out samples"
     return aligned([
         ("", ""),
         (f"recall@{K}", f"{100 * figures[f'recall_at_{K}']:.2f} % of the exact answers are among these"),

@@ -43,7 +43,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
             aside = kept_aside(config.seed, data[0].n_samples, options.validation_fraction)
             data[:] = split(data[0], aside)
             session.console.line(
-                aligned([("kept aside", f"{data[1].n_samples:,} of the training samples, as test data")])
+                aligned([("held out", f"{data[1].n_samples:,} of the training samples, as test data")])
             )
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))

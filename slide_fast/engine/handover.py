@@ -8,10 +8,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Handover(Generic[T_co]):
-    """Carry a thing to whoever takes it.
+    """Hand an object over, so that its memory can be freed during the call.
 
-    A reference in a caller's frame, or in its keyword arguments, keeps a thing alive as long as the call lasts. In
-    their places stands this, which is empty once `take` was called.
+    A reference in a caller's frame, or in its keyword arguments, keeps an object alive as long as the call lasts. A
+    `Handover` in its place is empty once `take` was called.
     """
 
     def __init__(self, thing: T_co):

@@ -50,7 +50,7 @@ class Learner:
     shards : range, optional
         The shards of the output layer whose rows the arrays hold (S31); default: all.
     reduce : callable
-        Combines sums over labels with whoever holds the other shards; see `slide_fast.network.softmax_loss`.
+        Combines sums over labels with those of the other shards; see `slide_fast.network.softmax_loss`.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ WORKER = "slide_fast.engine.worker:Worker"
 
 
 class Engine(Protocol):
-    """What a run needs to train: a network with its tables, samples in keyed order, and whoever does the work.
+    """What a run needs to train: a network with its tables, samples in keyed order, and workers.
 
     Attributes
     ----------

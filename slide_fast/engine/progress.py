@@ -49,7 +49,7 @@ class Progress:
     `best_score` is the best score of an evaluation during training, larger for a better network, `best_step` its step,
     and `n_worse` the number of evaluations since. `evaluated` is the last step at which an evaluation was due and is
     done with, `rebuilt` the last after which tables were built, and `all_rebuilt` the last after which those of the
-    output layer were too. `fresh` and `repeated` are sums over the steps that tell whether a run learns by heart (S37).
+    output layer were too. `fresh` and `repeated` are sums over the steps that tell whether a run memorises (S37).
     """
 
     epoch: int = 0

@@ -22,7 +22,7 @@ from .tasks import (
 )
 
 ROWS_PER_HASH_TASK = 32768
-QUERIES_PER_TASK = 1024  # whoever computes them, sums are those of the same rows
+QUERIES_PER_TASK = 1024  # sums are those of the same rows, whichever worker computes them
 CENTROIDS_PER_TASK, IN_GROUPS_PER_TASK = 64, 128
 GROUPS_PER_TASK = 16
 

@@ -59,13 +59,13 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     warm_start : bool
         `fit` goes on from what was learned before instead of starting again.
     eval_every : float
-        Epochs between evaluations, on the `eval_set` of `fit` or on samples kept aside.
+        Epochs between evaluations, on the `eval_set` of `fit` or on held-out samples.
     eval_samples : int
         Samples of it that these evaluations use.
     patience : int, optional
         Training stops after so many evaluations in a row without a better network, and the best one is kept.
     validation_fraction : float, optional
-        Share of the training samples that `fit` keeps aside, by `random_state` (S38), to evaluate on where it is given
+        Share of the training samples that `fit` holds out, by `random_state` (S38), to evaluate on where it is given
         no `eval_set`. `partial_fit` trains on all samples.
     eval_metric : str
         What tells which network is better: ``"precision_at_1"``, ``"ndcg_at_5"``, ``"psp_at_3"`` and the like at 1, 3

@@ -95,7 +95,7 @@ class Predictor:
         return self._sizes[k, recall]
 
     def recall_measured(self, k: int, recall: float) -> float:
-        """Return the share of the exact answers that was found for the samples which the index kept aside."""
+        """Return the share of the exact answers that was found for the samples which the index held out."""
         size, index = self.size(k, recall), self.model.index
         return 1.0 if index is None else recall_measured(index, k, size, self.model.n_labels)
 

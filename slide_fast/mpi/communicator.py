@@ -1,6 +1,6 @@
 """How the ranks of a run talk to each other: one process by itself, or the processes that ``mpiexec`` started.
 
-Whoever uses a `Communicator` does not know which it is. mpi4py is imported by `mpi_ranks` and by nothing else.
+Code that uses a `Communicator` does not know which it is. mpi4py is imported by `mpi_ranks` and by nothing else.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class _Worker:
         self._send(setup)
 
     def _send(self, message: bytes) -> None:
-        with suppress(OSError):  # the worker is dead; whoever waits for its answer will see that
+        with suppress(OSError):  # the worker is dead, as waiting for its answer will show
             self.connection.send_bytes(message)
 
     def hand(self, task: Any) -> None:

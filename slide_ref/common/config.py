@@ -42,7 +42,7 @@ class Config:
         Share of a run's steps, from its first on, in which a sampled output layer queries no tables: the labels of the
         micro-batch are its negatives, with a quarter of the padding (S32). Only in scope ``"batch"``.
     overfit_limit : float
-        From 0 to 1. The output's tables are not queried in a run that learns its samples by heart: whose loss, when it
+        From 0 to 1. The output's tables are not queried in a run that memorises its samples: whose loss, when it
         sees samples again, has fallen by more than this share (S37). 1: they always are.
     correction : bool
         Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).

@@ -16,7 +16,7 @@ N_CENTROIDS = 128
 ROUNDS = 8  # of k-means
 SPREAD = 3  # standard deviations of a logit that speak for a label
 CLUSTERED, KEPT_ASIDE = 16_384, 4_096  # samples, at most
-MEASURED = 10  # best labels of each row kept aside
+MEASURED = 10  # best labels of each held-out row
 DEEP_ROWS, DEEP_MEASURED = 256, 100  # of the first rows, so many
 SMALLEST_BUCKET = 1_024
 WIDE = 512  # inputs of a layer that gets a preview
@@ -51,7 +51,7 @@ class Index(NamedTuple):
     buckets : ndarray of int32, shape (n_centroids, bucket_size)
         The neurons most likely to have one of the largest logits near the centroid, most likely first.
     places : ndarray of int32, shape (n_kept_aside, n_measured)
-        For rows that were kept aside: where in the row's bucket its best, second best, … label stands; `bucket_size`
+        For held-out rows: where in the row's bucket its best, second best, … label stands; `bucket_size`
         where it does not, -1 where nobody looked.
     preview : Preview or None
         Only for wide layers.
@@ -135,7 +135,7 @@ def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None
     features : SparseRows
         Samples of the training, or others like those to predict for.
     others : SparseRows, optional
-        Samples that the network was not trained on, to keep aside; by default a quarter of `features` is.
+        Samples that the network was not trained on, to hold out; by default a quarter of `features` is.
 
     Raises
     ------
@@ -221,5 +221,5 @@ def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
 
 
 def recall_measured(index: Index, k: int, size: int | None, n_labels: int) -> float:
-    """Return the share of the k exact answers of the rows kept aside that stand among the first of their buckets."""
+    """Return the share of the k exact answers of the held-out rows that stand among the first of their buckets."""
     return 1.0 if size is None else float(found_at(index, k, n_labels)[size])

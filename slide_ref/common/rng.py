@@ -1,6 +1,6 @@
 """Keyed randomness: every draw is a function of (seed, purpose, indices), never of when or where it is made.
 
-There is no generator that is advanced. Whoever needs the same draw asks with the same key, so the reference,
+There is no generator that is advanced. The same key gives the same draw, so the reference,
 the fast path and any worker process see the same numbers. The mixer is the output function of splitmix64
 (Steele, Lea and Flood, OOPSLA 2014), chained over the words of the key.
 """

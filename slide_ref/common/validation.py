@@ -1,4 +1,4 @@
-"""Training samples that are kept aside, so that a run can be judged by samples that it does not learn."""
+"""Training samples that are held out, so that a run can be judged by samples that it does not learn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .sparse_rows import Dataset
 
 
 def kept_aside(seed: int, n_samples: int, fraction: float) -> np.ndarray:
-    """Tell which samples are kept aside for validation. Implements S38.
+    """Tell which samples are held out for validation. Implements S38.
 
     Parameters
     ----------
@@ -38,5 +38,5 @@ def kept_aside(seed: int, n_samples: int, fraction: float) -> np.ndarray:
 
 
 def split(data: Dataset, aside: np.ndarray) -> tuple[Dataset, Dataset]:
-    """Return the samples to train on, and those kept aside."""
+    """Return the samples to train on, and those held out."""
     return data.take(np.flatnonzero(~aside)), data.take(np.flatnonzero(aside))

@@ -1,4 +1,4 @@
-"""S38: which training samples are kept aside."""
+"""S38: which training samples are held out."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Training samples that `SlideClassifier` keeps aside, so that it can stop early inside pipelines and searches."""
+"""Training samples that `SlideClassifier` holds out, so that it can stop early inside pipelines and searches."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A folder that is replaced whole: whoever reads it sees the old content or the new, after a crash as well.
+"""A folder that is replaced whole: a reader sees the old content or the new, after a crash as well.
 
 Beside ``model`` the new content grows in ``.model.saving/new``. When it is complete, and on the disk, ``model`` becomes
 ``.model.saving/old`` and the new content becomes ``model``. Between these two renames only the old content, under its
