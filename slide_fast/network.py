@@ -188,7 +188,8 @@ def softmax_loss(
         Which labels `output` holds: so many, from `first_label` on.
     reduce : callable
         ``reduce(array, how)`` combines an array, in place, with those of the processes that hold other labels: the
-        ``"max"`` of the largest logit of a sample's negatives, the ``"sum"`` over these, and of how much its labels pull.
+        ``"max"`` of the largest logit of a sample's negatives, the ``"sum"`` over these, and of how much its labels
+        pull.
     """
     logits, n = output.outputs, labels.n_rows
     if output.mask is not None:
