@@ -10,6 +10,7 @@ import numpy as np
 
 from slide_ref.common.config import LARGEST_STEP, Config
 from slide_ref.common.parameters import Layer
+from slide_ref.common.schedule import rate_of_inputs
 
 from .kernels.scratch import Scratch
 from .network import RowGradient, gather
@@ -117,19 +118,20 @@ def _blocks(g: np.ndarray) -> Iterator[slice]:
 def update(
     layers: list[Layer], gradients: list[RowGradient], step: int, rate: float, config: Config, scratch: Scratch
 ) -> None:
-    """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11.
+    """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11 and S39.
 
     As `slide_ref.optimizers.update`; the gradients are overwritten.
     """
     this = Step(step, rate, config)
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         bias_ids = None if l == 0 else gradient.ids
+        own_rate, decay = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0)
+        own = this._replace(rate=own_rate)
         if config.optimizer == "adam":
             assert layer.W_v is not None and layer.b_v is not None
-            decay = config.weight_decay if l == 0 else 0.0
-            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, this, scratch, decay)
+            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, own, scratch, decay)
             b, b_m = layer.b[:, None], None if layer.b_m is None else layer.b_m[:, None]  # rows of one number
             adam_rows(b, b_m, layer.b_v, bias_ids, gradient.b[:, None], this, scratch)
         else:
-            sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, this, scratch)
+            sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, own, scratch)
             sgd_rows(layer.b, layer.b_m, bias_ids, gradient.b, this, scratch)

@@ -11,6 +11,7 @@ import numpy as np
 
 from .common.config import LARGEST_STEP, Config
 from .common.parameters import Layer
+from .common.schedule import rate_of_inputs
 from .network import RowGradient
 
 
@@ -83,7 +84,7 @@ def sgd_row(w: np.ndarray, m: np.ndarray | None, g: np.ndarray, rate: float, con
 
 
 def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: float, config: Config) -> None:
-    """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11.
+    """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11 and S39.
 
     Parameters
     ----------
@@ -99,9 +100,9 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: f
     """
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
-        weight_decay = config.weight_decay if l == 0 else 0.0
+        own_rate, weight_decay = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0)
         for row, g in zip(gradient.ids, gradient.W, strict=True):
-            _update_row(weights, slice(row, row + 1), g[None], step, rate, config, weight_decay)
+            _update_row(weights, slice(row, row + 1), g[None], step, own_rate, config, weight_decay)
         for i, row in enumerate(range(len(layer.b)) if l == 0 else gradient.ids):
             _update_row(biases, slice(row, row + 1), gradient.b[i : i + 1], step, rate, config)
 

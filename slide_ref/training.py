@@ -90,7 +90,7 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
     """Make a network with initial weights in `dtype` (float32 or float64) and no tables yet (S1)."""
     shapes = array_shapes(config, n_features, n_labels)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
-    initialise(layers, config.seed)
+    initialise(layers, config.seed, input_scale=config.input_scale)
     parts = parts_of(config, n_labels)
     constants = {w: hash_constants(p.lsh, config.seed, w, layers[p.layer].W.shape[1]) for w, p in parts.items()}
     return Network(config, layers, parts, constants, {})

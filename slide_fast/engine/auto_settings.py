@@ -9,7 +9,7 @@ import numpy as np
 
 from slide_ref.common.config import WIDE, Config
 from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
-from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..hashing import addresses_of, hash_constants
 from ..kernels.scratch import Scratch
@@ -27,6 +27,7 @@ TIMES_MEAN = 4  # room in a bucket over its mean load
 FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
 LABELS_A_SAMPLE = 2
 DENSE = 0.5  # share of the features that the rows of embeddings store
+USUAL_LENGTHS = (0.25, 16)  # of samples: tf-idf and most embeddings have 1, bags of words up to 10
 MOST_WEIGHTS = 1 << 28  # of a wide network: 1 GB
 
 
@@ -36,26 +37,45 @@ def decides_width(given: Collection[str]) -> bool:
 
 
 def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple[Config, str]:
-    """Choose a wide network where counting shows that it is worth its time.
+    """Choose the scale of unusual inputs, and a wide network where counting shows that it is worth its time.
 
-    Samples of several labels each, and dense inputs such as embeddings, ask for more than 128 hidden neurons (measured
-    in docs/results.md). A wide network sees the labels of its micro-batch as negatives and queries no tables. Nothing
-    is timed, so the choice is the same on every machine.
+    Samples whose values make them much longer or shorter than usual train as if they had length 1 (S39). Samples of
+    several labels each, and dense inputs such as embeddings, ask for more than 128 hidden neurons (measured in
+    docs/results.md). A wide network sees the labels of its micro-batch as negatives and queries no tables. Nothing is
+    timed, so the choice is the same on every machine.
 
     Parameters
     ----------
     config : Config
     train : Dataset
     given : collection of str
-        Names that the user has set, such as ``"hidden"`` or ``"lsh.K"``; with one of these the network stays as it is.
+        Names that the user has set: `input_scale` stays; with ``"hidden"`` or ``"lsh.K"`` the width does.
 
     Returns
     -------
     config : Config
-        As it was, where the network stays narrow.
+        As it was, where nothing is chosen.
     reason : str
-        In words, with the price; empty where the network stays narrow.
+        In words, with the price; empty where nothing is chosen.
     """
+    length = _typical_length(train.features)
+    config, why = _with_width(config, train, given)
+    if "input_scale" in given or USUAL_LENGTHS[0] <= length <= USUAL_LENGTHS[1]:
+        return config, why
+    scaled = f"input_scale={1 / length:.3g}, as samples have a length of about {length:.3g}"
+    return config.replace(input_scale=1 / length), f"{why}; {scaled}" if why else scaled
+
+
+def _typical_length(features: SparseRows) -> float:
+    """Return the root mean square length of samples that have features; 1 where all values are 1: none has a unit."""
+    data, n_stored = features.data, np.count_nonzero(np.diff(features.indptr))
+    if data is None or not n_stored or (data == 1).all():
+        return 1.0
+    return math.sqrt(np.einsum("i,i->", data, data, dtype=np.float64) / n_stored)
+
+
+def _with_width(config: Config, train: Dataset, given: Collection[str]) -> tuple[Config, str]:
+    """Choose a wide network, or leave the settings as they are, and say why."""
     if decides_width(given):
         return config, ""
     features, labels = train
@@ -123,5 +143,5 @@ def _first_network(config: Config, n_features: int, n_labels: int) -> list[Layer
     """Make layers with their initial weights, of some of the labels only."""
     arrays = {name: np.empty(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
     layers = layers_of(arrays)
-    initialise(layers, config.seed)
+    initialise(layers, config.seed, input_scale=config.input_scale)
     return layers

@@ -90,14 +90,14 @@ def train(
 
 
 def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool) -> Config:
-    """Return settings with the width that suits the data, or that the network has, where parameters leave it open."""
+    """Return settings with width and input scale as they suit the data, or as the network has, where these are open."""
     given = names_given(estimator)
     if not goes_on:
         return suited(config, data, given)[0]
-    if decides_width(given):
-        return config
     trained = estimator.model_.config.to_dict()
-    return config.replace(hidden=trained["hidden"], lsh=trained["lsh"])
+    if "input_scale" not in given:
+        config = config.replace(input_scale=trained["input_scale"])
+    return config if decides_width(given) else config.replace(hidden=trained["hidden"], lsh=trained["lsh"])
 
 
 def _samples_for_index(

@@ -60,6 +60,9 @@ class Config:
     weight_decay : float
         Of Adam, not of SGD: what the weights of a touched feature lose at each update, in units of the learning rate
         (S12).
+    input_scale : float
+        Above 0; 1 divided by about the length of a sample. The weights of the first layer begin and change at this
+        scale (S39), so that inputs in other units train alike.
     momentum : float
         Of SGD.
     rebuild_gap : int
@@ -91,6 +94,7 @@ class Config:
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.25
+    input_scale: float = 1.0
     momentum: float = 0.0
     warmup_steps: int = 0
     decay: str = "linear"
@@ -109,7 +113,8 @@ class Config:
             one_of(key, getattr(self, key), names)
         for key in ("micro_batch", "rebuild_gap", "shards"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
-        require(self.epsilon > 0, "epsilon", self.epsilon, "above 0")
+        for key in ("epsilon", "input_scale"):
+            require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
         require(self.epochs >= 0, "epochs", self.epochs, "1 or more, or 0 for the default")
         for key in ("in_batch", "overfit_limit"):
             require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "from 0 to 1")

@@ -67,15 +67,17 @@ def layers_of(arrays: Arrays) -> list[Layer]:
     return [Layer(whole[f"W{l}"], whole[f"b{l}"], *moments) for l, moments in enumerate(fields)]
 
 
-def initialise(layers: list[Layer], seed: int, first_label: int = 0) -> None:
-    """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros. Implements S1.
+def initialise(layers: list[Layer], seed: int, first_label: int = 0, input_scale: float = 1.0) -> None:
+    """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros.
 
-    Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1: its inputs
-    are sparse, so the number of features says nothing about the size of the sum. Where the last layer holds only
-    labels from `first_label` on, it gets the values that these have in the whole layer.
+    Implements S1 and S39.
+
+    Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1 times
+    `input_scale`: its inputs are sparse, so the number of features says nothing about the size of the sum. Where the
+    last layer holds only labels from `first_label` on, it gets the values that these have in the whole layer.
     """
     for l, layer in enumerate(layers):
-        deviation = 0.1 if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])
+        deviation = 0.1 * input_scale if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])
         generator = np.random.default_rng([seed, l])
         skipped = first_label if l == len(layers) - 1 else 0
         for start in range(0, skipped + len(layer.W), 4096):

@@ -84,6 +84,15 @@ def largest_rate(config: Config, total_steps: int) -> float:
     return (0.016 - 3e-6 * total_steps) * narrowing
 
 
+def rate_of_inputs(rate: float, config: Config) -> tuple[float, float]:
+    """Return a step's learning rate for the weights of the first layer, and their decay in its units. Implements S39.
+
+    Adam divides by the size of the gradient, which grows with the inputs; SGD does not, so it needs the scale twice.
+    """
+    scale = config.input_scale if config.optimizer == "adam" else config.input_scale**2
+    return rate * scale, config.weight_decay / scale
+
+
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
     """Return a step's learning rate: it rises linearly, then stays or falls towards 0. Implements S27.
 

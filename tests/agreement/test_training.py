@@ -402,6 +402,7 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32, **opt
     ("lsh", "settings"),
     [
         ("padded", {"rebuild_growth": 0.0}),
+        ("padded", {"input_scale": 0.5}),
         ("folded", {"rebuild_growth": 0.3, **RATES}),
         ("sampled softmax", {"rebuild_growth": 0.1, "optimizer": "sgd", "decay": "linear"}),
         ("padded", DEPTHS["three, two sampled"]),

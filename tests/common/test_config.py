@@ -146,6 +146,7 @@ def test_from_dict_leaves_its_argument_alone():
         ({"momentum": 0.9}, "momentum is 0.9; it must be 0 unless the optimizer is sgd"),
         ({"optimizer": "sgd", "momentum": 1.0}, "momentum is 1.0"),
         ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"input_scale": 0.0}, "input_scale is 0.0; it must be above 0"),
         ({"weight_decay": -0.5}, "weight_decay is -0.5; it must be 0 or more"),
         ({"weight_decay": float("nan")}, "weight_decay is nan"),
         ({"warmup_steps": 0.5}, "warmup_steps is 0.5"),

@@ -85,6 +85,39 @@ def test_other_samples_get_a_narrow_network(data):
     assert suited(Config(), data) == (Config(), "")
 
 
+def of_length(length, n_samples=300):
+    """Samples of one label each whose two values make them so long."""
+    values = np.tile(np.float32([0.6, 0.8]) * np.float32(length), n_samples)
+    features = rows_from_lists([[0, 1 + i % 9] for i in range(n_samples)], 40)._replace(data=values)
+    return Dataset(features, rows_from_lists([[i % 50] for i in range(n_samples)], 50))
+
+
+@pytest.mark.parametrize(("length", "scale"), [(0.3, 1), (1, 1), (15, 1), (20, 1 / 20), (0.125, 8)])
+def test_s39_unusual_inputs_are_scaled(length, scale):
+    config, reason = suited(Config(), of_length(length))
+    assert config.input_scale == pytest.approx(scale) and config == Config(input_scale=config.input_scale)
+    assert ("input_scale=" in reason) == (scale != 1)
+    assert suited(Config(input_scale=3.0), of_length(length), {"input_scale"}) == (Config(input_scale=3.0), "")
+
+
+def test_s39_values_that_are_all_1_have_no_unit():
+    long = Dataset(rows_from_lists([list(range(300))] * 9, 300), rows_from_lists([[0]] * 9, 2))
+    assert suited(Config(), long) == (Config(), "")
+    ones = np.ones(long.features.nnz, dtype=np.float32)
+    assert suited(Config(), long._replace(features=long.features._replace(data=ones))) == (Config(), "")
+    twos = suited(Config(), long._replace(features=long.features._replace(data=2 * ones)))[0]
+    assert twos.input_scale == pytest.approx(1 / np.sqrt(1200))
+
+
+def test_s39_a_wide_network_for_scaled_inputs_has_both_reasons():
+    samples = several()
+    config, reason = suited(Config(), samples._replace(features=samples.features._replace(
+        data=1000 * samples.features.data)))  # fmt: skip
+    assert (
+        config.hidden == (1024,) and config.input_scale < 0.01 and "labels each" in reason and "input_scale=" in reason
+    )
+
+
 def test_dense_inputs_get_a_wide_network():
     config, reason = suited(Config(), several(1)._replace(features=rows_from_lists([[0, 1, 3]] * 2_000, 5)))
     assert config.hidden == (1024,) and "dense" in reason

@@ -243,6 +243,15 @@ def test_samples_of_weight_zero_are_left_out_and_equal_weights_change_nothing():
             model.fit(X, labels, weights)
 
 
+def test_s39_a_network_trained_further_keeps_the_scale_of_its_inputs():
+    X, labels = copies()
+    model = small(n_workers=1).fit(20 * X, labels)
+    scale = model.model_.config.input_scale
+    assert scale < 0.1 and model.score(20 * X, labels) > 0.95
+    assert model.partial_fit(X, labels).model_.config.input_scale == scale
+    assert small(n_workers=1, settings={"input_scale": 0.5}).fit(20 * X, labels).model_.config.input_scale == 0.5
+
+
 def test_partial_fit_and_warm_start_go_on():
     X, labels = copies()
     model = small(n_workers=1)

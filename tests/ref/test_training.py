@@ -222,6 +222,24 @@ def test_s26_s27_the_rate_of_the_step_is_what_the_optimizer_gets():
     assert network.layers[1].b[gradient.ids] == pytest.approx(before[gradient.ids] - 0.25 * gradient.b)
 
 
+def with_values(rows, values):
+    return SparseRows(rows.indptr, rows.indices, values, rows.n_columns)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_s39_inputs_in_other_units_train_alike(optimizer):
+    """Times a power of two, and without the only number in Adam that has a unit, to the bit."""
+    one = settings(optimizer=optimizer, learning_rate=0.05, weight_decay=2.0, epsilon=1e-30, input_scale=2.0)
+    values = np.ones(TRAIN.features.nnz, dtype=np.float32) if TRAIN.features.data is None else TRAIN.features.data
+    longer = TRAIN._replace(features=with_values(TRAIN.features, values * np.float32(16)))
+    (network, losses), (other, same_losses) = fit(one, TRAIN), fit(one.replace(input_scale=1 / 8), longer)
+    assert losses == same_losses
+    assert np.array_equal(network.layers[0].W, other.layers[0].W * np.float32(16))
+    assert np.array_equal(network.layers[0].b, other.layers[0].b)
+    assert np.array_equal(network.layers[1].W, other.layers[1].W)
+    assert not np.array_equal(network.layers[1].W, fit(one.replace(input_scale=1.0), TRAIN)[0].layers[1].W)
+
+
 def test_s1_dtype_follows_the_parameters():
     networks = [fit(settings(), TRAIN, dtype)[0] for dtype in (np.float32, np.float64)]
     assert all(array.dtype == np.float32 for array in state(networks[0]))
