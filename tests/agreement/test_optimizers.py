@@ -17,6 +17,7 @@ from slide_ref.common.config import Config
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
 STEPS = st.one_of(st.sampled_from([1, 2, 10**6]), st.integers(1, 2000))
+SCALES = st.sampled_from([1.0, 0.25, 3.0])
 CONFIGS = st.builds(
     Config,
     hidden=st.sampled_from([(1,), (3,), (5, 4)]),
@@ -24,12 +25,14 @@ CONFIGS = st.builds(
     beta2=st.sampled_from([0.999, 0.5]),
     epsilon=st.sampled_from([1e-8, 1e-2, 3.0]),
     weight_decay=st.sampled_from([0.0, 0.5, 3.0]),
+    input_scale=SCALES,
 )
 SGD_CONFIGS = st.builds(
     Config,
     hidden=st.sampled_from([(1,), (3,), (5, 4)]),
     optimizer=st.just("sgd"),
     momentum=st.sampled_from([0.0, 0.5, 0.9]),
+    input_scale=SCALES,
 )
 RATES = st.sampled_from([1e-6, 2e-3, 0.5])
 

@@ -10,7 +10,7 @@ from slide_fast.kernels.scratch import Scratch
 from slide_fast.prediction import hidden_outputs
 from slide_ref.common.config import WIDE, Config
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
-from slide_ref.common.sparse_rows import Dataset, rows_from_lists
+from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 from slide_ref.hash_tables import build_tables
 from slide_ref.hashing import addresses_of, hash_constants
 
@@ -85,10 +85,14 @@ def test_other_samples_get_a_narrow_network(data):
     assert suited(Config(), data) == (Config(), "")
 
 
+def with_values(rows, values):
+    return SparseRows(rows.indptr, rows.indices, values, rows.n_columns)
+
+
 def of_length(length, n_samples=300):
     """Samples of one label each whose two values make them so long."""
     values = np.tile(np.float32([0.6, 0.8]) * np.float32(length), n_samples)
-    features = rows_from_lists([[0, 1 + i % 9] for i in range(n_samples)], 40)._replace(data=values)
+    features = with_values(rows_from_lists([[0, 1 + i % 9] for i in range(n_samples)], 40), values)
     return Dataset(features, rows_from_lists([[i % 50] for i in range(n_samples)], 50))
 
 
@@ -104,18 +108,17 @@ def test_s39_values_that_are_all_1_have_no_unit():
     long = Dataset(rows_from_lists([list(range(300))] * 9, 300), rows_from_lists([[0]] * 9, 2))
     assert suited(Config(), long) == (Config(), "")
     ones = np.ones(long.features.nnz, dtype=np.float32)
-    assert suited(Config(), long._replace(features=long.features._replace(data=ones))) == (Config(), "")
-    twos = suited(Config(), long._replace(features=long.features._replace(data=2 * ones)))[0]
+    assert suited(Config(), long._replace(features=with_values(long.features, ones))) == (Config(), "")
+    twos = suited(Config(), long._replace(features=with_values(long.features, 2 * ones)))[0]
     assert twos.input_scale == pytest.approx(1 / np.sqrt(1200))
 
 
 def test_s39_a_wide_network_for_scaled_inputs_has_both_reasons():
     samples = several()
-    config, reason = suited(Config(), samples._replace(features=samples.features._replace(
-        data=1000 * samples.features.data)))  # fmt: skip
-    assert (
-        config.hidden == (1024,) and config.input_scale < 0.01 and "labels each" in reason and "input_scale=" in reason
-    )
+    features = with_values(samples.features, 1000 * samples.features.data)
+    config, reason = suited(Config(), samples._replace(features=features))
+    assert config.hidden == (1024,) and config.input_scale < 0.01
+    assert "labels each" in reason and "input_scale=" in reason
 
 
 def test_dense_inputs_get_a_wide_network():
