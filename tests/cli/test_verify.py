@@ -116,7 +116,7 @@ def test_without_data_there_is_a_synthetic_task(slide):
 )
 def test_s32_some_steps_query_no_tables_and_most_do(slide, settings, first):
     code, stdout, stderr = slide(
-        f"verify {{data}}/train.txt --steps 4 --micro-batch 8 --set lsh.min_active=20 {settings}"
+        f"verify {{data}}/train.txt --steps 4 --micro-batch 8 --set lsh.min_active=20 --set lsh.K=4 {settings}"
     )
     assert code == 0 and "the two sides agree" in stdout
     assert (f"the output's tables are queried from step {first} on" in stderr) == (first > 1)

@@ -1,5 +1,7 @@
 """What is built, installed and imported: wheel and sdist, an environment without extras, types."""
 
+import email
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +24,15 @@ X, y = np.eye(4).repeat(50, axis=0), np.array(list("abcd")).repeat(50)
 model = SlideClassifier(hidden=(8,), epochs=30, micro_batch=20, learning_rate=0.05, n_workers=2).fit(X, y)
 print(model.score(X, y), importlib.metadata.version("slide-numpy"))
 """
+DEMO = """
+import sys
+from functools import partial
+from pathlib import Path
+from slide_fast.cli import demo
+from slide_fast.cli.main import main
+demo.build_task = partial(demo.build_task, Path(sys.argv[1]))
+sys.exit(main(["demo", "--out", "demo"]))
+"""
 
 
 def run(*arguments, folder):
@@ -38,7 +49,7 @@ def test_packages_say_that_they_have_types():
 
 @pytest.mark.slow
 def test_wheel_and_sdist_install_alone_and_run_the_demo(tmp_path):
-    """The wheel is made from the sdist, so that both are whole."""
+    """The wheel is made from the sdist, so that both are whole; the demo reads two packages of the standard library."""
     copy = tmp_path / "source"
     shutil.copytree(
         ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "dist", "site", "*.egg-info", "__pycache__")
@@ -55,5 +66,8 @@ def test_wheel_and_sdist_install_alone_and_run_the_demo(tmp_path):
     venv.create(tmp_path / "bare", with_pip=True)
     run(str(bare / "python"), "-m", "pip", "install", "-q", str(wheel), folder=tmp_path)
     assert run(str(bare / "python"), "-c", BARE, folder=tmp_path).split() == ["1.0", VERSION]
-    run(str(bare / "slide"), "demo", "--out", "demo", "--max-seconds", "1", folder=tmp_path)
+    for package in (json, email):
+        shutil.copytree(Path(package.__file__).parent, tmp_path / "library" / package.__name__)
+    run(str(bare / "python"), "-c", DEMO, "library", folder=tmp_path)
+    assert "slide" in run(str(bare / "slide"), "--version", folder=tmp_path)
     assert (tmp_path / "demo" / "model" / "config.json").is_file()
