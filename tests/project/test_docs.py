@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -31,6 +32,10 @@ WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *SOURCES]
 DOTTED = re.compile(r"(?<![\w./])slide_(?:fast|ref)(?:\.\w+)+")
 FILE = re.compile(r"(?<![\w./])(?:slide_fast|slide_ref|tests|benchmarks|docs)/[\w/]+\.(?:py|md|txt|json)")
 LONG = ("pip install", "slide demo")  # tried in tests of their own
+RESULTS = ROOT / "benchmarks" / "results"
+RESULT = re.compile(r"`(?:benchmarks/results/)?([\w*.-]+\.json)`")
+OF_MODELS = {"config.json", "features.json", "label_values.json"}
+LOGGED = re.compile(r"`(?:benchmarks/)?LOG\.md`")
 
 
 def blocks(language):
@@ -161,3 +166,63 @@ def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in PAGES[1:]:
         assert page.relative_to(ROOT / "docs").as_posix() in navigation, page
+
+
+def results_named_in(text):
+    return set(RESULT.findall(text)) - OF_MODELS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_results_that_pages_name_exist(page):
+    names = results_named_in(page.read_text(encoding="utf-8"))
+    assert [name for name in sorted(names) if not list(RESULTS.glob(name))] == []
+
+
+def sections_with_figures(text):
+    """Sections with a table that holds decimal fractions; what stands in code counts as no figure."""
+    for section in re.split(r"^#+ ", BLOCK.sub("", text), flags=re.MULTILINE):
+        tables = "\n".join(line for line in section.splitlines() if line.startswith("|"))
+        if re.search(r"\d\.\d", re.sub(r"`[^`]*`", "", tables)):
+            yield section
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_of_figures_name_their_file(page):
+    """Or the log of measurements, where no file was kept."""
+    sections = sections_with_figures(page.read_text(encoding="utf-8"))
+    assert [one.splitlines()[0] for one in sections if not results_named_in(one) and not LOGGED.search(one)] == []
+
+
+def test_a_table_of_figures_without_a_file_is_noticed():
+    table = "## A\n\n{}\n\n| data | P@1 |\n|---|---|\n| x | 15.3 |\n\n## B\n\nFrom `floor.json`.\n"
+    for named, is_found in (("`config.json`", False), ("`floor.json`", True), ("`benchmarks/results/a_*.json`", True)):
+        (section,) = sections_with_figures(table.format(named))
+        assert bool(results_named_in(section)) is is_found
+    assert not list(sections_with_figures("# A\n\n| option |\n|---|\n| `-lr 0.5` |\n"))
+
+
+def figures_of_files():
+    """Figures as pages show them, each with the pages that do: of what is measured again now and then."""
+    for name in ("acl_authors", "stdlib", "amazon-670k"):
+        result = json.loads((RESULTS / f"time_to_accuracy_{name}.json").read_text())
+        ours = next(row for row in result["rows"] if row["contender"] == "slide_fast")
+        best = f"{100 * ours['best_precision_at_1']['median']:.1f}"
+        yield best, ("README.md", "docs/performance.md", "docs/compare.md")
+        yield f"{ours['sampled']:.1f}", ("docs/performance.md", "docs/compare.md")
+    for row in json.loads((RESULTS / "throughput_peers.json").read_text())["rows"][:2]:
+        yield f"{row['samples_per_second']['median']:,.0f}", ("docs/performance.md", "docs/compare.md")
+    memory = json.loads((RESULTS / "memory_amazon-670k.json").read_text())
+    for n_bytes in (memory["bytes"]["beyond these"], memory["allowed_beyond"]):
+        yield f"{n_bytes / 2**20:.0f}", ("docs/performance.md",)
+    for row in json.loads((RESULTS / "text_pipe.json").read_text())["rows"]:
+        yield f"{row['texts_per_second']:,.0f}", ("docs/how-to/text.md",)
+    rows = {row["name"]: row for row in json.loads((RESULTS / "text_accuracy.json").read_text())["rows"]}
+    wide = f"{100 * rows['slide, words, wide']['precision_at_1']:.1f}"
+    yield wide, ("README.md", "docs/compare.md", "docs/how-to/text.md", "docs/how-to/from-fasttext.md")
+
+
+def test_pages_show_the_figures_of_their_files():
+    texts = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+    for figure, pages in figures_of_files():
+        shown = re.compile(rf"(?<![\d.,]){re.escape(figure)}(?!\d|[.,]\d)")
+        assert [page for page in pages if not shown.search(texts[page])] == [], figure
