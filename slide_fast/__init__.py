@@ -27,7 +27,7 @@ else:
     }
 
     def __getattr__(name: str) -> Any:
-        """Import a public name on its first use: worker processes and ``slide --help`` have no need of most."""
+        """Import a public name on first use: worker processes and ``slide --help`` do not need most of them."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module, metadata

@@ -1,4 +1,4 @@
-"""Training: what is checked before a run, and the run from its start to the model."""
+"""Training: checks the arguments, then runs from initial weights to a trained model."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 def default_workers(config: Config, n_samples: int) -> int:
-    """Choose the worker processes of a run: one for each CPU that may be used and comes to train (S33), or one."""
+    """Return the default number of workers: one per available CPU that the run is long enough to use (S33)."""
     if n_epochs(config, n_samples) * n_samples < SMALL:
         return 1
     return workers_at(total_steps(config, n_samples), available_cpus())
 
 
 def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None, label_names: list[str] | None) -> None:
-    """Raise DataError where data cannot be trained or evaluated on."""
+    """Raise DataError if the data cannot be used for training or evaluation."""
     for name, data in (("training data", train), ("test data", test)):
         if data is not None:
             if not isinstance(data, Dataset):
@@ -71,7 +71,7 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
 
 
 def fit(config: Config, train: Dataset | Handover[Dataset], **options: Any) -> Model:
-    """Train a network; `options` are those of `fit_with_state`, which tells more."""
+    """Train a network and return the model; for `options` and errors see `fit_with_state`."""
     return fit_with_state(config, train, **options)[0]
 
 
@@ -97,8 +97,8 @@ def fit_with_state(
 ) -> tuple[Model, TrainingState]:
     """Train a network.
 
-    Samples are copied to where workers see them. Data, weights and a state that come in a `Handover` are dropped when
-    that is done, so that there is no second copy during the run.
+    Samples are copied to memory that the workers share. Data, weights and a state that are passed in a `Handover` are
+    then released, so that there is no second copy during the run.
 
     Parameters
     ----------
@@ -106,40 +106,40 @@ def fit_with_state(
     train : Dataset
         Canonical rows (see `SparseRows`).
     test : Dataset, optional
-        To evaluate on; with no more features and labels than `train`.
+        Samples to evaluate on, with no more features and labels than `train`.
     weights : ndarray of float64, shape (n_samples,), optional
-        How much each training sample counts (S10); finite, at least 0.
+        Weight of each training sample (S10); finite, at least 0.
     n_workers : int, optional
-        HOGWILD worker processes; 1 trains in this process, -1: the CPUs this process may use. Default: as many of
-        these as the run is long enough for. With one worker a run is reproducible bit for bit on the same machine and
-        libraries; with more it never is. Implements S18.
+        HOGWILD worker processes; 1 trains in this process; -1: one per CPU that this process may use. Default: the
+        same, but no more than the run is long enough for. With one worker a run is reproducible bit for bit on the same
+        machine and libraries; with more it never is. Implements S18.
     eval_every : float
         Epochs between evaluations during training.
     eval_samples : int
-        Test rows, chosen by key, that these evaluations use; the last one uses all.
+        Number of test rows, chosen by key, that these evaluations use; the last one uses all.
     max_seconds : float, optional
-        Training, rebuilds included, ends after about this time; evaluation does not count.
+        Training ends after about this time, including rebuilds but not evaluations.
     patience : int, optional
-        Training ends after so many evaluations on `test` in a row, of those that come every `eval_every` epochs, that
-        found no better network by `eval_metric`; it is then the best of those that were evaluated. By default it is the
-        last one.
+        Training stops after this many evaluations on `test` in a row (one every `eval_every` epochs) without
+        improvement in `eval_metric`, and the best network evaluated is returned. By default the last network is
+        returned.
     checkpoints : Checkpoints, optional
-        Where the state of the run, and the best model by `eval_metric` on `test`, are kept.
+        Stores the state of the run, and the best model by `eval_metric` on `test`.
     state : TrainingState, optional
-        A run to resume from a checkpoint, or the end of one to train further from; by default the network is new.
+        A run to resume from a checkpoint, or a finished run to train further; by default the network is new.
     callback : callable, optional
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``.
     label_names : list of str, optional
-        Kept in the model and in checkpoints. Default: those of `state`.
+        Stored in the model and in checkpoints. Default: those of `state`.
     text : TextColumns, optional
-        What made the features of texts; kept in the model.
+        How texts were converted to features; stored in the model.
     eval_metric : str
-        What tells on `test` which network is better: ``"precision_at_1"``, ``"_3"`` or ``"_5"``, ``"ndcg_at_1"`` ...,
-        ``"psp_at_1"`` ... (S16), or ``"loss"``, the mean over all labels (S10), which is the only one that is better
-        smaller.
+        Metric on `test` that selects the best network: ``"precision_at_1"``, ``"_3"`` or ``"_5"``, ``"ndcg_at_1"`` ...,
+        ``"psp_at_1"`` ... (S16), or ``"loss"``, the mean over all labels (S10), the only metric for which smaller is
+        better.
     max_restarts : int
-        Workers that may die, and are replaced, before it is an error.
+        Number of workers that may die and be replaced before an error is raised.
     worker_timeout : float
         Seconds of work on one task after which a worker is killed and replaced.
 
@@ -147,23 +147,23 @@ def fit_with_state(
     -------
     model : Model
     state : TrainingState
-        To train further from; it holds on to the optimiser's moments: with the defaults one number for each feature and
-        two for each label.
+        For further training; it keeps the optimiser's moments: with the defaults one number per feature and two per
+        label.
 
     Raises
     ------
     ConfigError
-        If an option is not what it may be.
+        If an option is invalid.
     DataError
         If there is nothing to learn from, or `test` or `state` do not fit `train`.
     MemoryError
-        If the machine has not enough left.
+        If the machine does not have enough memory left.
     WorkerDiedError
         If more than `max_restarts` workers die.
     DivergedError
-        If the loss or the weights are not finite any more, or the loss is absurd (S29).
+        If the loss or a weight is no longer finite, or the loss is implausibly large (S29).
     TrainingInterrupted
-        On Ctrl-C, with the model as it stands.
+        On Ctrl-C, with the model as trained so far.
     """
     train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
     require(isinstance(config, Config), "config", config, "a Config")

@@ -1,4 +1,4 @@
-"""What a trained estimator answers: labels, scores, probabilities."""
+"""Predictions of a trained estimator: labels, scores, probabilities."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .validation import as_weights
 
 
 class PredictionMixin:
-    """The answers of `SlideClassifier`, whose training leaves the attributes named here."""
+    """Prediction methods of `SlideClassifier`; training sets the attributes declared here."""
 
     classes_: np.ndarray
     labels_per_sample_: float
@@ -35,11 +35,11 @@ class PredictionMixin:
     _index_samples: IndexSamples | None
 
     def _rows_of(self, X: Any) -> Any:
-        """Return X as the class takes it: the place for those who take something else to make rows of it."""
+        """Return X in the form that `as_features` accepts; overridden by classes that take other inputs."""
         return X
 
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
-        """Note how many features there are and their names, or raise DataError where they are others."""
+        """Record the number and names of the features; raise DataError if they differ from those recorded before."""
         validation.check_sizes(features)
         check_names(self, X, reset)
         if reset:
@@ -62,13 +62,13 @@ class PredictionMixin:
         return layers, features
 
     def _make_index(self) -> None:
-        """Give the network an index if it has none, and training samples are at hand."""
+        """Build an index for the network if it has none and training samples are available."""
         samples = getattr(self, "_index_samples", None)
         if self._trained().index is None and samples is not None:
             self.model_ = with_index(self.model_, samples)
 
     def _predictor(self, features: SparseRows) -> Predictor:
-        """Return a predictor of the current network, with an index if one can be made."""
+        """Return a predictor for the current network, with an index if one can be built."""
         self._make_index()
         if self.model_.index is None:
             self.model_ = indexed_by(self.model_, features)
@@ -89,24 +89,24 @@ class PredictionMixin:
         mode : str
             ``"exact"`` evaluates every label; ``"index"`` only those that an index finds, which may miss the best.
         recall : float
-            With ``"index"``: the share of the exact answers that it is to find, above 0 and at most 1. The index is
-            saved with the network. Where there is none, or training has made it stale, the call makes one, of training
-            samples or else of those of X; where these are fewer than 256, its answers are exact.
+            With ``"index"``: the fraction of the exact top k that the index should find, above 0 and at most 1. The
+            index is saved with the network. If it is missing, or stale after further training, the call builds one from
+            training samples or else from X; with fewer than 256 of these, answers are exact.
 
         Returns
         -------
         labels : ndarray, shape (n_samples, k)
-            Best first, as in `classes_`. Where there are fewer than k labels, or fewer were found: -1 where
-            `classes_` is of an integer dtype, NaT where it holds times, else None.
+            Best first, as in `classes_`. Missing labels (if there are fewer than k, or fewer were found) are -1 if
+            `classes_` has an integer dtype, NaT if it holds times, else None.
         scores : ndarray of float32, shape (n_samples, k)
             Logits; -inf where a label is missing.
 
         Raises
         ------
         NotFittedError, DataError
-            If nothing is trained, or X has other features than the network.
+            If the estimator is not trained, or the features of X differ from those of the network.
         ConfigError
-            If there is no such mode, or k or the recall is out of its range.
+            If the mode is unknown, or k or the recall is out of range.
         """
         k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
         layers, features = self._asked(X)
@@ -117,10 +117,10 @@ class PredictionMixin:
         return in_words(ids, self.classes_), scores
 
     def predict(self, X: Any) -> Any:
-        """Predict the best label of each sample; where training samples may have several, the best ones.
+        """Predict the best label of each sample, or its best labels if training samples may have several.
 
-        Of these there are as many for each sample as a labelled training sample had on average, and the answer has the
-        form that y had in training: an indicator, or lists.
+        Each sample then gets as many labels as a labelled training sample had on average, in the form that y had in
+        training: an indicator matrix, or lists.
         """
         layers, features = self._asked(X)
         k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
@@ -135,12 +135,12 @@ class PredictionMixin:
         X
             See the class.
         labels : sequence, optional
-            Of which labels, as in `classes_`; by default of all.
+            Labels to score, as in `classes_`; default: all.
 
         Returns
         -------
         ndarray of float32, shape (n_samples, n_chosen)
-            With two classes and no choice of labels shape (n_samples,): by how much the second is ahead.
+            With two classes and `labels` not given, shape (n_samples,): the second logit minus the first.
         """
         layers, features = self._asked(X)
         logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
@@ -149,15 +149,15 @@ class PredictionMixin:
         return logits
 
     def predict_proba(self, X: Any, labels: Any = None) -> np.ndarray:
-        """Return probabilities by the softmax over all labels, float64, shape (n_samples, n_chosen).
+        """Return the probabilities of labels, a softmax over all of them, float64, shape (n_samples, n_chosen).
 
-        Parameters as in `decision_function`; with two classes there are two columns.
+        Takes the same parameters as `decision_function`; with two classes there are two columns.
         """
         layers, features = self._asked(X)
         return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the share of samples whose best label is right (P@1); those without known labels are wrong."""
+        """Return the fraction of samples whose best label is right (P@1); without known labels none is."""
         layers, features = self._asked(X)
         truths = validation.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:

@@ -1,4 +1,4 @@
-"""`SlideClassifier`: train and predict from Python, with the habits of scikit-learn."""
+"""`SlideClassifier`: train and predict from Python, following the conventions of scikit-learn."""
 
 from __future__ import annotations
 
@@ -33,48 +33,48 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     """A network with a huge softmax, trained on CPU cores by locality-sensitive hashing.
 
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
-    class labels of one type, one a sample; or lists of label ids or names; or it is an indicator with a column a label
-    (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy need not be installed.
-    Parameters are checked when training begins; numbers may be NumPy's. A call that raises leaves the estimator as it
-    was.
+    class labels of one type, one per sample; or lists of label ids or names; or it is an indicator matrix, one column
+    per label (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy need not be
+    installed. Parameters are checked when training begins; NumPy numbers are accepted. A call that raises leaves the
+    estimator unchanged.
 
     Parameters
     ----------
     hidden : sequence of int, or int, optional
-        Neurons of each hidden layer; one number is one layer. By default 1,024 where samples have two labels or more on
-        average or inputs are dense, and there are enough of them; else 128 (`slide_fast.engine.auto_settings.suited`).
+        Neurons of each hidden layer; one number means one layer. Default: 1,024 if there are enough samples and they
+        have two or more labels on average or dense inputs; else 128 (`slide_fast.engine.auto_settings.suited`).
     epochs : int
-        Passes of `fit` over the samples; 0: by their number, as in `Config`.
+        Passes of `fit` over the samples; 0: chosen by the number of samples, as in `Config`.
     micro_batch : int
         Samples that a worker processes at once.
     learning_rate : float
-        The largest of the run; 0: by the number of steps, as in `Config`.
+        Largest learning rate of the run; 0: chosen by the number of steps, as in `Config`.
     settings : dict, optional
         Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
-        HOGWILD worker processes; -1: the CPUs there are; None: as many of them as the run is long enough for, see
+        HOGWILD worker processes; -1: one per CPU; None: as many of them as the run is long enough for, see
         `slide_fast.training.fit_with_state`. With one worker a run is reproducible bit for bit; with more it never is.
     random_state : int, RandomState, Generator or None
-        Seed of everything random, 0 <= seed < 2**63, or where to draw it from; None: a new one each time.
+        Seed of all randomness, 0 <= seed < 2**63, or a generator to draw it from; None: a new seed each time.
     warm_start : bool
-        `fit` goes on from what was learned before instead of starting again.
+        `fit` continues from what was learned before instead of starting from scratch.
     eval_every : float
         Epochs between evaluations, on the `eval_set` of `fit` or on held-out samples.
     eval_samples : int
-        Samples of it that these evaluations use.
+        Number of those samples that each evaluation during training uses.
     patience : int, optional
-        Training stops after so many evaluations in a row without a better network, and the best one is kept.
+        Training stops after this many evaluations in a row without improvement, and the best network is kept.
     validation_fraction : float, optional
-        Share of the training samples that `fit` holds out, by `random_state` (S38), to evaluate on where it is given
-        no `eval_set`. `partial_fit` trains on all samples.
+        Fraction of the training samples that `fit` holds out, chosen by `random_state` (S38), to evaluate on if no
+        `eval_set` is given. `partial_fit` trains on all samples.
     eval_metric : str
-        What tells which network is better: ``"precision_at_1"``, ``"ndcg_at_5"``, ``"psp_at_3"`` and the like at 1, 3
+        Metric that selects the best network: ``"precision_at_1"``, ``"ndcg_at_5"``, ``"psp_at_3"`` and the like at 1, 3
         and 5, or ``"loss"``.
     class_weight : str or dict, optional
-        What samples of a label count. ``"balanced"``: all labels that occur count the same in sum, as in scikit-learn;
-        ``"propensity"``: by inverse propensity (Jain, Prabhu and Varma, KDD 2016, A = 0.55, B = 1.5), as in PSP@k; a
-        dict: weights by label, 1 for those left out. Labels are counted among the samples that `fit` trains on. A
-        sample of several labels has the mean of their weights, times its `sample_weight`.
+        Weight of the samples of each label. ``"balanced"``: all labels that occur have the same total weight, as in
+        scikit-learn; ``"propensity"``: inverse propensity (Jain, Prabhu and Varma, KDD 2016, A = 0.55, B = 1.5), as in
+        PSP@k; a dict: weights by label, 1 for those left out. Labels are counted among the samples that `fit` trains
+        on. A sample with several labels gets the mean of their weights, times its `sample_weight`.
     max_seconds : float, optional
         Training ends after about this time.
     verbose : bool
@@ -86,9 +86,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         What stands for each label in y; whole numbers from 0 where y has label ids or columns.
     n_features_in_ : int
     feature_names_in_ : ndarray of object
-        Names of the columns, only where X was a DataFrame; others are then refused.
+        Names of the columns, only if X was a DataFrame; other names are then rejected.
     history_ : list of dict
-        What `callback` was told at the end of epochs, at evaluations, and at the end.
+        Events that `callback` received at the end of each epoch, at evaluations, and at the end.
     labels_per_sample_ : float
         Mean number of labels of the labelled training samples.
     model_ : Model
@@ -155,7 +155,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         eval_set: tuple[Any, Any] | str | Path | None = None,
         callback: Callable[[Event], None] | None = None,
     ) -> SlideClassifier:
-        """Train a new network, or with `warm_start` go on with the one there is.
+        """Train a new network, or with `warm_start` continue training the current one.
 
         Parameters
         ----------
@@ -164,11 +164,11 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         y
             See the class; may be left out where X is a path.
         sample_weight : array of float, shape (n_samples,), optional
-            How much each sample counts: 0 or more.
+            Weight of each sample: 0 or more.
         eval_set : (X, y) or path, optional
             Samples to evaluate on.
         callback : callable, optional
-            Called with events, as `slide_fast.training.fit_with_state` says.
+            Called with events; see `slide_fast.training.fit_with_state`.
 
         Returns
         -------
@@ -191,7 +191,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
-        """Train for one epoch on these samples, on top of what was learned before; the rate does not fall.
+        """Train for one epoch on these samples, on top of what was learned before; the learning rate does not decay.
 
         Parameters
         ----------
@@ -200,8 +200,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         y, sample_weight
             As `fit` takes them.
         classes : sequence, optional
-            All classes there will ever be, in the first call; by default those in y. For label ids ``range(n_labels)``.
-            Other labels are refused from then on.
+            All classes that will ever occur, in the first call; by default those in y. For label ids
+            ``range(n_labels)``. Other labels are rejected from then on.
 
         Returns
         -------
@@ -226,7 +226,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
-        """Return samples to train on; where training begins from nothing, also note what they look like."""
+        """Return samples to train on; if training starts from scratch, also record what they look like."""
         X = self._rows_of(X)
         features, labels = validation.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
         self._check_features(X, features, reset=not goes_on)
@@ -235,7 +235,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         return features, labels
 
     def _text_columns(self) -> TextColumns | None:
-        """Return what the model is to keep about texts, for those who take texts."""
+        """Return the text settings to store in the model; None in a class that takes no texts."""
         return None
 
     def save(self, folder: str | Path, dtype: str | None = None) -> None:
@@ -245,8 +245,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         ----------
         folder : path
         dtype : str, optional
-            Of the weights in the folder: ``"float32"``, or ``"float16"``, which takes half the room. Default: as the
-            network has them, float32 from training.
+            Of the weights in the folder: ``"float32"``, or ``"float16"``, which takes half the space. Default: that of
+            the network, float32 after training.
 
         Raises
         ------
@@ -268,13 +268,13 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         folder : path
             A model folder, or the folder of a run that holds one.
         mmap : bool
-            Map the weights instead of reading them: processes that serve the same model then share one copy.
+            Memory-map the weights instead of reading them: processes that serve the same model then share one copy.
 
         Returns
         -------
         SlideClassifier
-            Weights that were saved in float16 stay so, and are turned into float32 where they are computed with;
-            training further turns all of them into float32.
+            Weights that were saved in float16 stay float16 and are converted to float32 during computation; further
+            training converts all of them to float32.
         """
         model = load_model(folder, mmap)
         named = model.config.to_dict()

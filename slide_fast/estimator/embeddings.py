@@ -1,4 +1,4 @@
-"""What a trained estimator knows besides answers: activations of samples, weights of labels, labels that are alike."""
+"""Embeddings of a trained estimator: activations of samples, weight vectors of labels, and similar labels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .sklearn_base import TransformerMixin
 
 
 class EmbeddingMixin(PredictionMixin, TransformerMixin):
-    """The answers of `SlideClassifier`, and its embeddings."""
+    """Prediction methods of `SlideClassifier`, and its embeddings."""
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return what the last hidden layer makes of samples, rectified: what enters the output layer.
+        """Return the activations of the last hidden layer, after ReLU: the inputs of the output layer.
 
         Parameters
         ----------
@@ -30,23 +30,23 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         Returns
         -------
         ndarray of float32, shape (n_samples, n_neurons of the last hidden layer)
-            Their product with `label_embeddings_`, and the biases, are the logits.
+            Their product with the transpose of `label_embeddings_`, plus the biases, gives the logits.
 
         Raises
         ------
         NotFittedError, DataError
-            If nothing is trained, or X has other features than the network.
+            If the estimator is not trained, or the features of X differ from those of the network.
         """
         layers, features = self._asked(X)
         return all_hidden_outputs(layers, features, None)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the columns of `transform`: ``slideclassifier0`` and so on, by scikit-learn's rules.
+        """Return the names of the columns of `transform`: ``slideclassifier0`` and so on, by scikit-learn's rules.
 
         Parameters
         ----------
         input_features : sequence of str, optional
-            Of no effect, but checked against the features of training.
+            Has no effect, but is checked against the training features.
 
         Returns
         -------
@@ -66,9 +66,9 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
 
     @property
     def label_embeddings_(self) -> np.ndarray:
-        """Weights of the output layer: float32, shape (n_labels, n_inputs), a row a label in the order of `classes_`.
+        """Weights of the output layer: float32, shape (n_labels, n_inputs), with rows in the order of `classes_`.
 
-        They are the network's own and cannot be written to; of a network in float16 they are a copy.
+        A read-only view of the network's weights; for a float16 network, a copy.
         """
         model = self._trained()
         weights = np.asarray(model.arrays[f"W{len(model.config.hidden)}"]).astype(np.float32, copy=False).view()
@@ -76,7 +76,7 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         return weights
 
     def similar_labels(self, label: Any, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
-        """Find the labels whose weights point in the most similar direction: those that fire for similar samples.
+        """Find the labels whose weight vectors point in the most similar directions: similar samples activate them.
 
         Parameters
         ----------
@@ -87,14 +87,15 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         Returns
         -------
         labels : ndarray, shape (k,)
-            As in `classes_`, most similar first; fewer if there are fewer others. The label itself is not among them.
+            As in `classes_`, most similar first; fewer than k if there are fewer other labels. Excludes the label
+            itself.
         similarities : ndarray of float32, shape (k,)
             Cosines of the angles between rows of `label_embeddings_`: from -1 to 1.
 
         Raises
         ------
         NotFittedError, DataError, ConfigError
-            If nothing is trained, there is no such label, or k is no whole number of 1 or more.
+            If the estimator is not trained, there is no such label, or k is not a whole number of 1 or more.
         """
         k, model = whole("k", k, 1), self._trained()
         place = int(places_of([label], self.classes_, 1)[0])

@@ -25,12 +25,12 @@ SETTINGS = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern", 
 
 
 class SlideTextClassifier(SlideClassifier):
-    """A `SlideClassifier` of texts: X is a sequence of str, such as a list or a Series, y as there.
+    """A `SlideClassifier` for texts: X is a sequence of str, such as a list or a Series; y is as in `SlideClassifier`.
 
-    Features are words, and as the parameters say words in a row and parts of words, counted in lower case; values are
-    (1 + log count) times the inverse document frequency in the training texts, and each row has length 1. What makes
-    features of texts is saved with the network: ``slide predict`` and its like take models of this class, and `load`
-    takes models of ``slide train``.
+    Features are lower-cased words, optionally also word and character n-grams; their values are (1 + log count) times
+    the inverse document frequency in the training texts, and each row has length 1. The text settings are saved with
+    the network: ``slide predict`` and other commands accept models of this class, and `load` accepts models of ``slide
+    train``.
 
     Parameters
     ----------
@@ -39,24 +39,24 @@ class SlideTextClassifier(SlideClassifier):
     eval_every, eval_samples, patience, validation_fraction, eval_metric, class_weight, max_seconds, verbose
         See `SlideClassifier`.
     word_ngrams : int
-        Features are words, and so many words in a row at most; 0: no words.
+        Features are n-grams of up to this many words; 0: no words.
     char_ngrams : tuple of int, optional
-        Least and most characters of parts of words, with a space before and after each word, that are features too.
+        Smallest and largest n of additional character n-grams, within words that have a space added on each side.
     min_df : int
-        Training texts that a feature must occur in; rarer ones are left out. Without effect where `buckets` is not 0.
+        Drop features that occur in fewer training texts. Has no effect unless `buckets` is 0.
     buckets : int
-        Features are hashed into so many columns; 0: those of the training texts are kept, a column each.
+        Features are hashed into this many columns; 0: one column for each feature of the training texts.
     token_pattern : str
         Regular expression of a word.
     tokenizer : callable, optional
-        Cuts a text, in lower case, into words; returns a list of str. It is not saved: `load` must be given it again.
+        Splits a lower-cased text into words; returns a list of str. It is not saved: pass it to `load` again.
 
     Attributes
     ----------
     classes_ : ndarray, shape (n_labels,)
         What stands for each label in y.
     n_features_in_ : int
-        Columns that the texts have.
+        Number of features.
     model_ : Model
     """
 
@@ -107,8 +107,8 @@ class SlideTextClassifier(SlideClassifier):
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideTextClassifier:
         """Train for one epoch on these texts, on top of what was learned before; see `SlideClassifier.partial_fit`.
 
-        The first call needs `buckets`: nobody knows the words to come. Document frequencies are those of its texts.
-        After `fit` or `load` nothing is needed, and words that were not there in training are passed over.
+        The first call needs `buckets`, since later calls may bring new words. It sets the document frequencies. After
+        `fit` or `load` `buckets` is not needed, and words that did not occur in training are ignored.
         """
         if not hasattr(self, "model_") and not self.buckets:
             raise ConfigError("buckets is 0; partial_fit needs hashed features to begin with, such as buckets=2**18")
@@ -146,14 +146,14 @@ class SlideTextClassifier(SlideClassifier):
         folder : path
             A model folder, or the folder of a run that holds one.
         mmap : bool
-            Map the weights instead of reading them: processes that serve the same model then share one copy.
+            Memory-map the weights instead of reading them: processes that serve the same model then share one copy.
         tokenizer : callable, optional
-            The one of training, where there was one.
+            The tokenizer used in training, if there was one.
 
         Raises
         ------
         ModelError
-            If the folder holds no whole model, the model was not trained on texts, or it needs a tokenizer.
+            If the folder holds no complete model, the model was not trained on texts, or it needs a tokenizer.
         """
         classifier = super().load(folder, mmap)
         assert isinstance(classifier, cls)
@@ -166,7 +166,7 @@ class SlideTextClassifier(SlideClassifier):
 
 
 def as_texts(X: Any) -> list[str]:
-    """List texts as users have them. Raises DataError where one is no text."""
+    """Convert X to a list of str. Raises DataError if an item is not a text."""
     if isinstance(X, (str, bytes)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
         raise DataError(
             "X is not a sequence of texts; give a list of str, or a column of a table such as table['title']"
