@@ -1,4 +1,4 @@
-"""Active sets in one part of a network: a layer with tables, or one shard of the output layer."""
+"""Active sets of one part of a network: a layer with tables, or one shard of the output layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sampling import active_sets, retrieve
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]:
-    """Return the true labels of each sample that are neurons of a part, counted within it. Hidden layers have none."""
+    """Return each sample's true labels that lie in a part, numbered within it. Hidden layers have none."""
     if part.layer < len(config.hidden):
         return [np.arange(0)] * len(batch.samples)
     rows = (batch.data.labels.row(i)[0] for i in range(len(batch.samples)))
@@ -25,7 +25,7 @@ def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]
 
 
 def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
-    """Return how the neurons of a part are chosen in a step: with its tables, or without. Implements S32."""
+    """Return a part's table settings for a step; an in-batch step queries no tables. Implements S32."""
     if batch.in_batch and part.layer == len(config.hidden):
         return dataclasses.replace(part.lsh, L=0, min_active=part.lsh.min_active // 4)
     return part.lsh
@@ -39,26 +39,26 @@ def choose_in_part(
     batch: MicroBatch,
     priors: np.ndarray | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """Choose the neurons of a part that are active for each sample, and tell how probable that was. Implements S31.
+    """Choose a part's active neurons for each sample, and return their inclusion probabilities. Implements S31.
 
     Parameters
     ----------
     part : Part
     tables : HashTables or CentroidTable
-        Over its neurons, which count from 0 within it.
+        Over the part's neurons, numbered from 0 within it.
     addresses : ndarray of int64, shape (n_samples, L)
         Bucket of each sample in each table.
     config : Config
     batch : MicroBatch
     priors : ndarray of float64, shape (n_labels,), optional
-        From `slide_ref.common.priors.label_priors`; None: logits are not corrected. Those of hidden layers never are.
+        From `slide_ref.common.priors.label_priors`; None: logits are not corrected. Hidden layers are never corrected.
 
     Returns
     -------
     sets : list of ndarrays of int64
-        Ids within the layer, one active set a sample, ascending and without duplicates.
+        Ids within the layer, one active set per sample, ascending and without duplicates.
     probabilities : list of ndarrays of float64, or None
-        From `slide_ref.correction.inclusion`, where logits are to be corrected.
+        From `slide_ref.correction.inclusion`; None if logits are not corrected.
     """
     n, lsh = part.last - part.first, settings_in(part, config, batch)
     key = Key(config.seed, part.word, batch.epoch, batch.step)

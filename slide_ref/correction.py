@@ -1,4 +1,4 @@
-"""How probable it was that a neuron became active, which corrects the logits of a sampled output layer (S30)."""
+"""The probability that a neuron was active, which corrects the logits of a sampled output layer (S30)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 def inclusion(
     active: list[np.ndarray], retrieved: list[np.ndarray], labels: list[np.ndarray], scope: str, priors: np.ndarray
 ) -> list[np.ndarray]:
-    """Return how probable it was that each neuron came into a sample's active set. Implements S30.
+    """Return the probability that each neuron of a sample's active set was included in it. Implements S30.
 
     Parameters
     ----------
     active : list of ndarrays of int64
         From `active_sets`.
     retrieved, labels, scope
-        As `active_sets` took them.
+        The arguments that `active_sets` took.
     priors : ndarray of float64, shape (n_neurons,)
         From `slide_ref.common.priors.label_priors`.
 
     Returns
     -------
-    list of ndarrays of float64, each of the shape of the active set
+    list of ndarrays of float64, each with the shape of its active set
     """
     n, probabilities = len(priors), []
     found = [np.unique(np.concatenate(retrieved))] * len(active) if scope == "batch" else retrieved

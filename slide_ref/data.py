@@ -19,14 +19,14 @@ def read_xmc(path: str | PathLike[str]) -> Dataset:
     Returns
     -------
     Dataset
-        Canonical: ids ascending and distinct; the values of a feature that a line names more than once summed in
-        float64, in the order of the line; sums rounded to float32; zeros dropped.
+        Canonical: ids ascending and distinct; values of a feature that occurs more than once in a line summed in
+        float64, in line order; sums rounded to float32; zeros dropped.
 
     Raises
     ------
     DataError
-        If the file cannot be read, or at the first malformed line; names the line and, where one word of it is to
-        blame, the column (in bytes, from 1).
+        If the file cannot be read, or at the first malformed line; names the line and, if a single word is wrong, the
+        column (in bytes, from 1).
     """
     try:
         with open(path, "rb") as file:

@@ -1,7 +1,7 @@
 """Hash tables over the neurons of a layer (paper, section 3.2 and appendix A).
 
-Each of the L tables maps an address to a bucket, a list of at most ``bucket_size`` neurons. Neurons with similar
-weight vectors tend to share buckets; a query with an input vector finds the neurons it would excite most.
+Each of the L tables maps an address to a bucket, a list of at most ``bucket_size`` neurons. Neurons with similar weight
+vectors tend to share buckets, so a query with an input vector tends to find the neurons with large activations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class HashTables:
     L : int
         Number of tables.
     bucket_size : int
-        Most neurons a bucket holds.
+        Largest number of neurons in a bucket.
     """
 
     def __init__(self, L: int, bucket_size: int):
@@ -46,17 +46,17 @@ class HashTables:
             bucket.append(neuron)
 
     def insert_by_priority(self, neuron: int, addresses: np.ndarray, priorities: np.ndarray) -> None:
-        """Put a neuron into its buckets; one that overflows drops its member of largest priority. Implements S22.
+        """Put a neuron into its buckets; a full bucket drops its member of largest priority. Implements S22.
 
-        Whatever the order of insertion, a bucket holds the members of smallest priority of all that were inserted at
-        its address. Random priorities make them a reservoir: a uniform subset.
+        Regardless of the order of insertion, a bucket keeps the neurons of smallest priority among all that were
+        inserted at its address. With random priorities this is reservoir sampling: a uniform subset.
 
         Parameters
         ----------
         neuron : int
         addresses : ndarray of int64, shape (L,)
         priorities : ndarray of uint64, shape (L, n_neurons)
-            The same array for every neuron of these tables.
+            Must be the same array for every neuron of these tables.
         """
         for table, address, priority in zip(self.tables, addresses, priorities, strict=True):
             bucket = table.setdefault(int(address), [])
@@ -64,24 +64,24 @@ class HashTables:
             del bucket[self.bucket_size :]
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """Return the bucket at one address a table.
+        """Return one bucket per table, at the given addresses.
 
         Returns
         -------
         list of L ndarrays of int64
-            Members in the order of their insertion, or of their priorities.
+            Neurons in the order of their insertion, or of their priorities.
         """
         buckets = (table.get(int(address), []) for table, address in zip(self.tables, addresses, strict=True))
         return [np.array(bucket, dtype=np.int64) for bucket in buckets]
 
     def occupancy(self) -> dict[str, float]:
-        """Tell how full the tables are.
+        """Return figures of how full the tables are.
 
         Returns
         -------
         dict
-            ``entries``: members of all buckets, summed over tables; ``neurons``: different neurons among those of a
-            table, likewise; ``buckets``: buckets that are not empty, likewise; ``fullest``: members of the fullest.
+            ``entries``: entries of all buckets; ``neurons``: distinct neurons per table; ``buckets``: non-empty
+            buckets, all three summed over tables; ``fullest``: size of the fullest bucket.
         """
         sizes = [len(bucket) for table in self.tables for bucket in table.values()]
         entries = sum(sizes)  # a neuron has one address in each table
@@ -89,7 +89,7 @@ class HashTables:
 
 
 class CentroidTable:
-    """One table whose buckets belong to centroids; a query reads several of them. Implements S35.
+    """A single table with one bucket per centroid; a query reads several of them. Implements S35.
 
     Parameters
     ----------
@@ -101,11 +101,11 @@ class CentroidTable:
         self.buckets = buckets
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """Return the buckets at some addresses, each a different one: ndarrays of int64, hardest neuron first."""
+        """Return the buckets at distinct addresses: ndarrays of int64, the neuron with the largest logit first."""
         return [self.buckets[address].astype(np.int64) for address in addresses]
 
     def occupancy(self) -> dict[str, float]:
-        """Tell how full the table is, as `HashTables.occupancy` does."""
+        """Return figures of how full the table is, as `HashTables.occupancy` does."""
         n, size = self.buckets.shape
         return {"entries": n * size, "neurons": len(np.unique(self.buckets)), "buckets": n, "fullest": size}
 
@@ -116,8 +116,8 @@ Tables = HashTables | CentroidTable
 def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, layer: int, rebuild: int) -> HashTables:
     """Insert all neurons of a layer into new tables. Implements S6 and S22.
 
-    The order of insertion is a new permutation for each rebuild, the same for all tables. The priorities of a
-    reservoir are new for each rebuild and each table.
+    The order of insertion is a new permutation in each rebuild, the same for all tables. The priorities of a reservoir
+    are drawn anew for each rebuild and each table.
 
     Parameters
     ----------
@@ -150,6 +150,6 @@ def build_tables(
         From `slide_ref.hashing.hash_constants`.
     lsh : LshConfig
     seed, layer, rebuild : int
-        Words of the keys; `rebuild` is 0 for the tables built before the first step.
+        Words of the keys; `rebuild` is 0 for tables built before the first step.
     """
     return tables_from_addresses(addresses_of(W, constants, lsh, seed, layer).T, lsh, seed, layer, rebuild)

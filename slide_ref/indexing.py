@@ -1,4 +1,4 @@
-"""The index that prediction looks labels up in, made of a trained network and samples."""
+"""Building the index for prediction from a trained network and samples."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from .prediction import hidden_outputs, predict_topk, previews
 
 
 def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of each neuron's logit, compared with the mean of all logits. Implements S28.
+    """Return the standard deviation of each neuron's logit relative to the mean of all logits. Implements S28.
 
     Parameters
     ----------
     W : ndarray of float, shape (n_neurons, n_inputs)
     second_moment : ndarray of float, shape (n_inputs, n_inputs)
-        Of how samples differ from the centroids next to them.
+        Of the differences between samples and their nearest centroids.
 
     Returns
     -------
@@ -43,10 +43,10 @@ def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
 
 
 def build_index(layers: list[Layer], samples: IndexSamples) -> Index:
-    """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
+    """Cluster the inputs of the output layer, and find candidate neurons for each centroid. Implements S28.
 
-    A neuron with a smaller logit at the centroid may have a larger one at a sample nearby; the more its logit varies,
-    the more so. So a bucket holds the neurons whose logit at the centroid and `SPREAD` standard deviations are most.
+    A neuron with a smaller logit at the centroid may have a larger one at a sample nearby, especially if its logit
+    varies much. So a bucket holds the neurons with the largest logit at the centroid plus `SPREAD` standard deviations.
 
     Parameters
     ----------
@@ -79,15 +79,15 @@ def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second
 
 
 def places_of_best(layers: list[Layer], features: SparseRows, index: Index) -> tuple[np.ndarray, np.ndarray | None]:
-    """Find where in its bucket the best labels of each row stand, and how long the preview leaves them there.
+    """Find the position of each row's best labels in its bucket, and how long the preview keeps them.
 
     Implements S28.
 
     Returns
     -------
     places, limits : ndarray of int32, shape (n_rows, min(`DEEP_MEASURED`, n_labels))
-        As in `Index`; None in place of the limits where there is no preview. Of the first `DEEP_ROWS` rows all are
-        found, of the others the first `MEASURED`.
+        As in `Index`; `limits` is None without a preview. The first `DEEP_ROWS` rows are measured in full, the others
+        for their first `MEASURED` labels.
     """
     n_labels, size = len(layers[-1].b), index.buckets.shape[1]
     inputs = hidden_outputs(layers, features)

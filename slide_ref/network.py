@@ -1,7 +1,7 @@
-"""Forward and backward over active neurons (paper, sections 3.1 and 4.2).
+"""Forward and backward passes over active neurons (paper, sections 3.1 and 4.2).
 
-An activation is a sparse vector: the ids of the neurons that were computed and their values. Whatever is not in it
-counts as zero, sends nothing forward and receives no gradient.
+An activation is a sparse vector: the ids of the neurons that were computed and their values. All other neurons count as
+zero, send nothing forward and receive no gradient.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose) -> Trace:
     layers : list of Layer
     features : SparseRows, shape (n_samples, n_features)
     choose : callable
-        ``choose(l, inputs)`` gives the active set of each sample in layer l >= 1, from the activations of the
-        layer before. The first layer is always computed in full.
+        ``choose(l, inputs)`` returns each sample's active set in layer l >= 1, given the activations of the layer
+        before. The first layer is always computed in full.
 
     Returns
     -------
     list over layers of lists over samples of Activation
-        Item 0 holds the features themselves, item l + 1 what layer l made of item l. Hidden layers are rectified
-        (ReLU); the values of the last layer are logits.
+        Item 0 holds the features themselves, item l + 1 the outputs of layer l. Hidden layers use ReLU; the values of
+        the last layer are logits.
     """
     dtype = layers[0].W.dtype
     trace: Trace = [[]]
@@ -81,21 +81,21 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose) -> Trace:
 
 
 def sample_weights(n: int, weights: np.ndarray | None) -> np.ndarray:
-    """Return the part of each of n labelled rows in loss and gradient, float64: by weight, or equal. Implements S10."""
+    """Return the share of each of n labelled rows in the loss, float64: by weight, or equal. Implements S10."""
     return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
 
 
 def corrected(logits: Activation, inclusion: np.ndarray) -> Activation:
-    """Subtract the logarithm of the probability of being active from logits. Implements S30.
+    """Subtract the logarithm of the inclusion probability from each logit. Implements S30.
 
-    The softmax over them estimates the softmax over all neurons: a neuron that is active one time in a hundred stands
-    for a hundred.
+    Their softmax estimates the softmax over all neurons: a neuron that is active one time in a hundred represents a
+    hundred neurons.
     """
     return logits._replace(values=logits.values - np.log(inclusion).astype(logits.values.dtype))
 
 
 def softmax_loss(logits: Activation, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the cross-entropy of each true label among the active neurons that are no true labels. Implements S10.
+    """Return the cross-entropy of each true label against the active neurons that are not labels. Implements S10.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def backward(
     weights: np.ndarray | None = None,
     inclusion: list[np.ndarray] | None = None,
 ) -> tuple[float, list[RowGradient]]:
-    """Return a micro-batch's loss and its gradient by backpropagation, for labelled rows. Implements S10 and S11.
+    """Return the loss and gradient of a micro-batch of labelled rows, by backpropagation. Implements S10 and S11.
 
     Parameters
     ----------
@@ -145,13 +145,13 @@ def backward(
     weights : ndarray of float64, shape (n_samples,), optional
         Above 0.
     inclusion : list of ndarrays of float64, optional
-        Of the logits, from `slide_ref.correction.inclusion`; None: they are not corrected.
+        Inclusion probabilities from `slide_ref.correction.inclusion`; None: logits are not corrected.
 
     Returns
     -------
     loss : float
-        Mean over the rows, by weight, summed in float64.
-    gradients : list of RowGradient, one a layer
+        Weighted mean over the rows, summed in float64.
+    gradients : list of RowGradient, one per layer
     """
     loss = 0.0
     deltas = []

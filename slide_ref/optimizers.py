@@ -1,6 +1,6 @@
 """Lazy Adam and SGD: only touched rows are updated, and only their moments decay (paper, section 3.1).
 
-Adam has one second moment a row, where the paper's has one a weight.
+Adam has one second moment per row; in the paper it has one per weight.
 """
 
 from __future__ import annotations
@@ -25,30 +25,29 @@ def adam_row(
     config: Config,
     weight_decay: float = 0.0,
 ) -> None:
-    """Update one row by Adam, in place: its weights share a second moment, and their decay is apart. Implements S12.
+    """Update one row by Adam in place, with one shared second moment and decoupled decay. Implements S12.
 
-    The limit has two reasons. A row that is seldom touched would take steps far longer than those of others. And where
-    several workers update the same row at the same time, it can be left with the first moments of one update and the
-    second moment of another.
+    Steps are limited for two reasons. A rarely touched row would take far larger steps than others. And if several
+    workers update the same row at the same time, it can end up with the first moments of one update and the second
+    moment of another.
 
     Parameters
     ----------
     w : ndarray of float, any shape
         Parameters of the row; changed.
     m : ndarray, of the same shape, or None
-        First moments; changed. None where beta1 is 0: the gradient takes their place.
+        First moments; changed. None if beta1 is 0: the gradient is used instead.
     v : ndarray, shape (1,)
         Second moment, of the mean square of the row's gradient; changed.
     g : ndarray, of the shape of `w`
         Gradient.
     step : int
-        Number of the step over the whole run, from 1: the corrections of the moments do not depend on how often
-        this row was touched.
+        Step number over the whole run, from 1: bias correction does not depend on how often this row was touched.
     rate : float
         Learning rate of the step (S27).
     config : Config
     weight_decay : float
-        What is taken off the weights, in units of the learning rate (Loshchilov and Hutter 2019, algorithm 2).
+        Decoupled weight decay, in units of the learning rate (Loshchilov and Hutter 2019, algorithm 2).
     """
     number = w.dtype.type
     if m is not None:
@@ -63,7 +62,7 @@ def adam_row(
 
 
 def sgd_row(w: np.ndarray, m: np.ndarray | None, g: np.ndarray, rate: float, config: Config) -> None:
-    """Descend along the gradient of one array, in place: with momentum gradients add up and fade. Implements S26.
+    """Update one array by SGD in place, with or without momentum. Implements S26.
 
     Parameters
     ----------
@@ -84,14 +83,14 @@ def sgd_row(w: np.ndarray, m: np.ndarray | None, g: np.ndarray, rate: float, con
 
 
 def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: float, config: Config) -> None:
-    """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11 and S39.
+    """Apply one micro-batch's gradients to the touched rows and to nothing else. Implements S11 and S39.
 
     Parameters
     ----------
     layers : list of Layer
         Changed in place.
     gradients : list of RowGradient, one a layer
-        Ids are distinct within each.
+        Ids are distinct within each layer.
     step : int
         From 1.
     rate : float

@@ -1,6 +1,6 @@
-"""Prediction: the k best labels, over all of them or over those that an index finds.
+"""Prediction: the k best labels, among all labels or among the candidates of an index.
 
-Hidden layers are evaluated in full, whatever was sampled in training.
+Hidden layers are evaluated in full, even those sampled in training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .network import Activation, forward
 
 
 def hidden_outputs(layers: list[Layer], features: SparseRows) -> np.ndarray:
-    """Return what enters the output layer, shape (n_samples, n_inputs)."""
+    """Return the inputs of the output layer, shape (n_samples, n_inputs)."""
     hidden = layers[:-1]
     trace = forward(hidden, features, lambda l, inputs: [np.arange(len(hidden[l].b))] * len(inputs))
     inputs = np.zeros((features.n_rows, layers[-1].W.shape[1]), dtype=layers[-1].W.dtype)
@@ -25,17 +25,17 @@ def hidden_outputs(layers: list[Layer], features: SparseRows) -> np.ndarray:
 
 
 def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> np.ndarray:
-    """Return the first neurons in the bucket of the nearest centroid, or those of largest preview. Implements S28.
+    """Return the first neurons in the nearest centroid's bucket, or those of largest preview. Implements S28.
 
     Parameters
     ----------
     index : Index
     inputs : ndarray of float, shape (n_inputs,)
-        What enters the output layer.
+        Inputs of the output layer.
     size : int
-        How many neurons of the bucket.
+        Number of neurons of the bucket to use.
     k : int
-        How many labels are wanted.
+        Number of labels to predict.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> np.ndarra
 
 
 def previews(index: Index, cell: int, inputs: np.ndarray, size: int) -> np.ndarray | None:
-    """Return roughly the logits of the first neurons of a bucket; None where there is no preview. Implements S28."""
+    """Estimate the logits of the first neurons of a bucket; None without a preview. Implements S28."""
     if index.preview is None:
         return None
     along = index.preview.directions.T @ (inputs - index.centroids[cell])
@@ -58,7 +58,7 @@ def previews(index: Index, cell: int, inputs: np.ndarray, size: int) -> np.ndarr
 
 
 def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids and scores of the k largest logits of each sample, with places for those that are missing."""
+    """Return ids and scores of each sample's k largest logits, padded with -1 and -inf if there are fewer."""
     ids = np.full((len(logits), k), -1, dtype=np.int32)
     scores = np.full((len(logits), k), -np.inf, dtype=dtype)
     for i, row in enumerate(logits):
@@ -69,7 +69,7 @@ def _best(logits: list[Activation], k: int, dtype: np.dtype) -> tuple[np.ndarray
 
 
 def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k labels of largest logit for each row. Implements S15.
+    """Find the k labels with the largest logits for each row. Implements S15.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.
     Returns
     -------
     ids : ndarray of int32, shape (n_samples, k)
-        Best first; of equal scores the lower id comes first; -1 where there are fewer than k labels.
+        Best first; ties go to the lower id; -1 where there are fewer than k labels.
     scores : ndarray of float, shape (n_samples, k)
         Logits; -inf where the id is -1.
     """
@@ -92,7 +92,7 @@ def predict_topk(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.
 def predict_topk_index(
     layers: list[Layer], features: SparseRows, k: int, index: Index, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k labels of largest logit among each row's candidates. Implements S28.
+    """Find the k labels with the largest logits among each row's candidates. Implements S28.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ def predict_topk_index(
     index : Index
         From `slide_ref.indexing.build_index`.
     size : int
-        Neurons of a bucket that are looked at; see `slide_ref.common.index.size_for`.
+        Number of neurons scored per bucket; see `slide_ref.common.index.size_for`.
 
     Returns
     -------
     ids : ndarray of int32, shape (n_samples, k)
-        Best first; of equal scores the lower id comes first; -1 where there are fewer than k candidates.
+        Best first; ties go to the lower id; -1 where there are fewer than k candidates.
     scores : ndarray of float, shape (n_samples, k)
         Logits; -inf where the id is -1.
     """

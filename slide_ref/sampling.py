@@ -1,4 +1,4 @@
-"""Which neurons are computed for a sample: retrieval from the tables, labels, union and padding.
+"""Active sets: retrieval from the tables, labels, union and padding.
 
 Paper, section 4.1 (sampling strategies) and section 3.1 (labels are always active).
 """
@@ -19,7 +19,7 @@ DRAWS_AT_ONCE = 64
 def vanilla(buckets: list[np.ndarray], budget: int, key: Key, sample: int) -> np.ndarray:
     """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
-    The bucket in which the budget would be passed is read cyclically from a random place.
+    The bucket in which the budget would be exceeded is read cyclically from a random position.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def vanilla(buckets: list[np.ndarray], budget: int, key: Key, sample: int) -> np
 
 
 def _frequencies(buckets: list[np.ndarray]) -> Counter[int]:
-    """Count in how many buckets each neuron is found."""
+    """Count the buckets in which each neuron is found."""
     return Counter(int(neuron) for bucket in buckets for neuron in bucket)
 
 
@@ -105,7 +105,7 @@ def hardest(buckets: list[np.ndarray], budget: int) -> np.ndarray:
     Parameters
     ----------
     buckets : list of L ndarrays of int64
-        Those that the sample reads in a centroid table, nearest first; hardest neuron first.
+        The buckets that the sample reads in a centroid table, nearest first; the neuron with the largest logit first.
     budget : int
         β; 0 means no limit.
 
@@ -121,7 +121,7 @@ def hardest(buckets: list[np.ndarray], budget: int) -> np.ndarray:
 
 
 def retrieve(buckets: list[np.ndarray], lsh: LshConfig, key: Key, sample: int) -> np.ndarray:
-    """Take the neurons that the layer's strategy takes from a sample's buckets (S8, S23, S24, S36).
+    """Choose neurons from a sample's buckets by the layer's strategy (S8, S23, S24, S36).
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def retrieve(buckets: list[np.ndarray], lsh: LshConfig, key: Key, sample: int) -
 
 
 def _uniform_ids(n: int, seed: int, purpose: Purpose, *key: int) -> Iterator[int]:
-    """Yield keyed draws in [0, n) without end; draw number a has the key (seed, purpose, *key, a)."""
+    """Yield an endless sequence of keyed draws in [0, n); draw number a has the key (seed, purpose, *key, a)."""
     first = 0
     while True:
         for neuron in draw(mix(seed, purpose, *key, np.arange(first, first + DRAWS_AT_ONCE)), n):
@@ -163,7 +163,7 @@ def pad(ids: np.ndarray, size: int, n: int, seed: int, purpose: Purpose, *key: i
     ids : ndarray of int64
         Distinct ids, at most n.
     size, n : int
-        Wanted size; number of neurons.
+        Target size; number of neurons.
     seed, purpose, *key : int
         Words of the keys of the draws.
 
@@ -190,12 +190,12 @@ def active_sets(
     key: Key,
     samples: np.ndarray,
 ) -> list[np.ndarray]:
-    """Add the true labels, unite over the micro-batch if the scope says so, and pad. Implements S9.
+    """Add the true labels, take the union over the micro-batch in scope ``"batch"``, and pad. Implements S9.
 
     Parameters
     ----------
     retrieved, labels : list of ndarrays of int
-        What the tables returned and the true labels, one array a sample.
+        What the tables returned, and the true labels; one array per sample.
     lsh : LshConfig
     scope : str
         ``"sample"`` or ``"batch"``.
@@ -204,12 +204,12 @@ def active_sets(
     key : Key
         Of the draws.
     samples : ndarray of int64
-        Sample indices, words of the keys in scope ``"sample"``.
+        Indices of the samples, used as words of the keys in scope ``"sample"``.
 
     Returns
     -------
     list of ndarrays of int64
-        One active set a sample, ascending and without duplicates; in scope ``"batch"`` all are the same.
+        One active set per sample, ascending and without duplicates; in scope ``"batch"`` all are the same.
     """
     sets = [np.union1d(found, own).astype(np.int64) for found, own in zip(retrieved, labels, strict=True)]
     if scope == "batch":

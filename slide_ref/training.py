@@ -35,10 +35,10 @@ from .optimizers import update
 
 
 class StepReport(NamedTuple):
-    """What one step did.
+    """Results of one step.
 
-    `loss` is the mean over labelled rows (nan without any); `active` has one set a sample for each layer after the
-    first; `inclusion` is that of the output's sets where the logits were corrected.
+    `loss` is the mean over labelled rows (nan if there are none); `active` has one set per sample for each layer after
+    the first; `inclusion` holds the inclusion probabilities of the output's active sets if logits were corrected.
     """
 
     loss: float
@@ -50,20 +50,20 @@ class StepReport(NamedTuple):
 
 @dataclass
 class Network:
-    """Parameters, hash functions and tables. Any layer after the first may carry tables.
+    """Parameters, hash functions and tables. Any layer after the first may have tables.
 
     Attributes
     ----------
     config : Config
     layers : list of Layer
     parts : dict of int to Part
-        What has tables: layers, and the shards of the output layer, by the word that stands for them in keys (S30).
+        Layers and shards that have tables, by their words in keys (S30).
     constants : dict of int to ndarray
-        Of their hash functions; those of a centroid table are its centroids.
+        Constants of their hash functions; for a centroid table, its centroids.
     tables : dict of int to HashTables or CentroidTable
         Their tables; empty until `rebuild` is called.
     priors : ndarray of float64, or None
-        From `label_priors` of the samples that it is trained on; None: its logits are not corrected (S30).
+        From `label_priors` of the training samples; None: logits are not corrected (S30).
     is_by_heart : bool
         Whether the run memorises its samples (S37).
     """
@@ -78,7 +78,7 @@ class Network:
 
 
 class Earlier(NamedTuple):
-    """A network that was trained before, and how many steps, epochs and rebuilds that took (S13)."""
+    """A network trained before, and the steps, epochs and rebuilds of that training (S13)."""
 
     network: Network
     steps: int = 0
@@ -87,7 +87,7 @@ class Earlier(NamedTuple):
 
 
 def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np.float32) -> Network:
-    """Make a network with initial weights in `dtype` (float32 or float64) and no tables yet (S1)."""
+    """Make a network with initial weights in `dtype` (float32 or float64), without tables yet (S1)."""
     shapes = array_shapes(config, n_features, n_labels)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
     initialise(layers, config.seed, input_scale=config.input_scale)
@@ -97,7 +97,7 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
 
 
 def inputs_of_layer(layers: list[Layer], l: int, features: SparseRows) -> np.ndarray:
-    """Return what enters layer l >= 1 where all layers before it are evaluated in full, shape (n_samples, n_inputs)."""
+    """Return the inputs of layer l >= 1 if all layers before it are evaluated in full, (n_samples, n_inputs)."""
     trace = forward(layers[:l], features, lambda l, inputs: [np.arange(len(layers[l].b))] * len(inputs))
     return np.array([np.maximum(row.values, 0) for row in trace[-1]])
 
@@ -110,17 +110,17 @@ def mean_loss(reports: list[StepReport]) -> float:
 
 
 def rebuild(network: Network, number: int, features: SparseRows | None = None) -> None:
-    """Make the tables of all layers that have some from the weights as they are. Implements S14, S34 and S35.
+    """Rebuild all tables from the current weights. Implements S14, S34 and S35.
 
-    Those of the output layer stay empty in a run that memorises its samples (S37).
+    The output layer's tables stay empty in a run that memorises its samples (S37).
 
     Parameters
     ----------
     network : Network
     number : int
-        Of the rebuild; 0 comes before step 1.
+        Number of the rebuild; 0 takes place before step 1.
     features : SparseRows, optional
-        Of the training samples; only centroid tables need them.
+        Features of the training samples; only centroid tables need them.
     """
     seed = network.config.seed
     for word, part in network.parts.items():
@@ -143,7 +143,7 @@ def rebuild(network: Network, number: int, features: SparseRows | None = None) -
 def choose_active(
     network: Network, l: int, inputs: list[Activation], batch: MicroBatch
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """Choose each sample's active set in layer l, from the activations that enter it. Implements S25 and S30.
+    """Choose each sample's active set in layer l, given the layer's inputs. Implements S25 and S30.
 
     A layer without tables is computed in full. Each shard of the output layer chooses among its own neurons (S31).
 
@@ -151,7 +151,7 @@ def choose_active(
     -------
     sets : list of ndarrays of int64
     probabilities : list of ndarrays of float64, or None
-        From `inclusion`, in the output layer where its logits are to be corrected.
+        From `inclusion`, in the output layer if its logits are corrected.
     """
     layer, parts = network.layers[l], [part for part in network.parts.values() if part.layer == l]
     if not parts:
@@ -187,14 +187,14 @@ def train_step(
     batch : MicroBatch
         Without labelled rows nothing changes (S10).
     active : dict of int to list of ndarrays of int64, optional
-        By layer, active sets to use instead of the tables' answer.
+        By layer, active sets to use instead of querying the tables.
     probabilities : list of ndarrays of float64, optional
-        Of such a set of the output layer, to correct its logits with (S30).
+        Inclusion probabilities of such a set of the output layer, to correct its logits (S30).
 
     Raises
     ------
     DivergedError
-        If the loss shows that training ran away; the step then changes nothing.
+        If the loss shows that training diverged; the step then changes nothing.
     """
     if not len(batch.samples):
         return StepReport(float("nan"), 0, {}, [])
@@ -221,21 +221,21 @@ def fit(
     weights: np.ndarray | None = None,
     earlier: Earlier | None = None,
 ) -> tuple[Network, list[float]]:
-    """Train a new network, or one trained earlier further (S13), for the epochs of its settings. Implements S18, S33.
+    """Train a new network, or continue an earlier one (S13), for the epochs in its settings. Implements S18, S33.
 
-    It is what one worker does, whom no other joins. The same settings and data give the same bytes on the same machine
-    and libraries: all that is random is keyed. `weights`, one a sample, say how much each counts (S10).
+    This is a run with one worker. The same settings and data give the same bytes on the same machine and libraries,
+    since all randomness is keyed. `weights` holds the weight of each sample (S10).
 
     Returns
     -------
     network : Network
     losses : list of float
-        Mean training loss over the labelled rows, one value an epoch.
+        Mean training loss over the labelled rows, one value per epoch.
 
     Raises
     ------
     DivergedError
-        If training ran away (S29).
+        If training diverged (S29).
     """
     if earlier is None:
         earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))

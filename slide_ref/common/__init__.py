@@ -1,1 +1,1 @@
-"""The vocabulary that the reference and the fast path share: settings, data, keyed randomness, metrics, files."""
+"""What the reference and the fast path share: settings, data, keyed randomness, metrics, files."""

@@ -1,4 +1,4 @@
-"""Settings of a network and its training, checked when they are made."""
+"""Settings of a network and its training, checked on construction."""
 
 from __future__ import annotations
 
@@ -20,65 +20,64 @@ EVAL_METRICS = (*(f"{measure}_at_{k}" for measure in ("precision", "ndcg", "psp"
 WEIGHT_DTYPES = ("float32", "float16")  # of the weights in a model folder
 LARGEST_STEP = 10.0  # of Adam, in units of the learning rate
 WIDE: dict[str, Any] = {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_active": 0}}
-"""Settings of a wide network, whose negatives are the labels of the micro-batch alone."""
+"""Settings of a wide network, trained only against the labels of the micro-batch."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that defines a training run besides the data.
+    """All settings that define a training run, apart from the data.
 
     Attributes
     ----------
     hidden : tuple of int
-        Neurons of each hidden layer, first to last; made from a list or array, or from one number, as well.
+        Neurons of each hidden layer, first to last; a list, an array or a single number is accepted too.
     scope : str
-        ``"sample"``: each sample has its own active set, as in the paper; ``"batch"``: the samples of a
-        micro-batch share the union of theirs.
+        ``"sample"``: each sample has its own active set, as in the paper; ``"batch"``: the samples of a micro-batch
+        share the union of their active sets.
     micro_batch : int
         Samples that one worker processes at once.
     epochs : int
-        Passes over the training samples. 0: by their number, five or, where they are few, up to ten (S13).
+        Passes over the training samples. 0: five, or up to ten if there are few samples (S13).
     in_batch : float
-        Share of a run's steps, from its first on, in which a sampled output layer queries no tables: the labels of the
-        micro-batch are its negatives, with a quarter of the padding (S32). Only in scope ``"batch"``.
+        Fraction of the steps, at the start of a run, in which a sampled output layer queries no tables: its negatives
+        are the labels of the micro-batch and a quarter of the padding (S32). Only in scope ``"batch"``.
     overfit_limit : float
-        From 0 to 1. The output's tables are not queried in a run that memorises its samples: whose loss, when it
-        sees samples again, has fallen by more than this share (S37). 1: they always are.
+        From 0 to 1. A run memorises its samples if the loss of samples seen a second time has fallen by more than this
+        fraction; the output's tables are then not queried (S37). 1: they always are.
     correction : bool
-        Whether training adds to the logits of a sampled output layer what makes up for the neurons left out (S30).
+        Whether training corrects the logits of a sampled output layer for the neurons left out (S30).
     optimizer : str
         One of `OPTIMIZERS`.
     learning_rate : float
-        The largest of the run; `warmup_steps` and `decay` say how it changes. 0: by the number of steps, 1e-2 in short
-        runs and 4e-3 in long ones, and less in wide layers (S27).
+        Largest learning rate of the run; `warmup_steps` and `decay` set how it changes. 0: chosen by the number of
+        steps, 1e-2 in short runs and 4e-3 in long ones, less in wide layers (S27).
     warmup_steps : int
         Steps over which the learning rate rises to its largest value.
     decay : str
-        How it falls from there to the end of the run. One of `DECAYS`.
+        How the learning rate falls after warmup. One of `DECAYS`.
     beta1, beta2, epsilon : float
-        Adam's settings. With beta1 = 0 there are no first moments: less to hold, and rare rows take larger steps.
+        Adam's settings. With beta1 = 0 there are no first moments: this saves memory, and rare rows take larger steps.
     weight_decay : float
-        Of Adam, not of SGD: what the weights of a touched feature lose at each update, in units of the learning rate
-        (S12).
+        Only for Adam: decay of the weights of a touched feature at each update, in units of the learning rate (S12).
     input_scale : float
-        Above 0; 1 divided by about the length of a sample. The weights of the first layer begin and change at this
-        scale (S39), so that inputs in other units train alike.
+        Above 0; about 1 / the length of a sample. The weights of the first layer are initialised and updated at this
+        scale (S39), so that training does not depend on the units of the inputs.
     momentum : float
-        Of SGD.
+        Momentum of SGD.
     rebuild_gap : int
         Steps before the first rebuild of the tables (N0).
     rebuild_growth : float
         Growth of the gaps between rebuilds (λ).
     shards : int
-        Ranges of labels into which the output layer is split, each with tables of its own (S31). At most the number
+        Number of label ranges into which the output layer is split, each with its own tables (S31). At most the number
         of labels.
     seed : int
-        Source of all randomness, 0 <= seed < 2**63.
+        Seed of all randomness, 0 <= seed < 2**63.
     lsh : LshConfig
         Tables of the output layer; by default a centroid table (S34).
     hidden_lsh : tuple of (int, LshConfig)
-        Tables of hidden layers by the layer's number, ascending; made from a mapping as well. Layers count from 0, and
-        the first carries none. A hidden layer that is not named here is dense.
+        Tables of hidden layers by layer number, ascending; a mapping is accepted too. Layers are numbered from 0, and
+        layer 0 has none. A hidden layer not listed here is dense.
     """
 
     hidden: tuple[int, ...] = (128,)
@@ -144,21 +143,21 @@ class Config:
         object.__setattr__(self, "hidden_lsh", tuple(sorted(tables.items())))
 
     def sampled_layers(self, n_labels: int) -> dict[int, LshConfig]:
-        """Return settings of the layers with tables, by number. With ``min_active`` >= n a layer needs none (S9)."""
+        """Return the settings of layers with tables, by layer number; ``min_active`` >= n means no tables (S9)."""
         sizes = (*self.hidden, n_labels)
         tables = dict(self.hidden_lsh) | {len(self.hidden): self.lsh}
         return {l: lsh for l, lsh in tables.items() if lsh.min_active < sizes[l]}
 
     @property
     def adam_limit(self) -> float:
-        """The largest |m| / sqrt(v) that any sequence of gradients can lead to (S12), with room for rounding."""
+        """Upper bound of |m| / sqrt(v) over all sequences of gradients (S12), with some margin for rounding."""
         decay = self.beta1**2 / self.beta2 if self.beta2 else math.inf
         if decay >= 1:
             return math.inf
         return 1.001 * (1 - self.beta1) / math.sqrt((1 - self.beta2) * (1 - decay))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return nested plain values, as config.toml and config.json hold them."""
+        """Return nested plain values, as stored in config.toml and config.json."""
         plain = dataclasses.asdict(self)
         plain["hidden"] = list(self.hidden)
         plain["hidden_lsh"] = {str(layer): dataclasses.asdict(lsh) for layer, lsh in self.hidden_lsh}
@@ -166,9 +165,9 @@ class Config:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Config:
-        """Make settings of what `to_dict` gave; keys left out have their defaults.
+        """Make settings from the output of `to_dict`; missing keys take their defaults.
 
-        Where the output layer's tables name a family, the defaults are that family's: those of `LshConfig`, and of a
+        If the output layer's tables name a hash family, that family's defaults apply: those of `LshConfig`, or for a
         centroid table those of `Config`. Hidden layers have ``min_active`` 0.
 
         Raises
@@ -189,10 +188,10 @@ class Config:
         return cls(**settings, lsh=lsh, hidden_lsh=tuple(hidden_lsh.items()))
 
     def replace(self, **settings: Any) -> Config:
-        """Copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.
+        """Return a copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.
 
-        Another family of tables begins with its own defaults, but for ``min_active``.
-        `hidden_lsh`, as ``{1: {"K": 6}}``, takes the place of all tables of hidden layers.
+        A new hash family starts from its own defaults, except for ``min_active``. `hidden_lsh`, such as ``{1: {"K":
+        6}}``, replaces all tables of hidden layers.
         """
         plain = self.to_dict()
         lsh = settings.pop("lsh", {})
@@ -204,7 +203,7 @@ class Config:
 
 
 def _layer_sizes(hidden: Any) -> tuple[int, ...]:
-    """Return layer sizes as plain numbers; one number is one layer."""
+    """Return layer sizes as plain numbers; a single number means one layer."""
     given = plain(hidden)
     given = given.tolist() if hasattr(given, "tolist") else given
     listed = isinstance(given, (list, tuple, range))
@@ -230,7 +229,7 @@ def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
 
 
 def _lsh_config(table: Any, name: str, family: Any, **defaults: Any) -> LshConfig:
-    """Make a layer's settings of tables from plain values, by default of a family; errors call them by `name`."""
+    """Make a layer's table settings from plain values and a family's defaults; `name` appears in errors."""
     require(isinstance(table, dict), name, table, "a table of settings")
     _check_keys(table, LshConfig, f"{name}.")
     if plain(table.get("family", family)) == CENTROID_TABLES["family"]:

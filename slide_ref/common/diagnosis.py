@@ -1,4 +1,4 @@
-"""What is wrong with a file that cannot be read: it is of another format, or a line has a mistake that is usual."""
+"""Diagnosis of a file that cannot be read: it has another format, or a line has a common mistake."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ LOOKED_AT = 1024
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> DataError:
-    """Say why a file of samples cannot be read."""
+    """Return the reason why a file of samples cannot be read."""
     reason = error.strerror or str(error)
     if Path(path).is_dir():
         is_model = any(Path(path, name).is_file() for name in ("config.json", "model/config.json"))
@@ -92,12 +92,12 @@ def unreadable(path: str | os.PathLike[str], error: OSError) -> DataError:
 
 
 def not_text(head: bytes) -> str | None:
-    """Tell what a file is that is no UTF-8 text, and what to do; None if its first bytes do not tell."""
+    """Identify a file that is not UTF-8 text, and say what to do; None if its first bytes do not reveal it."""
     return _kind(BINARY, head)
 
 
 def not_xmc(line: bytes) -> str | None:
-    """Tell what a file is that begins with this line instead of XMC text's header; None if that cannot be told."""
+    """Identify a file by its first line, which is not an XMC header; None if that is not possible."""
     if _begins_with_sample(line):
         header = "'n_samples n_features n_labels'"
         return f"the file begins with a sample; put the header {header} before it, or name svmlight text .svm"
@@ -105,14 +105,14 @@ def not_xmc(line: bytes) -> str | None:
 
 
 def not_svmlight(line: bytes) -> str | None:
-    """Tell what a file is that begins with this malformed line of svmlight text; None if that cannot be told."""
+    """Identify a file by its first line, which is malformed as svmlight text; None if that is not possible."""
     if HEADER.fullmatch(line[:LOOKED_AT].lstrip()):
         return "the file begins with the header of XMC text; give it a name that ends in .txt"
     return None if _begins_with_sample(line) else _kind(BINARY + TEXT, line)
 
 
 def not_npz(head: bytes) -> str | None:
-    """Tell what a file is that is no .npz archive; None if its first bytes do not tell."""
+    """Identify a file that is not an .npz archive; None if its first bytes do not reveal it."""
     if not head:
         return EMPTY
     if head.startswith(b"PK"):
@@ -122,7 +122,7 @@ def not_npz(head: bytes) -> str | None:
 
 
 def advice(line: bytes, column: int | None) -> str:
-    """Say what to do about a malformed word of a sample, to follow what is wrong with it; often nothing is known."""
+    """Return advice on a malformed word of a sample, to append to the error message; often empty."""
     if column is None:
         return ""
     before, rest = line[max(column - 2, 0) : column - 1], line[column - 1 : column - 1 + LOOKED_AT]

@@ -1,4 +1,4 @@
-"""When training has run away: what both packages check, and how they say it (S29)."""
+"""Divergence of training: the checks of both packages, and their messages (S29)."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ class SlideError(Exception):
 
 
 class ConfigError(SlideError, ValueError):
-    """A setting is unknown, of the wrong type, or out of range."""
+    """A setting that is unknown, of the wrong type, or out of range."""
 
 
 class DataError(SlideError, ValueError):
-    """Input data is malformed.
+    """Malformed input data.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class DataError(SlideError, ValueError):
     path : path, optional
         The file the data came from.
     line, column : int, optional
-        Where in the file, both counted from 1.
+        Position in the file, both counted from 1.
     """
 
     def __init__(
@@ -41,20 +41,20 @@ class DataError(SlideError, ValueError):
 
 
 class ModelError(SlideError, ValueError):
-    """A model folder is missing, incomplete, or does not fit what is asked of it."""
+    """A model folder that is missing, incomplete, or unsuited to the request."""
 
 
 class WorkerDiedError(SlideError, RuntimeError):
-    """Worker processes ended unexpectedly more often than ``max_restarts`` allows."""
+    """Worker processes that ended unexpectedly more often than ``max_restarts`` allows."""
 
 
 class DivergedError(SlideError, ArithmeticError):
-    """Training ran away: the loss, or the weights, are no longer numbers that one can learn from (S29).
+    """Training that diverged: the loss or the weights are not finite, or the loss is implausibly large (S29).
 
     Parameters
     ----------
     step : int
-        The step of the run, from 1, at which it was noticed.
+        The step of the run, from 1, at which divergence was detected.
     what : str
         What was found there.
     """

@@ -1,5 +1,5 @@
-"""Constants of the hash functions: one function a family. They come from the mixer alone, so that no release of
-NumPy changes the tables of a saved model. Those of a centroid table come from samples, which are drawn here."""
+"""Constants of the hash functions: one function per family. They come from the mixer alone, so that no release of NumPy
+changes the tables of a saved model. Centroids are computed from samples, which are drawn here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DophConstants(NamedTuple):
     bins : ndarray of int32, shape (n_inputs,)
         The bin of each coordinate.
     hashes : ndarray of uint64, shape (n_inputs,)
-        All different: the smallest in a bin wins it and gives the digit.
+        All different: the coordinate with the smallest hash in a bin gives the digit.
     detours : ndarray of int32, shape (L * K, TRIES)
         The bins that an empty bin tries, first to last.
     """
@@ -53,13 +53,13 @@ HashConstants = np.ndarray | DwtaConstants | DophConstants
 
 
 def simhash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Draw signed sparse projections, K a table. Implements S5.
+    """Draw signed sparse projections, K per table. Implements S5.
 
     Parameters
     ----------
     lsh : LshConfig
     seed, layer : int
-        Words of the key.
+        Words of the key of the draws.
     n_inputs : int
         Length of the vectors that will be hashed.
 
@@ -74,7 +74,7 @@ def simhash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> n
 
 
 def wta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Draw bins of coordinates, K a table. Implements S19.
+    """Draw bins of coordinates, K per table. Implements S19.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def wta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.nd
 
 
 def dwta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> DwtaConstants:
-    """Draw bins as in WTA, and where an empty bin looks for a digit. Implements S20.
+    """Draw bins as in WTA, and the bins from which an empty bin takes its digit. Implements S20.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def dwta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> Dwta
 
 
 def doph_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> DophConstants:
-    """Draw a bin and a hash for each coordinate, and where an empty bin looks for a digit. Implements S21.
+    """Draw a bin and a hash for each coordinate, and the bins from which an empty bin takes its digit. Implements S21.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def doph_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> Doph
 
 
 def centroid_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Return room for the centroids, which a rebuild finds (S34): zeros, float32, shape (n_centroids, n_inputs)."""
+    """Return zeros, float32, shape (n_centroids, n_inputs), for the centroids that a rebuild computes (S34)."""
     return np.zeros((lsh.n_centroids, n_inputs), dtype=np.float32)
 
 
@@ -124,7 +124,7 @@ def samples_to_cluster(lsh: LshConfig, seed: int, layer: int, rebuild: int, n_sa
     Returns
     -------
     ndarray of int64, shape (SAMPLES_A_CENTROID * 2**K,)
-        In random order; a sample may come more than once.
+        In random order; a sample may occur more than once.
     """
     places = np.arange(SAMPLES_A_CENTROID * lsh.n_centroids)
     return draw(mix(seed, Purpose.QUERIES, layer, rebuild, places), n_samples)
@@ -140,7 +140,7 @@ CONSTANTS: dict[str, Callable[[LshConfig, int, int, int], HashConstants]] = {
 
 
 def _permuted_bins(purpose: Purpose, lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Cut permutations of the coordinates into bins, as many permutations as it takes."""
+    """Cut permutations of the coordinates into bins, using as many permutations as needed."""
     n_bins, size = lsh.L * lsh.K, min(lsh.base, n_inputs)
     each = n_inputs // size  # bins in a permutation; what is left over is not used
     bins = np.empty((-(-n_bins // each), each, size), dtype=np.int32)

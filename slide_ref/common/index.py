@@ -1,4 +1,4 @@
-"""The index for prediction: buckets of labels, what they are made of, and how much of them a wanted recall needs."""
+"""The index for prediction: buckets of labels, the samples it is built from, the bucket size for a recall."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PREVIEWED = 64  # neurons whose logits are computed where there is a preview
 
 
 class Preview(NamedTuple):
-    """What tells roughly how large the logits of a bucket's neurons are, in few dimensions (S28).
+    """A low-dimensional estimate of the logits of a bucket's neurons (S28).
 
     Attributes
     ----------
     directions : ndarray of float32, shape (n_inputs, n_dimensions)
-        In which samples differ most from their centroids; orthonormal.
+        Directions in which samples differ most from their centroids; orthonormal.
     reduced : ndarray of float32, shape (n_labels, n_dimensions)
         Weights along these directions.
     levels : ndarray of float32, shape (n_centroids, bucket_size)
@@ -43,7 +43,7 @@ class Preview(NamedTuple):
 
 
 class Index(NamedTuple):
-    """Buckets of the output layer's neurons, one for each centroid of what enters the layer (S28).
+    """Buckets of the output layer's neurons, one for each centroid of the layer's inputs (S28).
 
     Attributes
     ----------
@@ -51,13 +51,13 @@ class Index(NamedTuple):
     buckets : ndarray of int32, shape (n_centroids, bucket_size)
         The neurons most likely to have one of the largest logits near the centroid, most likely first.
     places : ndarray of int32, shape (n_kept_aside, n_measured)
-        For held-out rows: where in the row's bucket its best, second best, … label stands; `bucket_size`
-        where it does not, -1 where nobody looked.
+        For held-out rows: position of the row's best, second best, … label in its bucket; `bucket_size` if it is not in
+        the bucket, -1 if not measured.
     preview : Preview or None
         Only for wide layers.
     limits : ndarray of int32, shape (n_kept_aside, n_measured), or None
-        Only with a preview: of how many first neurons of the bucket, at most, the preview still leaves the label of
-        `places`; -1 where nobody looked.
+        Only with a preview: largest number of first neurons of the bucket among which the preview still selects the
+        label of `places`; -1 if not measured.
     """
 
     centroids: np.ndarray
@@ -68,14 +68,14 @@ class Index(NamedTuple):
 
 
 class IndexSamples(NamedTuple):
-    """Samples that an index is made of.
+    """Samples that an index is built from.
 
     Attributes
     ----------
     clustered : SparseRows
-        Make the centroids; in random order.
+        Samples from which the centroids are computed; in random order.
     kept_aside : SparseRows
-        Tell how much of a bucket a wanted recall needs.
+        Held-out samples on which recall is measured.
     """
 
     clustered: SparseRows
@@ -83,7 +83,7 @@ class IndexSamples(NamedTuple):
 
 
 def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
-    """Return an index that was read from files if it is one of such a layer; raise DataError otherwise."""
+    """Return an index that was read from files; raise DataError unless it fits a layer of these sizes."""
     centroids, buckets, places, preview, limits = index
     n, size = len(centroids), buckets.shape[-1]
     kinds = {
@@ -118,7 +118,7 @@ def arrays_of(index: Index) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: dict[str, np.ndarray]) -> Index:
-    """Return an index of its arrays by name. Raises DataError where one is missing."""
+    """Return the index made of these arrays, by name. Raises DataError if one is missing."""
     try:
         preview = Preview(*(arrays[name] for name in Preview._fields)) if "reduced" in arrays else None
         return Index(arrays["centroids"], arrays["buckets"], arrays["places"], preview, arrays.get("limits"))
@@ -127,15 +127,15 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> Index:
 
 
 def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None = None) -> IndexSamples:
-    """Draw the samples that an index is made of. Implements S28.
+    """Draw the samples that an index is built from. Implements S28.
 
     Parameters
     ----------
     seed : int
     features : SparseRows
-        Samples of the training, or others like those to predict for.
+        Training samples, or others like those to predict for.
     others : SparseRows, optional
-        Samples that the network was not trained on, to hold out; by default a quarter of `features` is.
+        Samples that the network was not trained on, to be held out; by default a quarter of `features` is held out.
 
     Raises
     ------
@@ -154,12 +154,12 @@ def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None
 
 
 def bucket_size(n_labels: int, n_inputs: int) -> int:
-    """Return how many neurons a bucket holds: an eighth of all, half in a wide layer, but not few. Implements S28."""
+    """Return the bucket size: an eighth of all neurons, or half in a wide layer, with a minimum. Implements S28."""
     return min(n_labels, max(n_labels // (2 if n_inputs >= WIDE else 8), SMALLEST_BUCKET))
 
 
 def directions_of(second_moment: np.ndarray) -> np.ndarray:
-    """Return the directions of most variance, as many as a preview has, each up to its sign. Implements S28.
+    """Return the directions of largest variance, as many as a preview has, each up to sign. Implements S28.
 
     Parameters
     ----------
@@ -174,14 +174,14 @@ def directions_of(second_moment: np.ndarray) -> np.ndarray:
 
 
 def n_previewed(k: int) -> int:
-    """Return how many neurons of largest preview have their logits computed. Implements S28."""
+    """Return the number of neurons, those of largest preview, whose logits are computed. Implements S28."""
     return max(PREVIEWED, 4 * k)
 
 
 def found_at(index: Index, k: int, n_labels: int) -> np.ndarray:
-    """Return which share of the k best labels, or of all, is found among the first 0, 1, … neurons of a bucket.
+    """Return the recall of the k best labels, or of all, among the first 0, 1, … neurons of a bucket.
 
-    Of those rows of which so many labels are known; empty if there are none.
+    Averaged over the rows with that many known labels; empty if there are none.
     """
     n_best, size = min(k, n_labels), index.buckets.shape[1]
     if n_best > index.places.shape[1]:
@@ -195,25 +195,25 @@ def found_at(index: Index, k: int, n_labels: int) -> np.ndarray:
 
 
 def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
-    """Find how many neurons of a bucket to look at for a wanted recall. Implements S28.
+    """Find how many neurons of a bucket must be scored to reach a recall. Implements S28.
 
     Parameters
     ----------
     index : Index
     k : int
     recall : float
-        Wanted share of the k exact answers, above 0 and at most 1.
+        Fraction of the exact top k to find, above 0 and at most 1.
     n_labels : int
 
     Returns
     -------
     int or None
-        None: only all labels are enough.
+        None: all labels must be scored.
 
     Raises
     ------
     ConfigError
-        If k or the recall is out of its range.
+        If k or the recall is out of range.
     """
     k, recall = whole("k", k, 1), share("recall", recall)
     enough = np.flatnonzero(found_at(index, k, n_labels) >= min(recall + RESERVE, 1) - 1e-9)
@@ -221,5 +221,5 @@ def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
 
 
 def recall_measured(index: Index, k: int, size: int | None, n_labels: int) -> float:
-    """Return the share of the k exact answers of the held-out rows that stand among the first of their buckets."""
+    """Return the fraction of the exact top k of held-out rows that is among the first neurons of their buckets."""
     return 1.0 if size is None else float(found_at(index, k, n_labels)[size])

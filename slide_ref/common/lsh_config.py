@@ -1,4 +1,4 @@
-"""Settings of the tables of one layer, checked when they are made."""
+"""Settings of the tables of one layer, checked on construction."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ CENTROID_TABLES: dict[str, Any] = {
 
 
 def require(condition: bool, key: str, value: Any, wanted: str) -> None:
-    """Raise ConfigError, in one line, unless a setting fits."""
+    """Raise ConfigError, with a one-line message, unless a setting is valid."""
     if not condition:
         text = " ".join(repr(value).split())
         raise ConfigError(f"{key} is {text if len(text) <= 100 else text[:99] + '…'}; it must be {wanted}")
 
 
 def plain(value: Any) -> Any:
-    """Turn a number, truth value or string of NumPy into one of Python; return anything else as it is."""
+    """Convert a NumPy number, bool or string to plain Python; return anything else unchanged."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
@@ -43,7 +43,7 @@ def plain(value: Any) -> Any:
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether a plain value is a whole number that 64 bits hold."""
+    """Tell whether a plain value is a whole number that fits in 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
 
 
@@ -53,7 +53,7 @@ def is_number(value: Any) -> bool:
 
 
 def whole(key: str, value: Any, least: int) -> int:
-    """Return a whole number as Python's own. Raises ConfigError if it is something else or below `least`."""
+    """Return a whole number as a plain int. Raises ConfigError if it is something else or below `least`."""
     value = plain(value)
     require(is_whole(value), key, value, f"a whole number of {least} or more")
     require(value >= least, key, value, f"{least} or more")
@@ -61,7 +61,7 @@ def whole(key: str, value: Any, least: int) -> int:
 
 
 def positive(key: str, value: Any) -> float:
-    """Return a number above 0, which may be infinite, as Python's own. Raises ConfigError if it is something else."""
+    """Return a number above 0, possibly infinite, as a plain float. Raises ConfigError if it is something else."""
     value = plain(value)
     require(is_number(value), key, value, "a number above 0")
     require(value > 0, key, value, "above 0")
@@ -69,21 +69,21 @@ def positive(key: str, value: Any) -> float:
 
 
 def share(key: str, value: Any) -> float:
-    """Return a number above 0 and at most 1 as Python's own. Raises ConfigError if it is something else."""
+    """Return a number above 0 and at most 1 as a plain float. Raises ConfigError if it is something else."""
     value = plain(value)
     require(is_number(value) and 0 < value <= 1, key, value, "above 0 and at most 1")
     return value
 
 
 def true_or_false(key: str, value: Any) -> bool:
-    """Return a truth value as Python's own. Raises ConfigError if it is something else."""
+    """Return a truth value as a plain bool. Raises ConfigError if it is something else."""
     value = plain(value)
     require(isinstance(value, bool), key, value, "true or false")
     return value
 
 
 def one_of(key: str, value: Any, names: tuple[str, ...]) -> str:
-    """Return one of some names. Raises ConfigError if it is something else."""
+    """Return a value that is one of the given names. Raises ConfigError if it is something else."""
     value = plain(value)
     if isinstance(value, str) and value in names:
         return value
@@ -93,7 +93,7 @@ def one_of(key: str, value: Any, names: tuple[str, ...]) -> str:
 
 
 def check_types(config: Any, prefix: str) -> None:
-    """Make plain the fields of a dataclass; raise ConfigError where one has not the type that it names."""
+    """Convert the fields of a dataclass to plain values; raise ConfigError if one has a wrong type."""
     for f in dataclasses.fields(config):
         key, value = prefix + f.name, plain(getattr(config, f.name))
         if f.type == "int":
@@ -113,33 +113,35 @@ class LshConfig:
     ----------
     family : str
         Hash family (paper, section 3.1 and appendix A). One of `FAMILIES`. With ``"centroid"`` there is one table,
-        whose buckets are made for the layer's inputs (S34).
+        whose buckets follow the layer's inputs (S34).
     K : int
-        Digits in a code; a code has at most 64 bits. A centroid table has 2**K buckets, K at most 16.
+        Digits per code; a code has at most 64 bits. A centroid table has 2**K buckets, K at most 16.
     base : int
-        Range of a digit: with WTA and DWTA the coordinates in a bin. SimHash does not use it, its digits are bits.
+        Number of values of a digit: for WTA and DWTA the coordinates in a bin. Not used by SimHash, whose digits are
+        bits.
     top : int
         How many of the largest values DOPH hashes.
     L : int
-        Tables; of a centroid table, the buckets that a sample reads. 0 retrieves nothing: the active set is then labels
-        and uniform padding (sampled softmax).
+        Number of tables; for a centroid table, number of buckets that a sample reads. 0 retrieves nothing: the active
+        set is then labels and uniform padding (sampled softmax).
     bucket_size : int
-        Most neurons a bucket holds. 0, for a centroid table only: by the number of neurons, from 64 to 2,048 (S35).
+        Largest number of neurons in a bucket. 0, for a centroid table only: chosen by the number of neurons, from 64 to
+        2,048 (S35).
     bucket_bits : int
-        Codes of more bits are folded to this many; 0 means min(16, bits of a code).
+        Longer codes are folded to this many bits; 0 means min(16, bits of a code).
     policy : str
-        Which neurons a full bucket keeps. One of `POLICIES`. A bucket of a centroid table keeps those that fire
-        hardest.
+        Which neurons a full bucket keeps. One of `POLICIES`. A bucket of a centroid table keeps those with the largest
+        logits.
     strategy : str
         How ids are chosen from the L buckets (paper, section 4.1). One of `STRATEGIES`. ``"hardest"`` takes the first
-        of each bucket, which only in a centroid table are the hardest (S36).
+        ids of each bucket, which only in a centroid table have the largest logits (S36).
     budget : int
-        β, the most neurons retrieved for a sample, labels not counted; 0 means all that is found. The strategy
+        β, the largest number of neurons retrieved per sample, labels not counted; 0 means no limit. The strategy
         ``"threshold"`` has no budget.
     threshold : int
-        m, the least number of buckets a neuron must be found in; only the strategy ``"threshold"`` looks at it.
+        m, the least number of buckets a neuron must be found in; used only by the strategy ``"threshold"``.
     min_active : int
-        Active sets are padded with uniform draws to this size; at least the number of neurons makes the layer dense.
+        Active sets are padded with uniform draws to this size; the number of neurons, or more, makes the layer dense.
     """
 
     family: str = "simhash"
@@ -176,7 +178,7 @@ class LshConfig:
         require(self.min_active >= 0, "lsh.min_active", self.min_active, "0 or more")
 
     def _check_centroids(self) -> None:
-        """Check what only a centroid table may have, and what it may not have."""
+        """Check settings that only a centroid table may have, and those that it may not."""
         if self.family != "centroid":
             others = ", ".join(name for name in STRATEGIES if name != "hardest")
             fits = self.strategy != "hardest"
@@ -190,30 +192,30 @@ class LshConfig:
 
     @property
     def n_centroids(self) -> int:
-        """Buckets of a centroid table (S34); none where none is read."""
+        """Number of buckets of a centroid table (S34); 0 if no bucket is read."""
         return 1 << self.K if self.L else 0
 
     def room(self, n_neurons: int) -> int:
-        """Return how many neurons a bucket of a centroid table holds, in a layer of so many. Implements S35."""
+        """Return how many neurons a bucket of a centroid table holds, in a layer of `n_neurons`. Implements S35."""
         by_number = min(max(n_neurons // NEURONS_A_PLACE, SMALLEST_BUCKET), LARGEST_BUCKET)
         return min(self.bucket_size or by_number, n_neurons)
 
     def listed(self, n_neurons: int) -> int:
-        """Return from how many neurons the buckets of a group of centroids are filled; all: no groups (S35)."""
+        """Return how many candidate neurons fill the buckets of a group of centroids; all: no groups (S35)."""
         n_listed = max(LISTED, 4 * self.room(n_neurons))
         return n_listed if self.n_centroids > 2 * N_GROUPS and 4 * n_listed < n_neurons else n_neurons
 
     @property
     def digit_bits(self) -> int:
-        """Bits of a digit: 1 in SimHash and centroid tables, else ceil(log2 base) (S4)."""
+        """Bits per digit: 1 in SimHash and centroid tables, else ceil(log2 base) (S4)."""
         return 1 if self.family in ("simhash", "centroid") else (self.base - 1).bit_length()
 
     @property
     def code_bits(self) -> int:
-        """Bits of a code (S4)."""
+        """Number of bits of a code (S4)."""
         return self.K * self.digit_bits
 
     @property
     def address_bits(self) -> int:
-        """Bits of a bucket's address: a table has 2**address_bits buckets (S4)."""
+        """Number of bits of a bucket's address: a table has 2**address_bits buckets (S4)."""
         return min(self.bucket_bits or 16, self.code_bits)

@@ -1,8 +1,8 @@
-"""How good ranked predictions are (S16). Every figure is a fraction in 0..1, averaged over all samples.
+"""Metrics of ranked predictions (S16). Each is a fraction in 0..1, averaged over all samples.
 
-The measures are those of the Extreme Classification Repository. Throughout, `ids` holds a row of predicted labels
-a sample, best first and distinct, -1 where a prediction is missing, and `labels` holds the true ones in canonical
-form. A sample without true labels counts as 0. Where `ids` has fewer than k columns the rest counts as missing.
+The metrics are those of the Extreme Classification Repository. Throughout, `ids` holds one row of predicted labels per
+sample, best first and distinct, -1 where a prediction is missing, and `labels` holds the true ones in canonical form. A
+sample without true labels counts as 0. If `ids` has fewer than k columns, the rest counts as missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _hits(ids: np.ndarray, labels: SparseRows, k: int) -> np.ndarray:
 
 
 def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
-    """Return the share of true labels among the first k predictions: hits / k. Implements S16.
+    """Return P@k, the fraction of true labels among the first k predictions: hits / k. Implements S16.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
     Raises
     ------
     DataError
-        If there are no samples, or not equally many in `ids` and `labels`.
+        If there are no samples, or `ids` and `labels` differ in their number.
     """
     return float(_hits(ids, labels, k).sum() / (k * labels.n_rows))
 
 
 def ndcg_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
-    """Sum hits discounted by 1 / log2(rank + 1), over the same sum for min(k, labels) hits. Implements S16.
+    """Return nDCG@k: hits discounted by 1 / log2(rank + 1), over that sum for min(k, labels) hits. Implements S16.
 
-    Parameters and errors are those of `precision_at`.
+    Parameters and errors are the same as for `precision_at`.
     """
     hits = _hits(ids, labels, k)
     discounts = 1 / np.log2(np.arange(2, k + 2))
@@ -55,7 +55,7 @@ def ndcg_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
 
 
 def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np.ndarray) -> float:
-    """Sum hits weighted by inverse propensity, over the best that any prediction could reach. Implements S16.
+    """Return PSP@k: hits weighted by inverse propensity, over the largest attainable value. Implements S16.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np
     Raises
     ------
     DataError
-        As `precision_at`, or if there are labels without a propensity.
+        As for `precision_at`, or if there are labels without a propensity.
     """
     if len(inverse_propensities) < labels.n_columns:
         raise DataError(f"{labels.n_columns} labels but only {len(inverse_propensities)} propensities")
@@ -82,7 +82,7 @@ def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np
 
 
 def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
-    """Return the share of the k best labels that are among the first k of other answers. Implements S28.
+    """Return the fraction of the exact top k that is among the first k of other answers. Implements S28.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
     Returns
     -------
     float
-        Averaged over the samples, of which there must be one or more.
+        Averaged over the samples; there must be at least one.
     """
     ids, best = ids[:, :k], best[:, :k]
     is_there = best >= 0
@@ -102,7 +102,7 @@ def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
 
 
 def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55, B: float = 1.5) -> np.ndarray:
-    """Return 1 / p of each label: how much rarer than true it is to see the label assigned. Implements S16.
+    """Return 1 / p of each label, where p is the probability that a true label is assigned. Implements S16.
 
     1/p = 1 + C (count + B)^-A with C = (ln n_samples - 1) (B + 1)^A (Jain, Prabhu and Varma, KDD 2016). Fewer than
     three samples would make C negative; it is then 0.
@@ -114,7 +114,7 @@ def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55
     n_samples : int
         Training samples, at least 1.
     A, B : float
-        Constants of the data set: 0.55 and 1.5 unless known better (Wikipedia: 0.5 and 0.4, Amazon: 0.6 and 2.6).
+        Constants of the data set: 0.55 and 1.5 by default (Wikipedia: 0.5 and 0.4, Amazon: 0.6 and 2.6).
 
     Returns
     -------
@@ -127,7 +127,7 @@ def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55
 def evaluate(
     ids: np.ndarray, labels: SparseRows, inverse_propensities: np.ndarray | None = None
 ) -> dict[str, float | int]:
-    """Compute all measures at 1, 3 and 5. Implements S16.
+    """Compute all metrics at 1, 3 and 5. Implements S16.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def evaluate(
     Raises
     ------
     DataError
-        As `precision_at` and `psp_at`.
+        As for `precision_at` and `psp_at`.
     """
     figures: dict[str, float | int] = {f"precision_at_{k}": precision_at(ids, labels, k) for k in RANKS}
     figures |= {f"ndcg_at_{k}": ndcg_at(ids, labels, k) for k in RANKS}
@@ -158,11 +158,11 @@ GROUPS = ("head", "torso", "tail")
 
 
 def by_frequency(ids: np.ndarray, labels: SparseRows, label_counts: np.ndarray) -> list[dict[str, float | int | str]]:
-    """Tell where the hits at 5 come from: frequent labels, middling ones, rare ones.
+    """Split the hits at 5 by label frequency: frequent, medium and rare labels.
 
-    Labels are put in the order of their training counts, of equal counts the lower id first. The head are the first
-    labels that together carry a third of all training labels, the torso those that carry the second third, the tail
-    the rest, those never seen among them.
+    Labels are sorted by training count, largest first; ties go to the lower id. The head is the first labels that
+    together make up a third of all label occurrences in training, the torso makes up the second third, and the tail is
+    the rest, including labels that never occur.
 
     Parameters
     ----------
@@ -173,14 +173,14 @@ def by_frequency(ids: np.ndarray, labels: SparseRows, label_counts: np.ndarray) 
 
     Returns
     -------
-    list of dict, one a group
+    list of dict, one per group
         ``group``; ``n_labels`` in it; ``n_true``, true labels of the samples; ``hits`` among the first 5 predictions;
         ``recall_at_5``, hits over true labels (0 without any).
 
     Raises
     ------
     DataError
-        As `precision_at`, or if there are labels without a count.
+        As for `precision_at`, or if there are labels without a count.
     """
     counts = np.asarray(label_counts, dtype=np.int64)
     if len(counts) < labels.n_columns:

@@ -17,17 +17,17 @@ class MicroBatch(NamedTuple):
     Attributes
     ----------
     data : Dataset
-        Rows without labels or weight are left out (S10).
+        Rows without labels or with weight 0 are left out (S10).
     samples : ndarray of int64
-        Index of each row in the training set.
+        Index of each row in the training data.
     epoch, step : int
         Epoch from 0, step over the whole run from 1 (S13).
     rate : float
         Learning rate of the step (S27).
     n_unlabelled : int
-        Rows left out.
+        Number of rows left out.
     weights : ndarray of float64, or None
-        Of the rows; None: all the same.
+        Weights of the rows; None: all equal.
     in_batch : bool
         Whether the output layer queries no tables in this step (S32).
     """
@@ -43,7 +43,7 @@ class MicroBatch(NamedTuple):
 
 
 def samples_of(config: Config, n_samples: int, order: np.ndarray, step: int) -> np.ndarray:
-    """Return the samples of a step, by its place in the epoch's order (S13); int64."""
+    """Return the samples of a step, given its position in the epoch's order (S13); int64."""
     place = (step - 1) % steps_per_epoch(n_samples, config.micro_batch)
     return order[place * config.micro_batch : (place + 1) * config.micro_batch].astype(np.int64)
 
@@ -51,7 +51,7 @@ def samples_of(config: Config, n_samples: int, order: np.ndarray, step: int) -> 
 def micro_batch(
     config: Config, train: Dataset, order: np.ndarray, epoch: int, step: int, weights: np.ndarray | None = None
 ) -> MicroBatch:
-    """Put together the micro-batch of a step, without rows that lack labels or weight. Implements S10 and S13."""
+    """Assemble the micro-batch of a step, without rows that lack labels or weight. Implements S10 and S13."""
     samples = samples_of(config, train.n_samples, order, step)
     own = None if weights is None else weights[samples]
     return labelled_part(config, train.take(samples), samples, own, train.n_samples, epoch, step)
@@ -66,7 +66,7 @@ def labelled_part(
     epoch: int,
     step: int,
 ) -> MicroBatch:
-    """Make a micro-batch of these samples, with their `weights`, of a training set of `n_samples`."""
+    """Make a micro-batch of these samples and their `weights`, out of `n_samples` training samples."""
     kept = np.flatnonzero(np.diff(data.labels.indptr))
     kept = kept if weights is None else kept[weights[kept] > 0]
     total = total_steps(config, n_samples)

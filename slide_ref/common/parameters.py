@@ -1,4 +1,4 @@
-"""The numbers a network learns, and the optimiser's moments beside them."""
+"""The parameters of a network, and the optimiser's moments."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class Layer:
     Attributes
     ----------
     W : ndarray
-        First layer: shape (n_features, n_neurons), a row a feature. Every other layer: shape
-        (n_neurons, n_inputs), a row a neuron.
+        First layer: shape (n_features, n_neurons), one row per feature. Every other layer: shape (n_neurons, n_inputs),
+        one row per neuron.
     b : ndarray, shape (n_neurons,)
     W_m, b_m : ndarray
-        The optimiser's first moments, of the shapes of `W` and `b`: Adam with beta1 > 0 and SGD with momentum have
-        them. None where there are none, and in a model that is not trained further.
+        The optimiser's first moments, with the shapes of `W` and `b`, for Adam with beta1 > 0 and SGD with momentum.
+        None otherwise, and in a model that is not trained further.
     W_v, b_v : ndarray
-        Adam's second moments: one for each row of `W`, one for each bias. None with SGD, and as above.
+        Adam's second moments: one for each row of `W`, one for each bias. None for SGD, and in a model that is not
+        trained further.
     """
 
     W: np.ndarray
@@ -40,7 +41,7 @@ class Layer:
 def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of all parameters and moments: ``W0``, ``b0``, ``W_m0``, ... for layer 0, and so on.
 
-    Only the moments that the optimiser needs are among them (S12, S26).
+    Includes only the moments that the optimiser needs (S12, S26).
 
     Returns
     -------
@@ -60,7 +61,7 @@ def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tu
 
 
 def layers_of(arrays: Arrays) -> list[Layer]:
-    """Group arrays named as in `array_shapes` into layers, first to last. Those in memory are not copied."""
+    """Group arrays named as in `array_shapes` into layers, first to last. Arrays in memory are not copied."""
     whole = {name: np.asarray(array) for name, array in arrays.items()}
     n_layers = sum(name[0] == "b" and name[1:].isdigit() for name in whole)
     fields = [[whole.get(f"{name}{l}") for name in ARRAYS_OF_A_LAYER[2:]] for l in range(n_layers)]
@@ -73,8 +74,8 @@ def initialise(layers: list[Layer], seed: int, first_label: int = 0, input_scale
     Implements S1 and S39.
 
     Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1 times
-    `input_scale`: its inputs are sparse, so the number of features says nothing about the size of the sum. Where the
-    last layer holds only labels from `first_label` on, it gets the values that these have in the whole layer.
+    `input_scale`: its inputs are sparse, so the number of features says nothing about the size of the sum. If the last
+    layer holds only labels from `first_label` on, it gets the values of these labels in the whole layer.
     """
     for l, layer in enumerate(layers):
         deviation = 0.1 * input_scale if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])

@@ -1,4 +1,4 @@
-"""The output layer in shards, ranges of labels, and which parts of a network have tables of their own."""
+"""Shards of the output layer, which are ranges of labels, and the parts of a network that have their own tables."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Part(NamedTuple):
     ----------
     layer : int
     shard : int
-        From 0; 0 too where the layer is not split.
+        From 0; also 0 if the layer is not split.
     first, last : int
-        Its neurons are `first` to `last` - 1 of the layer.
+        The part holds neurons `first` to `last` - 1 of the layer.
     lsh : LshConfig
-        Of this part: budget and padding of a shard are its share.
+        Settings of this part: a shard gets its share of the budget and the padding.
     """
 
     layer: int
@@ -32,17 +32,17 @@ class Part(NamedTuple):
 
     @property
     def word(self) -> int:
-        """What stands for the layer in keys: the layer's number, with the shard's above it. Implements S31."""
+        """The part's word in keys: the layer number in the lower bits, the shard number above it. Implements S31."""
         return self.layer + (self.shard << 32)
 
     @property
     def name(self) -> str:
-        """What stands for the part in names of arrays: the layer, and the shard unless it is the first."""
+        """The part's suffix in array names: the layer, and the shard unless it is the first."""
         return f"{self.layer}_{self.shard}" if self.shard else f"{self.layer}"
 
 
 def label_edges(config: Config, n_labels: int) -> list[int]:
-    """Return where the shards begin, and the number of labels, at which the last one ends. Implements S31.
+    """Return the first label of each shard, followed by the number of labels. Implements S31.
 
     Raises
     ------
@@ -55,19 +55,19 @@ def label_edges(config: Config, n_labels: int) -> list[int]:
 
 
 def parts_of(config: Config, n_labels: int, shards: range | None = None) -> dict[int, Part]:
-    """Return all parts of a network that have tables, by the words that name them in keys. Implements S31.
+    """Return all parts of a network that have tables, by their words in keys. Implements S31.
 
     Parameters
     ----------
     config : Config
     n_labels : int
     shards : range, optional
-        Which shards of the output layer are wanted; default: all.
+        Shards of the output layer to return; default: all.
 
     Raises
     ------
     ConfigError
-        As `label_edges`.
+        As for `label_edges`.
     """
     edges, parts = label_edges(config, n_labels), []
     for layer, lsh in config.sampled_layers(n_labels).items():

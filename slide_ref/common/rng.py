@@ -1,8 +1,8 @@
-"""Keyed randomness: every draw is a function of (seed, purpose, indices), never of when or where it is made.
+"""Keyed randomness: each draw depends only on (seed, purpose, indices), not on when or where it is made.
 
-There is no generator that is advanced. The same key gives the same draw, so the reference,
-the fast path and any worker process see the same numbers. The mixer is the output function of splitmix64
-(Steele, Lea and Flood, OOPSLA 2014), chained over the words of the key.
+There is no generator state. The same key gives the same draw, so the reference, the fast path and any worker process
+see the same numbers. The mixer is the output function of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), chained over
+the words of the key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GOLDEN, _M1, _M2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 class Purpose(IntEnum):
-    """The second word of every key: what the draw is for. Numbers are never reused."""
+    """The second word of every key: the purpose of the draw. Numbers are never reused."""
 
     FOLD = 1
     SIMHASH = 2
@@ -43,17 +43,17 @@ class Purpose(IntEnum):
 
 
 class Key(NamedTuple):
-    """The words that the draws of a step have in common, besides their purpose and what they are for.
+    """The words of a key that all draws of a step in one layer share.
 
     Attributes
     ----------
     seed : int
     layer : int
-        What stands for the layer, or for a shard of it (S31).
+        The word of the layer, or of a shard of it (S31).
     epoch : int
         From 0.
     step : int
-        Over the whole run, from 1.
+        Counted over the whole run, from 1.
     """
 
     seed: int
@@ -93,7 +93,7 @@ def mix(seed: int, purpose: Purpose, *indices: int | np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of uint64
-        Of the broadcast shape of `indices` (0-dimensional if all are scalars). Keys that differ in the last
+        With the broadcast shape of `indices` (0-dimensional if all are scalars). Keys that differ in the last
         word only are distinct, since each step of the mixer is a bijection.
     """
     state: int | np.ndarray = 0
@@ -138,5 +138,5 @@ def permutation(seed: int, purpose: Purpose, *indices: int, n: int) -> np.ndarra
 
 
 def text_word(text: str) -> int:
-    """Return a string as one word of a key: the first 8 bytes of its BLAKE2b digest, little-endian. Implements S2."""
+    """Hash a string to one word of a key: the first 8 bytes of its BLAKE2b digest, little-endian. Implements S2."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""When things happen: the order of samples, the numbers of steps, learning rates, the rebuilds (paper, section 4.3)."""
+"""Schedule of a run: order of samples, numbers of steps, learning rates, rebuilds (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
 
 
 def steps_per_epoch(n_samples: int, micro_batch: int) -> int:
-    """Count the micro-batches of one epoch; the last may be short and is kept (S13)."""
+    """Return the number of micro-batches of one epoch; a short last one is kept (S13)."""
     return -(-n_samples // micro_batch)
 
 
 def n_epochs(config: Config, n_samples: int) -> int:
-    """Return the epochs of a run over so many samples: as set, or by their number. Implements S13."""
+    """Return the number of epochs of a run: as set, or chosen by the number of samples. Implements S13."""
     if config.epochs > 0:
         return config.epochs
     if n_samples >= 30_000:
@@ -39,29 +39,29 @@ def n_epochs(config: Config, n_samples: int) -> int:
 
 
 def total_steps(config: Config, n_samples: int) -> int:
-    """Count the steps of all epochs of a run over so many samples (S13)."""
+    """Return the number of steps of all epochs of a run (S13)."""
     return n_epochs(config, n_samples) * steps_per_epoch(n_samples, config.micro_batch)
 
 
 def in_batch_steps(config: Config, total_steps: int) -> int:
-    """Return the last step in which the output layer queries no tables; 0: there is none. Implements S32."""
+    """Return the last step in which the output layer queries no tables, or 0 if there is none. Implements S32."""
     return math.floor(config.in_batch * total_steps) if config.scope == "batch" else 0
 
 
 def fresh_steps(config: Config, n_samples: int) -> range:
-    """Return the in-batch steps in the second half of a run's first epoch, whose samples are new. Implements S37."""
+    """Return the in-batch steps in the second half of the first epoch, whose samples are new. Implements S37."""
     each, last = steps_per_epoch(n_samples, config.micro_batch), in_batch_steps(config, total_steps(config, n_samples))
     return range(each // 2 + 1, min(each, last) + 1)
 
 
 def repeated_steps(config: Config, n_samples: int) -> range:
-    """Return the in-batch steps of a run's second epoch, whose samples come again. Implements S37."""
+    """Return the in-batch steps of the second epoch, whose samples were seen before. Implements S37."""
     each, last = steps_per_epoch(n_samples, config.micro_batch), in_batch_steps(config, total_steps(config, n_samples))
     return range(each + 1, min(2 * each, last) + 1)
 
 
 def learns_by_heart(config: Config, fresh: float, repeated: float) -> bool:
-    """Tell whether the loss of samples that come again is so much smaller that tables are not queried. Implements S37.
+    """Tell whether a run memorises its samples, judged by their loss when seen again. Implements S37.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def learns_by_heart(config: Config, fresh: float, repeated: float) -> bool:
 
 
 def largest_rate(config: Config, total_steps: int) -> float:
-    """Return the largest learning rate of a run: as set, or by its number of steps and its width. Implements S27."""
+    """Return the largest learning rate of a run: as set, or chosen by its steps and layer widths. Implements S27."""
     if config.learning_rate > 0:
         return config.learning_rate
     narrowing = (128 / max(128, *config.hidden)) ** (1 / 3)
@@ -85,7 +85,7 @@ def largest_rate(config: Config, total_steps: int) -> float:
 
 
 def rate_of_inputs(rate: float, config: Config) -> tuple[float, float]:
-    """Return a step's learning rate for the weights of the first layer, and their decay in its units. Implements S39.
+    """Return the first layer's learning rate in a step, and its weight decay in units of that. Implements S39.
 
     Adam divides by the size of the gradient, which grows with the inputs; SGD does not, so it needs the scale twice.
     """
@@ -94,7 +94,7 @@ def rate_of_inputs(rate: float, config: Config) -> tuple[float, float]:
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
-    """Return a step's learning rate: it rises linearly, then stays or falls towards 0. Implements S27.
+    """Return the learning rate of a step: it rises linearly, then stays or falls towards 0. Implements S27.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
     step : int
         From 1.
     total_steps : int
-        Steps of the whole run; 0 is reached as the last of them ends.
+        Steps of the whole run; a decaying rate reaches 0 at its end.
 
     Returns
     -------
@@ -121,12 +121,12 @@ def learning_rate(config: Config, step: int, total_steps: int) -> float:
 
 
 def workers_at(step: int, n_workers: int) -> int:
-    """Return how many workers train at the same time once `step` steps of all runs are begun. Implements S33."""
+    """Return how many workers train at the same time after `step` steps in all runs have begun. Implements S33."""
     return min(n_workers, TOGETHER + step // STEPS_A_WORKER)
 
 
 def joined_after(n_workers: int) -> int:
-    """Return after how many steps all of the workers train. Implements S33."""
+    """Return the number of steps after which all workers train. Implements S33."""
     return max(0, n_workers - TOGETHER) * STEPS_A_WORKER
 
 
@@ -140,12 +140,12 @@ def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
     growth : float
         λ; 0 rebuilds every `gap` steps.
     and_after : int
-        A step after which one more rebuild comes, if none does anyway; from `in_batch_steps`.
+        A step after which an additional rebuild takes place, if none is due there; from `in_batch_steps`.
 
     Yields
     ------
     int
-        The step after which rebuild 1, 2, ... comes; without end.
+        The step after which rebuild 1, 2, ... takes place; infinite.
     """
     total = 0.0
     before = i = 0

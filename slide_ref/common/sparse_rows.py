@@ -1,4 +1,4 @@
-"""Sparse rows (CSR): the form in which samples and labels travel from a file to the network."""
+"""Sparse rows (CSR), which hold samples and labels from file to network."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TOO_LARGE = 2.0**128 - 2.0**103
 
 @dataclass(frozen=True)
 class SparseRows:
-    """Rows of sparse values, compressed.
+    """Compressed sparse rows (CSR).
 
-    The canonical form (`canonical`): ids ascending and distinct within a row, no stored zeros.
+    In canonical form (see `canonical`) ids are ascending and distinct within a row, and no zeros are stored.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class SparseRows:
     indices : ndarray of int32, shape (nnz,)
         Column ids in [0, n_columns).
     data : ndarray of float32, shape (nnz,), or None
-        Values; None means that every stored value is 1 (labels are kept so).
+        Values; None means that every stored value is 1, as for labels.
     n_columns : int
     """
 
@@ -52,7 +52,7 @@ class SparseRows:
         return self.indptr.nbytes + self.indices.nbytes + (0 if self.data is None else self.data.nbytes)
 
     def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return ids and values of row `i`."""
+        """Return the ids and values of row `i`."""
         ids = self.indices[self.indptr[i] : self.indptr[i + 1]]
         if self.data is None:
             return ids, np.ones(len(ids), dtype=np.float32)
@@ -69,9 +69,9 @@ class SparseRows:
         return SparseRows(indptr, self.indices[source], data, self.n_columns)
 
     def canonical(self) -> SparseRows:
-        """Sort ids, sum values of the same id in float64 and round them once, drop zeros (S17).
+        """Return rows with sorted ids, duplicates summed in float64 and rounded once, zeros dropped (S17).
 
-        Arrays that need no change are not copied. Here alone, values may come in float64 and ids in any integer type.
+        Arrays that need no change are not copied. Only here may values be float64 and ids of any integer type.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Dataset(NamedTuple):
 
 
 def rows_from_lists(lists: list[list[int]], n_columns: int) -> SparseRows:
-    """Make canonical rows of ids without values, from one list of ids a row."""
+    """Make canonical rows of ids without values, from one list of ids per row."""
     lengths = np.fromiter((len(ids) for ids in lists), dtype=np.int64, count=len(lists))
     indices = np.fromiter((i for ids in lists for i in ids), dtype=np.int64, count=int(lengths.sum()))
     if len(indices) and (indices.min() < 0 or indices.max() >= n_columns):

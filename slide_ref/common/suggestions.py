@@ -1,4 +1,4 @@
-"""What a misspelt name was most likely meant to be."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Ask whether the nearest of `names` was meant: ``"did you mean lsh.K?"``, or "" where none is near.
+    """Suggest the nearest of `names`: ``"did you mean lsh.K?"``, or "" if none is near.
 
-    Case and leading dashes do not matter, and only what follows the last dot is compared; of equals the first is taken.
+    Case and leading dashes are ignored, and only the part after the last dot is compared; ties go to the first name.
     """
     nearest: dict[str, str] = {}
     for name in names:

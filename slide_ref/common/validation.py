@@ -1,4 +1,4 @@
-"""Training samples that are held out, so that a run can be judged by samples that it does not learn."""
+"""Held-out training samples, to evaluate a run on samples that it is not trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .sparse_rows import Dataset
 
 
 def kept_aside(seed: int, n_samples: int, fraction: float) -> np.ndarray:
-    """Tell which samples are held out for validation. Implements S38.
+    """Mark the samples that are held out for validation. Implements S38.
 
     Parameters
     ----------

@@ -6,9 +6,9 @@ The first line is the header, ``n_samples n_features n_labels``. Every further l
      7:1                                a line that begins with a space has no labels
     5                                   a sample may have no features
 
-Words are separated by one or more spaces or tabs, which may also end a line. Counts and ids are written in at most 18
-digits and nothing else; values are decimal numbers, finite in float32. Lines end in LF or CR LF, the last one may
-lack its end. Empty lines may follow the last sample and stand nowhere else.
+Words are separated by one or more spaces or tabs, which may also end a line. Counts and ids consist of at most 18
+digits; values are decimal numbers, finite in float32. Lines end in LF or CR LF, optional after the last line. Empty
+lines are allowed only after the last sample.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def parse_header(line: bytes) -> tuple[int, ...]:
     Raises
     ------
     DataError
-        Unless these are three whole numbers below 2**31.
+        Unless the line consists of three whole numbers below 2**31.
     """
     counts = [_whole(word, COUNT_LIMIT) for word in WORD.findall(line)]
     if len(counts) != 3 or None in counts:
@@ -42,14 +42,14 @@ def parse_header(line: bytes) -> tuple[int, ...]:
 
 
 def parse_sample(line: bytes, n_features: int, n_labels: int) -> tuple[list[int], list[tuple[int, np.float32]]]:
-    """Read the line of one sample, without its end.
+    """Read the line of one sample, given without its line end.
 
     Returns
     -------
     labels : list of int
         Ascending, distinct.
     features : list of (int, float32)
-        Ids with their values, ids ascending and distinct, values not 0.
+        Ids with their values; ids ascending and distinct, no value 0.
 
     Raises
     ------
@@ -101,13 +101,13 @@ def _parse_feature(word: bytes, column: int, n_features: int) -> tuple[int, floa
 
 
 def parse_decimal(text: bytes) -> float | None:
-    """Read a decimal number; None if it is none, or too large for float32."""
+    """Parse a decimal number; None if malformed or too large for float32."""
     value = float(text) if DECIMAL.fullmatch(text) else TOO_LARGE
     return value if abs(value) < TOO_LARGE else None
 
 
 def _wanted(limit: int, what: str) -> str:
-    """Say what an id may be. No header counts as far as `COUNT_LIMIT`: that is the limit where there is none."""
+    """Describe the valid ids. No header counts as far as `COUNT_LIMIT`, which is the limit if there is no header."""
     return f"a whole number below {limit}" + (f", the number of {what} in the header" if limit < COUNT_LIMIT else "")
 
 

@@ -1,4 +1,4 @@
-"""From vectors to addresses of buckets: the hash families, and the fold of long codes."""
+"""From vectors to bucket addresses: the hash families, and the folding of long codes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CODES: dict[str, Codes] = {
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
-    """Return the constants of a layer's hash functions; centroids alone change during training (S14)."""
+    """Return the constants of a layer's hash functions; only centroids change during training (S14)."""
     return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
 
 
 def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """Map codes to addresses: the code itself if it has few bits, else mixed down. Implements S4.
+    """Map codes to addresses: a short code is its own address, a longer one is hashed. Implements S4.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray
 
 
 def addresses_of(vectors: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """Return the bucket of each vector in each table: hash, then fold.
+    """Return each vector's bucket address in each table: hash, then fold.
 
     Returns
     -------

@@ -1,9 +1,9 @@
-"""Centroid tables: buckets made for the queries, not for the neurons.
+"""Centroid tables, whose buckets follow the queries, not the neurons.
 
-The inputs of a layer are clustered; a bucket belongs to a centroid and holds the neurons with the largest logits there.
-A query reads the buckets of its nearest centroids. Random planes cannot separate the few large logits of a trained
-network from the others in a hundred dimensions; these buckets hold them by construction (compare Auvolat et al. 2015,
-and MONGOOSE, Chen et al., ICLR 2021, for tables that are learned).
+The inputs of a layer are clustered; each centroid has a bucket with the neurons whose logits at the centroid are
+largest. A query reads the buckets of its nearest centroids. In a hundred dimensions, random hyperplanes cannot separate
+the few large logits of a trained network from the others; these buckets hold them by construction (compare Auvolat et
+al. 2015, and for learned tables MONGOOSE, Chen et al., ICLR 2021).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..common.lsh_config import N_GROUPS, LshConfig
 
 
 def squared_distances(vector: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return how far a vector is from each centroid, squared, less the vector's own squared norm. Implements S34."""
+    """Return a vector's squared distances to all centroids, minus its own squared norm. Implements S34."""
     return (centroids**2).sum(axis=1) - 2 * (centroids @ vector)
 
 
@@ -27,12 +27,12 @@ def nearest(vectors: np.ndarray, centroids: np.ndarray, count: int) -> np.ndarra
     vectors : ndarray of float, shape (n, d)
     centroids : ndarray of float, shape (n_centroids, d)
     count : int
-        How many; at most `n_centroids`.
+        Number of centroids to find; at most `n_centroids`.
 
     Returns
     -------
     ndarray of int64, shape (n, count)
-        Nearest first; of equal distances the lower index comes first.
+        Nearest first; ties go to the lower index.
     """
     found = np.zeros((len(vectors), count), dtype=np.int64)
     for own, vector in zip(found, vectors, strict=True):
@@ -41,7 +41,7 @@ def nearest(vectors: np.ndarray, centroids: np.ndarray, count: int) -> np.ndarra
 
 
 def means(vectors: np.ndarray, cells: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return the mean of each cell's vectors; the centroid of an empty cell stays as it is. Implements S34.
+    """Return the mean of each cell's vectors; an empty cell keeps its centroid. Implements S34.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def k_means(vectors: np.ndarray, n_centroids: int, rounds: int) -> np.ndarray:
     Parameters
     ----------
     vectors : ndarray of float, shape (n, d)
-        In random order: the first `n_centroids` are where the centroids begin.
+        In random order: the first `n_centroids` are the initial centroids.
     n_centroids : int
         At most n.
     rounds : int
@@ -88,14 +88,14 @@ def strongest(
     W : ndarray of float, shape (n_neurons, d)
     b : ndarray of float, shape (n_neurons,)
     size : int
-        Neurons a bucket holds; all of them where there are no more.
+        Neurons per bucket; at most all neurons.
     among : ndarray of int, shape (n_some,), optional
-        The neurons that may be found, ascending; by default all.
+        Candidate neurons, ascending; default: all.
 
     Returns
     -------
     ndarray of int32, shape (n_centroids, min(size, n_neurons or n_some))
-        Largest value first, bias included; of equal values the lower id comes first.
+        Largest logit first, bias included; ties go to the lower id.
     """
     among = np.arange(len(b)) if among is None else among
     buckets = np.zeros((len(centroids), min(size, len(among))), dtype=np.int32)
@@ -105,7 +105,7 @@ def strongest(
 
 
 def groups_of(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster centroids in their turn. Implements S35.
+    """Cluster the centroids themselves into groups. Implements S35.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def groups_of(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def buckets_of(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Fill the buckets of a layer's table: in a large layer only with neurons that the centroid's group lists.
+    """Fill the buckets of a layer's table; in a large layer, only from the neurons listed for the centroid's group.
 
     Implements S35.
 
@@ -145,7 +145,7 @@ def buckets_of(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, lsh: LshConf
 
 
 def centroid_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Return the buckets that vectors read: those of their L nearest centroids. Implements S34.
+    """Return the addresses of the buckets that vectors read: their L nearest centroids. Implements S34.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Densified one permutation hashing: minwise hashes of the set of a vector's largest coordinates.
 
 All digits come from one hash of each coordinate (Li, Owen and Zhang, NeurIPS 2012; Shrivastava and Li, ICML 2014;
-densification as in Shrivastava, ICML 2017). Vectors share digits as far as their sets overlap.
+densification as in Shrivastava, ICML 2017). The more two sets overlap, the more digits their vectors share.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .wta import pack
 
 
 def top_coordinates(vector: np.ndarray, top: int) -> np.ndarray:
-    """Return the non-zero coordinates of the `top` largest values, the lower first of equal ones. Implements S21.
+    """Return the non-zero coordinates of the `top` largest values; ties go to the lower one. Implements S21.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def top_coordinates(vector: np.ndarray, top: int) -> np.ndarray:
 
 
 def doph_codes(vectors: np.ndarray, constants: DophConstants, lsh: LshConfig) -> np.ndarray:
-    """Return codes of vectors in every table. Implements S21.
+    """Return the code of each vector in each table. Implements S21.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Densified winner takes all: WTA over the non-zero coordinates only (Chen and Shrivastava, UAI 2018).
+"""Densified winner-take-all (DWTA): WTA over the non-zero coordinates only (Chen and Shrivastava, UAI 2018).
 
-In a sparse vector most bins of WTA hold zeros alone and say nothing. Here such a bin is empty, and an empty bin borrows
-the digit of another (densification; Shrivastava, ICML 2017).
+For a sparse vector most WTA bins hold only zeros and carry no information. Here such a bin is empty, and borrows the
+digit of another bin (densification; Shrivastava, ICML 2017).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def densify(digits: np.ndarray, detours: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of int, shape (n_bins,)
-        0 where all tries met empty bins.
+        0 if all bins tried were empty.
     """
     dense = digits.copy()
     for j in np.flatnonzero(digits == EMPTY):
@@ -38,7 +38,7 @@ def densify(digits: np.ndarray, detours: np.ndarray) -> np.ndarray:
 
 
 def dwta_codes(vectors: np.ndarray, constants: DwtaConstants, lsh: LshConfig) -> np.ndarray:
-    """Return codes of vectors in every table. Implements S20.
+    """Return the code of each vector in each table. Implements S20.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""SimHash: one bit a projection, the side of a hyperplane on which a vector lies (paper, section 3.1)."""
+"""SimHash: one bit per projection, the side of a hyperplane on which a vector lies (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..common.lsh_config import LshConfig
 
 
 def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Return codes of vectors in every table. Implements S5.
+    """Return the code of each vector in each table. Implements S5.
 
     Parameters
     ----------

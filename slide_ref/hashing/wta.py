@@ -1,6 +1,6 @@
-"""Winner takes all: a digit tells which coordinate of a bin holds the largest value (Yagnik et al., ICCV 2011).
+"""Winner-take-all (WTA): a digit tells which coordinate of a bin has the largest value (Yagnik et al., ICCV 2011).
 
-Only the order of the values counts, not their size: vectors that rank their coordinates alike share digits.
+Only the order of the values matters, not their size: vectors that rank their coordinates alike share digits.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ..common.lsh_config import LshConfig
 
 
 def pack(digits: Sequence[int] | np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Make codes of the digits of one vector. Implements S4.
+    """Pack the digits of one vector into codes. Implements S4.
 
     Parameters
     ----------
     digits : sequence of L * K ints
-        In [0, 2**lsh.digit_bits); K a table, the first of a code is the most significant.
+        In [0, 2**lsh.digit_bits); K per table, the first of a code is the most significant.
     lsh : LshConfig
 
     Returns
@@ -35,7 +35,7 @@ def pack(digits: Sequence[int] | np.ndarray, lsh: LshConfig) -> np.ndarray:
 
 
 def wta_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Return codes of vectors in every table. Implements S19.
+    """Return the code of each vector in each table. Implements S19.
 
     Parameters
     ----------

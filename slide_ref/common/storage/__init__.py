@@ -1,1 +1,1 @@
-"""Files and folders: plain arrays with a description, written whole or not at all."""
+"""Files and folders: plain arrays with a description, written completely or not at all."""

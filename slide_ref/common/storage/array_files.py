@@ -1,4 +1,4 @@
-"""One array a file: plain .npy, little-endian and in C order. Nothing is ever unpickled."""
+"""One array per file: plain .npy, little-endian and in C order. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SAVE_AGAIN = "save the model again, or copy the whole folder again"
 
 
 class Blocks(NamedTuple):
-    """An array that is nowhere whole before it is written or asked for: it comes in blocks of rows, in their order.
+    """An array that is produced in blocks of rows, in order, and assembled only when written or needed.
 
     Attributes
     ----------
     shape : tuple of int
     dtype : dtype
     blocks : callable
-        Returns the blocks.
+        Returns an iterable of the blocks.
     """
 
     shape: tuple[int, ...]
@@ -38,7 +38,7 @@ class Blocks(NamedTuple):
         return math.prod(self.shape)
 
     def __array__(self, dtype: np.typing.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
-        """Put the array together in memory."""
+        """Assemble the array in memory."""
         return np.asarray(np.concatenate(list(self.blocks())), dtype)
 
 
@@ -47,7 +47,7 @@ Arrays = Mapping[str, Array]
 
 
 def write_array(path: Path, array: Array) -> dict[str, Any]:
-    """Write an array, little-endian and in C order; what config.json says about it."""
+    """Write an array, little-endian and in C order; return its entry in config.json."""
     dtype, checksum = array.dtype.newbyteorder("<"), 0
     with synced_file(path) as file:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(array.shape)}
@@ -60,12 +60,12 @@ def write_array(path: Path, array: Array) -> dict[str, Any]:
 
 
 def bytes_of(array: np.ndarray) -> memoryview | bytes:
-    """Return the content of an array in C order."""
+    """Return the bytes of an array in C order."""
     return array.data if array.size else b""
 
 
 def read_array(file: BinaryIO, path: Path, shape: tuple[int, ...], dtype: str, mmap: bool) -> np.ndarray:
-    """Read, or map, what `write_array` wrote. Raises ModelError where it is not of this shape and dtype."""
+    """Read, or memory-map, what `write_array` wrote. Raises ModelError if shape or dtype differ."""
     wanted = np.dtype(dtype).newbyteorder("<")
     try:
         if np.lib.format.read_magic(file) != (1, 0):

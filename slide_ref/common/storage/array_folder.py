@@ -1,8 +1,8 @@
-"""Arrays in a folder: config.json says what they are, one plain .npy file holds each. Nothing is ever unpickled.
+"""Arrays in a folder: described by config.json, one plain .npy file each. Nothing is ever unpickled.
 
-A folder is written under a temporary name beside its place and renamed when it is complete, so that a reader sees
-the old folder or the new one and never half of either. The same content gives the same bytes. config.json holds a
-checksum of each array, so that files which were damaged or exchanged are noticed.
+A folder is written under a temporary name next to its destination and renamed when it is complete, so that a reader
+sees either the old folder or the new one, never a mixture. The same content gives the same bytes. config.json holds a
+checksum of each array, so that damaged or swapped files are detected.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ def save_arrays(
     arrays: Arrays,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write arrays and their description to a folder, replacing an earlier one whole.
+    """Write arrays and their description to a folder, replacing an earlier one as a whole.
 
     Parameters
     ----------
     folder : path
-        Missing parent folders are made. What stands there must be absent, empty, or written by this function.
+        Missing parent folders are created. The folder must be absent, empty, or written by this function.
     description : mapping
-        JSON values; the keys ``format_version`` and ``arrays`` are taken.
+        JSON values; the keys ``format_version`` and ``arrays`` are reserved.
     arrays : mapping of str to ndarray or Blocks
-        Names are letters, digits and underscores. Any shape; floats and integers only.
+        Names consist of letters, digits and underscores. Any shape; floats and integers only.
     texts : mapping of str to str, optional
-        Further files, by name, written as UTF-8; halves of surrogate pairs, too, as if they were characters.
+        Further files, by name, written as UTF-8; lone surrogates are encoded as if they were characters.
 
     Raises
     ------
     ModelError
-        If a key, name or dtype cannot be stored, the folder holds something else, or the system refuses to write.
-        What stood in `folder` is then still there.
+        If a key, name or dtype cannot be stored, the folder holds something else, or writing fails. The earlier content
+        of `folder` is then unchanged.
     """
     folder = Path(folder)
     for name, array in arrays.items():
@@ -83,13 +83,13 @@ def save_arrays(
 
 
 def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what `save_arrays` wrote. Nothing in the files is believed before it is checked.
+    """Read what `save_arrays` wrote, checking everything in the files before using it.
 
     Parameters
     ----------
     folder : path
     mmap : bool
-        Map the files into memory, read-only, instead of reading them.
+        Memory-map the files, read-only, instead of reading them.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
     Raises
     ------
     ModelError
-        If the folder or a file is missing, malformed, or not what config.json says. The message names the file.
+        If the folder or a file is missing, malformed, or does not match config.json. The message names the file.
     """
     mmap = true_or_false("mmap", mmap)
     folder = Path(folder)
@@ -118,7 +118,7 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
 
 
 def _identity(folder: Path) -> tuple[Path, int, int] | None:
-    """Return a name for the folder, and where it is: the old content moves away before the new one comes."""
+    """Identify the folder's content, to detect that it is replaced while it is being read."""
     place = standing(folder)
     try:
         status = place.stat()

@@ -1,4 +1,4 @@
-"""A file that takes its name when it is complete; pipes, devices and open descriptors are written to as they are."""
+"""A file that gets its name only when it is complete; pipes, devices and open descriptors are written directly."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DESCRIPTOR = re.compile(r"/dev/(?:std(out|err)|fd/(\d+))|/proc/self/fd/(\d+)")
 
 @contextmanager
 def complete_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` once the block ends, and vanishes if it fails.
+    """Open a file that replaces `path` when the block ends, and is removed if the block fails.
 
-    What `path` links to is replaced, and the link stays. What is no regular file is written to directly.
+    If `path` is a link, its target is replaced and the link stays. Anything but a regular file is written directly.
 
     Raises
     ------
     OSError
-        If the system refuses; also where a file that may not be written stands there.
+        If the system refuses, or an existing file is not writable.
     """
     descriptor = _descriptor(path)
     if descriptor is not None or (os.path.exists(path) and not os.path.isfile(path)):
@@ -42,12 +42,12 @@ def complete_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def unless_standard(path: str) -> str | None:
-    """Return the path of a file to write, and None for the names of standard output."""
+    """Return the path of a file to write, or None if it names standard output."""
     return None if path == "-" or _descriptor(path) == 1 else path
 
 
 def _descriptor(path: str | os.PathLike[str]) -> int | None:
-    """Find the open descriptor that a path names. Opening it again would cut off what others wrote to it."""
+    """Find the open descriptor that a path names; opening it again would truncate what others wrote to it."""
     found = _DESCRIPTOR.fullmatch(os.path.abspath(path))
     if os.name != "posix" or not found:
         return None

@@ -1,4 +1,4 @@
-"""A trained network as a folder: settings, weights and biases, names of labels and features, and its index."""
+"""A trained network stored as a folder: settings, weights and biases, names of labels and features, index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXT = "text_"
 
 
 class TextColumns(NamedTuple):
-    """What makes features of texts, as a model keeps it; the fast path knows what it means.
+    """How texts become features, as stored in a model; interpreted by the fast path only.
 
     Attributes
     ----------
@@ -47,22 +47,22 @@ class Model:
     ----------
     config : Config
     n_features, n_labels : int
-    arrays : mapping of str to ndarray of float32, or Blocks where each is put together only when it is needed
+    arrays : mapping of str to ndarray of float32, or Blocks, which are assembled only when needed
         ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`; all weights ``W`` may be float16 instead. The
-        optimiser's moments are not kept.
+        optimiser's moments are not included.
     facts : dict
-        JSON values about the training: steps, seconds, samples and the like.
+        JSON values about training: steps, seconds, samples and so on.
     label_names : list of str, length n_labels, or None
     label_counts : ndarray of int64, shape (n_labels,), or None
         Training samples that carry each label, for `inverse_propensity`.
     feature_names : list of str, length n_features, or None
-        Names of the columns, where the training data had some.
+        Names of the columns, if the training data had any.
     label_values : list of JSON values, length n_labels, or None
-        What stands for each label in the training data, where names do not tell.
+        The value of each label in the training data, if it is not its name.
     index : Index or None
-        Of these very weights (S28).
+        Built from these weights (S28).
     text : TextColumns or None
-        What made features of texts, where the network was trained on texts.
+        How texts become features, if the network was trained on texts.
     """
 
     config: Config
@@ -79,13 +79,13 @@ class Model:
 
 
 def save_model(folder: str | Path, model: Model) -> None:
-    """Write a model folder, replacing an earlier one whole.
+    """Write a model folder, replacing an earlier one as a whole.
 
     Raises
     ------
     ModelError
-        As `save_arrays`, or if the arrays do not fit the settings, a label name has a line break in it, or there are
-        not `n_labels` names, counts or values, or not `n_features` names of features.
+        As for `save_arrays`, or if the arrays do not fit the settings, a label name contains a line break, or the
+        number of names, counts or values is not `n_labels`, or that of feature names not `n_features`.
     """
     arrays = dict(model.arrays)
     if model.label_counts is not None:
@@ -125,7 +125,7 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     folder : path
         A model folder, or the folder of a run that holds one.
     mmap : bool
-        Map the weights into memory, read-only, instead of reading them.
+        Memory-map the weights, read-only, instead of reading them.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
 
 
 def _text_of(arrays: dict[str, np.ndarray], settings: Any, path: Path) -> TextColumns | None:
-    """Take what makes features of texts out of what was read. Raises ModelError."""
+    """Extract the text columns from a folder's content. Raises ModelError."""
     found = {name.removeprefix(TEXT): arrays.pop(name) for name in [*arrays] if name.startswith(TEXT)}
     if settings is None:
         return None
@@ -174,7 +174,7 @@ def _text_of(arrays: dict[str, np.ndarray], settings: Any, path: Path) -> TextCo
 
 
 def _index_of(arrays: dict[str, np.ndarray], version: Any, config: Config, n_labels: int, path: Path) -> Index | None:
-    """Take the index out of what was read; None where there is none of this version. Raises ModelError."""
+    """Extract the index from a folder's content; None if it has none of this version. Raises ModelError."""
     found = {name.removeprefix(INDEX): arrays.pop(name) for name in [*arrays] if name.startswith(INDEX)}
     if version != INDEX_VERSION:
         return None
@@ -185,13 +185,13 @@ def _index_of(arrays: dict[str, np.ndarray], version: Any, config: Config, n_lab
 
 
 def find_model(path: str | Path) -> Path:
-    """Find the model folder that `path` is, or that the run folder `path` holds."""
+    """Return `path` if it is a model folder, or the model folder inside it if it is a run folder."""
     inner = Path(path) / MODEL
     return inner if inner.is_dir() else Path(path)
 
 
 def _read_list(path: Path, n: int, kind: type) -> list[Any]:
-    """Read a JSON list of so many values of a kind. Raises ModelError."""
+    """Read a JSON list of `n` values of type `kind`. Raises ModelError."""
     try:
         values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
     except OSError as error:
@@ -204,12 +204,12 @@ def _read_list(path: Path, n: int, kind: type) -> list[Any]:
 
 
 def read_label_names(path: str | Path, n_labels: int) -> list[str]:
-    """Read the names of labels from a UTF-8 text file, one a line, in the order of the ids.
+    """Read label names from a UTF-8 text file, one per line, in the order of the ids.
 
     Raises
     ------
     DataError
-        If the file cannot be read or decoded, or has not `n_labels` lines. The message names the file and line.
+        If the file cannot be read or decoded, or does not have `n_labels` lines. The message names the file and line.
     """
     try:
         raw = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)

@@ -1,4 +1,4 @@
-"""The dtype of a model's weights in memory and in its folder: float32, or float16, which takes half the room."""
+"""The dtype of a model's weights in memory and in its folder: float32, or float16, which takes half the space."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ ROWS_AT_ONCE = 8192
 
 
 class WeightTooLargeError(ModelError):
-    """A weight lies outside the range of the dtype that it is to be stored in."""
+    """A weight that is outside the range of the dtype it should be stored in."""
 
 
 def dtype_of(model: Model) -> str:
-    """Return the name of the dtype of a model's weights."""
+    """Return the dtype of a model's weights, by name."""
     return model.arrays["W0"].dtype.name
 
 
 def with_dtype(model: Model, dtype: str) -> Model:
-    """Return a model whose weights have another dtype; biases and the index stay float32.
+    """Return the model with weights of another dtype; biases and the index stay float32.
 
     Parameters
     ----------
     model : Model
     dtype : str
-        ``"float32"`` or ``"float16"``, which keeps 11 significant bits of each weight. Weights in float16 are turned
-        into float32 where they are computed with.
+        ``"float32"`` or ``"float16"``, which keeps 11 significant bits of each weight. Float16 weights are converted to
+        float32 during computation.
 
     Raises
     ------
     ConfigError
-        If there is no such dtype.
+        If the dtype is unknown.
     WeightTooLargeError
-        If the dtype cannot hold a weight: those of float16 go up to 65,504.
+        If a weight is too large for the dtype: float16 values go up to 65,504.
     """
     one_of("dtype", dtype, WEIGHT_DTYPES)
     arrays = {

@@ -1,8 +1,8 @@
-"""A folder that is replaced whole: a reader sees the old content or the new, after a crash as well.
+"""Atomic replacement of a folder: a reader sees the old content or the new, even after a crash.
 
-Beside ``model`` the new content grows in ``.model.saving/new``. When it is complete, and on the disk, ``model`` becomes
-``.model.saving/old`` and the new content becomes ``model``. Between these two renames only the old content, under its
-other name, is complete for sure: `standing` finds it there.
+The new content of ``model`` is written to ``.model.saving/new`` next to it. When it is complete and on disk, ``model``
+is renamed to ``.model.saving/old`` and the new content to ``model``. After a crash between these two renames only the
+old content, under its temporary name, is sure to be complete: `standing` finds it there.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ def _work_of(folder: Path) -> Path:
 
 
 def standing(folder: Path) -> Path:
-    """Find the content of `folder`: there, or where a crash in the midst of a replacement has left it."""
+    """Find the content of `folder`: in place, or where a crash during a replacement left it."""
     old = _work_of(folder.resolve()) / "old"
     return old if not folder.exists() and old.exists() else folder
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Make an empty folder to fill, which takes the place of `folder` when the block has ended without an error.
+    """Create an empty folder to fill, which replaces `folder` when the block ends without an error.
 
-    What an earlier replacement left behind when it was killed is put right first. One process at a time may replace
-    a folder.
+    What a killed replacement left behind is repaired first. Only one process may replace a folder at any time.
 
     Raises
     ------
     OSError
-        If the system refuses. What stood in `folder` then still stands there.
+        If the system refuses. The earlier content of `folder` is then unchanged.
     """
     folder = folder.resolve()
     work = _work_of(folder)
@@ -73,7 +72,7 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
 
 @contextmanager
 def synced_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file whose content is on the disk, and not only on its way, when the block has ended."""
+    """Open a new file whose content is flushed to disk when the block ends."""
     with open(path, "wb") as file:
         yield file
         file.flush()
@@ -81,7 +80,7 @@ def synced_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk; Windows has no such call."""
+    """Flush the file names of a folder to disk; does nothing on Windows, which has no such call."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
