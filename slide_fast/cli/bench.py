@@ -1,8 +1,8 @@
-"""``slide bench``: would hashing pay off for this problem, on this machine?
+"""``slide bench``: does hashing pay off for this problem, on this machine?
 
-The same engine trains three ways in turn, for a short time each: with the settings as they are, with uniform negatives
-instead of tables, and with all neurons active. Where the first and the last are level, in number of labels, is measured
-with the same samples and their labels folded into fewer.
+The same engine trains in three ways in turn, for a short time each: with the given settings, with uniform negatives
+instead of tables, and with all neurons active (dense). The number of labels at which the first and the last are equally
+fast is measured on the same samples, with their labels folded into fewer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SLIDE, UNIFORM, DENSE = "hashing", "uniform negatives", "dense"
 
 
 def bench(options: Namespace, session: Session) -> dict[str, Any]:
-    """``slide bench``: samples a second three ways, and what follows from them."""
+    """``slide bench``: measure samples/s of the three ways, and say what follows from them."""
     settings = settings_of(options)
 
     def tell() -> None:
@@ -56,13 +56,13 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def fold(data: Dataset, n_labels: int) -> Dataset:
-    """The same samples with fewer labels: label l becomes l mod `n_labels`."""
+    """Return the same samples with fewer labels: label l becomes l mod `n_labels`."""
     folded = dataclasses.replace(data.labels, indices=data.labels.indices % n_labels, n_columns=n_labels)
     return Dataset(data.features, folded.canonical())
 
 
 def level_at(n_labels: Sequence[float], advantages: Sequence[float]) -> float | None:
-    """Where an advantage that grows with the number of labels passes 1, interpolated between logarithms.
+    """Return the number of labels at which a growing speed ratio reaches 1, interpolated between logarithms.
 
     Returns
     -------
@@ -79,14 +79,14 @@ def level_at(n_labels: Sequence[float], advantages: Sequence[float]) -> float | 
 
 
 def variants(config: Config) -> dict[str, Config]:
-    """The ways to train; that with tables is left out where the settings have none."""
+    """Return the ways to train, without the one with tables if the settings have none."""
     everything = config.replace(lsh={"min_active": 2**31 - 1})
     uniform = config.replace(lsh={"L": 0})
     return ({SLIDE: config} if config.lsh.L else {}) | {UNIFORM: uniform, DENSE: everything}
 
 
 def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingState:
-    """A fresh network that counts as trained for so many steps that all workers train (S33)."""
+    """Return a new network that counts as trained for so many steps that all workers train (S33)."""
     sizes = data.features.n_columns, data.labels.n_columns
     shapes = {name: shape for name, shape in array_shapes(config, *sizes).items() if "_" not in name}
     arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
@@ -95,7 +95,7 @@ def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingStat
 
 
 class _Bench:
-    """Measurements on one problem; `run` makes them all."""
+    """Measurements on one problem."""
 
     def __init__(self, options: Namespace, session: Session, data: Dataset, config: Config):
         self.session, self.data, self.config = session, data, config
@@ -125,11 +125,11 @@ class _Bench:
 
     @property
     def own(self) -> str:
-        """The way that users would take: the settings as they are, or uniform negatives if those have no tables."""
+        """Return the user's way to train: the given settings, or uniform negatives if those have no tables."""
         return SLIDE if self.config.lsh.L else UNIFORM
 
     def measure(self, config: Config, data: Dataset, workers: int, seconds: float, what: str) -> dict[str, float]:
-        """Train for some seconds, as after in-batch steps (S32), once all workers train (S33); rebuilds included."""
+        """Train for some seconds as after the in-batch steps (S32), with all workers (S33), rebuilds included."""
         last: dict[str, Any] = {}
         self.layers, spent = [], self.spent  # of the run before
 
@@ -153,7 +153,7 @@ class _Bench:
                 "active_neurons": last["progress"]["active_neurons"]}  # fmt: skip
 
     def folded(self) -> list[dict[str, float]]:
-        """Both ways with the labels folded into fewer, in one process. They are one where all neurons are active."""
+        """Measure both ways with labels folded into fewer, in one process; with all neurons active they coincide."""
         each = SHARE_OF_CROSSOVER * self.seconds / (2 * len(FOLDED))
         ways, rows = variants(self.config), []
         for n_labels in FOLDED:
@@ -166,7 +166,7 @@ class _Bench:
         return rows
 
     def rates(self, folded: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
-        """Samples a second of each way on the whole problem; dense is projected where a step takes too long."""
+        """Return samples/s of each way on the whole problem; dense is extrapolated if a step takes too long."""
         ways = variants(self.config)
         each = (1 - SHARE_OF_CROSSOVER) * self.seconds / len(ways)
         rates: dict[str, dict[str, Any]] = {}
@@ -180,20 +180,20 @@ class _Bench:
         return {way: rates[way] for way in ways}
 
     def projected(self, folded: list[dict[str, float]]) -> dict[str, Any]:
-        """Dense training on the whole problem: its time grows like the number of labels."""
+        """Extrapolate dense training to the whole problem: its time grows like the number of labels."""
         n_labels = self.data.labels.n_columns
         rate = folded[-1][DENSE] * self.workers * folded[-1]["labels"] / n_labels
         return {"samples_per_second": rate, "active_neurons": n_labels}
 
     def can_measure_dense(self, folded: list[dict[str, float]], seconds: float) -> bool:
-        """Whether a step of dense training takes less than `seconds`, and half of the memory that is left."""
+        """Tell whether a step of dense training takes less than `seconds`, and less than half of the free memory."""
         config, left = self.config, memory_left()
         step_seconds = self.workers * config.micro_batch / self.projected(folded)["samples_per_second"]
         n_bytes = 4 * self.data.labels.n_columns * 2 * (config.micro_batch + config.hidden[-1])
         return step_seconds < seconds and (left is None or self.workers * n_bytes < left / 2)
 
     def latency(self) -> dict[str, float]:
-        """Milliseconds to find the `TOP` best labels of one sample."""
+        """Measure the milliseconds to find the `TOP` best labels of one sample."""
         times = []
         for row in range(min(LATENCIES, self.data.n_samples)):
             sample = self.data.features.take(np.array([row]))

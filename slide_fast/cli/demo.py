@@ -25,7 +25,7 @@ BASELINES = {"most_common": "most common", "co_occurrence": "co-occurrence"}
 
 
 def demo(options: Namespace, session: Session) -> dict[str, Any]:
-    """``slide demo``: train, test and show examples, with all defaults."""
+    """``slide demo``: train, test and show examples, all with default settings."""
     console = session.console
     with RunFolder(options.out, options.overwrite) as folder:
         console.line("reading the source files of Python's standard library")
@@ -50,7 +50,7 @@ def demo(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 class _Examples:
-    """A dozen test samples that are shown in words."""
+    """A dozen test samples to show in words."""
 
     def __init__(self, task: DemoTask):
         rows = pick_examples(task)
@@ -59,7 +59,7 @@ class _Examples:
         self.texts = [describe(task, row) for row in rows]
 
     def show(self, model: Model, names: list[str]) -> str:
-        """Return a line for each sample: what is seen of it, the best guesses, and the truth if it is another."""
+        """Return a line for each sample: its context, the best guesses, and the truth if it differs."""
         ids, _ = predict_topk(layers_of(model.arrays), self.features, GUESSES)
         width = max(map(len, self.texts))
         lines = []

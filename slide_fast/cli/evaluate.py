@@ -1,4 +1,4 @@
-"""``slide evaluate``: how good a model is on test data."""
+"""``slide evaluate``: measure the accuracy of a model on test data."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset
 
 
 def _groups_in_words(groups: list[dict[str, Any]]) -> str:
-    """Where the accuracy comes from; each group carries a third of the training labels."""
+    """Format the accuracy by label frequency; each group makes up a third of all label occurrences in training."""
     rows = ["by frequency  labels  true labels  found among 5"]
     for g in groups:
         rows.append(f"{g['group']:12}{g['n_labels']:>8,}{g['n_true']:>13,}{100 * g['recall_at_5']:>13.2f} %")
@@ -75,7 +75,7 @@ def _groups_in_words(groups: list[dict[str, Any]]) -> str:
 def _timed_answers(
     predictor: Predictor, features: SparseRows, recall: float | None, session: Session
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Best labels of each sample, for all measures, and what it took to find them."""
+    """Return the best labels of each sample, as many as the metrics need, and the time it took to find them."""
     started, ids, n_candidates, n_samples = time.perf_counter(), [], 0, features.n_rows
     for done, answers in predictor.blocks(features, K, recall):
         ids.append(answers.ids)
@@ -90,7 +90,7 @@ def _timed_answers(
 
 
 def _against_exact(predictor: Predictor, features: SparseRows, ids: np.ndarray, session: Session) -> dict[str, Any]:
-    """Answers through the index beside exact ones: what they miss, and how long exact ones take."""
+    """Compare answers of the index with exact ones: what they miss, and how long exact ones take."""
     best, exact = _timed_answers(predictor, features, None, session)
     return {
         f"recall_at_{K}": recall_at(ids, best, K),
@@ -100,7 +100,7 @@ def _against_exact(predictor: Predictor, features: SparseRows, ids: np.ndarray, 
 
 
 def _comparison(figures: dict[str, Any]) -> str:
-    """What the index finds, and what was expected of it."""
+    """Describe the measured and the expected recall of the index."""
     seconds = figures["seconds_to_build_index"]
     made = "saved with the model" if seconds is None else f"made in {seconds:.1f} s, of these samples"
     measured = f"{figures['recall_kept_aside']:.2%} of held-out samples"

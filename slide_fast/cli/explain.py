@@ -1,4 +1,4 @@
-"""``slide explain``: which words of a text speak for its best labels."""
+"""``slide explain``: which words of a text contribute most to its best labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN, SIMILAR = 8, 3  # features and labels for each label
 
 
 def explain(options: Namespace, session: Session) -> dict[str, Any]:
-    """``slide explain``: share the logits of the best labels out among the features of a text."""
+    """``slide explain``: attribute the logits of the best labels to the features of a text."""
     path = find_model(options.model)
     model = load_model(path, mmap=True)
     if model.text is None:
@@ -55,7 +55,7 @@ def explain(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def _names_of_columns(named: dict[int, str], columns: Callable[[np.ndarray], np.ndarray]) -> dict[int, list[str]]:
-    """Return the features of a text by column, -1 for those that have none; several may share one that is hashed."""
+    """Return the features of a text by column, -1 if they have none; hashed features may share a column."""
     names: dict[int, list[str]] = {}
     places = columns(np.array([*named], dtype=np.uint64)).tolist()
     for column, name in zip(places, named.values(), strict=True):

@@ -1,4 +1,4 @@
-"""``slide index``: make or renew the index of a model."""
+"""``slide index``: build or rebuild the index of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ K = 5  # of the recall that is shown
 
 
 def index(options: Namespace, session: Session) -> dict[str, Any]:
-    """``slide index``: write a model folder again, with a new index."""
+    """``slide index``: rewrite a model folder with a new index."""
     path = find_model(options.model)
     model = load_model(path)
     check_there(options.data, options.kept_aside)
@@ -43,7 +43,7 @@ def _features(path: str, model: Model, options: Namespace, session: Session) -> 
 
 
 def figures_of(model: Model) -> dict[str, Any]:
-    """Return the size of a model's index for the usual recall, and the recall it then has, as JSON values."""
+    """Return the index size for the default recall, and the recall measured at it, as JSON values."""
     predictor = Predictor(model)
     return {
         "index_recall": predictor.recall_measured(K, RECALL),

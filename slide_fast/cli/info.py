@@ -1,4 +1,4 @@
-"""``slide info``: what a model folder holds."""
+"""``slide info``: show the contents of a model folder."""
 
 from __future__ import annotations
 

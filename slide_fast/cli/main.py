@@ -1,4 +1,4 @@
-"""The ``slide`` command: it runs a command, and tells errors in one line and an exit code."""
+"""The ``slide`` program: runs a command, and reports an error as one line and an exit code."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ FAILURES = (SlideError, OSError, MemoryError)  # what users are told of in one l
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command.
+    """Run the ``slide`` program.
 
     Parameters
     ----------
     argv : list of str, optional
-        Arguments without the program's name; those of the process unless given.
+        Arguments without the program's name; default: those of the process.
 
     Returns
     -------
     int
-        0; 1 for a failure, told in one line on standard error; 130 after Ctrl-C, 143 after SIGTERM, 141 when
-        the reader of the output has gone.
+        0; 1 for a failure, reported in one line on standard error; 130 after Ctrl-C, 143 after SIGTERM, 141 when the
+        reader of the output is gone.
 
     Raises
     ------
     SystemExit
-        With code 2 for bad use, and with 0 after ``--help`` and ``--version``.
+        With code 2 for invalid arguments, and with 0 after ``--help`` and ``--version``.
     """
     argv = sys.argv[1:] if argv is None else argv
     options = parser().parse_args(argv)
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run a command, the function of its name in the module of its name; return the exit code."""
+    """Run a command, a function in a module, both of the command's name; return the exit code."""
     from .run_folder import json_line  # NumPy and all that; --help does without
     from .session import Session
 
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _answers_only(options: argparse.Namespace) -> bool:
-    """Whether what the command prints is all that it leaves."""
+    """Tell whether the command's only result is what it prints."""
     is_question = options.command in ("bench", "evaluate", "explain", "info", "predict") or getattr(
         options, "print_config", False
     )
@@ -101,7 +101,7 @@ def _told(message: str, code: int) -> int:
 
 @contextmanager
 def _terminable() -> Iterator[threading.Event]:
-    """Let SIGTERM do what Ctrl-C does, and remember that it came. Only in the main thread."""
+    """Treat SIGTERM like Ctrl-C, and record that it arrived. Works in the main thread only."""
     terminated = threading.Event()
 
     def handler(number: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""The parser of the command line: commands, their options, and which of these go together."""
+"""The command-line parser: commands, their options, and which of these go together."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_together(options: argparse.Namespace) -> None:
-    """End with bad use where options do not go together."""
+    """Exit with code 2 if options do not go together."""
     refuse = options.refuse
     if options.command == "predict" and options.json and options.out is None:
         refuse("predict --json needs --out: standard output is kept for the JSON object")
@@ -66,7 +66,7 @@ def check_together(options: argparse.Namespace) -> None:
 
 
 def _check_evaluation(options: argparse.Namespace) -> None:
-    """End with bad use where there is nothing to evaluate on, or too much."""
+    """Exit with code 2 if there is nothing to evaluate on, or more than one choice."""
     aside = options.validation_fraction is not None
     if options.patience and options.test is None and not aside:
         options.refuse("train --patience needs --test or --validation-fraction, to see what is better")
@@ -80,7 +80,7 @@ def _check_evaluation(options: argparse.Namespace) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that answers bad use with one line: what was meant, most likely, and the command's own help."""
+    """A parser that reports invalid arguments in one line, with a suggestion and the command's help option."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         options, unknown = super().parse_known_args(args, namespace)

@@ -1,4 +1,4 @@
-"""``slide predict``: the best labels of each sample or text, a line each."""
+"""``slide predict``: write the best labels of each sample or text, one per line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .texts import refuse_text_options, tell_skipped, text_file, vectorizer_of
 
 
 class Block(NamedTuple):
-    """Answers to write; whether there is one for each, as a line that was skipped has none; how far things are then."""
+    """Answers to write; a mask of input lines that have one (a skipped line has none); progress after this block."""
 
     answers: Answers
     answered: np.ndarray | None = None
@@ -62,7 +62,7 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
-    """Read samples, and return the answers to come."""
+    """Read samples, and return an iterator over their answers."""
     refuse_text_options(options)
     data = read_dataset(options.data)
     data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
@@ -72,7 +72,7 @@ def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Pre
 
 
 def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
-    """Return the answers to texts to come, as these come."""
+    """Return an iterator over the answers to texts, which are read as they arrive."""
     if options.mode == "index" and model.index is None:
         raise ModelError(f"{options.model}: has no index; build one with slide index, or leave out --mode index")
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
@@ -93,7 +93,7 @@ def _recall(options: Namespace) -> float | None:
 
 
 def _lines(block: Block, names: list[str] | None, threshold: float | None) -> Iterator[str]:
-    """Yield a line for each sample: probabilities where they are there, else logits."""
+    """Yield a line for each sample, with probabilities if there are any, else logits."""
     answers, gap = block.answers, " " if names is None else "\t"
     scores = answers.scores if answers.totals is None else answers.probabilities
     kept = answers.ids >= 0
@@ -108,7 +108,7 @@ def _lines(block: Block, names: list[str] | None, threshold: float | None) -> It
 
 @contextmanager
 def _output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that takes its name only when it is complete; a device or a pipe is written to."""
+    """Open standard output, or a file that gets its name only when complete; devices and pipes are written directly."""
     if path is None:
         yield sys.stdout
         return

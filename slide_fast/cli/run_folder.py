@@ -26,7 +26,7 @@ CHECKPOINTS, LOCK = "checkpoints", ".lock"
 
 
 def json_line(values: Mapping[str, Any]) -> str:
-    """One JSON object on one line; a float that is not finite becomes null."""
+    """Format a JSON object on one line; a float that is not finite becomes null."""
     finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
               for key, value in values.items()}  # fmt: skip
     return json.dumps(finite, allow_nan=False)
@@ -34,12 +34,12 @@ def json_line(values: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder. The system unlocks it when this process dies.
+    """Lock a folder against other runs. The system unlocks it when this process dies.
 
     Raises
     ------
     SlideError
-        If another run is at work there.
+        If another run is training there.
     """
     if sys.platform == "win32":  # no folder can be opened there
         path, flags = folder / LOCK, os.O_RDWR | os.O_CREAT
@@ -55,7 +55,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether nobody else holds the lock, which this process has then. A file system without locks keeps nobody out."""
+    """Tell whether this process acquired the lock; on a file system without locks it always does."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -73,24 +73,24 @@ def _lock(descriptor: int) -> bool:
 
 
 class RunFolder:
-    """Where a training run puts what it makes; a context manager.
+    """The folder that a training run writes to; a context manager.
 
-    On entry the folder is made if need be, and tried; until the end no other run may enter it. If the block fails
-    before a model is saved, everything is as it was before.
+    On entry the folder is created if needed and checked to be writable; it stays locked against other runs until the
+    end. If the block fails before a model is saved, everything is restored.
 
     Parameters
     ----------
     path : path
         Absent, empty, or the folder of an earlier run, whose files are replaced.
     replaces : bool
-        Whether an earlier run may have left a model or checkpoints there.
+        Whether a model or checkpoints of an earlier run may be replaced.
 
     Raises
     ------
     ConfigError
-        On entry, if the folder holds a model or checkpoints that are not to be replaced.
+        On entry, if the folder holds a model or checkpoints that must not be replaced.
     SlideError
-        On entry, if the folder holds something else, cannot be written, or another run is at work there.
+        On entry, if the folder holds something else, cannot be written, or another run is training there.
     """
 
     _metrics: TextIO  # from `begin` on
@@ -132,7 +132,7 @@ class RunFolder:
             raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
 
     def begin(self, config: Config, command: str, resumed_step: int | None = None) -> None:
-        """Write config.toml, with the command as a comment, and begin metrics.jsonl or keep what was before a step."""
+        """Write config.toml, with the command as a comment; start metrics.jsonl, or keep its lines before a step."""
         files = [self.path / name for name in (CONFIG, METRICS, CURVES)]
         self._before = {file: file.read_bytes() if file.exists() else None for file in files}
         printable = "".join(c if c.isprintable() else "?" for c in command)
@@ -144,7 +144,7 @@ class RunFolder:
         self._metrics.writelines(kept)
 
     def _metrics_up_to(self, step: int) -> list[str]:
-        """Lines that a run to be resumed at a step has written before it; one that a crash left half is dropped."""
+        """Return the lines written before a step by the run to resume; a line cut off by a crash is dropped."""
         kept = []
         for line in (self._before[self.path / METRICS] or b"").decode("utf-8", "replace").splitlines():
             try:
@@ -156,12 +156,12 @@ class RunFolder:
         return kept
 
     def record(self, event: dict[str, Any]) -> None:
-        """Add an event to metrics.jsonl if it is of a kind that is kept; it is on the disk at once."""
+        """Append an event to metrics.jsonl, if its kind is recorded, and flush it to disk."""
         if event["kind"] in KEPT_EVENTS:
             self._metrics.write(json_line(event) + "\n")
 
     def save(self, model: Model) -> None:
-        """Write the model, in the place of an earlier one. Raises ModelError."""
+        """Write the model, replacing an earlier one. Raises ModelError."""
         save_model(self.model_path, model)
         self._has_model = True
 

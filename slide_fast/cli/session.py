@@ -1,4 +1,4 @@
-"""What commands share: the screen, the clock, the memory meter, how they read samples and make an index."""
+"""What all commands share: screen, clock, memory meter, reading of samples and building of an index."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ..parallel.machine import MemoryMeter
 
 
 class Session:
-    """One command at work; a context manager.
+    """A running command; a context manager.
 
     Parameters
     ----------
     json : bool
-        Standard output is kept for the JSON object; results for people go to standard error instead.
+        Standard output is reserved for the JSON object; results for people go to standard error instead.
 
     Attributes
     ----------
     console : Console
     worker_pids : callable
-        Returns the ids of the worker processes there are now, whose memory counts too.
+        Returns the ids of the current worker processes, whose memory is counted too.
     bytes_elsewhere : int
-        What processes that are not metered from here took at their peaks.
+        Peak memory of processes that are not metered from here.
     """
 
     def __init__(self, json: bool):
@@ -46,11 +46,11 @@ class Session:
         self._meter = MemoryMeter(lambda: self.worker_pids())
 
     def memory(self) -> tuple[int, int]:
-        """Bytes that this command takes now, and took at the peak so far."""
+        """Return the bytes that this command uses now, and its peak so far."""
         return self._meter.sample(), self._meter.peak_bytes
 
     def totals(self) -> dict[str, Any]:
-        """Time and memory of the whole command; it ends with this."""
+        """Return time and memory of the whole command, and stop measuring."""
         self._meter.stop()
         return {
             "seconds_total": time.perf_counter() - self._started,
@@ -69,9 +69,9 @@ class Session:
 def read_samples(
     path: str | Path, labels: str | None = None, share: Callable[[int], range] | None = None, to_train: bool = False
 ) -> Dataset:
-    """Read samples, of which there must be some, and to train some with labels; a share has no need of either.
+    """Read samples; there must be some, and for training some with labels, except in a share.
 
-    Takes what `read_dataset` takes. Raises DataError.
+    Takes the arguments of `read_dataset`. Raises DataError.
     """
     data = read_dataset(path, labels, share)
     if share is None and not data.n_samples:
@@ -82,14 +82,14 @@ def read_samples(
 
 
 def generated(shape: str, **sizes: Any) -> Dataset:
-    """Make synthetic training data; see `generate`."""
+    """Generate synthetic training data; see `generate`."""
     with tempfile.TemporaryDirectory() as folder:
         generate(folder, shape, n_test=1, **sizes)
         return read_dataset(f"{folder}/train.txt")
 
 
 def check_there(*paths: str | None) -> None:
-    """Raise DataError where there is no such file to read; what is None or standard input passes."""
+    """Raise DataError if a file to read does not exist; None and standard input are accepted."""
     for path in paths:
         if path not in (None, "-"):
             try:
@@ -99,9 +99,9 @@ def check_there(*paths: str | None) -> None:
 
 
 def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str, console: Console) -> Dataset:
-    """Data with no more ``features`` and ``labels`` than `wanted` says that `owner` has. Raises DataError.
+    """Return data with no more ``features`` and ``labels`` than `owner` has (`wanted`). Raises DataError.
 
-    Where the file names no sizes, features that `owner` does not know are left out, and a line says so.
+    If the file names no sizes, features that `owner` does not know are left out, and a line says so.
     """
     data, n_left_out = without_unknown_features(data, wanted["features"], path)
     if n_left_out:
@@ -117,7 +117,7 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
 
 
 def with_index_for(model: Model, features: SparseRows, options: Namespace, session: Session) -> Model:
-    """With ``--mode index`` return the model with an index, made of samples to predict for where it has none."""
+    """With ``--mode index`` return the model with an index, built from the samples to predict for if it has none."""
     if options.mode == "exact" or model.index is not None:
         return model
     session.console.progress(0.0, "making an index of these samples")
@@ -125,6 +125,6 @@ def with_index_for(model: Model, features: SparseRows, options: Namespace, sessi
 
 
 def _error(message: str, path: str | Path) -> DataError:
-    """An error about the header of XMC text, or about the whole of a file without one."""
+    """Make an error about the header of XMC text, or about a whole file without a header."""
     has_header = not names_no_sizes(path) and Path(path).suffix.lower() != ".npz"
     return DataError(message, path, 1 if has_header else None)

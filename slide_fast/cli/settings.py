@@ -35,12 +35,12 @@ _WORD = re.compile(r"[A-Za-z][\w-]*")
 
 
 def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return settings: those given, of a preset or from a file; over them those of options of their own and of --set.
+    """Return the settings given, of a preset or from a file, overridden by separate options and --set.
 
     Raises
     ------
     ConfigError, DataError
-        If one is unknown or does not fit; `config_of` takes what is returned.
+        If a setting is unknown or invalid. `config_of` takes the result.
     """
     if options.config is not None:
         settings = read_settings(options.config)
@@ -59,7 +59,7 @@ def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> d
 
 
 def names_in(settings: dict[str, Any]) -> set[str]:
-    """Return the settings that are there, by their names in `assign`."""
+    """Return the settings that are present, by their names in `assign`."""
     inner = {key: value for key, value in settings.items() if isinstance(value, dict)}
     return set(settings) | {f"{key}.{name}" for key, table in inner.items() for name in table}
 
@@ -75,7 +75,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If the file cannot be read, is no TOML, or holds an unknown key or a value that does not fit.
+        If the file cannot be read, is not TOML, or holds an unknown key or an invalid value.
     """
     raw, text = b"", ""
     try:
@@ -98,7 +98,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def _located(message: str, text: str, path: str | Path) -> DataError:
-    """tomllib's message with the place taken out of it."""
+    """Return a DataError with the message of tomllib, its position moved to line and column."""
     found = _PLACE.fullmatch(message)
     if not found:
         return DataError(message, path)
@@ -119,7 +119,7 @@ def assign(settings: dict[str, Any], key: str, value: Any) -> None:
 
 
 def parse_value(text: str) -> Any:
-    """A value as TOML spells it; a string that is one word needs no quotes. Raises ConfigError."""
+    """Parse a value in TOML syntax; a one-word string needs no quotes. Raises ConfigError."""
     try:
         value = tomllib.loads(f"value = {text}")
         if value.keys() == {"value"}:
@@ -131,12 +131,12 @@ def parse_value(text: str) -> Any:
 
 
 def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
-    """A Config from settings in which ``lsh.min_active`` may be "all": as many as there are labels.
+    """Make a Config from settings in which ``lsh.min_active`` may be "all", the number of labels.
 
     Raises
     ------
     ConfigError
-        If a key is unknown or a value does not fit.
+        If a key is unknown or a value is invalid.
     """
     lsh = settings.get("lsh")
     if isinstance(lsh, dict) and lsh.get("min_active") == ALL:
@@ -145,12 +145,12 @@ def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """The settings as TOML, for `read_settings`."""
+    """Format settings as TOML, for `read_settings`."""
     return toml_of(config.to_dict())
 
 
 def toml_of(settings: dict[str, Any]) -> str:
-    """Settings as `Config.to_dict` gives them as TOML."""
+    """Format the output of `Config.to_dict` as TOML."""
     settings = dict(settings)
     hidden_lsh = settings.pop("hidden_lsh")
     tables = {"lsh": settings.pop("lsh")} | {f"hidden_lsh.{layer}": table for layer, table in hidden_lsh.items()}
@@ -160,6 +160,6 @@ def toml_of(settings: dict[str, Any]) -> str:
 
 
 def _lines(table: dict[str, Any]) -> str:
-    """Keys with strings, finite numbers and lists of them, which JSON spells as TOML does."""
+    """Format keys with strings, finite numbers and lists of these, which JSON and TOML spell alike."""
     notes = {key: f"  # {ZEROS[key]}" for key, value in table.items() if key in ZEROS and value == 0}
     return "".join(f"{key} = {json.dumps(value)}{notes.get(key, '')}\n" for key, value in table.items())

@@ -1,4 +1,4 @@
-"""Options about texts: where they are in a file, and what makes features of them."""
+"""Options for texts: where they are in a file, and how they become features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Count = Callable[[str], int]
 
 
 def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, labels: bool = True) -> None:
-    """Add options that say where texts and labels are."""
+    """Add options that say where texts and labels are in a file."""
     default = " (default: as in training)" if as_trained and labels else ""
     group = command.add_argument_group("texts in TSV, CSV or JSON lines (fastText's format needs no option)")
     group.add_argument("--text-column", action="append", metavar="NAME",
@@ -24,7 +24,7 @@ def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, label
 
 
 def add_features(command: argparse.ArgumentParser, whole: Callable[[int], Count]) -> None:
-    """Add options that say what makes features of texts."""
+    """Add options that say how texts become features."""
     group = command.add_argument_group("text features")
     group.add_argument("--word-ngrams", type=whole(0), metavar="N", help="word n-grams of up to N words (default: 1)")
     group.add_argument("--char-ngrams", type=_pair, metavar="N,M",

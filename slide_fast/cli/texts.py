@@ -1,4 +1,4 @@
-"""Texts on the command line: options that say where they are, and data sets read from them."""
+"""Texts on the command line: the options that locate them, and data sets read from them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern") 
 
 
 def are_texts(path: str, options: Namespace) -> bool:
-    """Tell whether a file to train on holds texts: columns are named, or it begins as fastText's files do."""
+    """Tell whether a training file holds texts: columns are named, or it begins like a fastText file."""
     return bool(options.text_column) or first_bytes(path).removeprefix(BOM).startswith(LABEL.encode())
 
 
 def columns_of(options: Namespace, trained: Columns | None = None) -> Columns | None:
-    """Return the columns that options name; what they do not name is as a model was trained."""
+    """Return the columns that options name; the others are those that a model was trained on."""
     texts = options.text_column or (trained.texts if trained else None)
     if not texts:
         return None
@@ -35,7 +35,7 @@ def columns_of(options: Namespace, trained: Columns | None = None) -> Columns | 
 
 
 def _source(model: Model) -> Columns | None:
-    """Return the columns that a model was trained on; None: fastText's format, or Python. Raises ModelError."""
+    """Return the columns that a model was trained on; None: fastText format, or from Python. Raises ModelError."""
     source = None if model.text is None else model.text.settings.get("source")
     if not source:
         return None
@@ -47,7 +47,7 @@ def _source(model: Model) -> Columns | None:
 
 
 def read_training_texts(options: Namespace, session: Session) -> tuple[list[Dataset], list[str], TextColumns]:
-    """Read texts to train on, and to test on if there are any; names of the labels; what the model is to keep.
+    """Read training texts, and test texts if any; return data, label names, and text settings to store.
 
     Raises ConfigError, DataError.
     """
@@ -74,7 +74,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
 
 
 def read_texts(path: str, model: Model, options: Namespace, session: Session, needs_labels: bool) -> Dataset:
-    """Read texts as a model knows them. Raises DataError, ModelError."""
+    """Read texts with the features and labels of a model. Raises DataError, ModelError."""
     vectorizer = vectorizer_of(model)
     file = text_file(path, model, options, needs_labels)
     names = model.label_names or [str(label) for label in range(model.n_labels)]
@@ -85,13 +85,13 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
 
 
 def text_file(path: str, model: Model, options: Namespace, needs_labels: bool) -> TextFile:
-    """Return a file of texts; where labels are needed, with the columns of training unless others are named."""
+    """Return a file of texts; if labels are needed, with the training columns unless others are named."""
     columns = columns_of(options, _source(model) if needs_labels else None)
     return TextFile(path, columns, needs_labels, options.on_error == "skip")
 
 
 def vectorizer_of(model: Model) -> Vectorizer:
-    """Return what makes features of texts for a model. Raises ModelError."""
+    """Return the vectorizer of a model. Raises ModelError."""
     assert model.text is not None
     vectorizer = Vectorizer.of(model.text)
     if vectorizer.n_columns != model.n_features:
@@ -102,7 +102,7 @@ def vectorizer_of(model: Model) -> Vectorizer:
 
 
 def texts_in_words(model: Model) -> str:
-    """Say what makes features of texts."""
+    """Describe how texts become features."""
     assert model.text is not None
     try:
         made_of = str(Vectorizer.of(model.text, str.split).settings)
@@ -125,14 +125,14 @@ def _known(
 
 
 def tell_skipped(file: TextFile, session: Session) -> None:
-    """Say how many lines were passed over, if any were."""
+    """Print how many lines were skipped, if any were."""
     if file.n_skipped:
         s = "" if file.n_skipped == 1 else "s"
         session.console.line(f"{file.n_skipped:,} line{s} skipped, the first: {file.first_skipped}")
 
 
 def refuse_text_options(options: Namespace) -> None:
-    """Raise ConfigError where options about texts are given, but there are none."""
+    """Raise ConfigError if options for texts are given, but there are no texts."""
     names = ("text_column", "label_column", "label_separator", *FEATURES)
     given = [name for name in names if getattr(options, name, None) is not None]
     if given:

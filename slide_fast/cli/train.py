@@ -65,9 +65,9 @@ def print_config(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def plan(options: Namespace) -> tuple[Checkpoints, TrainingState | None, dict[str, Any]]:
-    """Return what is known before data are read: the run's checkpoints, the last one with ``--resume``, and settings.
+    """Return what is known before data are read: checkpoints, the last one with ``--resume``, settings.
 
-    Raises SlideError where one of them is not what it may be.
+    Raises SlideError if one of them is invalid.
     """
     checkpoints = Checkpoints(Path(options.out) / CHECKPOINTS, options.checkpoint_every, options.keep)
     state = checkpoints.last(mmap=True) if options.resume else None
@@ -77,7 +77,7 @@ def plan(options: Namespace) -> tuple[Checkpoints, TrainingState | None, dict[st
 def read_files(
     options: Namespace, session: Session, share: Callable[[int], range] | None = None
 ) -> tuple[list[Dataset], list[str] | None, TextColumns | None]:
-    """Read training and test data, or a share of each, and names of labels; what there is, checked against each other.
+    """Read training data, test data (or a share of each) and label names, and check that they fit together.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def read_files(
         The training data, and the test data if there are any.
     names : list of str or None
     text : TextColumns or None
-        Where the samples are texts, what makes features of them.
+        If the samples are texts, how they become features.
     """
     train, test = (options.train, options.labels), (options.test, options.test_labels)
     check_there(*train, *test, options.label_names)  # before any is read
@@ -108,7 +108,7 @@ def _share_of(data: Dataset, share: Callable[[int], range] | None) -> Dataset:
 def run_options_of(
     options: Namespace, checkpoints: Checkpoints, label_names: list[str] | None, text: TextColumns | None
 ) -> RunOptions:
-    """Return the options of the command line that are those of a run."""
+    """Return those command-line options that are options of a run."""
     return RunOptions(
         options.eval_every, options.eval_samples, options.max_seconds, options.patience or math.inf, checkpoints,
         label_names=label_names, text=text, eval_metric=options.eval_metric,

@@ -1,4 +1,4 @@
-"""``slide train --mpi``: the command as every process that ``mpiexec`` started carries it out."""
+"""``slide train --mpi``: the command, as run by every process that ``mpiexec`` started."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from .training_run import TrainingRun, counts_of
 
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
-    """``slide train --mpi``: as `slide_fast.cli.train`; the first process alone speaks and returns.
+    """``slide train --mpi``: like `slide_fast.cli.train`; only the first process prints and returns.
 
-    The others leave with an exit code.
+    The others exit with a code.
     """
     ranks = mpi_ranks()
     with ExitStack() as stack:
@@ -46,7 +46,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def _train_or_leave(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
-    """Train in all processes; those other than the first raise SystemExit."""
+    """Train in all processes; all but the first raise SystemExit."""
     try:
         figures = _train(options, session, ranks)
     except FAILURES as error:  # all have it
@@ -109,7 +109,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
 
 
 def _counts(data: list[Dataset], ranks: Communicator) -> dict[str, int]:
-    """Sizes of the data, over all ranks."""
+    """Return the sizes of the data, over all ranks."""
     own = counts_of(data)
     numbers = ranks.allreduce(np.array([n for key, n in own.items() if key.endswith(("samples", "unlabelled"))]))
     names = (key for key in own if key.endswith(("samples", "unlabelled")))

@@ -1,4 +1,4 @@
-"""A run of training as ``slide train`` and ``slide demo`` carry it out: on the screen and into a folder."""
+"""A training run of ``slide train`` or ``slide demo``, shown on the screen and written to a folder."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ PLOTTING = 40_000_000  # bytes that Matplotlib takes
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run of training in its folder.
+    """A training run in its folder.
 
     Attributes
     ----------
     session : Session
     folder : RunFolder
-        Entered.
+        Already entered.
     command_line : str
-        Noted in the folder.
+        Recorded in the folder.
     config : Config
     options : RunOptions
-        Without a callback; the run has its own.
+        Without a callback, since the run has its own.
     baselines : mapping of str to float
-        P@1 of simple methods by name, to show beside that of the network.
+        P@1 of simple baselines by name, to show next to that of the network.
     dtype : str
         Of the weights in the model folder.
     """
@@ -70,9 +70,9 @@ class TrainingRun:
     def train_on(
         self, data: list[Dataset], n_workers: int | None, state: Handover[TrainingState] | None = None
     ) -> tuple[Model, dict[str, Any]]:
-        """Train on ``data[0]`` and test on ``data[1]``, if there is one; see `carry_out`.
+        """Train on ``data[0]`` and evaluate on ``data[1]``, if present; see `carry_out`.
 
-        `data` is emptied, and `fit` holds the only references, but to test data by which the stored weights are judged.
+        Empties `data`, so that only `fit` refers to them, except for test data needed to evaluate the stored weights.
         """
         counts, samples = counts_of(data), self._samples_for_index(data)
         judges = data[1] if len(data) > 1 and self.dtype != WEIGHT_DTYPES[0] else None
@@ -88,12 +88,12 @@ class TrainingRun:
         resumes: bool,
         samples: IndexSamples | None = None,
     ) -> tuple[Model, dict[str, Any]]:
-        """Train by a function that takes the fields of `RunOptions` and returns the model, and write the folder.
+        """Train by calling a function with the fields of `RunOptions`, which returns the model; write the folder.
 
-        The model has an index where there are samples to make it of.
+        The model gets an index if there are samples to build it from.
 
-        Return the model and the figures for ``--json``. Ctrl-C raises KeyboardInterrupt with words for the user, once
-        the model is in the folder. `counts` are those of `counts_of`.
+        Returns the model and the figures for ``--json``. Ctrl-C raises KeyboardInterrupt with a message for the user,
+        after the model is saved. `counts` is from `counts_of`.
         """
         session, options = self.session, self.options
         last: dict[str, Event] = {}
@@ -127,14 +127,14 @@ class TrainingRun:
         return model, figures | dict(counts) | session.totals()
 
     def _as_stored(self, model: Model) -> tuple[Model, ModelError | None]:
-        """Return the model in the dtype that it is stored in; as it is, with an error, if that cannot hold it."""
+        """Return the model in the dtype to store it in; unchanged, with an error, if that cannot hold its weights."""
         try:
             return with_dtype(model, self.dtype), None
         except WeightTooLargeError as error:
             return model, ModelError(f"{error}; the model is in {self.folder.model_path} in float32")
 
     def _measured(self, model: Model, test: Dataset, n_workers: int | None) -> dict[str, Any]:
-        """Measure a model as it is stored."""
+        """Evaluate a model with its weights as stored."""
         ids, n = [], test.n_samples
         for done, answers in Predictor(model, n_workers).blocks(test.features, max(RANKS)):
             ids.append(answers.ids)
@@ -143,14 +143,14 @@ class TrainingRun:
         return {"dtype": self.dtype} | {key: scores[key] for key in SCORES}
 
     def _samples_for_index(self, data: list[Dataset]) -> IndexSamples | None:
-        """Draw samples that the index is made of; the recall is measured on test samples where there are some."""
+        """Draw samples to build the index from; recall is measured on test samples if there are any."""
         if data[0].n_samples < 2:
             return None
         others = data[1].features if len(data) > 1 else None
         return samples_for_index(self.config.seed, data[0].features, others)
 
     def _add_memory(self, has_test: bool, n_clustered: int, event: Event) -> None:
-        """Count in what this command takes besides: reading took some, index and curves do beside the model."""
+        """Add the memory that this command needs besides training: for reading, and for index and curves."""
         if event["kind"] == "memory":
             now, before = self.session.memory()
             indexing = 8 * n_clustered * self.config.hidden[-1]  # what enters the output layer, twice
@@ -158,7 +158,7 @@ class TrainingRun:
             event["total"] = max(event["total"], before, at_end)
 
     def _begin(self, resumes: bool, event: Event) -> None:
-        """Make the folder that of this run, when training starts."""
+        """Begin this run's files in the folder when training starts."""
         if event["kind"] == "start":
             self.session.worker_pids = event.pop("pids")
             self.folder.begin(self.config, self.command_line, event["step"] if resumes else None)
@@ -168,7 +168,7 @@ class TrainingRun:
             self.session.console.line(aligned([("workers", workers), ("", "")]))
 
     def _end_early(self, model: Model) -> NoReturn:
-        """Keep what was learned before Ctrl-C, and raise KeyboardInterrupt that says where."""
+        """Save what was learned before Ctrl-C, and raise KeyboardInterrupt that says where it is."""
         self.session.console.close()
         model, problem = self._as_stored(model)
         self.folder.save(model)
@@ -186,7 +186,7 @@ class TrainingRun:
             return None
 
     def report(self, figures: Mapping[str, Any]) -> str:
-        """Return the figures of a finished run in words."""
+        """Format the figures of a finished run."""
         scores = [] if figures["precision_at_1"] is None else [score_table(figures, self.baselines), ""]
         epochs, workers = (
             f"{figures[key]:.3g} {key[:-1] if figures[key] == 1 else key}" for key in ("epochs", "workers")
@@ -211,14 +211,14 @@ class TrainingRun:
 
 
 def _stored_in_words(figures: Mapping[str, Any]) -> str:
-    """P@k of the weights as they are stored, beside those of training."""
+    """Format P@k of the stored weights, next to P@k in training."""
     stored = figures["stored"]
     cells = (f"P@{k} {stored[f'precision_at_{k}']:.2%} (before {figures[f'precision_at_{k}']:.2%})" for k in RANKS)
     return f"in {stored['dtype']}: {', '.join(cells)}"
 
 
 def counts_of(data: list[Dataset]) -> dict[str, int]:
-    """Sizes of the training data and of the test data, if there are any."""
+    """Return the sizes of the training data, and of the test data if there are any."""
     counts = {"n_features": data[0].features.n_columns, "n_labels": data[0].labels.n_columns}
     for name, part in zip(("train", "test"), data, strict=False):
         unlabelled = int(np.count_nonzero(np.diff(part.labels.indptr) == 0))
@@ -227,7 +227,7 @@ def counts_of(data: list[Dataset]) -> dict[str, int]:
 
 
 def _outlook(config: Config, counts: Mapping[str, int]) -> str:
-    """What is going to happen."""
+    """Describe the run that is about to start."""
     lines = []
     for name in ("train", "test"):
         if f"n_{name}_samples" in counts:
@@ -246,7 +246,7 @@ def _outlook(config: Config, counts: Mapping[str, int]) -> str:
 
 
 def _figures(last: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Figures of a finished run from its last event of each kind; None where there was no such event."""
+    """Return the figures of a finished run from its last event of each kind; None if there was no such event."""
     start, end, epoch, scores = (last.get(kind, {}) for kind in ("start", "end", "epoch", "evaluation"))
     return {key: scores.get(key) for key in (*SCORES, "held_out_loss")} | {
         "samples_per_second": end["samples"] / max(end["seconds"], 1e-9),

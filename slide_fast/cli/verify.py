@@ -1,4 +1,4 @@
-"""``slide verify``: reference and fast path side by side on the user's data and settings."""
+"""``slide verify``: compare reference and fast path on the user's data and settings."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
 
 
 def _with_early_tables(config: Config, data: Dataset, n_steps: int) -> Config:
-    """The settings with at most a quarter of the steps before the output's tables are queried (S32), if it has some."""
+    """Return settings in which the output's tables, if any, are queried after at most a quarter of the steps (S32)."""
     total = total_steps(config, data.n_samples)
     is_sampled = len(config.hidden) in config.sampled_layers(data.labels.n_columns)
     alone = min(in_batch_steps(config, total), n_steps // 4) if is_sampled else 0
@@ -94,16 +94,16 @@ def _with_early_tables(config: Config, data: Dataset, n_steps: int) -> Config:
 
 
 def _synthetic(settings: dict[str, Any]) -> Dataset:
-    """A small task, whose labels outnumber the padding unless the user wants otherwise."""
+    """Generate a small task, whose labels outnumber the padding unless the user wants otherwise."""
     if "min_active" not in settings.get("lsh", {}):
         assign(settings, "lsh.min_active", SYNTHETIC_MIN_ACTIVE)
     return generated("wiki10-31k", **SYNTHETIC)
 
 
 def cut(data: Dataset, n_samples: int, n_labels: int) -> Dataset:
-    """The first samples of a data set, and no more labels than `n_labels` unless these samples have more.
+    """Return the first samples of a data set, with at most `n_labels` labels unless these samples have more.
 
-    Labels that these samples do not have are chosen evenly among the others; all keep their order.
+    Further labels are chosen evenly among those that the samples do not have; all labels keep their order.
     """
     data = data.take(np.arange(min(n_samples, data.n_samples)))
     n = data.labels.n_columns
@@ -139,13 +139,13 @@ def _outlook(config: Config, data: Dataset, n_samples: int, n_labels: int, optio
 
 
 class _Run:
-    """Some steps of training in lockstep.
+    """A comparison over some training steps in lockstep.
 
     Attributes
     ----------
     lockstep : Lockstep
     step, rebuilds : int
-        Steps, and builds of the tables, that were compared.
+        Number of steps, and of table builds, compared so far.
     """
 
     def __init__(self, config: Config, data: Dataset, session: Session):
@@ -155,7 +155,7 @@ class _Run:
         self.when = ""
 
     def compare(self, n_steps: int | None) -> dict[str, Any] | None:
-        """Take so many steps, or as many as time allows; the first disagreement, or None."""
+        """Take `n_steps` steps, or as many as time allows; return the first disagreement, or None."""
         wanted, deadline = n_steps or STEPS, math.inf if n_steps else time.monotonic() + SECONDS
         alone = in_batch_steps(self.config, total_steps(self.config, self.data.n_samples))
         rebuilds = rebuild_steps(self.config.rebuild_gap, self.config.rebuild_growth, alone)
@@ -195,13 +195,13 @@ class _Run:
 
 
 def _stage_of(text: str) -> str:
-    """The stage that a part of a report, or a message about it, belongs to."""
+    """Return the stage that an entry of a report, or a message about it, belongs to."""
     part = text.partition(":")[0].partition(" of layer ")[0].partition(" of table ")[0]
     return STAGE_OF.get(part, part)
 
 
 def _by_stage(report: Report) -> dict[str, dict[str, Any]]:
-    """Numbers of values, and largest deviations over their bounds, summed up by stage."""
+    """Summarise by stage: numbers of values, and largest deviations relative to their bounds."""
     stages: dict[str, dict[str, Any]] = {}
     for part, n in report.compared.items():
         stage = stages.setdefault(_stage_of(part), {"values": 0, "deviation": 0.0})
@@ -211,7 +211,7 @@ def _by_stage(report: Report) -> dict[str, dict[str, Any]]:
 
 
 def _table(stages: dict[str, dict[str, Any]], failed: str | None) -> str:
-    """A line a stage; a deviation of 1 is all that the reference's own rounding allows."""
+    """Format one line per stage; a deviation of 1 is the most that the reference's own rounding allows."""
     lines = [f"{'stage':12}{'values':>14}{'deviation':>12}"]
     for stage in [*stages, *([] if failed is None or failed in stages else [failed])]:
         figures = stages.get(stage, {"values": 0, "deviation": math.nan})

@@ -1,1 +1,1 @@
-"""Data that the project makes itself: synthetic sets, and the standard library's identifiers."""
+"""Data sets that the project generates: synthetic data, and identifiers of the standard library."""

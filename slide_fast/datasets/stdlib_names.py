@@ -1,7 +1,7 @@
-"""The task of ``slide demo``: name the hidden identifier in the source files of Python's standard library.
+"""The task of ``slide demo``: predict hidden identifiers in the source files of Python's standard library.
 
-Every machine that runs this project has the data. A sample is one occurrence of an identifier; its features are the
-tokens around it, its label is the identifier itself.
+The data come with every Python. A sample is one occurrence of an identifier; its features are the tokens around it, its
+label is the identifier itself.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _PAIRS = 1 << 21  # pairs of feature and label counted at once, about
 
 @dataclass(frozen=True)
 class DemoTask:
-    """Samples of the demo, and what is needed to show them in words.
+    """Samples of the demo, and the words needed to display them.
 
     Attributes
     ----------
     train, test : Dataset
-        One label a sample. With V tokens in the vocabulary, features 0..V-1 count the tokens within `REACH` places,
-        V..2V-1 mark the left neighbour, 2V..3V-1 the right one.
+        One label per sample. With V tokens in the vocabulary, features 0..V-1 count the tokens within `REACH`
+        positions, V..2V-1 mark the left neighbour, 2V..3V-1 the right one.
     words : tuple of str
         The distinct tokens of all files; the first V are the vocabulary.
     label_names : tuple of str
     test_contexts : ndarray of int32, shape (n_test_samples, 2 * REACH)
-        The tokens before and after each hidden identifier, as places in `words`; -1 beyond the ends of a file.
+        The tokens before and after each hidden identifier, as indices into `words`; -1 beyond the ends of a file.
     counts : dict of str to int
         ``files``, ``files_held_out``, ``files_undecodable`` (found, but skipped), ``training_samples``,
-        ``test_samples``, ``test_samples_dropped`` (their identifier is no label), ``features``, ``labels``.
+        ``test_samples``, ``test_samples_dropped`` (identifier is not a label), ``features``, ``labels``.
     """
 
     train: Dataset
@@ -60,16 +60,16 @@ class DemoTask:
 
 
 def build_task(stdlib: Path | None = None) -> DemoTask:
-    """Read a library's source files and make samples of them.
+    """Read a library's source files and make samples from them.
 
     Tokens are identifiers of two or more characters and single other characters. The vocabulary holds the tokens seen
-    at least twice in the training files, in order of first occurrence; the labels are those of them that are
-    identifiers and no keywords. Occurrences of other identifiers make no sample.
+    at least twice in the training files, in order of first occurrence; the labels are those tokens that are identifiers
+    and not keywords. Other identifiers give no samples.
 
     Parameters
     ----------
     stdlib : Path, optional
-        Folder of the library; the running interpreter's standard library unless given.
+        Folder of the library; default: the running interpreter's standard library.
 
     Returns
     -------
@@ -123,10 +123,9 @@ def _read(path: Path) -> str | None:
 
 
 def _choose_held_out(names: list[str]) -> list[str]:
-    """Choose about a tenth of the files, at least one: those whose path's SHA-1 digest begins with a byte below 26.
+    """Choose about a tenth of the files, at least one: the first byte of the path's SHA-1 digest is below 26.
 
-    The choice depends on the path alone, so that the same split can be made with any tool, and stays the same
-    whatever the seed of the training.
+    The choice depends only on the path, so any tool can reproduce the split, and it does not change with the seed.
     """
     paths = {name: name.encode("utf-8", "surrogateescape") for name in names}
     digests = {name: hashlib.sha1(path, usedforsecurity=False).digest() for name, path in paths.items()}
@@ -138,9 +137,9 @@ def _is_name(word: str) -> bool:
 
 
 def _tokenise(train: list[str], test: list[str]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], int]:
-    """Turn texts into two streams of places in a list of words whose first part is the vocabulary.
+    """Convert texts to two streams of indices into a list of words whose first part is the vocabulary.
 
-    A stream has `REACH` times -1 before, between and after its texts.
+    A stream has `REACH` entries of -1 before, between and after its texts.
     """
     ids: defaultdict[str, int] = defaultdict()
     ids.default_factory = ids.__len__
@@ -169,7 +168,7 @@ def _contexts(tokens: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _samples(tokens: np.ndarray, at: np.ndarray, n_vocabulary: int, label_of: np.ndarray) -> Dataset:
-    """Return the samples at the given places of a stream, in canonical form."""
+    """Return the samples at the given positions of a stream, in canonical form."""
     lengths, indices, values = [], [], []
     for start in range(0, len(at), _BLOCK):
         context = _contexts(tokens, at[start : start + _BLOCK])
@@ -196,12 +195,12 @@ def describe(task: DemoTask, row: int) -> str:
 
 
 def pick_examples(task: DemoTask, n: int = 12, seed: int = 0) -> np.ndarray:
-    """Choose at most `n` test rows by key to show; ascending, int64."""
+    """Choose at most `n` test rows to show, by key; ascending, int64."""
     return np.sort(permutation(seed, Purpose.EVALUATION, 1, n=task.test.n_samples)[:n])
 
 
 def most_common(task: DemoTask) -> float:
-    """Return the test P@1 of always answering the commonest training label (ties: the lower id)."""
+    """Return the test P@1 of always predicting the most common training label (ties: the lower id)."""
     commonest = np.argmax(np.bincount(task.train.labels.indices))
     return float((task.test.labels.indices == commonest).sum() / task.test.n_samples)
 
@@ -210,13 +209,13 @@ def co_occurrence(task: DemoTask, n_samples: int = 5000, seed: int = 0) -> float
     """Return the test P@1 of a ranking that only counts which features and labels occur together.
 
     score(l) = sum over the sample's features f of v_f * c(f, l) / n(f) * ln(1 + 10^6 / n(f)), where c(f, l) is the sum
-    of v_f over the training samples with label l and n(f) the number of training samples with f. Of each feature only
-    the `LABELS_PER_FEATURE` labels of largest c count. All ties go to the lower label id.
+    of v_f over the training samples with label l and n(f) the number of training samples with f. For each feature only
+    the `LABELS_PER_FEATURE` labels with the largest c count. All ties go to the lower label id.
 
     Parameters
     ----------
     task : DemoTask
-        Samples may have any number of labels.
+        Its samples may have any number of labels.
     n_samples : int
         Size of a keyed subset of the test samples; all are used if there are fewer.
     seed : int
@@ -246,7 +245,7 @@ def co_occurrence(task: DemoTask, n_samples: int = 5000, seed: int = 0) -> float
 
 
 def _partners(train: Dataset, features: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Return for each of the given features its `LABELS_PER_FEATURE` labels of largest c(f, l), and these c."""
+    """Return for each given feature its `LABELS_PER_FEATURE` labels with the largest c(f, l), and these values."""
     rows = train.features
     wanted = np.zeros(rows.n_columns, dtype=bool)
     wanted[features] = True

@@ -1,8 +1,8 @@
-"""Synthetic XMC data of any shape: labels and features with long tails, and features that tell of the labels.
+"""Synthetic XMC data of any shape: long-tailed labels and features, and features that depend on the labels.
 
-Labels and features are drawn from Zipf-Mandelbrot laws. Each label owns prototype features; a part of a sample's
-features comes from the prototypes of its labels, the rest is background. Values are tf-idf weights, and each row has
-Euclidean norm 1. Every draw is keyed by its row and place, so a row does not depend on how many are written.
+Labels and features are drawn from Zipf-Mandelbrot laws. Each label has prototype features; some of a sample's features
+come from the prototypes of its labels, the rest is background. Values are tf-idf weights, and each row has Euclidean
+norm 1. Every draw is keyed by row and position, so a row does not depend on how many are written.
 """
 
 from __future__ import annotations
@@ -71,28 +71,28 @@ def generate(
     seed: int = 0,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write ``train.txt`` and ``test.txt`` (S17) into a folder, which is made if need be; older ones are replaced.
+    """Write ``train.txt`` and ``test.txt`` (S17) into a folder, created if needed; older files are replaced.
 
     Parameters
     ----------
     folder : path
     shape : str
-        A name in `SHAPES`: the sizes of a published data set. None of its content is used.
+        A name in `SHAPES`: the sizes of a published data set, whose content is not used.
     n_samples, n_test, n_features, n_labels : int, optional
-        Training samples, test samples, features and labels, instead of those of `shape`.
+        Numbers of training samples, test samples, features and labels; override those of `shape`.
     nonzeros, labels_per_sample : int, optional
-        Mean numbers of features and labels of a sample, likewise; they come out within a few per cent.
+        Mean numbers of features and labels per sample; override `shape`, and are met within a few per cent.
     seed : int
         Key of all draws.
     started : callable
-        Called once the arguments are found good, before the work.
+        Called once the arguments have been checked, before the work begins.
 
     Raises
     ------
     ConfigError
         If the shape is unknown or a size is out of range.
     DataError
-        If the files cannot be written. Nothing half-written is left.
+        If the files cannot be written. No incomplete file is left.
     """
     one_of("shape", shape, tuple(SHAPES))
     given = {
@@ -129,7 +129,7 @@ def _write_both(folder: Path, sizes: Shape, seed: int, started: Callable[[], Non
 
 
 class _Source:
-    """Makes the rows of a data set, by number."""
+    """Generates the rows of a data set, by number."""
 
     def __init__(self, sizes: Shape, seed: int):
         self.sizes, self.seed = sizes, seed
@@ -191,12 +191,12 @@ class _Source:
 
 
 def _places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for rows of the given lengths the row of each entry, and its place within the row."""
+    """Return the row of each entry, and its position within the row, for rows of the given lengths."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
     return owner, np.arange(len(owner)) - (np.cumsum(lengths) - lengths)[owner]
 
 
 def _zipf(keys: np.ndarray, n: int, offset: float) -> np.ndarray:
-    """Draw ranks in [0, n) of density proportional to 1 / (rank + offset), one for each key."""
+    """Draw ranks in [0, n) with density proportional to 1 / (rank + offset), one for each key."""
     uniform = (keys >> np.uint64(11)) * 2.0**-53
     return np.minimum(offset * np.expm1(uniform * np.log1p(n / offset)), n - 1).astype(np.int64)

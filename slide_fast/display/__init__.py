@@ -1,1 +1,1 @@
-"""What a person sees: the screen during training, words for sizes and times, plots."""
+"""Output for people: the display during training, wording of sizes and times, plots."""

@@ -1,4 +1,4 @@
-"""Progress on standard error, as a bar on a terminal and as lines elsewhere, and results."""
+"""Results, and progress on standard error: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LINES = 30.0  # without any other, before one tells how far thin
 
 
 class _Bar(tqdm):  # type: ignore[misc]  # tqdm says no types
-    """A bar that leaves the caller's as they are, and starts neither a thread nor a process."""
+    """A progress bar that does not disturb the caller's bars, and starts neither a thread nor a process."""
 
     _lock = threading.RLock()
     monitor_interval = 0
@@ -32,7 +32,7 @@ class Console:
     Parameters
     ----------
     results_to_stderr : bool
-        Results go to standard error too, because standard output is kept for something else.
+        Results go to standard error too, because standard output is reserved for something else.
     """
 
     def __init__(self, results_to_stderr: bool = False):
@@ -52,7 +52,7 @@ class Console:
             self._bar.refresh()
 
     def result(self, text: str) -> None:
-        """Write what the user asked for."""
+        """Write a result that the user asked for."""
         self.close()
         if self._results_to_stderr:
             self.line(text)
@@ -61,14 +61,14 @@ class Console:
             self._shown = time.monotonic()
 
     def _fitting(self, text: str, stream: Any) -> str:
-        """Return text as it fits a stream: wrapped, if that is a terminal."""
+        """Return text formatted for a stream: wrapped, if that is a terminal."""
         try:
             return wrapped(text, self.width(stream)) if stream.isatty() else text
         except Exception:  # no stream, or one that does not know
             return text
 
     def progress(self, fraction: float, text: str) -> None:
-        """Show how far things are: beside the bar, or in a line of its own after a while without any."""
+        """Show progress: next to the bar, or without a bar on a separate line every now and then."""
         now = time.monotonic()
         if now - self._shown < (SECONDS_BETWEEN_DRAWINGS if self.is_terminal else SECONDS_BETWEEN_LINES):
             return
@@ -84,7 +84,7 @@ class Console:
 
     @staticmethod
     def width(stream: Any) -> int:
-        """Return columns of a terminal to use; where they are not known, as many as if there were 80."""
+        """Return the number of terminal columns to use, assuming 80 columns if unknown."""
         try:
             return (os.get_terminal_size(stream.fileno()).columns or 80) - 1
         except Exception:  # also the caller's own stream

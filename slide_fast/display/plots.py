@@ -1,4 +1,4 @@
-"""Learning curves as a picture. Needs matplotlib, which is imported only when a picture is made."""
+"""Learning curves as an image. Needs matplotlib, which is imported only when an image is drawn."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PANELS = (
 
 
 class PlotError(SlideError):
-    """A picture cannot be made: matplotlib is missing, or the file cannot be written."""
+    """An image that cannot be made: matplotlib is missing, or the file cannot be written."""
 
 
 def read_curves(run: str | Path) -> dict[str, np.ndarray]:
@@ -54,8 +54,8 @@ def read_curves(run: str | Path) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to ndarray of float64, shape (n_evaluations,)
-        ``seconds``, ``epoch``, ``precision_at_1``, ``loss`` and ``active_neurons``; the last two are
-        not finite where they are not known.
+        ``seconds``, ``epoch``, ``precision_at_1``, ``loss`` and ``active_neurons``; unknown values of the last two are
+        not finite.
 
     Raises
     ------
@@ -79,16 +79,16 @@ def read_curves(run: str | Path) -> dict[str, np.ndarray]:
 
 
 def plot_runs(runs: list[Path], out: str | Path, baselines: dict[str, float] | None = None) -> None:
-    """Draw the learning curves of runs side by side: P@1 and loss over time, P@1 and active neurons over epochs.
+    """Draw the learning curves of runs: P@1 and loss over time, P@1 and active neurons over epochs.
 
     Parameters
     ----------
     runs : list of path
-        Run folders, a line each.
+        Run folders; one line per run.
     out : path
         The PNG file to write.
     baselines : dict of str to float, optional
-        P@1 of simple methods by name, as fractions; drawn as dashed horizontal lines.
+        P@1 of simple baselines by name, as fractions; drawn as dashed horizontal lines.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def _draw(axes: Axes, curves: list[dict[str, np.ndarray]], x: str, y: str) -> No
 
 
 def _begin_at_zero(axes: Axes, y_too: bool) -> None:
-    """Let axes begin at 0, with some room beyond the largest value."""
+    """Let axes begin at 0, with some space beyond the largest value."""
     axes.update_datalim([(0.0, 0.0)], updatey=y_too)
     axes.autoscale_view()
     axes.set_xlim(left=0)

@@ -1,4 +1,4 @@
-"""How long a training run goes on, by what it has done so far."""
+"""Estimate of the remaining time of a training run, from its progress so far."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ MOST_REBUILDS = 100_000  # that are counted
 
 
 class TimeLeft:
-    """Estimates the seconds that a run goes on for, from the events of `slide_fast.training.fit`.
+    """Estimates the remaining seconds of a run from the events of `slide_fast.training.fit`.
 
-    Steps before and after the first that queries the output's tables (S32), rebuilds and rows of evaluations are
-    measured each for themselves. What was not met yet counts as nothing, but for steps that query tables: `SLOWDOWN`.
+    Steps before and after the first that queries the output's tables (S32), rebuilds, and rows of evaluations are
+    measured separately. What has not been measured yet counts as 0, except steps that query tables: `SLOWDOWN`.
 
     Parameters
     ----------
     config : Config
     n_labels : int
     n_test : int
-        Test rows; 0 if there are none.
+        Number of test rows; 0 if there are none.
     max_seconds, eval_every, eval_samples, patience
-        As `fit` takes them.
+        See `fit_with_state`.
     clock : callable
-        Returns seconds.
+        Returns the time in seconds.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TimeLeft:
         self.is_last_evaluation = False
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Take note of an event."""
+        """Update the estimate with an event."""
         note = getattr(self, f"_{event['kind']}", None)
         if note is not None:
             note(event)
@@ -99,7 +99,7 @@ class TimeLeft:
         self.busy_until = self.clock()
 
     def _pace(self, phase: int) -> float:
-        """Return seconds a sample of steps that query tables or do not; 0 if no step was measured."""
+        """Return the seconds per sample of steps that query tables, or of those that do not; 0 if none was measured."""
         own, other = self.paces[phase], self.paces[1 - phase]
         if own.samples:
             return own.seconds / own.samples
@@ -110,13 +110,13 @@ class TimeLeft:
         return max(0.0, seconds - samples * self._pace(phase))
 
     def _to_come(self) -> tuple[int, int]:
-        """Count the samples of steps before and after the first that queries tables."""
+        """Count the remaining samples, before and after the first step that queries tables."""
         n = n_epochs(self.config, self.n_samples) * self.n_samples - self.samples
         before = min(n, max(0, self.alone_samples - self.samples))
         return before, n - before
 
     def _training_left(self) -> float:
-        """Return the seconds of steps and rebuilds until the epochs end."""
+        """Return the seconds of steps and rebuilds until the last epoch ends."""
         before, after = self._to_come()
         rebuilds = self.rebuilds_after[bisect_left(self.rebuilds_after, self.step) :]
         n_before = bisect_left(rebuilds, self.alone)
@@ -124,21 +124,21 @@ class TimeLeft:
         return seconds + n_before * self._rebuild(0) + (len(rebuilds) - n_before) * self._rebuild(1)
 
     def _last_step(self, seconds: float) -> float:
-        """Return the step that so many seconds of training lead to."""
+        """Return the step that is reached after so many seconds of training."""
         before, _ = self._to_come()
         first = min(seconds, before * self._pace(0))
         samples = (first / self._pace(0) if first else 0.0) + (seconds - first) / self._pace(1)
         return min(self.n_steps, self.step + samples / self.config.micro_batch)
 
     def _evaluations_left(self, last_step: float) -> float:
-        """Return seconds of the evaluations that begin after this moment, in a run that ends at a step."""
+        """Return the seconds of the evaluations still to come in a run that ends at a step."""
         gap = max(self.eval_every * self.per_epoch, 1.0)
         n_over = math.floor((self.step + (0.5 if self.evaluated == self.step else -0.5)) / gap)
         n = max(0, math.ceil(last_step / gap) - 1 - n_over) + self.n_at_the_end - 1
         return (n * self.eval_rows + self.n_test) * self.row_seconds
 
     def left(self) -> float:
-        """Return seconds to the end of the run; not a number before anything was measured."""
+        """Return the seconds until the end of the run; NaN before anything was measured."""
         if self.is_last_evaluation:
             return self.evaluation_left
         if not any(pace.samples for pace in self.paces):
@@ -148,17 +148,17 @@ class TimeLeft:
         return training + now + self._evaluations_left(self._last_step(training))
 
     def counts_evaluations(self) -> bool:
-        """Tell whether there is nothing to evaluate, or how long that takes is known."""
+        """Tell whether the estimate includes evaluations: their time is known, or there are none."""
         return not self.n_test or self.row_seconds > 0
 
     def fraction(self) -> float:
-        """Return the share of the run's time that is over."""
+        """Return the fraction of the run's time that has passed."""
         elapsed, left = self.clock() - self.started, self.left()
         return elapsed / (elapsed + left) if elapsed + left > 0 else 0.0
 
 
 class _Pace:
-    """Seconds and samples, of which the latest count most."""
+    """Seconds and samples; recent ones have the largest weight."""
 
     def __init__(self) -> None:
         self.seconds = self.samples = 0.0

@@ -1,4 +1,4 @@
-"""What a user sees of a training run: a table of epochs and evaluations, and how far things are."""
+"""Display of a training run: a table of epochs and evaluations, and its progress."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LEAST_IMPORTANT = ("kept", "fullest", "bucket", "active", "samples/s", "P@1", "l
 
 
 class TrainingDisplay:
-    """Shows the events of `slide_fast.training.fit`: a table with a row an epoch and evaluation, and what happens now.
+    """Shows the events of `slide_fast.training.fit`: a table with a row per epoch and evaluation, and the progress.
 
-    Its columns are as many as the terminal is wide enough for.
+    The table has as many columns as fit in the terminal.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class TrainingDisplay:
     config : Config
     max_seconds : float
     n_labels, n_test : int
-        Labels and test rows.
+        Numbers of labels and test rows.
     **evaluations
-        ``eval_every``, ``eval_samples``, ``patience`` and ``eval_metric`` as `fit` takes them.
+        ``eval_every``, ``eval_samples``, ``patience`` and ``eval_metric``; see `fit_with_state`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TrainingDisplay:
         self.console.progress(self.time_left.fraction(), "  ".join(parts))
 
     def _running(self, mean: float, new: float, n_new: int) -> float:
-        """Return a mean over the latest samples."""
+        """Update a running mean over the latest samples."""
         weight = min(1.0, n_new / min(SMOOTHING, max(1.0, self.n_samples / 10)))
         return new if math.isnan(mean) else new * weight + mean * (1 - weight)
 
@@ -98,7 +98,7 @@ class TrainingDisplay:
         self._add_to_row(event, over=self.eval_every <= 1)
 
     def _add_to_row(self, event: dict[str, Any], over: bool) -> None:
-        """Add to the row of a step; loss and speed are those of the shorter time (`over`)."""
+        """Add to the row of a step; keep loss and speed of the shorter time span (`over`)."""
         if self.row.get("step") != event["step"]:
             self._write_row()
         self.row = self.row | event if over else event | self.row
@@ -109,7 +109,7 @@ class TrainingDisplay:
         self.console.line()
 
     def _left(self) -> list[str]:
-        """Return the time left in words; nothing before it is known."""
+        """Return the remaining time in words; empty before it is known."""
         left = self.time_left.left()
         unknown = "" if self.time_left.counts_evaluations() else " without evaluations"
         return [] if math.isnan(left) else [f"{duration(math.ceil(left))} left{unknown}"]
@@ -120,7 +120,7 @@ class TrainingDisplay:
             self.row = {}
 
     def _format(self, row: dict[str, Any]) -> str:
-        """Format a row of the table; figures that are not known stay blank."""
+        """Format a row of the table; unknown figures stay blank."""
         cells = {
             "epoch": f"{row['epoch']:.2f}",
             "loss": f"{row['loss']:.3f}",

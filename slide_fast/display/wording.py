@@ -1,4 +1,4 @@
-"""Sizes, times, networks and scores in words, as the screen shows them."""
+"""Sizes, times, networks and scores, formatted for the screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r" *(?:[\w@]+(?: [\w@]+)* {2,})?")  # what stands before the 
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as minutes and seconds, ``2:03``, with hours before them where there are any."""
+    """Format seconds as minutes and seconds, ``2:03``, preceded by hours if there are any."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -31,7 +31,7 @@ def metric_in_words(metric: str) -> str:
 
 
 def score_table(scores: Mapping[str, Any], baselines: Mapping[str, float] | None = None) -> str:
-    """Format P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, as far as they are known, over P@1 of baselines."""
+    """Format the known ones of P@k, nDCG@k and PSP@k at 1, 3 and 5 in per cent, followed by P@1 of baselines."""
     rows = [("per cent", [f"@{k}" for k in RANKS])]
     for measure, name in MEASURES.items():
         if f"{measure}_at_1" in scores:
@@ -43,14 +43,14 @@ def score_table(scores: Mapping[str, Any], baselines: Mapping[str, float] | None
 
 
 def aligned(pairs: Iterable[tuple[str, str]]) -> str:
-    """Format names and their meanings, a pair a line."""
+    """Format names and their meanings, one pair per line."""
     pairs = list(pairs)
     width = max([NAME_WIDTH, *(len(name) + 2 for name, _ in pairs)])
     return "\n".join(f"{name:{width}}{text}".rstrip() for name, text in pairs)
 
 
 def wrapped(text: str, width: int) -> str:
-    """Break lines that are wider than a terminal, between words; the text of a pair stays beside its name."""
+    """Wrap lines that are wider than a terminal; the text of a pair stays to the right of its name."""
     lines = []
     for line in text.split("\n"):
         indent = " " * min(next(_NAME.finditer(line)).end(), width // 2)
