@@ -1,1 +1,1 @@
-"""One training run: its memory, its workers, its loop, its checkpoints."""
+"""A training run: its memory, workers, loop and checkpoints."""

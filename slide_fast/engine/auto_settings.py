@@ -1,4 +1,4 @@
-"""Settings for a problem: from what can be counted in its data, and from how full the buckets of its tables are."""
+"""Settings chosen for a problem, by counts of its data and by the occupancy of its tables."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ MOST_WEIGHTS = 1 << 28  # of a wide network: 1 GB
 
 
 def decides_width(given: Collection[str]) -> bool:
-    """Tell whether settings that the user has set choose a network."""
+    """Tell whether settings that the user has set determine the width of the network."""
     return any(name.split(".")[0] in ("hidden", "hidden_lsh", "scope", "lsh") for name in given)
 
 
 def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple[Config, str]:
-    """Choose the scale of unusual inputs, and a wide network where counting shows that it is worth its time.
+    """Choose the scale of unusual inputs, and a wide network if counts suggest that it is worth its time.
 
-    Samples whose values make them much longer or shorter than usual train as if they had length 1 (S39). Samples of
-    several labels each, and dense inputs such as embeddings, ask for more than 128 hidden neurons (measured in
-    docs/results.md). A wide network sees the labels of its micro-batch as negatives and queries no tables. Nothing is
-    timed, so the choice is the same on every machine.
+    Samples that are much longer or shorter than usual are trained as if they had length 1 (S39). Samples with several
+    labels, and dense inputs such as embeddings, need more than 128 hidden neurons (measured in docs/results.md). A wide
+    network uses the labels of its micro-batch as negatives and queries no tables. Nothing is timed, so the choice is
+    the same on every machine.
 
     Parameters
     ----------
     config : Config
     train : Dataset
     given : collection of str
-        Names that the user has set: `input_scale` stays; with ``"hidden"`` or ``"lsh.K"`` the width does.
+        Names that the user has set: `input_scale` is then kept; with ``"hidden"`` or ``"lsh.K"`` so is the width.
 
     Returns
     -------
     config : Config
-        As it was, where nothing is chosen.
+        Unchanged if nothing is chosen.
     reason : str
-        In words, with the price; empty where nothing is chosen.
+        The reason and the cost, in words; empty if nothing is chosen.
     """
     length = _typical_length(train.features)
     config, why = _with_width(config, train, given)
@@ -67,7 +67,7 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
 
 
 def _typical_length(features: SparseRows) -> float:
-    """Return the root mean square length of samples that have features; 1 where all values are 1: none has a unit."""
+    """Return the root mean square length of samples with features; 1 if all values are 1, which have no unit."""
     data, n_stored = features.data, np.count_nonzero(np.diff(features.indptr))
     if data is None or not n_stored or (data == 1).all():
         return 1.0
@@ -75,7 +75,7 @@ def _typical_length(features: SparseRows) -> float:
 
 
 def _with_width(config: Config, train: Dataset, given: Collection[str]) -> tuple[Config, str]:
-    """Choose a wide network, or leave the settings as they are, and say why."""
+    """Choose a wide network, or keep the settings; return the settings and the reason."""
     if decides_width(given):
         return config, ""
     features, labels = train
@@ -95,10 +95,10 @@ def _with_width(config: Config, train: Dataset, given: Collection[str]) -> tuple
 
 
 def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config:
-    """Return the settings in `NAMES` as they suit a problem; all others, and those in `given`, stay.
+    """Return settings with those in `NAMES` chosen for a problem; all others, and those in `given`, are kept.
 
-    The number of digits is the largest with which a sample's buckets hold enough neurons for its budget, counted with
-    the first weights. Nothing is timed, so the choice is the same on every machine.
+    The number of digits is the largest for which a sample's buckets hold enough neurons for its budget, counted with
+    initial weights. Nothing is timed, so the choice is the same on every machine.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config
 
 
 def _digits(config: Config, train: Dataset) -> int:
-    """Return the largest K with which the median sample's buckets hold `BUDGETS_FOUND` budgets, or the smallest."""
+    """Return the largest K for which the median sample's buckets hold `BUDGETS_FOUND` budgets, or the smallest K."""
     n, wanted = train.labels.n_columns, BUDGETS_FOUND * max(config.lsh.budget, 1)
     layers = _first_network(config, train.features.n_columns, min(n, LABELS_COUNTED))
     rows = train.features.take(np.arange(min(ROWS, train.n_samples)))
@@ -140,7 +140,7 @@ def _digits(config: Config, train: Dataset) -> int:
 
 
 def _first_network(config: Config, n_features: int, n_labels: int) -> list[Layer]:
-    """Make layers with their initial weights, of some of the labels only."""
+    """Make layers with initial weights, for some of the labels only."""
     arrays = {name: np.empty(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
     layers = layers_of(arrays)
     initialise(layers, config.seed, input_scale=config.input_scale)

@@ -1,4 +1,4 @@
-"""What a run does between two stretches of training: rebuild tables, write checkpoints, evaluate.
+"""What a run does between stretches of training: rebuild tables, write checkpoints, evaluate.
 
 Each callback says after which step it is `due` next; the loop trains up to there, calls it, and goes on.
 """
@@ -18,7 +18,7 @@ NEVER = 2**63  # steps
 
 
 class Callback(Protocol):
-    """Something to do after step `due` of a run."""
+    """Something that a run does after step `due`."""
 
     due: int
 
@@ -27,7 +27,7 @@ class Callback(Protocol):
 
 
 def steps_apart(gap: float) -> Iterator[int]:
-    """Yield the steps that are nearest to multiples of a gap, which counts as at least one step, without end."""
+    """Yield endlessly the steps nearest to the multiples of a gap, which is at least one step."""
     gap, number = min(max(gap, 1.0), 2.0**53), 1
     while True:
         yield round(number * gap)
@@ -60,7 +60,7 @@ class Checkpointing:
 
 
 class Halfway:
-    """Ends a stretch in the middle of the first epoch, so that the sums over steps before and after are apart (S37)."""
+    """Ends a stretch in the middle of the first epoch, so that steps before and after are summed separately (S37)."""
 
     def __init__(self, run: Run):
         middle = fresh_steps(run.config, run.summary.n_train).start - 1
@@ -71,7 +71,7 @@ class Halfway:
 
 
 class Evaluating:
-    """Evaluates on part of the test rows every few epochs, and has the run judge the network by it."""
+    """Evaluates on some of the test rows every few epochs, and tells the run the score."""
 
     def __init__(self, run: Run):
         self._steps = steps_apart(run.options.eval_every * run.steps_per_epoch)

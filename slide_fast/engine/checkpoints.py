@@ -1,6 +1,6 @@
-"""Where a run stands, so that it can go on: in memory for further training, in folders for a run that was cut short.
+"""The state of a run, to continue it: in memory for further training, in folders for an interrupted run.
 
-With one worker a run that is resumed from a checkpoint ends with the bytes of the run that was never interrupted.
+With one worker, a run resumed from a checkpoint gives the same bytes as a run that was never interrupted.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PREFIX = "step-"
 
 
 class PastRuns(NamedTuple):
-    """What earlier runs did to a network that is trained further: numbers are counted on from these (S13).
+    """Totals of the earlier runs of a network that is trained further; counting continues from these (S13).
 
-    `steps` counts from the beginning of the optimiser's moments, epochs and rebuilds from that of the network.
+    `steps` is counted from when the optimiser's moments were new, epochs and rebuilds from the new network.
     """
 
     steps: int = 0
@@ -50,20 +50,20 @@ class TrainingState:
     ----------
     config : Config
     n_features, n_labels : int
-    arrays : mapping of str to ndarray, or Blocks where the state can only be saved
-        Parameters, and as far as they are kept moments and tables, named as in shared memory.
+    arrays : mapping of str to ndarray, or Blocks if the state can only be saved
+        Parameters, and moments and tables if kept, named as in shared memory.
     past : PastRuns
-        What earlier runs did.
+        Totals of earlier runs.
     progress : Progress or None
-        How far the run is that is to be resumed; None: it is at its end, and another begins here.
+        Progress of the run to resume; None: it has finished, and a new run begins here.
     data : str
-        Fingerprint of the training data of the run to be resumed.
+        Fingerprint of the training data of the run to resume.
     history : tuple of dict
-        What was reported so far at the end of epochs and at evaluations.
+        Events reported so far at the end of epochs and at evaluations.
     label_names : list of str, optional
         For the model.
     judged_by : str
-        The metric by which the best network of the run to be resumed is chosen.
+        The metric that selects the best network of the run to resume.
     """
 
     config: Config
@@ -79,7 +79,7 @@ class TrainingState:
 
     @classmethod
     def of(cls, model: Model, kept: TrainingState | None = None) -> TrainingState:
-        """Return the end of the run that made a model: as it was kept, else with new moments."""
+        """Return the final state of the run that made a model: the state kept, or one with new moments."""
         if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
             return kept
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
@@ -87,11 +87,11 @@ class TrainingState:
         return cls(model.config, *sizes, arrays, PastRuns(0, *counts), history=history, label_names=model.label_names)
 
     def without_arrays(self) -> TrainingState:
-        """Return what is left to know once the arrays are where training happens, so that nobody holds on to them."""
+        """Return the state without its arrays, so that they can be freed once they are copied for training."""
         return dataclasses.replace(self, arrays={})
 
     def check_fits(self, config: Config, summary: DataSummary) -> None:
-        """Raise ConfigError or DataError where a run with these settings and data cannot go on from here."""
+        """Raise ConfigError or DataError if a run with these settings and data cannot continue from this state."""
         for what, mine, theirs in (
             ("features", self.n_features, summary.n_features),
             ("labels", self.n_labels, summary.n_labels),
@@ -113,7 +113,7 @@ class TrainingState:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Name settings in full, such as ``lsh.K``."""
+    """Flatten settings to full names, such as ``lsh.K``."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
@@ -121,7 +121,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def save_state(folder: str | Path, state: TrainingState) -> None:
-    """Write a state as a folder of plain arrays, replacing an earlier one whole. Raises ModelError."""
+    """Write a state as a folder of plain arrays, replacing an earlier one as a whole. Raises ModelError."""
     progress = None if state.progress is None else dataclasses.asdict(state.progress)
     description: dict[str, Any] = {
         "kind": KIND,
@@ -135,9 +135,9 @@ def save_state(folder: str | Path, state: TrainingState) -> None:
 
 
 def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
-    """Read what `save_state` wrote. Raises ModelError where anything is missing, malformed, or does not fit.
+    """Read what `save_state` wrote. Raises ModelError if anything is missing, malformed, or does not fit.
 
-    With `mmap` the arrays are mapped into memory, read-only, instead of being read.
+    With `mmap` the arrays are memory-mapped, read-only, instead of being read.
     """
     description, saved = load_arrays(folder, mmap)
     arrays = {name: _one_a_row(array) if name.startswith("W_v") else array for name, array in saved.items()}
@@ -164,7 +164,7 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
 
 
 def _one_a_row(v: np.ndarray) -> np.ndarray:
-    """Return second moments as one a row; releases before had one a weight, whose mean it is (S12)."""
+    """Return one second moment per row: the mean of those of earlier releases, which had one per weight (S12)."""
     return v.mean(axis=1) if v.ndim == 2 else v
 
 
@@ -194,22 +194,22 @@ def _progress(values: dict[str, Any]) -> Progress:
 
 
 class Checkpoints:
-    """A folder of checkpoints: ``step-N`` for the state after N steps, ``best`` for the model that did best so far.
+    """A folder of checkpoints: ``step-N`` for the state after N steps, ``best`` for the best model so far.
 
     Parameters
     ----------
     folder : path
     every : float
-        Epochs between two checkpoints; without end: only when a run is interrupted.
+        Epochs between checkpoints; infinite: only when a run is interrupted.
     keep : int
-        How many of them are kept, the newest.
+        Number of checkpoints to keep, the newest ones.
     """
 
     def __init__(self, folder: str | Path, every: float = math.inf, keep: int = 2):
         self.folder, self.every, self.keep = Path(folder), positive("every", every), whole("keep", keep, 1)
 
     def saved(self) -> list[Path]:
-        """List the folders of the checkpoints there are, oldest first."""
+        """List the folders of existing checkpoints, oldest first."""
         found = [path for path in self.folder.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
         return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
@@ -221,11 +221,11 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
     def save_best(self, model: Model) -> None:
-        """Write the best model, in the place of the one before. Raises ModelError."""
+        """Write the best model, replacing the previous one. Raises ModelError."""
         save_model(self.folder / BEST, model)
 
     def last(self, mmap: bool = False) -> TrainingState:
-        """Load the newest checkpoint by `load_state`. Raises ModelError if there is none."""
+        """Load the newest checkpoint with `load_state`. Raises ModelError if there is none."""
         saved = self.saved()
         if not saved:
             raise ModelError(f"{self.folder}: no checkpoint to resume from; train with --checkpoint-every")

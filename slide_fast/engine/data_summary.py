@@ -1,4 +1,4 @@
-"""What a training run must know of its data."""
+"""A summary of a run's data."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SAMPLES_AT_ONCE = 1 << 14
 
 
 class DataSummary(NamedTuple):
-    """What a run must know of its data, wherever the samples are.
+    """What a run needs to know about its data, wherever the samples are held.
 
     Attributes
     ----------
     n_train, n_features, n_labels : int
     label_counts : ndarray of int64, shape (n_labels,)
     n_labelled : int
-        Samples that have labels.
+        Number of samples that have labels.
     test_labels : SparseRows or None
     data : str
-        Fingerprint of training data and weights, or "" where none is needed.
+        Fingerprint of training data and weights, or "" if none is needed.
     """
 
     n_train: int
@@ -36,14 +36,14 @@ class DataSummary(NamedTuple):
     data: str
 
     def about_labels(self) -> dict[str, Any]:
-        """Describe in what form a model of these data answers: one label a sample, or lists of so many."""
+        """Return the form of a model's predictions: one label per sample, or lists, with their mean length."""
         n = int(self.label_counts.sum())
         kind = "classes" if n == self.n_labelled == self.n_train else "lists"
         return {"labels_kind": kind, "labels_per_sample": n / max(self.n_labelled, 1)}
 
 
 def check_enough(n_train: int, n_labels: int, n_test: int | None) -> None:
-    """Raise DataError where there is nothing to learn from, given the labels of all samples, or to evaluate on."""
+    """Raise DataError if there is nothing to learn from, given the labels of all samples, or to evaluate on."""
     for name, n in (("training data", n_train), ("test data", n_test)):
         if n == 0:
             raise DataError(f"{name}: there are no samples")
@@ -52,7 +52,7 @@ def check_enough(n_train: int, n_labels: int, n_test: int | None) -> None:
 
 
 def summarise(train: Dataset, test: Dataset | None, weights: np.ndarray | None, with_fingerprint: bool) -> DataSummary:
-    """Summarise data that this process holds; `with_fingerprint` for a run that is resumed or saved."""
+    """Summarise data that this process holds; `with_fingerprint` for a run that is resumed or checkpointed."""
     counts = np.bincount(train.labels.indices, minlength=train.labels.n_columns)
     test_labels = None if test is None else test.labels
     data = f"{fingerprint(train, weights):016x}" if with_fingerprint else ""
@@ -65,10 +65,10 @@ def n_labelled(data: Dataset) -> int:
 
 
 def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
-    """Compute a number of 64 bits that differs where training data or weights of samples do.
+    """Compute a 64-bit number that identifies training data and weights of samples.
 
-    It is a sum over samples, modulo 2^64, each with its number in its key: those of shares of the data, `first_sample`
-    being the number of a share's first, add up to that of the whole.
+    It is a sum of keyed hashes over samples, modulo 2^64, so fingerprints of shares of the data, each beginning with
+    sample number `first_sample`, add up to that of the whole.
     """
     total = 0
     for start in range(0, train.n_samples, SAMPLES_AT_ONCE):

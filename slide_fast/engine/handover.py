@@ -1,4 +1,4 @@
-"""Large things that change hands, so that nobody on the way holds on to them."""
+"""Passing of large objects to a function without keeping a reference."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Handover(Generic[T_co]):
-    """Hand an object over, so that its memory can be freed during the call.
+    """Wrapper to pass an object to a function that can free its memory during the call.
 
     A reference in a caller's frame, or in its keyword arguments, keeps an object alive as long as the call lasts. A
-    `Handover` in its place is empty once `take` was called.
+    `Handover` is empty once `take` has been called.
     """
 
     def __init__(self, thing: T_co):
         self._things = [thing]
 
     def take(self) -> T_co:
-        """Give the thing away; possible once."""
+        """Return the object and drop the reference to it; possible once."""
         return self._things.pop()
 
 
 def taken(thing: T_co | Handover[T_co]) -> T_co:
-    """Return the thing itself, whether it is handed over or not."""
+    """Return the object itself, whether it is wrapped in a `Handover` or not."""
     return thing.take() if isinstance(thing, Handover) else thing

@@ -1,4 +1,4 @@
-"""The loss of samples that are not trained on, over all labels."""
+"""The loss of held-out samples, over all labels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs
 
 
 def loss_over_all_labels(layers: list[Layer], data: Dataset, scratch: Scratch) -> tuple[float, int]:
-    """Return the sum of the losses of samples that have labels, with all labels active (S10), and how many these are.
+    """Return the summed loss of the labelled samples, with all labels active (S10), and their number.
 
     Parameters
     ----------
     layers : list of Layer
     data : Dataset
-        Evaluated some rows and some labels at a time.
+        Evaluated in blocks of rows and labels.
     scratch : Scratch
     """
     labelled, total = np.flatnonzero(np.diff(data.labels.indptr)), 0.0
@@ -30,7 +30,7 @@ def loss_over_all_labels(layers: list[Layer], data: Dataset, scratch: Scratch) -
 
 @without_false_alarms
 def _of_rows(layers: list[Layer], data: Dataset, scratch: Scratch) -> float:
-    """Return the sum of the losses of some rows, all with labels."""
+    """Return the summed loss of some rows, all of which have labels."""
     output, labels, counts = layers[-1], data.labels, np.diff(data.labels.indptr)
     inputs = hidden_outputs(layers, data.features, scratch)
     row_of = np.repeat(np.arange(data.n_samples), counts)
@@ -47,7 +47,7 @@ def _of_rows(layers: list[Layer], data: Dataset, scratch: Scratch) -> float:
 
 
 def _log_sum(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the sum of exp(logit) of each row; -inf where all logits are."""
+    """Return the logarithm of the sum of exp(logit) of each row; -inf if all its logits are -inf."""
     largest = np.maximum(logits.max(axis=1), np.finfo(logits.dtype).min)
     with np.errstate(divide="ignore"):
         return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))

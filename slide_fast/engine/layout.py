@@ -18,7 +18,7 @@ from ..parallel.shared_arrays import Layout
 
 
 def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> Layout:
-    """Return names, shapes and dtypes of what the tables of all parts need: ``table_ids1`` for layer 1, and so on."""
+    """Return names, shapes and dtypes of the arrays of all parts' tables: ``table_ids1`` for layer 1, and so on."""
     return {
         f"{name}{part.name}": entry
         for part in parts_of(config, n_labels, shards).values()
@@ -27,7 +27,7 @@ def table_arrays(config: Config, n_labels: int, shards: range | None = None) -> 
 
 
 def tables_of(parts: Mapping[int, Part], arrays: Mapping[str, np.ndarray]) -> dict[int, Tables]:
-    """View arrays named as in `table_arrays` as the tables of all parts, by the words that name these in keys."""
+    """View arrays named as in `table_arrays` as the tables of all parts, by their words in keys."""
     tables: dict[int, Tables] = {}
     for word, part in parts.items():
         ids = arrays[f"table_ids{part.name}"]
@@ -49,7 +49,7 @@ def dataset_arrays(prefix: str, data: Dataset) -> dict[str, np.ndarray]:
 
 
 def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n_labels: int) -> Dataset:
-    """Return the data set among arrays: the inverse of `dataset_arrays`."""
+    """Return the data set held in arrays: the inverse of `dataset_arrays`."""
     parts = []
     for part, n_columns in zip(Dataset._fields, (n_features, n_labels), strict=True):
         indptr, indices = (arrays[f"{prefix}_{part}_{name}"] for name in ("indptr", "indices"))
@@ -58,7 +58,7 @@ def dataset_of(prefix: str, arrays: Mapping[str, np.ndarray], n_features: int, n
 
 
 def size_of(layout: Layout) -> int:
-    """Return the bytes of all arrays of a layout."""
+    """Return the total bytes of all arrays of a layout."""
     return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
 
 
@@ -69,7 +69,7 @@ def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None
 
 
 def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | None) -> tuple[Layout, Layout, Layout]:
-    """Return shapes and dtypes of parameters, of moments, and of all else that a run fills besides the data.
+    """Return shapes and dtypes of parameters, of moments, and of all other arrays of a run except the data.
 
     `sizes` are the numbers of features and labels.
     """
@@ -82,7 +82,7 @@ def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | 
 
 
 def state_arrays(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Names, shapes and dtypes of the arrays of a checkpoint: parameters, moments and tables."""
+    """Return names, shapes and dtypes of the arrays of a checkpoint: parameters, moments and tables."""
     parameters: Layout = {name: (s, np.float32) for name, s in array_shapes(config, n_features, n_labels).items()}
     arrays = parameters | table_arrays(config, n_labels)
     return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in arrays.items()}

@@ -1,4 +1,4 @@
-"""One worker's hands on the network: training steps, and its part of a rebuild of the tables."""
+"""One worker's operations on the network: training steps, and its part of a rebuild of the tables."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from .layout import tables_of
 def parts_queried(
     config: Config, parts: Mapping[int, Part], step: int, n_samples: int, is_by_heart: bool = False
 ) -> list[int]:
-    """Tell which parts' tables the step that follows `step` queries, in a run over so many samples (S32, S37)."""
+    """Return the parts whose tables are queried by the step after `step` (S32, S37)."""
     all_are = step >= in_batch_steps(config, total_steps(config, n_samples)) and not is_by_heart
     return [word for word, part in parts.items() if all_are or part.layer < len(config.hidden)]
 
 
 class Learner:
-    """Network and tables in arrays that others may share, and buffers of its own.
+    """Network and tables in arrays that may be shared, with private buffers.
 
     Parameters
     ----------
@@ -44,11 +44,11 @@ class Learner:
     arrays : mapping of str to ndarray
         Parameters, moments and tables.
     n_labels : int
-        Of the whole output layer.
+        Number of labels of the whole output layer.
     priors : ndarray of float64, shape (n_own_labels,)
         From `slide_ref.common.priors.label_priors`, for the labels of `shards`.
     shards : range, optional
-        The shards of the output layer whose rows the arrays hold (S31); default: all.
+        Shards of the output layer whose rows the arrays hold (S31); default: all.
     reduce : callable
         Combines sums over labels with those of the other shards; see `slide_fast.network.softmax_loss`.
     """
@@ -71,7 +71,7 @@ class Learner:
         self.constants = {word: self._constants(part) for word, part in self.parts.items()}
 
     def _constants(self, part: Part) -> HashConstants:
-        """Return the constants of a part's hash functions; a rebuild puts centroids into the arrays."""
+        """Return the constants of a part's hash functions; centroids are in the arrays, written by a rebuild."""
         if part.lsh.family == "centroid":
             return self.arrays[f"centroids{part.name}"]
         return hash_constants(part.lsh, self.config.seed, part.word, self.layers[part.layer].W.shape[1])
@@ -88,7 +88,7 @@ class Learner:
         Raises
         ------
         DivergedError
-            If the loss shows that training ran away (S29); the step then changes nothing.
+            If the loss shows that training diverged (S29); the step then changes nothing.
         """
         if not len(batch.samples):
             return 0.0, 0.0
@@ -102,12 +102,12 @@ class Learner:
         return loss, logits.shape[1] if mask is None else mask.sum() / len(mask)
 
     def backward(self, passes: list[LayerPass], batch: MicroBatch) -> tuple[float, list[RowGradient]]:
-        """Return loss and gradient of a micro-batch; of the output layer for the labels that are here."""
+        """Return loss and gradient of a micro-batch; in the output layer, the gradient of the local labels."""
         labels = batch.data.labels
         return backward(self.layers, passes, labels, self.scratch, batch.weights, self.reduce, self.first_label)
 
     def choose_active(self, l: int, inputs: np.ndarray, batch: MicroBatch) -> Active | None:
-        """Choose the active sets of layer l from the activations that enter it; None: all. Implements S25."""
+        """Choose the active sets of layer l, given the layer's inputs; None: all neurons. Implements S25."""
         chosen, config = [], self.config
         for word, part in self.parts.items():
             if part.layer == l:
@@ -119,7 +119,7 @@ class Learner:
         return unite(chosen, self.first_label if l == len(config.hidden) else 0) if chosen else None
 
     def priors_of(self, part: Part) -> np.ndarray | None:
-        """Return the priors of a part's labels; None where logits are not corrected (S30)."""
+        """Return the priors of a part's labels; None if logits are not corrected (S30)."""
         if self.priors is None or part.layer < len(self.config.hidden):
             return None
         return self.priors[part.first - self.first_label : part.last - self.first_label]
@@ -131,19 +131,19 @@ class Learner:
         return layer.W[rows], layer.b[rows]
 
     def order_insertion(self, word: int, rebuild: int) -> None:
-        """Write the order in which neurons of a part are inserted, in the first half of a rebuild."""
+        """Write the order in which the neurons of a part are inserted; first half of a rebuild."""
         part = self.parts[word]
         n = part.last - part.first
         self.arrays[f"insertion{part.name}"][:] = insertion_order(n, self.config.seed, word, rebuild)
 
     def hash_neurons(self, word: int, first: int, last: int) -> None:
-        """Write the addresses of neurons `first` to `last` - 1 of a part, in the first half of a rebuild."""
+        """Write the addresses of neurons `first` to `last` - 1 of a part; first half of a rebuild."""
         part = self.parts[word]
         W, addresses = self.neurons_of(part)[0][first:last], self.arrays[f"addresses{part.name}"][:, first:last]
         hash_rows(W, self.constants[word], part.lsh, self.config.seed, word, addresses)
 
     def sort_table(self, word: int, table: int, rebuild: int) -> None:
-        """Make one table of a part from addresses and order of insertion, in the second half of a rebuild."""
+        """Make one table of a part from addresses and order of insertion; second half of a rebuild."""
         part, tables = self.parts[word], self.tables[word]
         assert isinstance(tables, HashTables)
         addresses, insertion = self.arrays[f"addresses{part.name}"][table], self.arrays[f"insertion{part.name}"]
@@ -152,7 +152,7 @@ class Learner:
         sort_table(addresses, insertion, tables.ids[table], tables.offsets[table])
 
     def take_queries(self, word: int, first: int, features: SparseRows) -> None:
-        """Write what enters a part's layer for some samples, the queries from number `first` on. Implements S34."""
+        """Write the inputs of a part's layer for some samples, as queries number `first` and up. Implements S34."""
         part = self.parts[word]
         for start in range(0, features.n_rows, self.config.micro_batch):
             rows = features.take(np.arange(start, min(start + self.config.micro_batch, features.n_rows)))
@@ -160,20 +160,20 @@ class Learner:
             self.arrays[f"queries{part.name}"][first + start : first + start + len(inputs)] = inputs
 
     def assign_queries(self, word: int, first: int, last: int) -> None:
-        """Write to which cells queries `first` to `last` - 1 of a part belong."""
+        """Write the cells of queries `first` to `last` - 1 of a part."""
         name, rows = self.parts[word].name, slice(first, last)
         queries, centroids = self.arrays[f"queries{name}"][rows], self.arrays[f"centroids{name}"]
         self.arrays[f"cells{name}"][rows] = nearest(queries, centroids, 1)[:, 0]
 
     def move_centroids(self, word: int, round: int) -> None:
-        """Move the centroids of a part to the means of their cells, or in round 0 to the first queries."""
+        """Move the centroids of a part to the means of their cells; in round 0, set them to the first queries."""
         name = self.parts[word].name
         queries, centroids = self.arrays[f"queries{name}"], self.arrays[f"centroids{name}"]
         moved = means(queries, self.arrays[f"cells{name}"], centroids) if round else queries[: len(centroids)]
         centroids[:] = moved
 
     def list_neurons(self, word: int, first: int, last: int) -> None:
-        """List the neurons of groups `first` to `last` - 1 of a part's centroids. Implements S35."""
+        """List the candidate neurons of groups `first` to `last` - 1 of a part's centroids. Implements S35."""
         part, listed = self.parts[word], self.arrays[f"listed{self.parts[word].name}"]
         centroids, groups = self.arrays[f"centroids{part.name}"], slice(first, last)
         listed[groups] = listed_by_groups(centroids, *self.neurons_of(part), listed.shape[1], groups)

@@ -36,13 +36,13 @@ WORKER = "slide_fast.engine.worker:Worker"
 
 
 class Engine(Protocol):
-    """What a run needs to train: a network with its tables, samples in keyed order, and workers.
+    """Interface of what a run trains with: a network with its tables, samples in keyed order, and workers.
 
     Attributes
     ----------
     n_workers : int
     parts : dict of int to Part
-        Layers with tables and shards, by the words that stand for them in keys.
+        Layers with tables and shards, by their words in keys.
     tables : dict of int to HashTables or CentroidTable
     test_order : ndarray of int32
         The keyed order of the test rows.
@@ -60,40 +60,40 @@ class Engine(Protocol):
         """Build the tables of some parts in parallel: rebuild `number` (S14)."""
 
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
-        """Return how many of the steps that are left in a stretch are handed out next."""
+        """Return how many of the remaining steps of a stretch to hand out next."""
 
     def train(
         self, ranges: Iterator[TrainRange], at_most: Callable[[], int]
     ) -> Iterator[tuple[TrainRange, RangeReport]]:
-        """Train on ranges of steps, by at most so many workers at once; yield each with its report."""
+        """Train on ranges of steps, with at most `at_most` workers at once; yield each range with its report."""
 
     def end_stretch(self) -> None:
-        """Do what is due when no step is under way."""
+        """Do what must be done when no step is in progress."""
 
     def predict(self, n_rows: int) -> Iterator[np.ndarray]:
-        """Yield the best labels of the first test rows in their keyed order, int32, shape (n_some, TOP)."""
+        """Yield blocks of the best labels of the first test rows in keyed order, int32, shape (n_some, TOP)."""
 
     def held_out_loss(self, n_rows: int) -> float:
-        """Return the mean loss of the first test rows in their keyed order that have labels, over all labels."""
+        """Return the mean loss, over all labels, of those of the first test rows in keyed order that have labels."""
 
     def keep_best(self) -> None:
-        """Remember the network as it is."""
+        """Remember the current network as the best."""
 
     def load_best(self, folder: Path) -> None:
-        """Remember the network of a model folder. Raises ModelError."""
+        """Remember the network of a model folder as the best. Raises ModelError."""
 
     def restore_best(self) -> None:
-        """Go back to the network that was remembered, if one was."""
+        """Restore the network that was remembered, if any."""
 
     def weights(self, step: int) -> Arrays:
-        """Return the parameters after `step`, in memory that outlives the run. Raises DivergedError (S29)."""
+        """Return the parameters after `step`, in memory that persists after the run. Raises DivergedError (S29)."""
 
     def arrays(self, with_tables: bool) -> Arrays:
-        """Return parameters and moments, and the tables if a run is to be resumed with them."""
+        """Return parameters and moments, and with `with_tables` the tables, which resuming a run needs."""
 
 
 def fair_range(n_left: int, n_workers: int, step_seconds: float) -> int:
-    """Return how many steps a worker gets next: few enough that all of them end a stretch at about the same time."""
+    """Return how many steps a worker gets next: few enough that all finish a stretch at about the same time."""
     return max(1, min(n_left // (2 * n_workers), int(SECONDS_PER_RANGE / step_seconds), STEPS_PER_RANGE))
 
 
@@ -105,7 +105,7 @@ class LocalEngine:
     config : Config
     summary : DataSummary
     stop : callable
-        Returns whether the run is to end early; called often.
+        Returns whether the run should end early; called often.
     stack : ExitStack
         Closes the workers and the shared memory.
     """
@@ -118,9 +118,9 @@ class LocalEngine:
         self._blocks: list[SharedArrays] = []
 
     def move_data(self, data: dict[str, np.ndarray]) -> DataSummary:
-        """Put the arrays of the data into shared memory one by one, and drop each, so that `data` is empty in the end.
+        """Move the arrays of the data into shared memory one by one, so that `data` is empty in the end.
 
-        Returns the summary with the labels of the test data as they are seen there.
+        Returns the summary, with the labels of the test data as views of shared memory.
         """
         shared: dict[str, np.ndarray] = {}
         for name in list(data):
@@ -138,10 +138,10 @@ class LocalEngine:
         return self._blocks[-1]
 
     def allocate(self, begun: dict[str, Array] | None) -> None:
-        """Put parameters, moments, and tables into a shared block each; fill them.
+        """Allocate one shared block each for parameters, moments, and tables, and fill them.
 
-        Parameters outlive the run, in the model; the moments do where the state is kept. `begun` holds the arrays of a
-        state to go on from, and is emptied.
+        Parameters persist after the run, in the model, and the moments if the state is kept. `begun` holds the arrays
+        of a state to continue from, and is emptied.
         """
         config, summary = self.config, self._summary
         n_test = None if summary.test_labels is None else summary.test_labels.n_rows
@@ -159,7 +159,7 @@ class LocalEngine:
         self.tables = tables_of(self.parts, arrays)
 
     def start(self, n_workers: int, steps_before: int, max_restarts: int, worker_timeout: float) -> None:
-        """Start the workers and wait until each is there; `steps_before` are those of earlier runs (S13)."""
+        """Start the workers and wait until all are ready; `steps_before` counts the steps of earlier runs (S13)."""
         self.n_workers = n_workers
         setup = WorkerConfig(self.config, self._summary.n_features, self._summary.n_labels, steps_before)
         if n_workers == 1:
@@ -172,11 +172,11 @@ class LocalEngine:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers that there are now."""
+        """Process ids of the current workers."""
         return self._pool.pids
 
     def _finish(self, tasks: Iterable[Any]) -> None:
-        """Carry out tasks that follow no order among themselves."""
+        """Carry out tasks that may run in any order."""
         for _ in self._pool.run(tasks, self._stop):
             pass
 

@@ -1,4 +1,4 @@
-"""How much memory a run needs, told before the network takes any."""
+"""Estimate of the memory that a run needs, before the network is allocated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCORED = 300  # bytes a test sample while its answers are compared with its labe
 
 
 class Estimate(NamedTuple):
-    """Bytes, by what they are for.
+    """Bytes, by purpose.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Estimate(NamedTuple):
         Samples and labels.
     model : int
     training : int
-        The optimiser's moments, the tables, and a copy of the best network where a lack of progress is looked for.
+        The optimiser's moments, the tables, and a copy of the best network if early stopping is used.
     processes : int
-        What the calling process holds besides, the interpreters of workers, and buffers.
+        Other memory of the calling process, the workers' interpreters, and buffers.
     """
 
     data: int
@@ -46,16 +46,16 @@ class Estimate(NamedTuple):
 
     @property
     def total(self) -> int:
-        """At the peak of training."""
+        """Total at the peak of training."""
         return sum(self)
 
     @property
     def to_come(self) -> int:
-        """Return the bytes that are to be allocated besides the data."""
+        """Return the bytes still to be allocated, apart from the data."""
         return self.total - self.data
 
     def with_held(self, best: Mapping[str, np.ndarray]) -> Estimate:
-        """Count also what the calling process holds now, besides the data and the best network, which are counted."""
+        """Add what the calling process holds now, except the data and the best network, which are included already."""
         n_bytes, counted = proportional_set_size(), self.data + sum(array.nbytes for array in best.values())
         return self._replace(processes=self.processes + (max(0, n_bytes - counted) if n_bytes else COMMAND))
 
@@ -68,7 +68,7 @@ def estimate(
     weights: np.ndarray | None = None,
     keeps_best: bool = False,
 ) -> Estimate:
-    """Estimate what training on these data takes in all processes, besides what this one holds."""
+    """Estimate the memory of all processes when training on these data, besides what this process holds."""
     sizes = train.features.n_columns, train.labels.n_columns
     n_test = None if test is None else test.n_samples
     parameters, moments, working = layouts(config, sizes, train.n_samples, n_test)
@@ -80,10 +80,10 @@ def estimate(
 
 
 def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
-    """Estimate the bytes that one worker needs for its micro-batch, and for the samples that it predicts.
+    """Estimate the bytes that one worker needs for its micro-batch, and for predictions.
 
-    Rows of the first layer, counted for the first samples; rows of the output layer that are active: their labels, and
-    as many as the tables may return; the logits.
+    This includes rows of the first layer, counted on the first samples; active rows of the output layer, which are
+    labels and as many neurons as the tables may return; and logits.
     """
     b, n_features, n_labels = min(config.micro_batch, train.n_samples), train.features.n_columns, train.labels.n_columns
     first = train.features.take(np.arange(b))
@@ -102,7 +102,7 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
 
 
 def first_layer(samples: SparseRows, n_neurons: int) -> int:
-    """Count the numbers that the first layer needs for a micro-batch: rows of touched features, and buffers."""
+    """Count the elements that the first layer needs for a micro-batch: rows of touched features, and buffers."""
     counts = np.unique(samples.indices, return_counts=True)[1]
     n_touched, n_frequent = len(counts), int((counts > FREQUENT).sum())
     if not is_sparse(samples, n_touched):
@@ -113,13 +113,13 @@ def first_layer(samples: SparseRows, n_neurons: int) -> int:
 
 
 def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
-    """Estimate the bytes needed for a short time: to order samples, build tables, or score answers."""
+    """Estimate the bytes needed temporarily: to order samples, build tables, or score predictions."""
     largest = max((part.last - part.first for part in parts_of(config, n_labels).values()), default=0)
     return max(ORDERED * n_train, ORDERED * largest, (SCORED + 4 * TOP) * n_test)
 
 
 def check_left(n_bytes: int, n_features: int, n_labels: int) -> None:
-    """Raise MemoryError, with both sizes, if the machine or its control group has less left than a run is to take."""
+    """Raise MemoryError, with both sizes, if the machine or its control group has less left than a run needs."""
     fewer = f"take fewer features (of {n_features}), labels (of {n_labels}), hidden neurons or workers"
     advice = f"{fewer}, free memory, or raise the container's limit"
     require_memory(n_bytes, "training needs besides the data", advice)

@@ -1,4 +1,4 @@
-"""Options of a training run and of estimators, besides the settings of the network, checked before any work."""
+"""Checks of the options of training runs and estimators (not the settings of the network), before any work."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as plain values; of those, ``max_seconds`` and ``patience`` are infinite for None.
+    """Return options as plain values; ``max_seconds`` and ``patience`` become infinite if None.
 
-    Raises ConfigError, in one line, where a value does not fit.
+    Raises ConfigError, with a one-line message, if a value is invalid.
     """
     return {key: CHECKS[key](key, value) if key in CHECKS else value for key, value in options.items()}

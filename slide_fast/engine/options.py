@@ -1,4 +1,4 @@
-"""What a caller decides about a run besides the settings of the network and its training."""
+"""Options of a run, apart from the settings of the network and its training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .progress import Event, log_event
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is watched and when it ends; the fields are the options of `slide_fast.training.fit_with_state`."""
+    """How a run is monitored and when it ends; the fields are options of `slide_fast.training.fit_with_state`."""
 
     eval_every: float = 1.0
     eval_samples: int = 10_000
@@ -31,16 +31,16 @@ class RunOptions:
 
     @classmethod
     def checked(cls, **options: Any) -> RunOptions:
-        """Make options of plain values, whose events also go to Python's logging. Raises ConfigError."""
+        """Make checked options, whose events also go to Python's logging. Raises ConfigError."""
         found = checked(options)
         return cls(**found | {"callback": log_event(found.get("callback") or (lambda event: None))})
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the run ends with the best network that was evaluated instead of the last one."""
+        """Whether the run returns the best network evaluated instead of the last one."""
         return math.isfinite(self.patience)
 
     @property
     def saves_regularly(self) -> bool:
-        """Whether checkpoints are written on the way and not only after Ctrl-C."""
+        """Whether checkpoints are written during the run, not only after Ctrl-C."""
         return self.checkpoints is not None and math.isfinite(self.checkpoints.every)

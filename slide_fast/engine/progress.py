@@ -1,4 +1,4 @@
-"""Where a training run stands, and what it did since its last evaluation."""
+"""Progress of a training run, and totals since its last evaluation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Totals:
         return self.loss / self.n_labelled if self.n_labelled else math.nan
 
     def summary(self) -> Event:
-        """Return mean loss and active neurons of the labelled samples, and samples a second."""
+        """Return mean loss and active neurons of the labelled samples, and samples/s."""
         n = max(self.n_labelled, 1)
         rate = self.n_samples / self.seconds if self.seconds else 0.0
         return {"loss": self.loss / n, "active_neurons": self.active / n, "samples_per_second": rate}
@@ -44,12 +44,13 @@ class Totals:
 
 @dataclass
 class Progress:
-    """Where a run stands. `seconds` counts training and rebuilds, not evaluation.
+    """Progress of a run. `seconds` counts training and rebuilds, not evaluation.
 
     `best_score` is the best score of an evaluation during training, larger for a better network, `best_step` its step,
-    and `n_worse` the number of evaluations since. `evaluated` is the last step at which an evaluation was due and is
-    done with, `rebuilt` the last after which tables were built, and `all_rebuilt` the last after which those of the
-    output layer were too. `fresh` and `repeated` are sums over the steps that tell whether a run memorises (S37).
+    and `n_worse` the number of evaluations since. `evaluated` is the last step whose evaluation was due and is
+    complete, `rebuilt` the last step after which tables were built, and `all_rebuilt` the last after which the output
+    layer's tables were built too. `fresh` and `repeated` are sums over the steps that tell whether a run memorises its
+    samples (S37).
     """
 
     epoch: int = 0
@@ -71,7 +72,7 @@ class Progress:
     repeated: Totals = field(default_factory=Totals)
 
     def add(self, report: RangeReport, n_steps: int) -> None:
-        """Count in what a range of steps did."""
+        """Add the totals of a range of steps."""
         self.step_seconds = report.seconds / n_steps
         self.n_samples += report.n_samples
         self.n_unlabelled += report.n_samples - report.n_labelled
@@ -80,7 +81,7 @@ class Progress:
 
 
 def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None]:
-    """Make a callback that passes each event on to all listeners, in their order."""
+    """Make a callback that passes each event on to all listeners, in order."""
 
     def tell(event: Event) -> None:
         for listen in listeners:
@@ -90,7 +91,7 @@ def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None
 
 
 def log_event(callback: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Make a callback that logs starts, epochs, evaluations and ends at level INFO, and goes on."""
+    """Make a callback that logs starts, epochs, evaluations and ends at level INFO."""
 
     def logged(event: Event) -> None:
         if event["kind"] in ("start", "epoch", "evaluation", "end") and LOGGER.isEnabledFor(logging.INFO):

@@ -1,4 +1,4 @@
-"""A rebuild of tables as tasks: what can be done at the same time, and what must wait for what."""
+"""A rebuild of tables as stages of tasks: tasks of one stage can run in parallel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _ranges(n: int, each: int) -> list[tuple[int, int]]:
 
 
 def _stages_of_part(part: Part, rebuild: int) -> Iterator[Stage]:
-    """Yield the stages in which one part's tables are made."""
+    """Yield the stages of building one part's tables."""
     word, lsh = part.word, part.lsh
     if lsh.family != "centroid":
         ranges = _ranges(part.last - part.first, ROWS_PER_HASH_TASK)
@@ -55,9 +55,9 @@ def _stages_of_part(part: Part, rebuild: int) -> Iterator[Stage]:
 
 
 def stages(parts: Iterable[Part], rebuild: int) -> Iterator[Stage]:
-    """Yield the stages of a rebuild, one after the other: the first of all parts together, the second, and so on.
+    """Yield the stages of a rebuild in order: the first stage of all parts together, the second, and so on.
 
-    Every task can be done again, as long as its stage is not over.
+    Every task may be repeated until its stage is complete.
     """
     for some in zip_longest(*(_stages_of_part(part, rebuild) for part in parts), fillvalue=()):
         yield [task for stage in some for task in stage]

@@ -1,7 +1,7 @@
-"""One training run: the loop over epochs and steps, and what happens in between.
+"""A training run: the loop over epochs and steps, and what happens in between.
 
-A run decides what comes next and keeps the books; an engine holds the network, the tables and the samples, and does the
-work: `LocalEngine` with shared memory and a pool of processes, or one of several machines.
+A run decides what to do next and tracks progress; an engine holds the network, the tables and the samples, and does the
+work: `LocalEngine` with shared memory and a pool of processes, or an engine over several machines.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Run:
     summary : DataSummary
     options : RunOptions
     state : TrainingState, optional
-        Where the run begins.
+        The state that the run starts from.
     engine : Engine
-        Has begun where `state` says.
+        Already holds the arrays of `state`, if any.
     stop : threading.Event
-        Set to end early.
+        Set it to end the run early.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Run:
 
     @property
     def all_steps(self) -> int:
-        """Steps begun, counted on from earlier runs (S12)."""
+        """Steps begun, including those of earlier runs (S12)."""
         return self.past.steps + self.progress.step
 
     def carry_out(self) -> None:
-        """Train to the end, or until the user stops the run; evaluate what was learned."""
+        """Train to the end, or until the user stops the run, and evaluate the network."""
         self.train()
         if self.stop.is_set() or self.options.saves_regularly:
             self.save()
@@ -96,7 +96,7 @@ class Run:
             self.report("end", scores | {"n_train_unlabelled": self.progress.n_unlabelled})
 
     def train(self) -> None:
-        """Train until the epochs, the time or the patience end; rebuild, save and evaluate on the way."""
+        """Train until epochs, time or patience run out, with rebuilds, checkpoints and evaluations in between."""
         progress = self.progress
         if self.must_build():
             self.rebuild()
@@ -117,7 +117,7 @@ class Run:
                 return
 
     def call(self, callbacks: list[Callback]) -> None:
-        """Call those callbacks that are due."""
+        """Call the callbacks that are due."""
         for callback in callbacks:
             if callback.due == self.progress.step:
                 callback(self)
@@ -135,13 +135,13 @@ class Run:
         self._spend(time.perf_counter() - started)
 
     def end_epoch(self) -> None:
-        """Report the epoch, if anything was trained in it."""
+        """Report the epoch, if any step was trained in it."""
         if self.progress.in_epoch.n_samples:
             self.report("epoch", self.progress.in_epoch.summary() | self.occupancy())
             self.progress.in_epoch = Totals()
 
     def train_to(self, last_step: int) -> None:
-        """Train on all steps up to `last_step`, in one epoch, between two rebuilds."""
+        """Train on all steps up to `last_step`, within one epoch and between rebuilds."""
         progress, started = self.progress, time.perf_counter()
         before, self.measured = progress.seconds, {}  # nothing was measured on what is learned from here on
         first_step = progress.step + 1
@@ -190,23 +190,23 @@ class Run:
             clock.seconds += seconds
 
     def queried(self) -> list[int]:
-        """Return the words of the tables that the next step queries (S32)."""
+        """Return the words of the parts whose tables the next step queries (S32)."""
         of_run = self.progress.step, self.summary.n_train, self.learns_by_heart
         return parts_queried(self.config, self.engine.parts, *of_run)
 
     @property
     def learns_by_heart(self) -> bool:
-        """Whether the loss of samples that came again is so small that tables are not queried (S37)."""
+        """Whether the run memorises its samples, so that tables are not queried (S37)."""
         return learns_by_heart(self.config, self.progress.fresh.mean_loss, self.progress.repeated.mean_loss)
 
     def must_build(self) -> bool:
-        """Return whether the first stretch needs tables that are not there yet: a new run's, or stale ones."""
+        """Return whether tables must be built before the first stretch: in a new run, or if they are stale."""
         progress = self.progress
         is_behind = progress.all_rebuilt < progress.rebuilt and len(self.queried()) == len(self.engine.parts)
         return progress.rebuilds == self.past.rebuilds or (is_behind and progress.step < self.n_steps)
 
     def rebuild(self) -> None:
-        """Rebuild the tables that are queried next, while nothing trains (S14, S32)."""
+        """Rebuild the tables that will be queried next, while no worker trains (S14, S32)."""
         started, progress = time.perf_counter(), self.progress
         self.engine.rebuild(self.queried(), progress.rebuilds)
         if not self.stop.is_set():  # else the tables may be half done, and it is this rebuild that comes next
@@ -225,9 +225,9 @@ class Run:
         return self.config.lsh.L > 0 and any(p.layer == len(self.config.hidden) for p in self.engine.parts.values())
 
     def occupancy(self) -> Event:
-        """Report how full the output's tables are: members of the mean non-empty bucket, share of neurons kept.
+        """Return the occupancy of the output's tables: mean size of non-empty buckets, fraction of neurons kept.
 
-        Nothing until tables are queried.
+        Empty until tables are queried.
         """
         lsh, parts = self.config.lsh, self.engine.parts.items()
         tables = [self.engine.tables[word] for word, part in parts if part.layer == len(self.config.hidden)]
@@ -244,7 +244,7 @@ class Run:
         }
 
     def report(self, kind: str, figures: Event) -> None:
-        """Send an event with the place of the run in it. Epochs count from 0, as a fraction."""
+        """Send an event with the progress of the run. Epochs are fractional and counted from 0."""
         progress = self.progress
         epoch = progress.step / self.steps_per_epoch
         place = {"kind": kind, "seconds": progress.seconds, "epoch": epoch, "step": progress.step}
@@ -254,7 +254,7 @@ class Run:
         self.options.callback(event)
 
     def evaluate(self, n_rows: int | None = None) -> Event:
-        """Measure P@k and its kin on the first `n_rows` test rows in their keyed order; None: all."""
+        """Measure P@k and other metrics on the first `n_rows` test rows in keyed order; None: all."""
         if self.summary.test_labels is None:
             return {}
         order, parts, n_done = self.engine.test_order[:n_rows], [], 0
@@ -277,7 +277,7 @@ class Run:
         return scores
 
     def judge(self, scores: Event) -> None:
-        """Keep the network if no evaluation before this one found it better."""
+        """Keep the network as the best if no earlier evaluation had a better score."""
         progress, options = self.progress, self.options
         if not scores or not (options.keeps_best or options.saves_regularly):
             return
@@ -292,14 +292,14 @@ class Run:
                 options.checkpoints.save_best(self.model())
 
     def take_best(self) -> None:
-        """Go back to the best network there was, where a lack of progress is looked for."""
+        """Restore the best network, if early stopping is used."""
         if self.options.keeps_best:
             if self.progress.n_worse < self.options.patience:
                 self.judge(self.evaluate(self.options.eval_samples))
             self.engine.restore_best()
 
     def state(self, is_over: bool = False) -> TrainingState:
-        """Return the network in training: with tables and progress to resume the run, or without once it is over."""
+        """Return the training state: with tables and progress to resume the run, or without them once it is over."""
         summary, past, progress = self.summary, self.past, None if is_over else self.progress
         if is_over:
             past = PastRuns(self.all_steps, self.progress.epoch + 1, self.progress.rebuilds)
@@ -309,12 +309,12 @@ class Run:
         return TrainingState(self.config, *sizes, arrays, past, progress, summary.data, *kept, judged_by=judged_by)
 
     def save(self) -> None:
-        """Write a checkpoint, if that is wanted."""
+        """Write a checkpoint, if checkpoints are enabled."""
         if self.options.checkpoints is not None:
             self.options.checkpoints.save(self.state())
 
     def model(self) -> Model:
-        """Return what has been learned. Raises DivergedError (S29)."""
+        """Return the trained model. Raises DivergedError (S29)."""
         progress, past, summary = self.progress, self.past, self.summary
         arrays = self.engine.weights(self.all_steps)
         info = {

@@ -1,4 +1,4 @@
-"""The tasks of workers: small, picklable, and safe to do twice, since a dead worker's task goes to another."""
+"""The tasks of workers: small, picklable, and safe to repeat, since a dead worker's task goes to another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 @dataclass(frozen=True)
 class Ready:
-    """Let a worker answer, which tells that it has started."""
+    """Ask for an answer, which shows that the worker has started."""
 
     method: ClassVar[str] = "ready"
 
@@ -25,7 +25,7 @@ class TrainRange:
 
 @dataclass(frozen=True)
 class OrderInsertion:
-    """Write the order in which the neurons of a part are inserted, in the first half of a rebuild."""
+    """Write the order in which the neurons of a part are inserted; first half of a rebuild."""
 
     method: ClassVar[str] = "order_insertion"
     word: int
@@ -34,7 +34,7 @@ class OrderInsertion:
 
 @dataclass(frozen=True)
 class HashNeurons:
-    """Write the addresses of neurons `first` to `last` - 1 of a part, in the first half of a rebuild."""
+    """Write the addresses of neurons `first` to `last` - 1 of a part; first half of a rebuild."""
 
     method: ClassVar[str] = "hash_neurons"
     word: int
@@ -44,7 +44,7 @@ class HashNeurons:
 
 @dataclass(frozen=True)
 class SortTable:
-    """Make one table of a part from addresses and order of insertion, in the second half of a rebuild."""
+    """Make one table of a part from addresses and order of insertion; second half of a rebuild."""
 
     method: ClassVar[str] = "sort_table"
     word: int
@@ -54,7 +54,7 @@ class SortTable:
 
 @dataclass(frozen=True)
 class GatherQueries:
-    """Write what enters a part's layer for some of the samples that a rebuild clusters (S34)."""
+    """Write the inputs of a part's layer for some of the samples that a rebuild clusters (S34)."""
 
     method: ClassVar[str] = "gather_queries"
     word: int
@@ -65,7 +65,7 @@ class GatherQueries:
 
 @dataclass(frozen=True)
 class AssignQueries:
-    """Write to which cells queries `first` to `last` - 1 belong, in one round of k-means."""
+    """Write the cells of queries `first` to `last` - 1, in one round of k-means."""
 
     method: ClassVar[str] = "assign_queries"
     word: int
@@ -75,7 +75,7 @@ class AssignQueries:
 
 @dataclass(frozen=True)
 class MoveCentroids:
-    """Move the centroids of a part to the means of their cells, or in round 0 to where they begin."""
+    """Move the centroids of a part to the means of their cells; in round 0, initialise them."""
 
     method: ClassVar[str] = "move_centroids"
     word: int
@@ -84,7 +84,7 @@ class MoveCentroids:
 
 @dataclass(frozen=True)
 class ListNeurons:
-    """List the neurons of groups `first` to `last` - 1 of a part's centroids, in a large layer (S35)."""
+    """List the candidate neurons of groups `first` to `last` - 1 of a part's centroids, in a large layer (S35)."""
 
     method: ClassVar[str] = "list_neurons"
     word: int
@@ -94,7 +94,7 @@ class ListNeurons:
 
 @dataclass(frozen=True)
 class FillBuckets:
-    """Fill the buckets of centroids `first` to `last` - 1 of a part, group by group, the end of a rebuild (S35)."""
+    """Fill the buckets of centroids `first` to `last` - 1 of a part, group by group; end of a rebuild (S35)."""
 
     method: ClassVar[str] = "fill_buckets"
     word: int
@@ -104,7 +104,7 @@ class FillBuckets:
 
 @dataclass(frozen=True)
 class PredictRows:
-    """Find the best labels of test rows `first` to `last` - 1 in their keyed order."""
+    """Find the best labels of test rows `first` to `last` - 1 in keyed order."""
 
     method: ClassVar[str] = "predict"
     first: int
@@ -113,7 +113,7 @@ class PredictRows:
 
 @dataclass(frozen=True)
 class MeasureLoss:
-    """Sum the losses, over all labels, of test rows `first` to `last` - 1 in their keyed order."""
+    """Sum the losses, over all labels, of test rows `first` to `last` - 1 in keyed order."""
 
     method: ClassVar[str] = "measure_loss"
     first: int
@@ -121,7 +121,7 @@ class MeasureLoss:
 
 
 class RangeReport(NamedTuple):
-    """What a range of steps did: `loss` and `active` are sums over the labelled samples; `seconds` it took."""
+    """Totals of a range of steps: sums `loss` and `active` over the labelled samples, and `seconds` taken."""
 
     n_samples: int
     n_labelled: int

@@ -1,4 +1,4 @@
-"""What a model tells about its training: noted when a run ends, kept in the model folder, shown by ``slide info``."""
+"""Information about a model's training: recorded when a run ends, saved with the model, shown by ``slide info``."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MEASURES = {"precision_at": "P", "ndcg_at": "nDCG", "psp_at": "PSP"}
 
 
 def about_settings(config: Config, n_samples: int) -> dict[str, Any]:
-    """Return those settings of a run that may depend on the number of its samples, as they were."""
+    """Return the values used for settings that may depend on the number of samples."""
     rate = largest_rate(config, total_steps(config, n_samples))
     return {"planned_epochs": n_epochs(config, n_samples), "learning_rate": rate}
 
 
 def about_run(run: Run) -> dict[str, Any]:
-    """Describe how a run went so far: time, measures on test samples of this very network, and what it reported."""
+    """Describe a run so far: its time, test metrics of this very network, and reported events."""
     from .. import __version__
 
     measured = {key: value for key, value in run.measured.items() if "_at_" in key}
@@ -39,13 +39,13 @@ def about_run(run: Run) -> dict[str, Any]:
 
 
 def history_of(model: Model) -> list[Event]:
-    """Return what was reported while a model was trained; nothing where the model does not say."""
+    """Return the events reported while a model was trained; empty if the model has none."""
     history = model.facts.get("history")
     return [event for event in history if isinstance(event, dict)] if isinstance(history, list) else []
 
 
 def propensities(model: Model) -> np.ndarray | None:
-    """Return the inverse propensities of a model's labels; None where it does not know how often they occurred."""
+    """Return the inverse propensities of a model's labels; None if it has no label counts."""
     n_samples = model.facts.get("n_train_samples")
     if model.label_counts is None or not isinstance(n_samples, int) or n_samples < 1:
         return None
@@ -53,7 +53,7 @@ def propensities(model: Model) -> np.ndarray | None:
 
 
 def in_words(model: Model) -> list[tuple[str, str]]:
-    """Put a model's training information into words, pairs for `aligned`; what is not known is left out."""
+    """Describe a model's training as pairs for `aligned`; unknown information is left out."""
     facts = {key: value for key, value in model.facts.items() if isinstance(value, (int, float, str))}
     lines: dict[str, list[tuple[str, ...]]] = {
         "trained": [
@@ -73,7 +73,7 @@ def in_words(model: Model) -> list[tuple[str, str]]:
 
 
 def _first(ways: tuple[str, ...], facts: dict[str, Any]) -> str:
-    """Return the first of the texts that the information can fill in; empty if there is none."""
+    """Return the first template that the information can fill in; empty if there is none."""
     for way in ways:
         try:
             return way.format(**facts)
@@ -83,7 +83,7 @@ def _first(ways: tuple[str, ...], facts: dict[str, Any]) -> str:
 
 
 def history_table(history: list[Event]) -> str:
-    """Format the last epochs and evaluations of a run, a row a step; empty if there were none."""
+    """Format the last epochs and evaluations of a run, one row per step; empty if there were none."""
     rows: dict[str, Event] = {}
     for event in history:
         if "epoch" in event and "step" in event:

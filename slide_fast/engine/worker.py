@@ -1,7 +1,7 @@
-"""What a worker does: train on some steps, do its part of a rebuild, predict some rows.
+"""A worker's tasks: training on some steps, its part of a rebuild, predictions for some rows.
 
 All arrays are in shared memory, so that a task and its result are a few numbers (`slide_fast.engine.tasks`). A task
-that is done again after a worker's death keeps its step numbers.
+that is repeated after a worker's death keeps its step numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOP = 5
 
 
 class WorkerConfig(NamedTuple):
-    """What a worker must know besides the shared arrays; `steps_before` are those of earlier runs (S13)."""
+    """What a worker needs besides the shared arrays; `steps_before` counts the steps of earlier runs (S13)."""
 
     config: Config
     n_features: int
@@ -36,7 +36,7 @@ class WorkerConfig(NamedTuple):
 
 
 class Worker:
-    """One worker of a run on one machine: samples in shared memory, and a `Learner` over network and tables there.
+    """A worker of a run on one machine: a `Learner` over samples, network and tables in shared memory.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Worker:
         return getattr(owner, task.method)(*vars(task).values())
 
     def ready(self) -> None:
-        """Do nothing: an answer tells that the worker has started."""
+        """Do nothing; the answer shows that the worker has started."""
 
     def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
         """Train on `n_steps` micro-batches, the first of which is step `first_step` of the run."""
@@ -67,25 +67,25 @@ class Worker:
         return train_on(self.learner, batches, self.steps_before)
 
     def gather_queries(self, word: int, rebuild: int, first: int, last: int) -> None:
-        """Write what enters a part's layer for samples `first` to `last` - 1 of those that a rebuild clusters."""
+        """Write the inputs of a part's layer for samples `first` to `last` - 1 of those that a rebuild clusters."""
         part, n = self.learner.parts[word], self.train_data.n_samples
         samples = samples_to_cluster(part.lsh, self.config.seed, part.layer, rebuild, n)[first:last]
         self.learner.take_queries(word, first, self.train_data.features.take(samples))
 
     def predict(self, first: int, last: int) -> np.ndarray:
-        """Return the `TOP` best labels, int32 (n_rows, TOP), of some rows of the test data, in their keyed order."""
+        """Return the `TOP` best labels, int32 (n_rows, TOP), of some test rows in keyed order."""
         features = dataset_of("test", self.arrays, *self.sizes).features
         rows = features.take(self.arrays["test_order"][first:last])
         return topk_rows(self.learner.layers, rows, TOP, self.learner.scratch)[0]
 
     def measure_loss(self, first: int, last: int) -> tuple[float, int]:
-        """Return the sum of the losses of some rows of the test data, and how many have labels."""
+        """Return the summed loss of some test rows, and how many of them have labels."""
         rows = dataset_of("test", self.arrays, *self.sizes).take(self.arrays["test_order"][first:last])
         return loss_over_all_labels(self.learner.layers, rows, self.learner.scratch)
 
 
 def train_on(learner: Learner, batches: Iterable[MicroBatch], steps_before: int) -> RangeReport:
-    """Take a step on each micro-batch, and report sums over all."""
+    """Take a step on each micro-batch, and report the totals."""
     started = time.perf_counter()
     n_samples = n_labelled = 0
     loss = active = 0.0

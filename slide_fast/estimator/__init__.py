@@ -1,1 +1,1 @@
-"""`SlideClassifier`: samples and labels as users of scikit-learn have them."""
+"""`SlideClassifier`: SLIDE with the interface of a scikit-learn estimator."""

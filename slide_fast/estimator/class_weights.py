@@ -1,4 +1,4 @@
-"""Weights of classes, made into weights of samples."""
+"""Class weights, converted to sample weights."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, c
     Parameters
     ----------
     class_weight : str or mapping
-        ``"balanced"``: labels of training samples / (labels that occur * count of the label), as scikit-learn has it
-        where each sample has one label. ``"propensity"``: inverse propensities of Jain, Prabhu and Varma (KDD 2016),
-        A = 0.55, B = 1.5 (S16). A mapping: weights by label; labels that it lacks have 1.
+        ``"balanced"``: total label occurrences / (number of labels that occur * count of the label), as in scikit-learn
+        if each sample has one label. ``"propensity"``: inverse propensities of Jain, Prabhu and Varma (KDD 2016), A =
+        0.55, B = 1.5 (S16). A mapping: weights by label; missing labels have 1.
     labels : SparseRows, shape (n_samples, n_labels)
-        Of the training samples.
+        Labels of the training samples.
     classes : ndarray, shape (n_labels,)
 
     Raises
     ------
     DataError
-        If the mapping has a key that is no label, or a weight that is negative or not finite.
+        If the mapping has a key that is not a label, or a weight that is negative or not finite.
     """
     counts = np.bincount(labels.indices, minlength=labels.n_columns)
     if class_weight == "propensity":
@@ -48,9 +48,9 @@ def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, c
 def weights_of_samples(
     class_weight: str | Mapping[Any, float] | None, labels: SparseRows, classes: np.ndarray, given: np.ndarray | None
 ) -> np.ndarray | None:
-    """Return the mean weight of each sample's labels, times the weight it was given; None where no weights are asked.
+    """Return the mean weight of each sample's labels, times its own weight; None if no weights are given.
 
-    Samples without labels keep what they were given.
+    Samples without labels keep their own weight.
     """
     if class_weight is None or not labels.nnz:
         return given

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """Arguments of `SlideClassifier.fit` besides the samples, and parameters that concern these."""
+    """Arguments of `SlideClassifier.fit` other than the samples, and related parameters."""
 
     sample_weight: Any = None
     eval_set: tuple[Any, Any] | str | Path | None = None
@@ -48,9 +48,9 @@ def train(
     goes_on: bool,
     keeps_state: bool,
 ) -> None:
-    """Train an estimator's network: a new one, or where it `goes_on` the one there is; note what came of it.
+    """Train a new network for an estimator, or its current one if it `goes_on`, and set the fitted attributes.
 
-    On Ctrl-C the estimator has what had been learned, if anything had.
+    On Ctrl-C the estimator keeps what had been learned, if anything.
     """
     features, labels = samples.take()
     weights = validation.as_weights(given.sample_weight, features.n_rows)
@@ -90,7 +90,7 @@ def train(
 
 
 def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool) -> Config:
-    """Return settings with width and input scale as they suit the data, or as the network has, where these are open."""
+    """Return settings with width and input scale, unless given, chosen for the data or taken from the network."""
     given = names_given(estimator)
     if not goes_on:
         return suited(config, data, given)[0]
@@ -103,7 +103,7 @@ def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_
 def _samples_for_index(
     estimator: SlideClassifier, seed: int, features: SparseRows, goes_on: bool
 ) -> IndexSamples | None:
-    """Draw samples that an index can be made of; where training goes on with fewer than before, keep the earlier."""
+    """Draw samples to build an index from; if further training has fewer than before, keep the earlier ones."""
     before = getattr(estimator, "_index_samples", None) if goes_on else None
     if features.n_rows < 2:
         return before
@@ -112,7 +112,7 @@ def _samples_for_index(
 
 
 def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
-    """Read samples to evaluate on, from (X, y) or a path."""
+    """Return samples to evaluate on, from (X, y) or a path."""
     X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
     X = estimator._rows_of(X)
     features, labels = validation.as_dataset(X, y, estimator.classes_, estimator.n_features_in_, "y of eval_set")

@@ -1,4 +1,4 @@
-"""Values that stand for labels in y: of one type, with places among the classes that they make, and as JSON."""
+"""Label values in y: of one type, encoded as indices into the classes, and stored as JSON."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _short.maxstring = _short.maxother = 60
 
 
 class Values(NamedTuple):
-    """Labels in their order.
+    """Label values, in order.
 
     Attributes
     ----------
     items : ndarray or list
-        An array of numbers or times; else Python values of one type.
+        An array of numbers or times, or a list of Python values of one type.
     dtype : dtype or None
-        What the array of classes gets; None: the width that they need.
+        Dtype for the array of classes; None: as wide as needed.
     """
 
     items: Any
@@ -37,12 +37,12 @@ class Values(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The kind of dtype that the values are of."""
+        """The kind of dtype of the values."""
         return self.items.dtype.kind if isinstance(self.items, np.ndarray) else _kind(type(self.items[0]))
 
 
 def _kind(type_: type) -> str:
-    """Return kind of dtype that values of a type have; empty where they cannot be kept as labels."""
+    """Return the kind of dtype for values of a type; empty if they cannot be stored as labels."""
     if issubclass(type_, np.generic):
         dtype = np.dtype(type_)
         kind = "" if dtype.kind == "f" and dtype.itemsize > 8 else dtype.kind
@@ -51,12 +51,12 @@ def _kind(type_: type) -> str:
 
 
 def is_row(type_: type) -> bool:
-    """Tell whether values of a type hold the labels of a sample: lists, sets, arrays, pandas' Series and the like."""
+    """Tell whether values of a type hold a sample's labels: lists, sets, arrays, pandas Series and the like."""
     return issubclass(type_, Collection) and not issubclass(type_, (str, bytes, bytearray, memoryview, Mapping))
 
 
 def is_missing(item: Any) -> bool:
-    """Tell whether a value says that there is none: None, NaN, NaT, pandas' NA."""
+    """Tell whether a value means "missing": None, NaN, NaT, pandas NA."""
     if type(item).__name__ in MISSING:
         return True
     return isinstance(item, (float, np.inexact, np.datetime64, np.timedelta64)) and bool(item != item)
@@ -72,12 +72,12 @@ def shown(item: Any) -> str:
 
 
 def refuse_missing(name: str, row: int) -> None:
-    """Raise DataError."""
+    """Raise DataError for a missing label."""
     raise DataError(f"{name}, row {row}: the label is missing. Input {name} contains NaN. Remove or replace it")
 
 
 def values_of_array(array: np.ndarray, name: str) -> Values:
-    """Collect labels in an array of one dimension, not of objects. Raises DataError as `values_of_items`."""
+    """Collect the labels of a one-dimensional array, not of objects. Raises DataError like `values_of_items`."""
     kind = array.dtype.kind
     if kind not in GROUPS or (kind == "f" and array.dtype.itemsize > 8):
         raise DataError(f"{name} is of dtype {array.dtype}, which labels cannot have; give integers or str")
@@ -92,24 +92,24 @@ def values_of_array(array: np.ndarray, name: str) -> Values:
 def values_of_items(
     items: list, name: str, row_of: Callable[[int], int] = int, objects: bool = False, kinds: str = "bifUSMm"
 ) -> Values:
-    """Collect labels in a list.
+    """Collect the labels of a list.
 
     Parameters
     ----------
     items : list
     name : str
-        What messages call them.
+        Name of the labels in messages.
     row_of : callable, optional
-        The sample that has the label at a place of the list.
+        Maps a position in the list to the sample that has that label.
     objects : bool
-        Whether they come from an array of objects: their classes then are one, too.
+        Whether they come from an array of objects; `classes_` is then one too.
     kinds : str
-        Kinds of dtypes that they may be of.
+        Allowed kinds of dtypes.
 
     Raises
     ------
     DataError
-        If a label is missing, is of a type that cannot be kept or of another than the first, or a fraction.
+        If a label is missing, is a fraction, or is of a type that cannot be stored or differs from the first.
     """
     if not items:
         return Values(np.zeros(0, dtype=np.int64), np.dtype(np.int64))
@@ -136,7 +136,7 @@ def values_of_items(
 
 
 def _as_floats(items: list, name: str, row_of: Callable[[int], int]) -> list[float]:
-    """Return whole numbers among floats as floats."""
+    """Convert a mixture of whole numbers and floats to floats."""
     for i, item in enumerate(items):
         if abs(item) > 2**53 and not isinstance(item, (float, np.floating)):
             raise DataError(f"{name}, row {row_of(i)}: {shown(item)} is too large to mix with floats; give integers")
@@ -144,7 +144,7 @@ def _as_floats(items: list, name: str, row_of: Callable[[int], int]) -> list[flo
 
 
 def _refuse(items: list, name: str, row_of: Callable[[int], int], kinds: str) -> None:
-    """Raise DataError for the first label that cannot be one, or not beside the first."""
+    """Raise DataError for the first label of an invalid type, or of a type that differs from the first."""
     first = _kind(type(items[0]))
     missing = next((i for i, item in enumerate(items) if is_missing(item)), None)
     if missing is not None:
@@ -183,7 +183,7 @@ def _check_numbers(array: np.ndarray, name: str, row_of: Callable[[int], int]) -
 
 
 def classes_and_places(values: Values) -> tuple[np.ndarray, np.ndarray]:
-    """Find the distinct labels, ascending, and where among them each label is."""
+    """Return the distinct labels, ascending, and the index of each label among them."""
     if isinstance(values.items, np.ndarray):
         return np.unique(values.items, return_inverse=True)
     distinct = sorted(set(values.items))
@@ -193,7 +193,7 @@ def classes_and_places(values: Values) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_array(labels: list, dtype: np.dtype | None = None) -> np.ndarray:
-    """Put distinct str or bytes into an array; of objects where a fixed width would drop a NUL or be a waste."""
+    """Put distinct str or bytes into an array; of objects if a fixed width would drop a NUL or waste memory."""
     if dtype is None and labels:
         nul = "\0" if isinstance(labels[0], str) else b"\0"
         if len(labels) * max(map(len, labels)) > MAX_WIDE or any(label.endswith(nul) for label in labels):
@@ -204,23 +204,23 @@ def as_array(labels: list, dtype: np.dtype | None = None) -> np.ndarray:
 def places_in(
     values: Values, classes: np.ndarray, name: str, row_of: Callable[[int], int] = int, drop_unknown: bool = False
 ) -> np.ndarray:
-    """Find where each label is among the classes, in whatever order they are.
+    """Find the index of each label among the classes, which may be in any order.
 
     Parameters
     ----------
     values : Values
     classes : ndarray
     name : str
-        What messages call the labels.
+        Name of the labels in messages.
     row_of : callable, optional
-        The sample that has the label at a place.
+        Maps a position to the sample that has that label.
     drop_unknown : bool
-        Give -1 for a label that is no class, as long as there are others.
+        Return -1 for a label that is not a class, unless none is.
 
     Raises
     ------
     DataError
-        If a label, or with `drop_unknown` every one, is no class, stands for several, or is of another type.
+        If a label (with `drop_unknown`: every label) is not a class, or a label is ambiguous or of another type.
     """
     items, n = values.items, len(classes)
     if not len(items) or not n:
@@ -252,7 +252,7 @@ def places_in(
 
 
 def _places(items: Any, classes: np.ndarray) -> np.ndarray:
-    """Find where each item is among the classes; -1 where nowhere, at least the number of classes where twice."""
+    """Find the index of each item among the classes; -1 if absent, the number of classes or more if ambiguous."""
     n = len(classes)
     if not (isinstance(items, np.ndarray) and items.dtype.kind == classes.dtype.kind):
         place: dict[Any, int] = {}
@@ -272,7 +272,7 @@ def _places(items: Any, classes: np.ndarray) -> np.ndarray:
 
 
 def to_json(classes: np.ndarray) -> tuple[list, str]:
-    """Convert classes to JSON values, and say what `from_json` needs to know of their dtype."""
+    """Convert classes to JSON values; also return the dtype information that `from_json` needs."""
     dtype = classes.dtype
     if dtype.kind in "Mm":
         return classes.astype(np.int64).tolist(), dtype.str
@@ -285,7 +285,7 @@ def to_json(classes: np.ndarray) -> tuple[list, str]:
 
 
 def from_json(values: list, dtype: Any) -> np.ndarray:
-    """Restore classes from what `to_json` made of them. Raises ValueError where it cannot have made this."""
+    """Restore classes from the output of `to_json`. Raises ValueError if it is not valid output."""
     special: dict[str, Any] = {"object": object, "object of bytes": object, "StringDType": np.dtypes.StringDType()}
     try:
         kind, plain = np.dtype(special.get(dtype, dtype)), values
@@ -301,12 +301,12 @@ def from_json(values: list, dtype: Any) -> np.ndarray:
 
 
 def names_of(classes: np.ndarray) -> list[str]:
-    """Name the classes for people, each in a line of its own."""
+    """Return display names of the classes, none with a line break."""
     labels = classes.astype(str).tolist() if classes.dtype.kind in "Mm" else classes.tolist()
     texts = (label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label) for label in labels)
     return [text if text.isprintable() else _in_one_line(text) for text in texts]
 
 
 def _in_one_line(text: str) -> str:
-    """Escape line breaks and halves of surrogate pairs."""
+    """Escape line breaks and lone surrogates."""
     return "".join(ascii(c)[1:-1] if c in "\n\r" or "\ud800" <= c <= "\udfff" else c for c in text)

@@ -1,4 +1,4 @@
-"""Labels in the user's words: from places among the outputs back to what stood in y, and the other way."""
+"""Conversion between output ids and the label values of y."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LAST: tuple[Callable[[], np.ndarray | None], bool] = (lambda: None, False)
 
 
 def are_ids(classes: np.ndarray) -> bool:
-    """Tell whether the classes are ids: whole numbers from 0, of the dtype that ids have by default.
+    """Tell whether the classes are ids: whole numbers from 0, of the default dtype of ids.
 
-    The last answer is remembered: where labels are very many, to look at all of them takes longer than a prediction.
+    The last answer is cached: with very many labels, checking all of them takes longer than a prediction.
     """
     global _LAST
     array, answer = _LAST
@@ -34,7 +34,7 @@ def are_ids(classes: np.ndarray) -> bool:
 
 
 def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return y's own labels for ids; where an id is -1, -1 for integer dtypes, NaT for times, else None."""
+    """Return the label values of ids; for id -1: -1 for integer dtypes, NaT for times, else None."""
     if are_ids(classes):
         return ids
     names, missing = classes[ids], ids < 0
@@ -48,7 +48,7 @@ def in_words(ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def as_in_training(ids: np.ndarray, classes: np.ndarray, kind: str) -> Any:
-    """Return labels, as many for each sample, in the form that y had: one of `KINDS`."""
+    """Return labels, the same number per sample, in the form that y had: one of `KINDS`."""
     if kind == "classes":
         return classes[ids[:, 0]]
     if kind == "lists":
@@ -70,7 +70,7 @@ def _as_csr(rows: SparseRows) -> Any:
 
 
 def places_of(labels: Any, classes: np.ndarray, n_samples: int, name: str = "labels") -> np.ndarray:
-    """Find labels in `classes`; None: all of them, if their scores for so many samples fit in memory."""
+    """Return the ids of labels; None: all, provided that their scores for all samples fit in memory."""
     n = len(classes)
     if labels is None:
         what = f"scores of {n} labels for {n_samples} samples need"
@@ -83,13 +83,13 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int, name: str = "lab
 
 
 def are_right(best: np.ndarray, truths: SparseRows) -> np.ndarray:
-    """Return 1 for each sample whose best label is one of its own, else 0."""
+    """Return 1 for each sample whose best label is one of its true labels, else 0."""
     row_of = np.repeat(np.arange(truths.n_rows), np.diff(truths.indptr))
     return np.bincount(row_of[truths.indices == best[row_of]], minlength=truths.n_rows)
 
 
 def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample: float) -> Model:
-    """Return a model that also says what its labels were in y; `classes_of` and `form_of` read it."""
+    """Return a model that also stores its label values and their form in y, for `classes_of` and `form_of`."""
     facts, names, values = {"labels_kind": kind, "labels_per_sample": labels_per_sample}, model.label_names, None
     if not are_ids(classes):
         values, facts["labels_dtype"] = to_json(classes)
@@ -98,18 +98,18 @@ def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample
 
 
 def form_of(model: Model) -> tuple[str, float]:
-    """Return the form of y, one of `KINDS`, and the mean number of labels of a labelled sample."""
+    """Return the form of y, one of `KINDS`, and the mean number of labels per labelled sample."""
     kind, several = model.facts.get("labels_kind"), model.facts.get("labels_per_sample")
     return kind if kind in KINDS else "rows", several if isinstance(several, (int, float)) else 1.0
 
 
 def classes_of(model: Model) -> np.ndarray:
-    """Return the labels as y had them: values that the model keeps, else its labels' names, else their ids.
+    """Return the labels as in y: values stored in the model, else its label names, else ids.
 
     Raises
     ------
     ModelError
-        If the values or names are not of the kind that the model says.
+        If the values or names are not of the kind that the model declares.
     """
     dtype, names = model.facts.get("labels_dtype"), model.label_names
     try:

@@ -1,4 +1,4 @@
-"""An estimator's parameters, checked and turned into what a training run takes."""
+"""An estimator's parameters, checked and converted to settings and options of a training run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patien
 
 
 def config_of(estimator: Any, **changes: Any) -> Config:
-    """Make the settings of a run from an estimator's parameters, some of them changed. Raises ConfigError."""
+    """Make the settings of a run from an estimator's parameters, with some changes. Raises ConfigError."""
     named = {"seed": seed_from(estimator.random_state)} | {key: getattr(estimator, key) for key in SETTINGS}
     if estimator.hidden is None:
         del named["hidden"]
@@ -25,12 +25,12 @@ def config_of(estimator: Any, **changes: Any) -> Config:
 
 
 def names_given(estimator: Any) -> set[str]:
-    """Return the names of settings of the network that an estimator's parameters set."""
+    """Return the names of the network settings that an estimator's parameters set."""
     return ({"hidden"} if estimator.hidden is not None else set()) | set(estimator.settings or {})
 
 
 def options_of(estimator: Any, eval_set: Any = None, callback: Any = None) -> dict[str, Any]:
-    """Make the options of a run, for `fit_with_state`, and check all other parameters. Raises ConfigError."""
+    """Make the options of a run for `fit_with_state`, and check all other parameters. Raises ConfigError."""
     checked({"eval_set": eval_set, "callback": callback})
     checked({name: getattr(estimator, name) for name in OTHERS})
     if eval_set is not None and estimator.validation_fraction is not None:

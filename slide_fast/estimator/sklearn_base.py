@@ -1,4 +1,4 @@
-"""What scikit-learn's estimators inherit, or as much of it as is needed where scikit-learn is not installed."""
+"""Base classes of scikit-learn estimators, or replacements if scikit-learn is not installed."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ else:
         HAS_SKLEARN = False
 
         class BaseEstimator:
-            """Parameters by the names of `__init__`."""
+            """Parameters by the argument names of `__init__`."""
 
             def get_params(self, deep: bool = True) -> dict[str, Any]:
-                """Parameters of the constructor by name."""
+                """Return the parameters of the constructor by name."""
                 return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
             def set_params(self, **params: Any) -> Any:
-                """Change parameters of the constructor. Raises ValueError if there is no such parameter."""
+                """Set parameters of the constructor. Raises ValueError if there is no such parameter."""
                 known = self.get_params()
                 for name, value in params.items():
                     if name not in known:
@@ -59,31 +59,31 @@ else:
                 return self
 
             def __repr__(self) -> str:
-                """The call that makes an estimator with these parameters; defaults are left out."""
+                """Return the call that makes an estimator with these parameters; defaults are left out."""
                 signature, own = inspect.signature(type(self)).parameters, self.get_params()
                 changed = [name for name, value in sorted(own.items()) if repr(value) != repr(signature[name].default)]
                 return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in changed)})"
 
         class ClassifierMixin:
-            """Adds nothing where scikit-learn is not installed."""
+            """Adds nothing if scikit-learn is not installed."""
 
         class TransformerMixin:
             """Adds `fit_transform`."""
 
             def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
-                """Train on samples, and return what `transform` makes of them."""
+                """Train on samples, and return their `transform`."""
                 return self.fit(X, y, **fit_params).transform(X)
 
         class _Unfitted(ValueError, AttributeError):
-            """Is scikit-learn's NotFittedError where that is installed."""
+            """Is scikit-learn's NotFittedError if scikit-learn is installed."""
 
 
 class NotFittedError(ModelError, _Unfitted):
-    """A model is used before it has been trained."""
+    """An estimator that is used before it has been trained."""
 
 
 def seed_from(random_state: Any) -> int:
-    """Choose a seed for a run: the number given, or a draw from a generator; None: a new one each time."""
+    """Return the seed of a run: the number given, or a draw from a generator; None: a new one each time."""
     source = np.random.default_rng() if random_state is None else plain(random_state)
     if isinstance(source, np.random.Generator):
         return int(source.integers(2**31))
@@ -96,7 +96,7 @@ def seed_from(random_state: Any) -> int:
 
 @contextmanager
 def copy_to_train(estimator: Any) -> Iterator[Any]:
-    """Hand out a copy to train; what it learned is taken over as a whole if it has a new `model_`, else not at all."""
+    """Yield a copy to train; its state is taken over as a whole if it has a new `model_`, else not at all."""
     before, trained = dict(vars(estimator)), copy.copy(estimator)
     try:
         yield trained
@@ -110,14 +110,14 @@ def copy_to_train(estimator: Any) -> Iterator[Any]:
 
 
 def check_names(estimator: Any, X: Any, reset: bool) -> None:
-    """Note the names of X's columns in ``feature_names_in_``, or hold X against them, by scikit-learn's rules.
+    """Record X's column names in ``feature_names_in_``, or check X against them, by scikit-learn's rules.
 
     Raises
     ------
     TypeError
         If only some of the names are strings.
     DataError
-        If they are not those of training, in their order.
+        If the names are not those of training, in the same order.
     """
     names = _column_names(X)
     if reset:
@@ -138,7 +138,7 @@ def check_names(estimator: Any, X: Any, reset: bool) -> None:
 
 
 def _column_names(X: Any) -> list[str] | None:
-    """Return the names of a table's columns; None where it has none, or none of them is a string."""
+    """Return the column names of a table; None if it has none, or none of them is a string."""
     names = list(getattr(X, "column_names", getattr(X, "columns", ())))
     types = sorted({type(name).__qualname__ for name in names})
     if len(types) > 1 and "str" in types:

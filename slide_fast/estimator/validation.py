@@ -1,4 +1,4 @@
-"""Samples and labels as users have them, turned into checked rows: matrices, arrays, lists, paths."""
+"""Conversion of the user's samples and labels (matrices, arrays, lists, paths) to checked rows."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ BYTES_PER_LABEL = 32  # at least: class, count, a weight and a bias, and their m
 
 
 def is_sparse(X: Any) -> bool:
-    """Tell whether X is one of SciPy's sparse matrices or arrays."""
+    """Tell whether X is a SciPy sparse matrix or array."""
     return hasattr(X, "tocsr") and hasattr(X, "nnz")
 
 
 def is_path(X: Any) -> bool:
-    """Tell whether X names a file."""
+    """Tell whether X is a path."""
     return isinstance(X, (str, Path))
 
 
@@ -112,7 +112,7 @@ def _refuse_infinite(values: np.ndarray, name: str) -> None:
 
 
 def check_sizes(features: SparseRows) -> None:
-    """Raise DataError where there is nothing to learn from."""
+    """Raise DataError if there are no samples or no features."""
     for n, what in zip(features.shape, ("sample", "feature"), strict=True):
         if n == 0:
             few = "there are no samples" if what == "sample" else "there are no features"
@@ -122,13 +122,13 @@ def check_sizes(features: SparseRows) -> None:
 
 
 class Labels(NamedTuple):
-    """Labels of samples, and what is needed to give answers in the same words.
+    """Labels of samples, and what is needed to return predictions in the same form.
 
     Attributes
     ----------
     rows : SparseRows, shape (n_samples, n_labels)
     classes : ndarray, shape (n_labels,)
-        What stands for each label in Y.
+        The value of each label in Y.
     kind : str
         The form of Y, one of `KINDS`.
     """
@@ -139,18 +139,18 @@ class Labels(NamedTuple):
 
     @property
     def per_sample(self) -> float:
-        """Mean number of labels of the samples that have any."""
+        """Mean number of labels of samples that have any."""
         return self.rows.nnz / max(int((np.diff(self.rows.indptr) > 0).sum()), 1)
 
 
 def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = False, name: str = "y") -> Labels:
     """Convert labels to canonical rows without values.
 
-    Indicators, dense or sparse, and lists of ids that say the same train the same network, if they agree about the
-    number of labels: an indicator has one for each column, lists of ids have as many as the largest id says.
+    Equivalent indicator matrices (dense or sparse) and lists of ids train the same network, if the number of labels is
+    the same: an indicator has one label per column, lists of ids have the largest id plus one.
 
-    A list of rows that all have the same length, hold only 0 and 1, and repeat one of them somewhere is taken for
-    lists of ids, with a warning: it is most likely an indicator, as lists of ids need not repeat any.
+    A list of rows that all have the same length, hold only 0 and 1, and repeat one of them in a row, is taken as lists
+    of ids, with a warning: most likely it is an indicator, since lists of ids need no repetition.
 
     Parameters
     ----------
@@ -159,18 +159,18 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
         timedelta64. Lists may also be tuples, sets, arrays or Series, in a list, an array of objects or a Series; they
         hold whole numbers, which are label ids, or str, bytes, datetime64 or timedelta64.
     classes : ndarray, optional
-        The classes there are. By default those in Y.
+        The known classes. Default: those in Y.
     drop_unknown : bool
-        Leave out labels that are no class, if there are others, instead of refusing them.
+        Leave out labels that are not classes, unless none is, instead of raising an error.
     name : str
-        What messages call Y.
+        Name of Y in messages.
 
     Raises
     ------
     DataError
-        If Y is something else, a label is missing, an id is negative or too large, or a label is no class.
+        If Y is something else, a label is missing, an id is negative or too large, or a label is not a class.
     MemoryError
-        If the machine has not enough left for so many labels.
+        If the machine does not have enough memory left for so many labels.
     """
     if Y is None:
         raise DataError("requires y to be passed, but the target y is None")
@@ -202,7 +202,7 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
 
 
 def as_classes(classes: Any) -> np.ndarray:
-    """Return the distinct ones of a sequence of class labels, ascending. Raises DataError as `as_labels`."""
+    """Return the distinct values of a sequence of class labels, ascending. Raises DataError like `as_labels`."""
     labels = as_labels(classes, name="classes")
     if labels.kind != "classes":
         raise DataError("classes holds lists or is a table; give a sequence of labels, range(n_labels) for label ids")
@@ -210,7 +210,7 @@ def as_classes(classes: Any) -> np.ndarray:
 
 
 def _check_number(n_labels: int, place: str) -> None:
-    """Raise DataError or MemoryError where a network cannot have so many labels."""
+    """Raise DataError or MemoryError if a network cannot have so many labels."""
     if n_labels >= COUNT_LIMIT:
         raise DataError(f"{place} {n_labels} labels, but the maximum is 2**31 - 1; number them from 0, or give str")
     what = f"{place} {n_labels} labels, which take at least"
@@ -261,7 +261,7 @@ def _column(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _rows_of_ids(ids: np.ndarray, n_labels: int) -> SparseRows:
-    """Make rows of one id each, of none where it is -1."""
+    """Make rows with one id each, or none if it is -1."""
     indptr = np.concatenate([[0], np.cumsum(ids >= 0)])
     return SparseRows(indptr, ids[ids >= 0].astype(np.int32), None, n_labels)
 
@@ -291,7 +291,7 @@ def _lists(Y: list, classes: np.ndarray | None, drop_unknown: bool, name: str) -
 
 
 def _list_of(item: Any, place: str) -> list:
-    """List the labels of a sample, as Python values where they can be."""
+    """List the labels of a sample, as Python values if possible."""
     if is_missing(item):
         raise DataError(f"{place}: the labels are missing; give [] for a sample that has none")
     if not is_row(type(item)) or (isinstance(item, np.ndarray) and item.ndim != 1):
@@ -302,7 +302,7 @@ def _list_of(item: Any, place: str) -> list:
 
 
 def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_of: Callable[[int], int]) -> None:
-    """Raise where label ids cannot be any, before they take memory; warn where they look like an indicator."""
+    """Raise DataError for invalid label ids before allocating memory; warn if they look like an indicator."""
     if not len(ids):
         return
     ids = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
@@ -326,9 +326,9 @@ def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_
 def as_dataset(
     X: Any, Y: Any, classes: np.ndarray | None = None, n_features: int | None = None, name: str = "y"
 ) -> tuple[SparseRows, Labels]:
-    """Convert samples and labels; where X is a path the file has both, and labels given replace its own.
+    """Convert samples and labels; if X is a path, the file has both, and Y, if given, replaces its labels.
 
-    Where that file names no sizes, features beyond `n_features` are left out, with a warning. Messages call Y `name`.
+    If that file names no sizes, features beyond `n_features` are left out, with a warning. Messages call Y `name`.
     """
     if not is_path(X):
         return as_features(X), as_labels(Y, classes, name=name)
@@ -337,13 +337,13 @@ def as_dataset(
 
 
 def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
-    """Convert true labels to compare answers with, without new classes; a file's own where X is a path without y."""
+    """Convert true labels to compare predictions with, without new classes; those of the file X if y is None."""
     labels = read_dataset(X).labels if y is None and is_path(X) else y
     return as_labels(labels, classes, drop_unknown=True).rows
 
 
 def as_samples(X: Any, n_features: int) -> SparseRows:
-    """Convert samples to predict by a network of so many features; a file's labels are passed over."""
+    """Convert samples to predict with a network of `n_features`; a file's labels are ignored."""
     return _read(X, n_features).features if is_path(X) else as_features(X)
 
 
@@ -358,12 +358,12 @@ def _read(path: str | Path, n_features: int | None) -> Dataset:
 
 
 def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
-    """Convert weights of samples to float64; None where all are the same (S10).
+    """Convert sample weights to float64; None if all are equal (S10).
 
     Raises
     ------
     DataError
-        If there is not one weight a sample, or one is negative or not finite, or all are 0.
+        If there is not one weight per sample, or one is negative or not finite, or all are 0.
     """
     if sample_weight is None:
         return None
