@@ -1,1 +1,1 @@
-"""Training over several machines; nothing but the command line imports it."""
+"""Training over several machines; imported only by the command line."""

@@ -1,6 +1,6 @@
-"""How the ranks of a run talk to each other: one process by itself, or the processes that ``mpiexec`` started.
+"""Communication between the ranks of a run: a single process, or the processes that ``mpiexec`` started.
 
-Code that uses a `Communicator` does not know which it is. mpi4py is imported by `mpi_ranks` and by nothing else.
+Code that uses a `Communicator` need not know which. Only `mpi_ranks` imports mpi4py.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when th
 
 
 def title_of(number: int, n_workers: int) -> str:
-    """Name a process where `n_workers` of them, which follow each other, are a rank."""
+    """Name a process, if every `n_workers` consecutive processes are a rank."""
     rank, worker = divmod(number, n_workers)
     return f"rank {rank}" if n_workers == 1 else f"rank {rank}, worker {worker}"
 
 
 class Communicator:
-    """One process by itself: what it would send to the others stays here.
+    """Communicator of a single process, which sends nothing.
 
     Attributes
     ----------
     rank, size : int
-        The number of this process, from 0, and how many there are.
+        The number of this process, from 0, and the number of processes.
     n_workers : int
-        How many of the processes, which follow each other, are called one rank where an error names them.
+        Number of consecutive processes that error messages call one rank.
     messages, n_bytes : dict of str to int
-        Calls so far, and bytes of what this rank gave to them, by the kind of call; broadcasts of tasks, which are a
-        few numbers, are not counted.
+        Calls so far, and bytes that this rank passed to them, by kind of call; broadcasts of tasks, which are a few
+        numbers, are not counted.
     """
 
     rank = 0
@@ -55,53 +55,53 @@ class Communicator:
         self.n_bytes[kind] = self.n_bytes.get(kind, 0) + n_bytes
 
     def allreduce(self, array: np.ndarray, how: str = "sum") -> np.ndarray:
-        """Put the ranks' ``"sum"`` or ``"max"``, element by element, in the place of this rank's array, and return it.
+        """Replace this rank's array by the element-wise ``"sum"`` or ``"max"`` over all ranks, and return it.
 
-        The shape and dtype are the same on all ranks, and so are the bytes of the result.
+        Shape and dtype must be the same on all ranks; the result is the same to the byte.
         """
         self._count("allreduce", array.nbytes)
         return array
 
     def allgather(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return the rows of every rank, in the order of the ranks; their numbers may differ."""
+        """Return the rows of every rank, in the order of the ranks; ranks may have different numbers of rows."""
         self._count("allgather", rows.nbytes)
         return [rows]
 
     def gather(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return the rows of every rank to rank 0; the others get their own rows only."""
+        """Return the rows of every rank on rank 0; the others get only their own rows."""
         self._count("gather", rows.nbytes)
         return [rows]
 
     def take_over(self, rows: np.ndarray) -> None:
-        """Put rank 0's rows, of the same shape on all ranks, in the place of this rank's."""
+        """Replace this rank's rows by those of rank 0, which have the same shape on all ranks."""
         self._count("take over", rows.nbytes)
 
     def broadcast(self, message: Any = None) -> Any:
-        """Return the message of rank 0 on every rank; it must survive pickling."""
+        """Return the message of rank 0 on every rank; it must be picklable."""
         return message
 
     def split(self, colour: int) -> Communicator:
-        """Return the ranks of the same colour, by themselves and in the same order; all must call."""
+        """Return a communicator of the ranks of the same colour, in the same order; all must call."""
         return Communicator()
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank has called this."""
 
     def agree(self, error: Exception | None) -> None:
-        """Raise an error on all ranks where one of them, or this one, has met with it."""
+        """Raise an error on all ranks if any of them has one."""
         if error is not None:
             raise error
 
     def title(self, number: int | None = None) -> str:
-        """Name process `number`, by default this one."""
+        """Return the name of process `number`, by default this one."""
         return title_of(self.rank if number is None else number, self.n_workers)
 
     def names(self) -> list[str]:
-        """Tell where each rank runs: process id and machine."""
+        """Return where each rank runs: process id and machine."""
         return [f"process {os.getpid()} on {socket.gethostname()}"]
 
     def give_up(self, error: BaseException) -> NoReturn:
-        """End all ranks because this one cannot go on while the others wait for it."""
+        """End all ranks because this one cannot continue, and the others wait for it."""
         raise error
 
 
@@ -184,7 +184,7 @@ class MpiRanks(Communicator):
 
 @contextmanager
 def together(ranks: Communicator) -> Iterator[None]:
-    """Do on every rank what a block says; where it fails on one of them, all raise that rank's error."""
+    """Run a block on every rank; if it fails on one of them, all raise that rank's error."""
     error: Exception | None = None
     try:
         yield
@@ -194,7 +194,7 @@ def together(ranks: Communicator) -> Iterator[None]:
 
 
 def mpi_ranks() -> Communicator:
-    """Return the ranks that ``mpiexec`` started together with this process, which may be this one alone.
+    """Return the ranks that ``mpiexec`` started together with this process, possibly this one alone.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Who works with whom: processes are the workers of ranks, and one worker of every rank together are a team.
+"""Grouping of processes: each is a worker of a rank, and one worker from every rank form a team.
 
-The workers of a rank see the same memory. A team trains on micro-batches of its own, its ranks in step with each other;
-teams wait for each other only where all meet.
+The workers of a rank share memory. Each team trains on its own micro-batches, its ranks in lockstep; teams wait for
+each other only at synchronisation points.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .communicator import Communicator, together
 
 
 class Place(NamedTuple):
-    """Where this process stands among all processes of a run.
+    """The position of this process among all processes of a run.
 
     Attributes
     ----------
     everyone : Communicator
         All processes: those of rank 0, then those of rank 1, and so on.
     ranks : Communicator
-        This process's team; a place in it is the number of the rank.
+        This process's team, in the order of ranks.
     workers : Communicator
-        Those of this process's rank; a place in it is the number of the worker and of its team.
+        The workers of this process's rank, in the order of teams.
     """
 
     everyone: Communicator
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 def check_number(n_processes: int, n_workers: int) -> None:
-    """Raise ConfigError where so many processes cannot be ranks of so many workers each."""
+    """Raise ConfigError if `n_processes` cannot be grouped into ranks of `n_workers` each."""
     n_workers = whole("n_workers", n_workers, 1)
     if n_processes % n_workers:
         raise ConfigError(
@@ -48,7 +48,7 @@ def check_number(n_processes: int, n_workers: int) -> None:
 
 
 def place_of(everyone: Communicator, n_workers: int = 1) -> Place:
-    """Make ranks of so many workers each; all processes must call. Raises ConfigError as `check_number`."""
+    """Group processes into ranks of `n_workers` each; all must call. Raises ConfigError like `check_number`."""
     check_number(everyone.size, n_workers)
     if n_workers == 1:
         return Place(everyone, everyone, Communicator())
@@ -58,12 +58,12 @@ def place_of(everyone: Communicator, n_workers: int = 1) -> Place:
 
 
 def shared_by_workers(layout: Layout, place: Place) -> SharedArrays:
-    """Allocate a block, all zeros, that the workers of a rank share; all processes must call.
+    """Allocate a block of zeros that the workers of a rank share; all processes must call.
 
     Raises
     ------
     MemoryError
-        On all processes, if one has not enough left.
+        On all processes, if one does not have enough memory left.
     ConfigError
         If the workers of a rank are not on one machine.
     """
@@ -78,7 +78,7 @@ def shared_by_workers(layout: Layout, place: Place) -> SharedArrays:
 
 
 def _attached(host: str, pid: int, handle: Handle, n_workers: int) -> SharedArrays:
-    """See the block that process `pid` on `host` has made. On Linux any process of the same user can open its file."""
+    """Attach to the block made by process `pid` on `host`. On Linux any process of the same user can open its file."""
     if not handle.descriptors:
         return SharedArrays.attach(handle)
     try:

@@ -1,4 +1,4 @@
-"""The engine of a run over several ranks: every task is carried out by all processes together."""
+"""The engine of a run over several ranks: all processes carry out every task together."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ NO_LOSS = "eval_metric loss is not measured over ranks; choose another, such as 
 
 
 class RankEngine:
-    """An `slide_fast.engine.local_engine.Engine` whose work all processes of an MPI run share; the first holds it.
+    """A `slide_fast.engine.local_engine.Engine` over all processes of an MPI run; exists in the first process.
 
-    A context manager: on exit the others go on after `follow`.
+    A context manager: on exit the other processes return from `follow`.
 
     Parameters
     ----------
     own : RankWorker
-        This process's part.
+        The worker of this process.
 
     Attributes
     ----------
     should_stop : callable
-        Returns whether the run is to end early; called before each task.
+        Returns whether the run should end early; called before each task.
     """
 
     def __init__(self, own: RankWorker):
@@ -110,7 +110,7 @@ class RankEngine:
         return {name: self._blocks(name) for name in self.own.whole}
 
     def _blocks(self, name: str) -> Blocks:
-        """Return an array of the whole network, which comes from its holders while it is being saved."""
+        """Return an array of the whole network as blocks, received from its holders while it is being saved."""
         shape, dtype = self.own.whole[name]
         n_rows = max(1, BLOCK_BYTES // max(1, dtype.itemsize * math.prod(shape[1:])))
 
@@ -123,7 +123,7 @@ class RankEngine:
 
 
 def follow(own: RankWorker) -> None:
-    """Carry out tasks of the first process until there are no more."""
+    """Carry out the first process's tasks until there are no more."""
     while (task := own.everyone.broadcast()) is not None:
         with ONE_BLAS_THREAD, suppress(DivergedError, ModelError):
             own.run(task)

@@ -1,8 +1,8 @@
 """One process's part of a run over ranks: a range of the labels, a share of the samples, and all of the hidden layers.
 
-Every task is carried out by all workers of all ranks together. In a training step each rank of a team computes the
-hidden layers for all samples and the output for its labels; in between the ranks combine what the softmax and the
-hidden layers need of all labels.
+All workers of all ranks carry out every task together. In a training step each rank of a team computes the hidden
+layers for all samples and the output for its labels; the ranks combine the sums over all labels that the softmax and
+the hidden layers need.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .sample_ranges import SharedSamples, merge_best, range_of
 
 
 def shards_of(config: Config, ranks: Communicator, rank: int | None = None) -> range:
-    """Return the shards of a rank, by default this one; all have equally many (S31). Raises ConfigError."""
+    """Return the shards of a rank, by default this one; all have the same number (S31). Raises ConfigError."""
     each, rest = divmod(config.shards, ranks.size)
     if rest:
         raise ConfigError(
@@ -52,7 +52,7 @@ def shards_of(config: Config, ranks: Communicator, rank: int | None = None) -> r
 
 
 class RankWorker:
-    """One worker of a rank, and the tasks that it does together with all others.
+    """A worker of a rank, and the tasks that it carries out together with all others.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class RankWorker:
     label_counts : ndarray of int64, shape (n_labels,)
         Training samples that carry each label.
     place : Place
-        Among all processes; all make their part at the same time, and meet before they go on.
+        Position among all processes; all construct their worker at the same time, and wait for each other.
     state : TrainingState or None
-        Where the run begins; its arrays are those of the whole network.
+        The state that the run starts from, with the arrays of the whole network.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class RankWorker:
             self._fill(state)
 
     def _fill(self, state: TrainingState | None) -> None:
-        """Begin where the state says, or with a new network."""
+        """Fill the arrays from a state, or initialise a new network."""
         if self.test_samples is not None:
             n_samples = self.test_samples.n_samples
             self.arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=n_samples)
@@ -115,7 +115,7 @@ class RankWorker:
 
     @property
     def _own_edges(self) -> tuple[int, int]:
-        """The first label of this rank, and that of the next."""
+        """Return the first label of this rank, and that of the next."""
         return self.edges[self.ranks.rank], self.edges[self.ranks.rank + 1]
 
     def _own(self, name: str, array: np.ndarray) -> np.ndarray:
@@ -123,19 +123,19 @@ class RankWorker:
         return array[slice(*self._own_edges)] if self._is_split(name) else array
 
     def _is_split(self, name: str) -> bool:
-        """Tell whether every rank has rows of an array: those of the output layer."""
+        """Tell whether an array is split over the ranks, as those of the output layer are."""
         return name in {f"{kind}{len(self.config.hidden)}" for kind in ARRAYS_OF_A_LAYER}
 
     def holders(self, name: str) -> list[tuple[int, int]]:
-        """Return who has rows of an array of the whole network, in their order: ranks and numbers of rows."""
+        """Return the ranks that hold rows of an array of the whole network, in order, with numbers of rows."""
         if self._is_split(name):
             return [(rank, self.edges[rank + 1] - self.edges[rank]) for rank in range(self.ranks.size)]
         return [(self._holder.get(name, 0), self.whole[name][0][0])]
 
     def run(self, task: Any) -> Any:
-        """Carry out one task, which ends for no worker of a rank before it does for all.
+        """Carry out one task; it ends for all workers of a rank at the same time.
 
-        Whatever goes wrong in this process alone ends all of them, since they wait for it.
+        An error in this process alone ends all of them, since they wait for it.
         """
         try:
             result = getattr(self, task.method)(*vars(task).values())
@@ -161,7 +161,7 @@ class RankWorker:
             workers.barrier()
 
     def gather_queries(self, word: int, rebuild: int, first: int, last: int) -> None:
-        """Write what enters a part's layer for some samples that a rebuild clusters, from the shares of all ranks.
+        """Write the inputs of a part's layer for some samples that a rebuild clusters, from the shares of all ranks.
 
         The parts of all ranks draw the same samples, since the key holds the layer and not the shard (S34).
         """
@@ -170,13 +170,13 @@ class RankWorker:
         self.learner.take_queries(word, first, self.train_samples.take(samples)[0].features)
 
     def steps(self, first_step: int, n_steps: int) -> range:
-        """Return which of some steps are those of this worker's team, if it trains yet (S33)."""
+        """Return those of some steps that this worker's team trains on, if it trains yet (S33)."""
         n_teams = workers_at(self.steps_before + first_step - 1, self.workers.size)
         last = first_step + n_steps if self.workers.rank < n_teams else first_step
         return range(first_step + self.workers.rank, last, n_teams)
 
     def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
-        """Train on some steps; the report is that of all teams and ranks."""
+        """Train on some steps; the report covers all teams and ranks."""
         started, report = time.perf_counter(), RangeReport(0, 0, 0.0, 0.0, 0.0)
         before = [dict(counts) for counts in (self.ranks.messages, self.ranks.n_bytes)]
         steps, error = self.steps(first_step, n_steps), None
@@ -195,27 +195,27 @@ class RankWorker:
 
     @property
     def drifts(self) -> bool:
-        """Whether the hidden layers of the ranks differ after some steps: by the order in which teams update them."""
+        """Tell whether the ranks' hidden layers may differ after some steps, by the order of the teams' updates."""
         return self.workers.size > 1 and self.ranks.size > 1
 
     def level(self) -> None:
-        """Put rank 0's hidden layers, moments included, in the place of this rank's. Implements S31."""
+        """Replace this rank's hidden layers, moments included, by those of rank 0. Implements S31."""
         for name, array in self.parameters.items():
             if not self._is_split(name):
                 own = range_of(len(array), self.workers)
                 self.ranks.take_over(array[own.start : own.stop])
 
     def micro_batch(self, epoch: int, step: int) -> MicroBatch:
-        """Put together the samples of a step from the shares of all ranks."""
+        """Assemble the samples of a step from the shares of all ranks."""
         n = self.train_samples.n_samples
         samples = samples_of(self.config, n, self.arrays["train_order"], step)
         data, weights = self.train_samples.take(samples)
         return labelled_part(self.config, data, samples, weights, n, epoch, step)
 
     def predict(self, first: int, last: int) -> np.ndarray:
-        """Find the `TOP` best labels over all ranks, int32 (n_rows, TOP), of some test rows; rank 0 gets them.
+        """Find the `TOP` best labels over all ranks, int32 (n_rows, TOP), for some test rows; rank 0 gets them.
 
-        The rows come in their keyed order, and the teams share them.
+        Rows are in keyed order and divided among the teams.
         """
         assert self.test_samples is not None
         own = range_of(last - first, self.workers)
@@ -227,7 +227,7 @@ class RankWorker:
         return np.concatenate(self.workers.gather(merge_best(ids, scores, TOP)[0]))
 
     def rows(self, name: str, holder: int, first: int, last: int) -> np.ndarray:
-        """Give rank 0 rows of an array that rank `holder` has."""
+        """Send to rank 0 rows of an array that rank `holder` has."""
         shape, dtype = self.whole[name]
         own = self.arrays[name][first:last] if self.ranks.rank == holder else np.empty((0, *shape[1:]), dtype)
         parts = [] if self.workers.rank else self.ranks.gather(own)
@@ -244,23 +244,23 @@ class RankWorker:
         return {name: array for name, array in self.parameters.items() if "_" not in name}
 
     def keep_best(self) -> None:
-        """Remember the network as it is."""
+        """Remember the current network as the best."""
         if self.workers.rank == 0:
             self.best = {name: array.copy() for name, array in self._weights().items()}
 
     def load_best(self, folder: Path) -> None:
-        """Remember the network of a model folder. Raises ModelError in all processes."""
+        """Remember the network of a model folder as the best. Raises ModelError in all processes."""
         with together(self.everyone):
             if self.workers.rank == 0:
                 whole = load_model(folder, mmap=True).arrays
                 self.best = {name: np.array(self._own(name, np.asarray(array))) for name, array in whole.items()}
 
     def restore_best(self) -> None:
-        """Go back to the network that was remembered, if one was."""
+        """Restore the network that was remembered, if any."""
         for name, array in self.best.items():
             self.parameters[name][:] = array
 
     def peaks(self) -> list[int]:
-        """Give rank 0 the bytes of memory that each rank took at its peak, where it was metered."""
+        """Send to rank 0 the peak memory of each rank in bytes, if it was metered."""
         peak = self.workers.allreduce(np.array([0 if self.meter is None else self.meter.peak_bytes]))
         return [int(part[0]) for part in self.ranks.gather(peak)]

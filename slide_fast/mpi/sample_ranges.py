@@ -1,4 +1,4 @@
-"""Samples that ranks and their workers hold in shares, and answers that they put together."""
+"""Samples divided among ranks and their workers, and merging of their predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .process_grid import Place, shared_by_workers
 
 
 def range_of(n: int, ranks: Communicator) -> range:
-    """Return which of n samples, or of whatever else, this rank keeps."""
+    """Return the range of n samples, or other items, that this rank keeps."""
     return range(ranks.rank * n // ranks.size, (ranks.rank + 1) * n // ranks.size)
 
 
@@ -22,7 +22,7 @@ def _values(features: SparseRows) -> np.ndarray:
 
 
 def _pack(data: Dataset, weights: np.ndarray | None) -> np.ndarray:
-    """Pack some samples, and their weights, into one array of 32-bit words."""
+    """Pack samples and their weights into one array of 32-bit words."""
     features, labels = data
     lengths = [np.diff(rows.indptr).astype(np.int32) for rows in data]
     own = [] if weights is None else [weights.view(np.int32)]
@@ -30,7 +30,7 @@ def _pack(data: Dataset, weights: np.ndarray | None) -> np.ndarray:
 
 
 def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> tuple[Dataset, np.ndarray]:
-    """Return `n` samples from what `_pack` made; no weights where there were none."""
+    """Return `n` samples from the output of `_pack`; weights are None if there were none."""
     indptrs = np.zeros((2, n + 1), dtype=np.int64)
     np.cumsum(words[: 2 * n].reshape(2, n), axis=1, out=indptrs[:, 1:])
     nnz, n_ids = indptrs[:, -1].tolist()
@@ -50,9 +50,9 @@ def _stacked(parts: list[SparseRows]) -> SparseRows:
 
 
 def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Dataset, np.ndarray | None]:
-    """Put the samples of a rank's workers and their weights, in their order, into memory that they share.
+    """Copy the samples and weights of a rank's workers, in order, into memory that they share.
 
-    All processes must call. Where a rank has one worker, its samples stay as they are.
+    All processes must call. If a rank has one worker, its samples are returned unchanged.
     """
     workers = place.workers
     if workers.size == 1:
@@ -82,12 +82,12 @@ def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Data
 
 
 def _columns(own: Dataset, weights: np.ndarray | None) -> list[int]:
-    """Return what must be the same in all processes: numbers of columns, and whether samples have weights."""
+    """Return what must agree in all processes: numbers of columns, and whether samples have weights."""
     return [own.features.n_columns, own.labels.n_columns, weights is not None]
 
 
 def _check_columns(found: np.ndarray) -> None:
-    """Raise DataError where `_columns` of processes, one a row, differ."""
+    """Raise DataError if the `_columns` of processes, one row each, differ."""
     if (found[:, :2] != found[0, :2]).any():
         raise DataError("the ranks count different features or labels; give all of them the same files")
     if (found != found[0]).any():
@@ -97,20 +97,20 @@ def _check_columns(found: np.ndarray) -> None:
 
 
 class SharedSamples:
-    """Samples of which every rank holds some; those of a rank follow those of the rank before.
+    """Samples divided among the ranks, in the order of the ranks.
 
     Parameters
     ----------
     own : Dataset
-        Those of this rank.
+        The samples of this rank.
     ranks : Communicator
     weights : ndarray of float64, shape (n_samples,), optional
-        Of these samples (S10); all ranks give some, or none does.
+        Weights of these samples (S10); either all ranks give weights, or none does.
 
     Attributes
     ----------
     n_samples, n_labelled, n_features, n_labels : int
-        Of all ranks together.
+        Totals over all ranks.
     first : int
         The number of this rank's first sample.
     """
@@ -126,7 +126,7 @@ class SharedSamples:
         self.first = int(self._ends[ranks.rank]) - own.n_samples
 
     def take(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray | None]:
-        """Return the given samples and their weights, in this order, on all ranks; all must call with the same.
+        """Return the given samples and their weights, in this order, on all ranks; all must pass the same.
 
         Parameters
         ----------
@@ -144,14 +144,14 @@ class SharedSamples:
         return gathered.take(place), None if self.weights is None else np.concatenate(weights)[place]
 
     def all_labels(self) -> SparseRows:
-        """Return the labels of all samples; rank 0 gets them, the others their own."""
+        """Return the labels of all samples on rank 0; the others get only their own."""
         lengths, ids = np.diff(self.own.labels.indptr), self.own.labels.indices
         lengths, ids = (np.concatenate(self._ranks.gather(rows)) for rows in (lengths, ids))
         return SparseRows(np.concatenate([[0], np.cumsum(lengths)]), ids, None, self.n_labels)
 
 
 def merge_best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the k best of the answers that the ranks found, each among its labels. Implements S15.
+    """Merge the ranks' best labels, each among its own labels, into the k best of all. Implements S15.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def merge_best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray,
     Returns
     -------
     ids, scores : ndarray, shape (n_samples, k)
-        Best first; of equal scores the lower id comes first.
+        Best first; ties go to the lower id.
     """
     ids, scores = (np.concatenate(list(parts), axis=1) for parts in (ids, scores))
     best = np.lexsort((ids, -scores), axis=1)[:, :k]

@@ -1,4 +1,4 @@
-"""What all processes of an MPI run do together, besides the tasks of `slide_fast.engine.tasks`."""
+"""Tasks of all processes of an MPI run, in addition to those of `slide_fast.engine.tasks`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Rebuild:
 
 @dataclass(frozen=True)
 class Level:
-    """Put rank 0's hidden layers in the place of every rank's (S31)."""
+    """Replace every rank's hidden layers by those of rank 0 (S31)."""
 
     method: ClassVar[str] = "level"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Give rank 0 rows `first` to `last` - 1 of an array that rank `holder` has."""
+    """Send to rank 0 rows `first` to `last` - 1 of an array that rank `holder` has."""
 
     method: ClassVar[str] = "rows"
     name: str
@@ -52,14 +52,14 @@ class Check:
 
 @dataclass(frozen=True)
 class KeepBest:
-    """Remember the network as it is."""
+    """Remember the current network as the best."""
 
     method: ClassVar[str] = "keep_best"
 
 
 @dataclass(frozen=True)
 class LoadBest:
-    """Remember the network of a model folder."""
+    """Remember the network of a model folder as the best."""
 
     method: ClassVar[str] = "load_best"
     folder: Path
@@ -67,13 +67,13 @@ class LoadBest:
 
 @dataclass(frozen=True)
 class RestoreBest:
-    """Go back to the network that was remembered."""
+    """Restore the network that was remembered."""
 
     method: ClassVar[str] = "restore_best"
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Give rank 0 the peak memory of each rank, in bytes."""
+    """Send to rank 0 the peak memory of each rank, in bytes."""
 
     method: ClassVar[str] = "peaks"

@@ -1,7 +1,7 @@
-"""Training over several ranks: each holds a range of the labels and a share of the samples; the hidden layers all hold.
+"""Training over several ranks: each holds a range of the labels, a share of the samples, and all hidden layers.
 
-The first process runs the very `Run` that trains on one machine, over an engine whose every task is carried out by all
-processes together (`slide_fast.mpi.rank_engine`).
+The first process executes the same `Run` as on one machine, with an engine whose tasks are carried out by all processes
+together (`slide_fast.mpi.rank_engine`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .sample_ranges import SharedSamples, pooled
 
 
 def summarise_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Communicator) -> DataSummary:
-    """Summarise data of which each rank holds some; all of them must call this."""
+    """Summarise data that is divided among the ranks; all of them must call this."""
     own = np.append(np.bincount(train.own.labels.indices, minlength=train.n_labels), n_labelled(train.own))
     counts, n = np.split(ranks.allreduce(own), [train.n_labels])
     test_labels = None if test is None else test.all_labels()
@@ -42,7 +42,7 @@ def summarise_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Com
 
 
 def assembled(model: Model) -> Model:
-    """Return a model with its arrays whole, in the memory of this process."""
+    """Return a model with complete arrays in the memory of this process."""
     return dataclasses.replace(model, arrays={name: np.asarray(array) for name, array in model.arrays.items()})
 
 
@@ -55,12 +55,12 @@ def prepare(
     n_workers: int = 1,
     weights: np.ndarray | None = None,
 ) -> tuple[RankWorker, DataSummary]:
-    """Check the settings against the processes, and make this one's part; all of them call it with their shares.
+    """Check the settings against the processes, and make this one's worker; all must call it with their shares.
 
     Raises
     ------
     SlideError, MemoryError
-        In all processes alike.
+        In all processes.
     """
     with together(everyone):
         place = place_of(everyone, n_workers)
@@ -84,23 +84,23 @@ def conduct(engine: RankEngine, summary: DataSummary, *, state: TrainingState | 
     Parameters
     ----------
     engine : RankEngine
-        Open, and for so long as the model is needed.
+        Must be open as long as the model is needed.
     summary : DataSummary
         From `prepare`.
     state : TrainingState, optional
-        Where the run begins; its arrays are not looked at.
+        The state that the run starts from; its arrays are ignored.
     **options
         Fields of `slide_fast.engine.options.RunOptions`.
 
     Returns
     -------
     Model
-        Its arrays are `Blocks`: it can be saved, or assembled, as long as the others follow.
+        Its arrays are `Blocks`: it can be saved or assembled as long as the other processes `follow`.
 
     Raises
     ------
     DivergedError, TrainingInterrupted
-        As `slide_fast.training.fit_with_state`.
+        As for `slide_fast.training.fit_with_state`.
     """
     with deferred_interrupt() as stop:
         engine.should_stop = stop.is_set
@@ -129,33 +129,35 @@ def fit_sharded(
     Parameters
     ----------
     config : Config
-        The number of ranks divides `config.shards`.
+        `config.shards` must be a multiple of the number of ranks.
     train, test : Dataset
-        This process's samples; they follow those of the process before. All count the same features and labels.
+        This process's samples, which follow those of the previous process. All must have the same features and labels.
     ranks : Communicator
         All processes, from `slide_fast.mpi.communicator.mpi_ranks`.
     n_workers : int
-        Processes a rank, which follow each other and share its memory. With one worker a rank, steps are the same on
-        any number of ranks up to the rounding of sums; with more, teams of one worker of every rank update the network
+        Processes per rank; they are consecutive and share memory. With one worker per rank, steps are the same on any
+        number of ranks up to the rounding of sums; with more, teams of one worker from every rank update the network
         without locks, and no two runs are the same.
     weights : ndarray of float64, shape (n_samples,), optional
-        How much each of these training samples counts (S10); finite, at least 0. All processes give some, or none does.
+        Weight of each of these training samples (S10); finite, at least 0. Either all processes give weights, or none
+        does.
     state : TrainingState, optional
-        A run to resume from a checkpoint, the same in all processes, of whatever number of ranks and workers.
+        A run to resume from a checkpoint, the same in all processes; any number of ranks and workers may have written
+        it.
     finish : callable
         Called in the first process with the model, whose arrays are `Blocks` that can be saved; by default the model is
-        put together in its memory.
+        assembled in the first process.
     **options
-        Those of `conduct`; only the first process looks at them.
+        Those of `conduct`; used only by the first process.
 
     Returns
     -------
-    What `finish` returned in the first process, None in the others.
+    The result of `finish` in the first process, None in the others.
 
     Raises
     ------
     SlideError
-        As `slide_fast.training.fit_with_state`.
+        As for `slide_fast.training.fit_with_state`.
     """
     with together(ranks):
         if RunOptions.checked(**options).eval_metric == "loss":

@@ -1,1 +1,1 @@
-"""Worker processes over shared memory, and what the machine has to offer; knows nothing of SLIDE."""
+"""Worker processes over shared memory, and resources of the machine; independent of SLIDE."""

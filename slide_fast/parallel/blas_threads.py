@@ -1,4 +1,4 @@
-"""How many threads NumPy's matrix products use: one, while this process works in threads or workers of its own."""
+"""Number of threads of NumPy's matrix products: one, while this process uses its own threads or workers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from threadpoolctl import LibController, ThreadpoolController
 
 
 class _OneBlasThread:
-    """BLAS on one thread as long as someone in this process is at work; a context manager that threads may share.
+    """Limits BLAS to one thread as long as any thread of this process has entered; a shared context manager.
 
-    The number of threads belongs to the whole process: the first who enters notes it and sets 1, the last who leaves
-    puts it back, unless someone else has changed it meanwhile. Libraries are looked for once, on first use, for that
-    takes milliseconds. NumPy's BLAS is loaded by then; one that SciPy loads later is none of ours. OpenMP is left
-    alone: its number belongs to each thread, and the last who leaves may be another thread than the first.
+    The number of BLAS threads is a property of the process: the first thread to enter saves it and sets 1, the last to
+    leave restores it, unless it was changed in the meantime. Libraries are searched for once, on first use, since that
+    takes milliseconds. NumPy's BLAS is loaded by then; one that SciPy loads later is not affected. OpenMP is left
+    alone: its number belongs to each thread, and the last thread to leave may differ from the first to enter.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class _OneBlasThread:
             """Changes no number, and lets go of that right, unless the caller's own limits still need it."""
 
     def _after_fork(self) -> None:
-        """Forget the uses of other threads: a child has only the one that forked."""
+        """Forget the other threads: a child process has only the one that forked."""
         self._n_users = getattr(self._own, "n_users", 0)
         if self._before and not self._n_users:
             self._restore()

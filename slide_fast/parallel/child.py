@@ -1,7 +1,7 @@
-"""What a child process of the pool runs.
+"""The program that a child process of the pool runs.
 
-The pool starts it as a fresh interpreter, so the caller's main module is never imported here. Imports are few:
-they are paid once a worker, in start-up time and in memory.
+The pool starts it as a new interpreter, so the caller's main module is never imported here. Imports are few: each
+worker pays for them in start-up time and memory.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ BLAS_ON_ONE_THREAD = {
 
 
 def _end_with_parent(parent: int) -> None:
-    """Wait, in a thread of its own, until the parent is gone or closes standard input; then end the process.
+    """Wait, in a separate thread, until the parent is gone or closes standard input; then end the process.
 
-    This works in the middle of a computation too. A fork of the parent may hold the pipe open, so the parent's id
-    is looked at as well.
+    This also works during a computation. A fork of the parent may hold the pipe open, so the parent's id is checked as
+    well.
     """
     if os.name == "posix":
         while os.getppid() == parent and not select.select([0], [], [], 0.5)[0]:
@@ -50,7 +50,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error itself if it survives pickling, else a RuntimeError with its text."""
+    """Return the error itself if it can be pickled, else a RuntimeError with its text."""
     try:
         pickle.loads(pickle.dumps(error))
         return error
@@ -87,7 +87,7 @@ def _serve(parent: connection.Connection) -> None:
 
 
 def main(descriptor: int) -> None:
-    """Serve the parent at the other end of the pipe until it closes it. Never returns."""
+    """Serve the parent through a pipe until the parent closes it. Never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while os.open(os.devnull, os.O_RDWR) <= 2:  # what the parent did not have must not become something else
         pass

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the work in hand come to its end."""
+"""Ctrl-C that lets the current work finish."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C into a flag; a second one raises KeyboardInterrupt at once.
 
-    Only in the main thread, and only where Python's own handler is in place.
+    Applies only in the main thread, and only if Python's default handler is installed.
     """
     pressed = threading.Event()
     main = threading.current_thread() is threading.main_thread()

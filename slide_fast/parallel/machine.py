@@ -1,4 +1,4 @@
-"""What this machine, and the container around this process, have to offer: CPUs and memory."""
+"""CPUs and memory available on this machine and in the container around this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path("/")
 
 
 def _first_line(path: Path) -> str:
-    """Read the first line of a file of the kernel, "" where it cannot be read."""
+    """Read the first line of a kernel file; "" if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.readline().strip()
@@ -25,7 +25,7 @@ def _first_line(path: Path) -> str:
 
 
 def _number_after(path: Path, key: str) -> int | None:
-    """Find the number after `key` in a file with a key and a value a line."""
+    """Find the number after `key` in a file with one key and value per line."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -38,7 +38,7 @@ def _number_after(path: Path, key: str) -> int | None:
 
 
 def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
-    """List folders of this process's control group and of all groups above it: a limit at any level counts."""
+    """List the folders of this process's control group and of all its ancestors: a limit at any level applies."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -55,12 +55,12 @@ def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
 
 
 def available_cpus(root: Path = ROOT) -> int:
-    """Count the CPUs that this process may use: its affinity, and its control group's quota (v1 or v2) rounded up.
+    """Count the CPUs that this process may use: by affinity and by control group quota (v1 or v2), rounded up.
 
     Parameters
     ----------
     root : Path
-        Where ``proc`` and ``sys`` lie.
+        Folder that contains ``proc`` and ``sys``.
 
     Returns
     -------
@@ -83,17 +83,17 @@ def available_cpus(root: Path = ROOT) -> int:
 
 
 def memory_left(root: Path = ROOT) -> int | None:
-    """Return the bytes this process can still take before the machine or its control group (v1 or v2) runs out.
+    """Return the bytes this process can allocate before the machine or its control group (v1 or v2) runs out.
 
     Parameters
     ----------
     root : Path
-        Where ``proc`` and ``sys`` lie.
+        Folder that contains ``proc`` and ``sys``.
 
     Returns
     -------
     int or None
-        None where the system does not say (not Linux).
+        None if unknown (not Linux).
     """
     available = _number_after(root / "proc/meminfo", "MemAvailable:")
     left = [] if available is None else [available * 1024]
@@ -110,14 +110,14 @@ def memory_left(root: Path = ROOT) -> int | None:
 
 
 def require_memory(n_bytes: int, what: str, advice: str) -> None:
-    """Raise MemoryError, with both sizes, where less is left than `what` takes: "… needs", say."""
+    """Raise MemoryError, with both sizes, if less than `n_bytes` is left; `what` begins the message: "… needs"."""
     left = memory_left()
     if left is not None and n_bytes > left:
         raise MemoryError(f"{what} {size(n_bytes)}, and {size(left)} are left; {advice}")
 
 
 def cpu_model() -> str:
-    """Return the processor's name as far as the system knows it."""
+    """Return the processor's name, as far as the system knows it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -130,7 +130,7 @@ def cpu_model() -> str:
 
 
 def proportional_set_size(pid: int | str = "self") -> int:
-    """Measure the bytes a process holds; a page shared by n processes counts as one n-th of it (PSS).
+    """Measure the memory of a process in bytes; a page shared by n processes counts as 1/n (PSS).
 
     Parameters
     ----------
@@ -139,8 +139,8 @@ def proportional_set_size(pid: int | str = "self") -> int:
     Returns
     -------
     int
-        Where the kernel does not tell the PSS, the resident set size; 0 where the process is gone or the system
-        has no ``/proc``.
+        The resident set size if the kernel does not provide the PSS; 0 if the process is gone or the system has no
+        ``/proc``.
     """
     pss = _number_after(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
     if pss is not None:
@@ -152,15 +152,15 @@ def proportional_set_size(pid: int | str = "self") -> int:
 class MemoryMeter:
     """Samples the memory of this process and its workers in a background thread; a context manager.
 
-    A sample of a process that has mapped many pages takes the kernel milliseconds, so the gap between two samples
-    grows with what the last one took: metering costs at most 2 % of one CPU.
+    Sampling a process with many mapped pages takes the kernel milliseconds, so the gap between samples grows with the
+    time of the last one: metering costs at most 2 % of one CPU.
 
     Parameters
     ----------
     pids : callable
         Returns the ids of the current workers; called in the background thread.
     interval : float
-        Seconds between two samples, at least.
+        Minimum seconds between two samples.
 
     Attributes
     ----------
@@ -188,7 +188,7 @@ class MemoryMeter:
             pause = max(self._interval, 50 * (time.perf_counter() - start))
 
     def start(self) -> MemoryMeter:
-        """Begin to sample; a meter is started once."""
+        """Begin sampling; a meter can be started once."""
         self._thread.start()
         return self
 

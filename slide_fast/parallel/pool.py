@@ -1,8 +1,8 @@
-"""The parent's side of the worker processes: start them, hand out work, notice deaths, stop.
+"""The parent's side of the worker processes: start, distribution of tasks, detection of deaths, stop.
 
-Nobody holds a lock. Each worker has a pipe of its own and at most one task; when the pipe ends the worker is dead,
-and its task goes to another. What a task does to the shared arrays before its worker dies stays done, so a task
-must be one that may be done twice.
+There are no locks. Each worker has its own pipe and at most one task; when the pipe ends the worker is dead, and its
+task goes to another. Changes that a task makes to the shared arrays before its worker dies remain, so a task must be
+safe to repeat.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOTHING = object()
 
 
 class _Worker:
-    """One child process: its pipe, the task it has (or NOTHING), and how long the parent has waited for that."""
+    """A child process: its pipe, its current task (or NOTHING), and how long the parent has waited for the answer."""
 
     def __init__(self, setup: bytes, descriptors: list[int]):
         self.task: Any = NOTHING
@@ -59,7 +59,7 @@ class _Worker:
         self._send(message)
 
     def receive(self) -> tuple:
-        """Receive the answer to the task; EOFError or OSError if the worker died before it was complete."""
+        """Receive the answer to the task; raise EOFError or OSError if the worker died before it was complete."""
         answer = pickle.loads(self.connection.recv_bytes())
         self.task = NOTHING
         return answer
@@ -68,13 +68,13 @@ class _Worker:
         return self.process.poll() is not None and not connection.wait([self.connection], 0)
 
     def let_go(self) -> None:
-        """Close the pipes: the worker ends by itself, at once."""
+        """Close the pipes, so that the worker ends by itself, immediately."""
         self.connection.close()
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def reap(self, patience: float) -> int:
-        """Wait for the worker's end, kill it after `patience` seconds, and return its exit code."""
+        """Wait for the worker to end, kill it after `patience` seconds, and return its exit code."""
         try:
             return self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -90,7 +90,7 @@ def _command(descriptor: int) -> list[str]:
 
 
 def _inheritance(descriptor: int, shared: list[int]) -> dict[str, Any]:
-    """Return arguments of Popen: descriptors for the child, and a process group that Ctrl-C at the terminal misses."""
+    """Return Popen arguments: descriptors for the child, and a process group that Ctrl-C does not reach."""
     if sys.platform != "win32":
         return {"pass_fds": (descriptor, *shared), "process_group": 0}
     os.set_handle_inheritable(descriptor, True)
@@ -108,7 +108,7 @@ def _end(workers: list[_Worker]) -> None:
 
 
 def obituary(code: int) -> str:
-    """Tell from its exit code how a process ended, and what to try."""
+    """Describe, from its exit code, how a process ended and what to try."""
     if code >= 0:
         return f"it ended by itself with exit code {code}; its last words are on standard error"
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
@@ -124,7 +124,7 @@ def obituary(code: int) -> str:
 class Pool:
     """Worker processes that share arrays with the caller and work through tasks.
 
-    A worker is a fresh interpreter that calls ``state_factory(setup, arrays)`` once and then ``state.run(task)`` for
+    A worker is a new interpreter that calls ``state_factory(setup, arrays)`` once and then ``state.run(task)`` for
     each task, with BLAS on one thread. It never imports the caller's main module, so scripts need no
     ``if __name__ == "__main__"`` guard. It ignores Ctrl-C, and it ends when the caller's process does.
 
@@ -138,7 +138,7 @@ class Pool:
         Blocks whose arrays all workers see, under distinct names; they must stay open as long as the pool.
     n_workers : int
     max_restarts : int
-        Workers replaced over the life of the pool before a death is an error.
+        Number of workers that may be replaced over the life of the pool before a death is an error.
     worker_timeout : float
         Seconds after which a worker that does not answer is killed and replaced. Time in which the caller's process
         is stopped, or busy elsewhere, does not count.
@@ -147,7 +147,7 @@ class Pool:
     ----------
     n_workers : int
     restarts : int
-        Workers that died or were killed for their silence so far.
+        Number of workers so far that died, or were killed because they did not answer.
     """
 
     def __init__(
@@ -182,20 +182,20 @@ class Pool:
         should_stop: Callable[[], bool] | None = None,
         at_most: Callable[[], int] | None = None,
     ) -> Iterator[tuple[Any, Any]]:
-        """Work through tasks; one call is a barrier: after it no task is under way.
+        """Carry out tasks; a call acts as a barrier: after it no task is in progress.
 
-        The next task is drawn when a worker is free to take it, so tasks start in their order. If the caller gives
-        up before the end, workers with a task under way are killed, and replaced by the next call.
+        The next task is drawn when a worker is free, so tasks start in order. If the caller stops iterating early,
+        workers with a task in progress are killed, and replaced by the next call.
 
         Parameters
         ----------
         tasks : iterable
             Picklable, and small: they travel through pipes.
         should_stop : callable, optional
-            Called every 0.1 s or more often. Once it returns true no task is handed out; those under way have one
-            second to end, then their workers are killed.
+            Called at least every 0.1 s. Once it returns true no further task is handed out; those in progress have one
+            second to finish, then their workers are killed.
         at_most : callable, optional
-            How many workers may have a task; called before each is handed out.
+            Returns how many workers may have a task; called before each task is handed out.
 
         Yields
         ------
@@ -230,7 +230,7 @@ class Pool:
                 self._remove(worker)
 
     def close(self) -> None:
-        """End the workers, within about a second; a second call does nothing."""
+        """End the workers within about a second; a second call does nothing."""
         self._finalizer()
 
     def __enter__(self) -> Pool:
@@ -247,7 +247,7 @@ class Pool:
             self._workers.append(_Worker(self._setup, self._descriptors))
 
     def _hand_out(self, tasks: Iterator[Any], at_most: Callable[[], int]) -> None:
-        """Give free workers a task, as many as may have one: tasks of the dead first."""
+        """Give tasks to free workers, as many as may have one; tasks of dead workers go first."""
         if self.restarts > self._max_restarts:
             raise WorkerDiedError(
                 f"a worker died, and max_restarts ({self._max_restarts}) is exhausted. The last one, {self._last_death}"
@@ -261,7 +261,7 @@ class Pool:
                 worker.hand(task)
 
     def _collect(self, busy: list[_Worker]) -> list[tuple[Any, Any]]:
-        """Wait a moment for answers; take them, and bury who is dead or silent for too long."""
+        """Wait briefly for answers and collect them; remove workers that died or did not answer in time."""
         start = time.monotonic()
         ready = connection.wait([worker.connection for worker in busy], POLL_SECONDS)
         elapsed = min(time.monotonic() - start, 2 * POLL_SECONDS)  # more than that is a process that was stopped
@@ -283,7 +283,7 @@ class Pool:
         return done
 
     def _bury(self, worker: _Worker, silent: bool = False) -> None:
-        """Remove a worker that died or is silent for too long, and keep its task for another."""
+        """Remove a worker that died or did not answer in time, and keep its task for another."""
         self._orphaned.append(worker.task)
         self.restarts += 1
         cause = obituary(self._remove(worker, patience=0.0 if silent else STOP_SECONDS))

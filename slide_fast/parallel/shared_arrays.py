@@ -1,7 +1,7 @@
-"""One block of memory that several processes see, cut into named arrays; owns the memory's lifetime.
+"""Blocks of memory shared by several processes and divided into named arrays; manages the memory's lifetime.
 
-On POSIX the block is a file without a name whose descriptor the workers inherit, so a killed process leaves nothing
-behind. On Linux it is a memfd: the size of /dev/shm does not matter.
+On POSIX a block is an unnamed file whose descriptor the workers inherit, so a killed process leaves nothing behind. On
+Linux it is a memfd, so the size of /dev/shm does not matter.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Handle:
 
 
 def _places(layout: Layout) -> tuple[dict[str, slice], int]:
-    """Compute where each array begins, at a page (small ones: at a cache line), and the size of the block."""
+    """Compute each array's offset, aligned to a page (small arrays: to a cache line), and the block's size."""
     places, end = {}, 0
     for name, (shape, dtype) in layout.items():
         n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
@@ -65,7 +65,7 @@ def _places(layout: Layout) -> tuple[dict[str, slice], int]:
 
 
 def _name() -> str:
-    """Make a name that nobody else has, and that tells whose it is."""
+    """Make a unique name that identifies the owner."""
     return f"slide-{os.getpid()}-{secrets.token_hex(8)}"
 
 
@@ -85,10 +85,10 @@ def _check_left(n_bytes: int) -> None:
 
 
 def _fill(descriptor: int, n_bytes: int) -> None:
-    """Take the memory now: what is missing is an error here, and would be a SIGBUS later.
+    """Allocate the memory now: a shortage is an error here, but would be a SIGBUS later.
 
-    A memfd has no limit of its own, and the kernel kills processes before it refuses one: so piece by piece, each
-    only while there is enough for all that follow.
+    A memfd has no limit of its own, and the kernel kills processes rather than refuse memory. So allocation proceeds in
+    pieces, as long as there is enough for all the rest.
     """
     if not hasattr(os, "posix_fallocate"):
         os.ftruncate(descriptor, n_bytes)
@@ -118,7 +118,7 @@ class SharedArrays:
     Attributes
     ----------
     arrays : dict of str to ndarray
-        Views of the block. A view that is kept beyond `close` stays valid: the memory goes when the last view does.
+        Views of the block. A view kept beyond `close` stays valid: the memory is freed with the last view.
     handle : Handle
         What another process needs to attach.
     """
@@ -134,19 +134,19 @@ class SharedArrays:
 
     @classmethod
     def create(cls, layout: Layout, kind: str | None = None) -> SharedArrays:
-        """Allocate a block, all zeros.
+        """Allocate a block of zeros.
 
         Parameters
         ----------
         layout : dict of str to (shape, dtype)
-            Arrays of a page and more begin at a page, smaller ones at a cache line.
+            Arrays of a page or more are aligned to a page, smaller ones to a cache line.
         kind : str, optional
-            ``"memfd"`` (Linux), ``"shm"`` (POSIX) or ``"tagged"`` (Windows); by default the first that there is.
+            ``"memfd"`` (Linux), ``"shm"`` (POSIX) or ``"tagged"`` (Windows); default: the first one available.
 
         Raises
         ------
         MemoryError
-            If the block is larger than what the machine or the control group has left; with both sizes.
+            With both sizes, if the block is larger than what the machine or the control group has left.
         """
         plain: Layout = {name: (tuple(shape), np.dtype(dtype).str) for name, (shape, dtype) in layout.items()}
         _, n_bytes = _places(plain)
@@ -166,7 +166,7 @@ class SharedArrays:
 
     @classmethod
     def attach(cls, handle: Handle) -> SharedArrays:
-        """See the block of another process, or once more that of this one."""
+        """Attach to the block of another process, or again to one of this process."""
         if isinstance(handle.source, int):
             return cls(handle, mmap.mmap(handle.source, handle.n_bytes))
         return cls(handle, mmap.mmap(-1, handle.n_bytes, tagname=handle.source))  # type: ignore[call-arg]  # Windows
@@ -180,7 +180,7 @@ class SharedArrays:
         return self.arrays[name]
 
     def close(self) -> None:
-        """Let go of the block; a second call does nothing. The memory is freed when all processes have done so."""
+        """Release the block; a second call does nothing. The memory is freed when all processes have released it."""
         self.arrays = {}
         if self._free is not None:
             self._free()

@@ -1,4 +1,4 @@
-"""Standard streams and descriptors, which may be missing, closed, broken, or something of the caller's."""
+"""Standard streams and descriptors, which may be missing, closed, broken, or replaced by the caller."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if hasattr(os, "register_at_fork"):
 
 
 class Screen:
-    """Standard error as it is at each moment, for words that may get lost: what cannot be written is dropped.
+    """The current standard error, for messages that may get lost: what cannot be written is dropped.
 
-    The work that they tell of is worth more. Whatever else a stream has comes from standard error itself.
+    A failed message must not stop the work. Other stream attributes are those of standard error.
     """
 
     def write(self, text: str) -> None:
@@ -41,7 +41,7 @@ class Screen:
 
 @contextmanager
 def any_text() -> Iterator[None]:
-    """Let standard output and error take any text for a while: names of labels and files may hold anything."""
+    """Make standard output and error accept any text in a block: names of labels and files may hold anything."""
     with ExitStack() as stack:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
@@ -58,7 +58,7 @@ def _reconfigure(stream: Any, options: dict[str, Any]) -> None:
 
 
 def print_result(text: str) -> None:
-    """Print on standard output, at once; nowhere if there is none."""
+    """Print to standard output and flush; do nothing if there is none."""
     if sys.stdout is not None and not getattr(sys.stdout, "closed", False):
         print(text)
         if hasattr(sys.stdout, "flush"):
@@ -66,7 +66,7 @@ def print_result(text: str) -> None:
 
 
 def discard_unwritten() -> None:
-    """Send what a standard stream could not write to nowhere: Python would try once more at its end, and complain."""
+    """Discard what a standard stream could not write; Python would try again at exit, and complain."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -79,9 +79,9 @@ def discard_unwritten() -> None:
 
 @contextmanager
 def off_standard_descriptors() -> Iterator[None]:
-    """Keep what is opened meanwhile off descriptors 0 to 2, where they are closed.
+    """Keep files opened in a block off descriptors 0 to 2, if those are closed.
 
-    A child process takes those for its standard streams, and what C libraries print goes there.
+    A child process takes these as its standard streams, and C libraries print to them.
     """
     with _LOCK, ExitStack() as stack:
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:

@@ -1,4 +1,4 @@
-"""Threads of this process that share some work, BLAS on one thread meanwhile."""
+"""Threads that share some work, with BLAS limited to one thread."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Job = TypeVar("Job")
 
 
 def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterable[Job], n_threads: int | None) -> None:
-    """Have jobs done by threads, each of which takes the next one until there are no more.
+    """Carry out jobs in threads, each of which takes the next job until there are no more.
 
     Parameters
     ----------
     make_worker : callable
-        Returns the function that does a job; called once in each thread, so that it may own buffers.
+        Returns the function that does a job; called once per thread, so that it may own buffers.
     jobs : iterable
     n_threads : int or None
-        None: as many as there are CPUs that this process may use; these are counted only where there are several jobs.
-        With 1 the caller does it all: what a thread has freed, the C library may keep for the next one.
+        None: one per CPU that this process may use, counted only if there are several jobs. With 1 the calling thread
+        does all jobs: the C library may keep memory freed by other threads.
 
     Raises
     ------
     Exception
-        What a job raises; jobs that nobody has begun are then left undone.
+        The error that a job raises; jobs not begun by then are skipped.
     """
     remaining = deque(jobs)
 

@@ -1,4 +1,4 @@
-"""How amounts are spelled wherever a user sees them."""
+"""Formatting of amounts for users."""
 
 from __future__ import annotations
 
