@@ -1,4 +1,4 @@
-"""SLIDE for training: the semantics of `slide_ref`, vectorised, with a pool of HOGWILD worker processes."""
+"""Fast SLIDE: the semantics of `slide_ref`, vectorised, with a pool of HOGWILD worker processes."""
 
 from typing import TYPE_CHECKING, Any
 

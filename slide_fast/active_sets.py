@@ -1,4 +1,4 @@
-"""Active sets in the parts of a network: layers with tables, and the shards of the output layer."""
+"""Active sets of the parts of a network: layers with tables, and shards of the output layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sampling import Active, active_sets, nothing, retrieve
 
 
 def ids_between(rows: SparseRows, first: int, last: int) -> SparseRows:
-    """Keep the ids `first` to `last` - 1 of each row of ids without values, counted from `first`."""
+    """Keep ids `first` to `last` - 1 of each row of ids without values, renumbered from `first`."""
     if (first, last) == (0, rows.n_columns):
         return rows
     kept = (rows.indices >= first) & (rows.indices < last)
@@ -29,19 +29,19 @@ def ids_between(rows: SparseRows, first: int, last: int) -> SparseRows:
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> SparseRows:
-    """Return the true labels of each sample that are neurons of a part, counted within it. Hidden layers have none."""
+    """Return each sample's true labels that lie in a part, numbered within it. Hidden layers have none."""
     if part.layer < len(config.hidden):
         return SparseRows(np.zeros(len(batch.samples) + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, 0)
     return ids_between(batch.data.labels, part.first, part.last)
 
 
 def without_tables(lsh: LshConfig) -> LshConfig:
-    """Return how neurons are chosen in in-batch steps: no tables, a quarter of the padding. Implements S32."""
+    """Return table settings for in-batch steps: no tables, a quarter of the padding. Implements S32."""
     return dataclasses.replace(lsh, L=0, min_active=lsh.min_active // 4)
 
 
 def settings_in(part: Part, config: Config, batch: MicroBatch) -> LshConfig:
-    """Return how the neurons of a part are chosen in a step: with its tables, or without. Implements S32."""
+    """Return a part's table settings for a step; an in-batch step queries no tables. Implements S32."""
     if batch.in_batch and part.layer == len(config.hidden):
         return without_tables(part.lsh)
     return part.lsh
@@ -56,10 +56,10 @@ def choose_in_part(
     scratch: Scratch,
     priors: np.ndarray | None = None,
 ) -> Active:
-    """Choose the neurons of a part that are active for a micro-batch, and tell how probable that was. Implements S31.
+    """Choose a part's active neurons for a micro-batch, with their inclusion probabilities. Implements S31.
 
-    As `slide_ref.active_sets.choose_in_part`, into one compact `Active`, whose ids count within the layer. `addresses`
-    is None where no table is queried; `priors` are those of the part's labels.
+    Like `slide_ref.active_sets.choose_in_part`, but returns one compact `Active`, whose ids are numbered within the
+    layer. `addresses` is None if no table is queried; `priors` are those of the part's labels.
     """
     n, lsh = part.last - part.first, settings_in(part, config, batch)
     key = Key(config.seed, part.word, batch.epoch, batch.step)
@@ -75,7 +75,7 @@ def choose_in_part(
 
 
 def unite(parts: list[Active], first: int = 0) -> Active:
-    """Unite the active sets of a layer's parts, which follow each other; count ids from row `first` on."""
+    """Concatenate the active sets of a layer's consecutive parts; ids are renumbered from row `first`."""
     if len(parts) == 1 and not first:
         return parts[0]
     ids = np.concatenate([active.ids for active in parts]) - first

@@ -1,4 +1,4 @@
-"""How probable it was that a neuron became active, which corrects the logits of a sampled output layer (S30)."""
+"""The probability that a neuron was active, which corrects the logits of a sampled output layer (S30)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .sampling import Active, Retrieved
 def inclusion(
     scratch: Scratch, active: Active, retrieved: Retrieved, labels: SparseRows, priors: np.ndarray
 ) -> np.ndarray:
-    """Return how probable it was that each neuron became active, for samples of which it is no label. Implements S30.
+    """Return each neuron's inclusion probability, for samples of which it is not a label. Implements S30.
 
-    As `slide_ref.correction.inclusion`, float64 of shape (n_union,) without a mask, else (n_samples, n_union); 1 for
-    what was retrieved.
+    Like `slide_ref.correction.inclusion`, float64 of shape (n_union,) without a mask, else (n_samples, n_union); 1 for
+    retrieved neurons.
     """
     ids, n = active.ids, len(priors)
     if active.mask is not None:

@@ -1,4 +1,4 @@
-"""Data sets from files and to files: XMC text (S17), the mirror of `slide_ref.data`, ``.npz``, and svmlight text."""
+"""Reading and writing of data sets: XMC text (S17), as in `slide_ref.data`, ``.npz``, and svmlight text."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def read_dataset(
         ``.npz`` as `write_npz` or SciPy's ``save_npz`` writes it; ``.svm``, ``.svmlight`` or ``.libsvm`` for svmlight
         text; every other file is XMC text. Text may be gzipped. ``-`` is standard input.
     labels : path, optional
-        SciPy's ``.npz`` of an indicator with a row a sample and a column a label, to go with one of features.
+        SciPy's ``.npz`` of an indicator matrix, with one row per sample and one column per label, that belongs to a
+        ``.npz`` of features.
     share : callable, optional
-        Which samples to keep, of so many; by default all. Of XMC text no others are ever held.
+        Given the number of samples, returns which to keep; default: all. For XMC text no others are held in memory.
 
     Raises
     ------
@@ -63,15 +64,15 @@ def read_dataset(
 
 
 def _kind(path: str | os.PathLike[str]) -> str:
-    """Return the last suffix but that of gzip."""
+    """Return the last suffix, ignoring that of gzip."""
     suffixes = [suffix for suffix in map(str.lower, Path(path).suffixes) if suffix != ".gz"]
     return suffixes[-1] if suffixes else ""
 
 
 def without_unknown_features(data: Dataset, n_features: int, path: str | os.PathLike[str]) -> tuple[Dataset, int]:
-    """Leave out the features that a model of `n_features` does not know, where the file names no sizes.
+    """Drop features that a model of `n_features` does not know, if the file names no sizes.
 
-    Returns the data set, as it was where nothing is left out, and how many values were left out.
+    Returns the data set, unchanged if nothing is dropped, and the number of values dropped.
     """
     if data.features.n_columns <= n_features or not names_no_sizes(path):
         return data, 0
@@ -80,14 +81,14 @@ def without_unknown_features(data: Dataset, n_features: int, path: str | os.Path
 
 
 def names_no_sizes(path: str | os.PathLike[str]) -> bool:
-    """Tell whether the numbers of features and labels are only what the largest ids in the file say: svmlight text."""
+    """Tell whether a file gives no numbers of features and labels, only ids: svmlight text."""
     return _kind(path) in SVMLIGHT
 
 
 def read_xmc(path: str | os.PathLike[str], block_bytes: int = BLOCK_BYTES) -> Dataset:
     """Read a data set from XMC text, as `slide_ref.data.read_xmc` does. Implements S17.
 
-    At once `block_bytes` are read, on which the result does not depend; memory beyond the result is a small multiple.
+    Reads `block_bytes` at once, which does not affect the result; memory beyond the result is a small multiple of it.
     """
     try:
         with open(path, "rb") as file:
@@ -146,7 +147,7 @@ def _read_svmlight(path: str | os.PathLike[str], file: BinaryIO) -> Dataset:
 
 
 def _whole_lines(text: bytes) -> bytes:
-    """Return the text with every line ended by LF alone."""
+    """Return the text with LF as the only line end."""
     if text and not text.endswith(b"\n"):
         text += b"\n"
     return text.replace(b"\r\n", b"\n") if b"\r" in text else text
@@ -171,7 +172,7 @@ def write_xmc(path: str | os.PathLike[str], dataset: Dataset) -> None:
 
 
 def xmc_lines(dataset: Dataset) -> Iterator[bytes]:
-    """Yield the lines of samples in XMC text, with their ends. Nine digits tell all values of float32 apart."""
+    """Yield the lines of samples in XMC text, with line ends. Nine digits distinguish all float32 values."""
     features, labels = dataset
     values = _shortened(features.data) if features.data is not None else np.ones(features.nnz)
     pairs: list[float] = [0] * (2 * features.nnz)
@@ -185,14 +186,14 @@ def xmc_lines(dataset: Dataset) -> Iterator[bytes]:
 
 
 def _shortened(values: np.ndarray) -> np.ndarray:
-    """Return values in float64, with at most six decimal places where float32 does not see the difference."""
+    """Return values in float64, rounded to six decimal places where that gives the same float32."""
     exact = values.astype(np.float64)
     short = np.round(exact, 6)
     return np.where((short.astype(np.float32) == values) & (np.abs(exact) < 1000), short, exact)
 
 
 def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
-    """Write a data set as an uncompressed ``.npz`` of the arrays `NPZ_KEYS`: rows of features X and of labels Y.
+    """Write a data set as an uncompressed ``.npz`` with the arrays `NPZ_KEYS`: rows of features X and labels Y.
 
     The file appears under its name when it is complete; what was there before is replaced.
 
@@ -221,7 +222,7 @@ def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file as `complete_file` does, with a DataError if it cannot be written."""
+    """Open a file as `complete_file` does, but raise DataError if it cannot be written."""
     try:
         with complete_file(path) as file:
             yield file

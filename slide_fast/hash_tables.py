@@ -1,9 +1,9 @@
 """Hash tables as sorted arrays: a bucket is a slice.
 
 Table l holds all neurons sorted by address, and the offset at which each address begins. With the policy FIFO the
-neurons of one address are in the order of their insertion, and a bucket that overflows keeps the end of its slice;
-as a reservoir they are in the order of their priorities, and it keeps the beginning.
-Tables can be built one by one, by different workers, into shared memory.
+neurons of one address are in the order of insertion, and an overfull bucket keeps the end of its slice; as a reservoir
+they are in the order of priority, and it keeps the beginning. Tables can be built one by one, by different workers,
+into shared memory.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class HashTables:
     offsets : ndarray of int32, shape (L, 2**address_bits + 1)
         Bucket a of table l begins at ``offsets[l, a]`` and ends before ``offsets[l, a + 1]``.
     bucket_size : int
-        Most neurons a bucket holds.
+        Largest number of neurons in a bucket.
     policy : str
-        Which neurons it keeps: ``"fifo"`` or ``"reservoir"``.
+        Which neurons a full bucket keeps: ``"fifo"`` or ``"reservoir"``.
     """
 
     ids: np.ndarray
@@ -45,13 +45,13 @@ class HashTables:
 
     @property
     def n_neurons(self) -> int:
-        """Neurons of the layer."""
+        """Number of neurons of the layer."""
         return self.ids.shape[1]
 
     def slices(self, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find where buckets begin in ``ids.ravel()``, and their lengths: int64, (n_queries, L). Implements S7 and S22.
 
-        A full bucket has dropped its oldest, or as a reservoir its members of largest priority.
+        An overfull bucket has dropped its oldest neurons, or as a reservoir those of largest priority.
         """
         tables = np.arange(len(self.ids))
         ends = self.offsets[tables, addresses + 1].astype(np.int64)
@@ -61,11 +61,11 @@ class HashTables:
         return first + tables * self.ids.shape[1], lengths
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """Return the bucket at one address a table, as `slide_ref.hash_tables.HashTables.query` does."""
+        """Return one bucket per table, as `slide_ref.hash_tables.HashTables.query` does."""
         return _query(self, addresses)
 
     def occupancy(self) -> dict[str, int]:
-        """Tell how full the tables are, as `slide_ref.hash_tables.HashTables.occupancy` does."""
+        """Return figures of how full the tables are, as `slide_ref.hash_tables.HashTables.occupancy` does."""
         sizes = np.minimum(np.diff(self.offsets, axis=1), self.bucket_size)
         n, buckets, fullest = int(sizes.sum()), int((sizes > 0).sum()), int(sizes.max(initial=0))
         return {"entries": n, "neurons": n, "buckets": buckets, "fullest": fullest}
@@ -73,14 +73,14 @@ class HashTables:
 
 @dataclass
 class CentroidTable:
-    """One table whose buckets belong to centroids; a query reads several of them. Implements S35.
+    """A single table with one bucket per centroid; a query reads several of them. Implements S35.
 
     Attributes
     ----------
     ids : ndarray of int32, shape (n_centroids, size)
         From `slide_fast.hashing.centroid.fill_buckets`.
     n_neurons : int
-        Of the layer.
+        Number of neurons of the layer.
     filled : ndarray of int32, shape (1,)
         0 before the first rebuild: the buckets are empty.
     """
@@ -95,11 +95,11 @@ class CentroidTable:
         return addresses * size, np.full(addresses.shape, size * self.filled[0])
 
     def query(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """Return the buckets at some addresses, as `slide_ref.hash_tables.CentroidTable.query` does."""
+        """Return the buckets at distinct addresses, as `slide_ref.hash_tables.CentroidTable.query` does."""
         return _query(self, addresses)
 
     def occupancy(self) -> dict[str, int]:
-        """Tell how full the table is, as `HashTables.occupancy` does."""
+        """Return figures of how full the table is, as `HashTables.occupancy` does."""
         n, size = self.ids.shape if self.filled[0] else (0, 0)
         n_different = np.count_nonzero(np.bincount(self.ids[:n].ravel()))
         return {"entries": n * size, "neurons": n_different, "buckets": n, "fullest": size}
@@ -109,19 +109,19 @@ Tables = HashTables | CentroidTable
 
 
 def _query(tables: Tables, addresses: np.ndarray) -> list[np.ndarray]:
-    """Return one bucket an address."""
+    """Return one bucket per address."""
     starts, lengths = tables.slices(addresses[None])
     flat = tables.ids.reshape(-1)
     return [flat[s : s + n].astype(np.int64) for s, n in zip(starts[0], lengths[0], strict=True)]
 
 
 def array_shapes(lsh: LshConfig, n: int, n_inputs: int) -> Layout:
-    """Return shapes and dtypes of what the tables of a layer of n neurons need, by name.
+    """Return shapes and dtypes of the arrays for the tables of a layer of n neurons, by name.
 
-    Besides ``table_ids`` and ``table_offsets`` these are ``addresses`` and ``insertion``, which each rebuild fills on
-    the way to the tables. A centroid table needs ``table_ids`` and ``centroids``, and on the way to them ``queries``,
-    vectors of length `n_inputs` that are clustered, and their ``cells``; in a large layer also what groups of centroids
-    have ``listed``.
+    Besides ``table_ids`` and ``table_offsets`` these are ``addresses`` and ``insertion``, intermediate results of a
+    rebuild. A centroid table needs ``table_ids`` and ``centroids``, and as intermediate results ``queries``, the
+    vectors of length `n_inputs` to cluster, and their ``cells``; in a large layer also ``listed``, the candidates of
+    each group of centroids.
     """
     if lsh.family == "centroid":
         n_queries = SAMPLES_A_CENTROID * lsh.n_centroids
@@ -158,7 +158,7 @@ def priority_order(n: int, seed: int, layer: int, rebuild: int, table: int) -> n
 def hash_rows(
     W: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int, addresses: np.ndarray
 ) -> None:
-    """Hash the neurons whose weights are `W`, and write their addresses into `addresses`, shape (L, n_rows)."""
+    """Hash the neurons with weights `W`, and write their addresses into `addresses`, shape (L, n_rows)."""
     for start in range(0, len(W), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         addresses[:, rows] = addresses_of(W[rows], constants, lsh, seed, layer).T
@@ -191,7 +191,7 @@ def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, laye
 def build_tables(
     W: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int, rebuild: int
 ) -> HashTables:
-    """Build all tables of a layer from its weights, in this process: what the workers do in parts."""
+    """Build all tables of a layer from its weights, in this process; workers do the same in parts."""
     addresses = np.empty((lsh.L, len(W)), dtype=np.int64)
     hash_rows(W, constants, lsh, seed, layer, addresses)
     return tables_from_addresses(addresses, lsh, seed, layer, rebuild)

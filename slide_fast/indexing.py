@@ -1,4 +1,4 @@
-"""The index that prediction looks labels up in, in matrix products and by several threads."""
+"""Building the index for prediction, by matrix products and several threads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
 
 
 def clusters(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return centroids of what enters the output layer, and the second moments of the distances to them."""
+    """Return centroids of the output layer's inputs, and the second moment of the differences from them."""
     centroids = k_means(inputs, min(N_CENTROIDS, len(inputs)), ROUNDS)
     deviations = centroids[nearest(inputs, centroids, 1)[:, 0]]
     np.subtract(inputs, deviations, out=deviations)
@@ -54,9 +54,9 @@ def clusters(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) -> Index:
-    """Cluster what enters the output layer, and find the neurons that matter near each centroid. Implements S28.
+    """Cluster the inputs of the output layer, and find candidate neurons for each centroid. Implements S28.
 
-    As `slide_ref.indexing.build_index`, by so many threads.
+    Like `slide_ref.indexing.build_index`, with `n_threads` threads.
     """
     output = layers[-1]
     centroids, second_moment = clusters(all_hidden_outputs(layers, samples.clustered, n_threads))
@@ -78,7 +78,7 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
 
 
 def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second_moment: np.ndarray) -> Preview:
-    """Reduce the weights to few directions, as `slide_ref.indexing.preview_of` does. Implements S28."""
+    """Project the weights on a few directions, as `slide_ref.indexing.preview_of` does. Implements S28."""
     directions, levels = directions_of(second_moment), np.empty(buckets.shape, output.b.dtype)
     logits = np.empty((CELLS_AT_ONCE, len(output.b)), output.b.dtype)  # a bucket holds half of them: no rows are copied
     for first in range(0, len(centroids), CELLS_AT_ONCE):
@@ -93,9 +93,9 @@ def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second
 def places_of_best(
     layers: list[Layer], features: SparseRows, index: Index, n_threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Find where in its bucket the best labels of each row stand, and how long the preview leaves them there.
+    """Find the position of each row's best labels in its bucket, and how long the preview keeps them.
 
-    As `slide_ref.indexing.places_of_best`, by so many threads. Implements S28.
+    Like `slide_ref.indexing.places_of_best`, with `n_threads` threads. Implements S28.
     """
     n_labels, size = len(layers[-1].b), index.buckets.shape[1]
     inputs = all_hidden_outputs(layers, features, n_threads)
@@ -119,7 +119,7 @@ def places_of_best(
 def _limits(
     index: Index, preview: Preview, inputs: np.ndarray, cells: np.ndarray, places: np.ndarray, n_threads: int
 ) -> np.ndarray:
-    """Find how long the preview leaves the labels at some places of the buckets of rows."""
+    """Find how long the preview keeps the labels at some positions of the rows' buckets."""
     size = index.buckets.shape[1]
     limits = np.where(places < 0, np.int32(-1), np.int32(size))
 

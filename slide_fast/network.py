@@ -1,8 +1,8 @@
-"""Forward and backward over active neurons: gather the union's rows once, then matrix products.
+"""Forward and backward passes over active neurons: gather the rows of the union once, then matrix products.
 
-A micro-batch touches few distinct features and few distinct neurons. Their rows are gathered into compact arrays,
-and everything between is three products a layer. Samples enter the first of them dense over the distinct features, or
-pair by pair where they are sparse.
+A micro-batch touches few distinct features and few distinct neurons. Their rows are gathered into compact arrays; the
+rest is three matrix products per layer. For the first of them samples are made dense over the distinct features, or
+processed pair by pair if they are sparse.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .sampling import Active
 
 
 def alone(array: np.ndarray, how: str = "sum") -> np.ndarray:
-    """Return an array as it is: all labels are here, and there is nobody to add up with."""
+    """Return an array unchanged: all labels are local, so there is nothing to combine."""
     return array
 
 
 class RowGradient(NamedTuple):
     """Gradient of the loss for the touched rows of one layer (S11).
 
-    As `slide_ref.network.RowGradient`; where `ids` is None, all rows are touched.
+    Like `slide_ref.network.RowGradient`; if `ids` is None, all rows are touched.
     """
 
     ids: np.ndarray | None
@@ -39,22 +39,22 @@ class RowGradient(NamedTuple):
 
 
 class LayerPass(NamedTuple):
-    """What the forward pass of one layer leaves for the backward pass.
+    """Results of a layer's forward pass that the backward pass needs.
 
     Attributes
     ----------
     ids : ndarray of int64, shape (n_rows,), or None
-        Rows of the layer's weights that were gathered; None: all.
+        Gathered rows of the layer's weights; None: all.
     columns : ndarray of int64, shape (n_inputs,), or None
-        Columns of the layer's weights that were gathered: the active neurons of a sampled layer before; None: all.
+        Gathered columns of the layer's weights: the active neurons of the previous layer if it is sampled; None: all.
     weights : ndarray, shape (n_rows, n_inputs)
-        These rows and columns; in the first layer shape (n_rows, n_neurons), or all where the inputs are sparse.
+        These rows and columns; in the first layer shape (n_rows, n_neurons), or all weights if inputs are sparse.
     mask : ndarray of bool, shape (n_samples, n_rows), or None
-        Which outputs are active for which sample; None: all.
+        Which outputs are active for each sample; None: all.
     inputs : ndarray, shape (n_samples, n_inputs), or SparseRows
-        First layer: the samples, dense over the features `ids` or as they are.
+        First layer: the samples, dense over the features `ids` or sparse.
     outputs : ndarray, shape (n_samples, n_outputs)
-        Hidden layers: rectified, 0 where a neuron is not active; last layer: logits.
+        Hidden layers: after ReLU, 0 where a neuron is not active; last layer: logits.
     inclusion : ndarray of float64, or None
         As in `slide_fast.sampling.Active`.
     """
@@ -73,9 +73,9 @@ Reduce = Callable[..., np.ndarray]
 
 
 def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
-    """Copy rows `ids` of an array into a scratch buffer; return the array itself where `ids` is None.
+    """Copy rows `ids` of an array into a scratch buffer; return the array itself if `ids` is None.
 
-    What is float16 comes as float32.
+    Float16 is converted to float32.
     """
     if ids is not None:
         out = scratch.empty(name, (len(ids), *array.shape[1:]), array.dtype)
@@ -84,7 +84,7 @@ def gather(array: np.ndarray, ids: np.ndarray | None, scratch: Scratch, name: st
 
 
 def gather_columns(rows: np.ndarray, columns: np.ndarray | None, scratch: Scratch, name: str) -> np.ndarray:
-    """Copy some columns of an array into a scratch buffer; return the array itself where `columns` is None."""
+    """Copy some columns of an array into a scratch buffer; return the array itself if `columns` is None."""
     if columns is None:
         return rows
     out = scratch.empty(name, (len(rows), len(columns)), rows.dtype)
@@ -92,7 +92,7 @@ def gather_columns(rows: np.ndarray, columns: np.ndarray | None, scratch: Scratc
 
 
 def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scratch, name: str) -> np.ndarray:
-    """Fill an array of n columns with zeros but for those at `columns`; return `compact` where `columns` is None."""
+    """Scatter `compact` into `columns` of an array of n columns of zeros; return `compact` if `columns` is None."""
     if columns is None:
         return compact
     full = scratch.zeros(name, (len(compact), n), compact.dtype)
@@ -101,7 +101,7 @@ def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scr
 
 
 def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, scratch: Scratch) -> np.ndarray:
-    """Make a dense array (n_samples, len(ids)) of samples over the features `ids`, which hold all that occur."""
+    """Make samples dense, (n_samples, len(ids)), over the features `ids`, which must include all that occur."""
     dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
     row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))
     dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = values_of(features, dtype)
@@ -109,7 +109,7 @@ def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, s
 
 
 def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerPass:
-    """Evaluate the first layer on the samples, without the bias."""
+    """Evaluate the first layer on the samples, without biases."""
     ids = distinct(scratch, [features.indices], features.n_columns)
     if is_sparse(features, len(ids)):
         outputs = sparse_product(features, layer.W, scratch, "outputs0")
@@ -120,7 +120,7 @@ def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerP
 
 
 def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratch: Scratch) -> LayerPass:
-    """Evaluate a later layer on the outputs before it, without the bias."""
+    """Evaluate a later layer on the outputs of the previous one, without biases."""
     inputs, columns = before.outputs, before.ids if l > 1 else None
     active = choose(l, spread(inputs, columns, layer.W.shape[1], scratch, "inputs"))
     ids, mask, inclusion = (None, None, None) if active is None else active
@@ -138,14 +138,14 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
     layers : list of Layer
     features : SparseRows, shape (n_samples, n_features)
     choose : callable
-        ``choose(l, inputs)`` gives the active sets of layer l >= 1 as `Active`, or None for the whole layer, from
-        the activations (n_samples, n_neurons) of the layer before, 0 where they were not computed.
+        ``choose(l, inputs)`` returns the active sets of layer l >= 1 as `Active`, or None for the whole layer, given
+        the activations (n_samples, n_neurons) of the previous layer, 0 where not computed.
     scratch : Scratch
-        Owns the arrays returned.
+        Owns the returned arrays.
 
     Returns
     -------
-    list of LayerPass, one a layer
+    list of LayerPass, one per layer
     """
     passes: list[LayerPass] = []
     for l, layer in enumerate(layers):
@@ -161,7 +161,7 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
 
 
 def sample_weights(n: int, weights: np.ndarray | None) -> np.ndarray:
-    """Return the part of each of n labelled rows in loss and gradient, float64: by weight, or equal. Implements S10."""
+    """Return the share of each of n labelled rows in the loss, float64: by weight, or equal. Implements S10."""
     return np.full(n, 1 / n) if weights is None else weights / weights.sum(dtype=np.float64)
 
 
@@ -176,20 +176,20 @@ def softmax_loss(
 ) -> float:
     """Return the loss of a micro-batch; replace its logits by their gradient. Implements S10 and S30.
 
-    What `slide_ref.network.softmax_loss` and `corrected` do for each sample: the mean over the samples, by weight.
+    Like `slide_ref.network.softmax_loss` and `corrected`, with the weighted mean over the samples.
 
     Parameters
     ----------
     output : LayerPass
-        Of the last layer. Its logits are corrected where it tells how probable it was that they are active.
+        Pass of the last layer. Its logits are corrected if it has inclusion probabilities.
     labels : SparseRows, shape (n_samples, number of all labels)
         No row is empty; every label is active.
     n_labels, first_label : int
-        Which labels `output` holds: so many, from `first_label` on.
+        Range of labels that `output` holds: `n_labels` from `first_label` on.
     reduce : callable
-        ``reduce(array, how)`` combines an array, in place, with those of the processes that hold other labels: the
-        ``"max"`` of the largest logit of a sample's negatives, the ``"sum"`` over these, and of how much its labels
-        pull.
+        ``reduce(array, how)`` combines an array, in place, with those of processes that hold other labels: the
+        ``"max"`` of the largest logit of each sample's negatives, and the ``"sum"`` of their exponentials and of its
+        labels' terms.
     """
     logits, n = output.outputs, labels.n_rows
     if output.mask is not None:
@@ -230,9 +230,9 @@ def backward(
 ) -> tuple[float, list[RowGradient]]:
     """Return the loss of labelled rows and its gradient by backpropagation. Implements S10 and S11.
 
-    As `slide_ref.network.backward`, of the passes of `forward`, which are used up: outputs are overwritten, and rows
-    that were gathered make room for their gradient. `scratch` owns the arrays returned. `reduce` and `first_label` are
-    those of `softmax_loss`; `reduce` also adds up what all labels send back to the layer before.
+    Like `slide_ref.network.backward`, but consumes the passes of `forward`: outputs, and gathered rows, are overwritten
+    by gradients. `scratch` owns the returned arrays. `reduce` and `first_label` are as in `softmax_loss`; `reduce` also
+    sums what all labels send back to the previous layer.
     """
     loss = softmax_loss(passes[-1], labels, scratch, len(layers[-1].b), weights, reduce, first_label)
     delta = passes[-1].outputs
@@ -253,7 +253,7 @@ def backward(
 
 
 def _weight_gradient(l: int, this: LayerPass, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
-    """Return the gradient of the rows and columns that layer l used, in the place of its gathered weights if any."""
+    """Return the gradient of the rows and columns that layer l used; it overwrites gathered weights, if any."""
     if isinstance(this.inputs, SparseRows):
         assert this.ids is not None
         return sparse_gradient(this.inputs, this.ids, delta, scratch)

@@ -1,4 +1,4 @@
-"""Lazy Adam and SGD on the touched rows, in blocks that stay in the processor's cache."""
+"""Lazy Adam and SGD on the touched rows, in blocks that fit in the processor's cache."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ELEMENTS_AT_ONCE = 1 << 16
 
 
 class Step(NamedTuple):
-    """What one update needs to know: its number over the whole run, from 1, the learning rate (S27), the settings."""
+    """Parameters of one update: its step number over the whole run, from 1, the learning rate (S27), the settings."""
 
     number: int
     rate: float
@@ -38,9 +38,9 @@ def adam_rows(
 ) -> None:
     """Update some rows of a matrix in place by Adam, as `slide_ref.optimizers.adam_row` does each. Implements S12.
 
-    The rows are read again just before they are written: what other workers did to them since the forward pass is
-    kept, and the time in which an update can be lost is short. `v` holds one number a row. `ids` are distinct rows,
-    None: all; their gradients `g` are overwritten.
+    Rows are read again just before they are written, so that updates of other workers since the forward pass are kept,
+    and the time window for lost updates is short. `v` holds one number per row. `ids` are distinct rows, None: all;
+    their gradients `g` are overwritten.
     """
     number, config = w.dtype.type, step.config
     for block in _blocks(g):
@@ -73,7 +73,7 @@ def _mean_squares(rows: np.ndarray) -> np.ndarray:
 
 
 def _rates_of_rows(squares: np.ndarray, v: np.ndarray, step: Step) -> np.ndarray:
-    """Return by what Adam multiplies the corrected first moments of each row, of these mean squares (S12)."""
+    """Return the factors of Adam for the first moments of rows with these mean squares of gradients (S12)."""
     number, config = v.dtype.type, step.config
     correction1, correction2 = 1 - config.beta1**step.number, 1 - config.beta2**step.number
     limit = number(min(LARGEST_STEP, config.adam_limit * math.sqrt(correction2) / correction1))
@@ -109,7 +109,7 @@ def sgd_rows(
 
 
 def _blocks(g: np.ndarray) -> Iterator[slice]:
-    """Yield slices of some rows each, together all of them."""
+    """Yield consecutive slices that cover all rows."""
     n_rows = max(1, ELEMENTS_AT_ONCE // math.prod(g.shape[1:]))
     for start in range(0, len(g), n_rows):
         yield slice(start, start + n_rows)
@@ -118,9 +118,9 @@ def _blocks(g: np.ndarray) -> Iterator[slice]:
 def update(
     layers: list[Layer], gradients: list[RowGradient], step: int, rate: float, config: Config, scratch: Scratch
 ) -> None:
-    """Apply one micro-batch's gradients to the rows they name and to nothing else. Implements S11 and S39.
+    """Apply one micro-batch's gradients to the touched rows and to nothing else. Implements S11 and S39.
 
-    As `slide_ref.optimizers.update`; the gradients are overwritten.
+    Like `slide_ref.optimizers.update`, but overwrites the gradients.
     """
     this = Step(step, rate, config)
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):

@@ -1,4 +1,4 @@
-"""The k best labels: over all of them, without ever holding all logits, or over those that an index finds."""
+"""The k best labels: among all, without holding all logits in memory, or among the candidates of an index."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ MEMBERS = 32  # logits whose maximum is compared first
 
 
 def mode_of(value: object) -> str:
-    """Return one of `MODES`; "lsh" is an earlier name of "index". Raises ConfigError if it is something else."""
+    """Return one of `MODES`; "lsh" is an old name of "index". Raises ConfigError if it is something else."""
     value = plain(value)
     return one_of("mode", "index" if isinstance(value, str) and value == "lsh" else value, MODES)
 
 
 def _largest(keys: np.ndarray, k: int) -> np.ndarray:
-    """Return the k largest keys of each row, in no order; a copy, so that the others can go."""
+    """Return the k largest keys of each row, unordered; a copy, so that the others can be freed."""
     return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k:].copy() if k < keys.shape[1] else keys
 
 
 def _best_among(logits: np.ndarray, k: int, ids_at: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Return keys of each row's k largest logits (n_rows, n) in no order; `ids_at` tells the labels of some places.
+    """Return keys of each row's k largest logits (n_rows, n), unordered; `ids_at` maps positions to labels.
 
-    Whatever is below the k-th largest maximum of some groups of logits is not among the k best.
+    A logit below the k-th largest of the maxima of groups of logits is not among the k best.
     """
     n_rows, size = logits.shape
     k, n_groups, maxima = min(k, size), size // MEMBERS, logits
@@ -64,7 +64,7 @@ def _best_among(logits: np.ndarray, k: int, ids_at: Callable[[np.ndarray], np.nd
 
 
 def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) -> np.ndarray:
-    """Return what enters the output layer, shape (n_samples, n_inputs): hidden layers are evaluated in full."""
+    """Return the inputs of the output layer, shape (n_samples, n_inputs), with hidden layers evaluated in full."""
     if features.n_rows > FEW:
         inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
         return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is
@@ -77,7 +77,7 @@ def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) 
 
 
 def _add_exponentials(totals: np.ndarray, scores: np.ndarray) -> None:
-    """Add exp(score) to sums whose logarithms are `totals`, for scores (n_rows, n_labels), which are overwritten."""
+    """Add exp(score) to sums with logarithms `totals`, for scores (n_rows, n_labels), which are overwritten."""
     largest = scores.max(axis=1)
     scores -= largest[:, None]
     sums = np.exp(scores, out=scores).sum(axis=1, dtype=np.float64)
@@ -85,7 +85,7 @@ def _add_exponentials(totals: np.ndarray, scores: np.ndarray) -> None:
 
 
 def _logits(W: np.ndarray, b: np.ndarray, inputs: np.ndarray, scratch: Scratch) -> np.ndarray:
-    """Return logits (n_rows, n_labels) in a buffer. For few rows, weights in the cache are multiplied row by row."""
+    """Return logits (n_rows, n_labels) in a buffer. Few rows are multiplied one by one by weights in the cache."""
     if len(inputs) > FEW:
         return _products(inputs, computed(W, scratch), b, scratch)
     out = scratch.empty("products", (len(inputs), len(W)), b.dtype)
@@ -100,7 +100,7 @@ def _logits(W: np.ndarray, b: np.ndarray, inputs: np.ndarray, scratch: Scratch) 
 def _best_keys(
     output: Layer, inputs: np.ndarray, k: int, scratch: Scratch, totals: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return keys of the k best neurons of a layer for each row, in no order; fewer if there are not so many."""
+    """Return keys of the k best neurons of a layer for each row, unordered; fewer if the layer has fewer."""
     n, at_once = len(output.b), LABELS_AT_ONCE if len(inputs) > FEW else LABELS_OF_FEW_AT_ONCE
     best = []
     for first in range(0, n, at_once):
@@ -116,7 +116,7 @@ def _best_keys(
 def topk_rows(
     layers: list[Layer], features: SparseRows, k: int, scratch: Scratch, totals: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Do what `predict_topk` does for a few rows, in this thread."""
+    """Do the same as `predict_topk` for a few rows, in this thread."""
     inputs = hidden_outputs(layers, features, scratch)
     best = np.sort(_best_keys(layers[-1], inputs, k, scratch, totals), axis=1)[:, ::-1]
     ids, scores = _no_answers(len(inputs), k)
@@ -127,12 +127,12 @@ def topk_rows(
 def predict_topk(
     layers: list[Layer], features: SparseRows, k: int, n_threads: int | None = 1, totals: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k labels of largest logit for each row, as `slide_ref.prediction.predict_topk` does. Implements S15.
+    """Find the k labels with the largest logits per row, like `slide_ref.prediction.predict_topk`. Implements S15.
 
-    Threads share the rows; None: as many as there are CPUs that this process may use. A few rows are left to the
-    threads that BLAS has, or to one where one is asked for. The answer does not depend on their number. Raises
-    ConfigError if k is no whole number of 1 or more. To `totals`, float64, shape (n_samples,), -inf, goes the logarithm
-    of the sum of exp(logit) over all labels.
+    `n_threads` threads share the rows; None: one per CPU that this process may use. A few rows use the threads of BLAS,
+    or one thread if `n_threads` is 1. The result does not depend on the number of threads. Raises ConfigError if k is
+    not a whole number of 1 or more. `totals`, float64, shape (n_samples,), initially -inf, receives the logarithm of
+    the sum of exp(logit) over all labels.
     """
     k, n_threads = whole("k", k, 1), None if n_threads is None else whole("n_threads", n_threads, 1)
     if features.n_rows <= FEW:
@@ -156,12 +156,12 @@ def predict_topk(
 
 
 def _blocks(n_rows: int) -> list[np.ndarray]:
-    """Return the numbers of some rows, block by block."""
+    """Return the row numbers, block by block."""
     return [np.arange(n_rows)[first : first + ROWS_AT_ONCE] for first in range(0, n_rows, ROWS_AT_ONCE)]
 
 
 def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids and scores where nothing is found."""
+    """Return ids and scores that mean "nothing found"."""
     try:
         return np.full((n_rows, k), -1, dtype=np.int32), np.full((n_rows, k), -np.inf, dtype=np.float32)
     except (MemoryError, ValueError) as error:
@@ -170,7 +170,7 @@ def _no_answers(n_rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int | None = 1) -> np.ndarray:
-    """Return what `hidden_outputs` does for any number of rows, by so many threads, as an array of its own."""
+    """Return `hidden_outputs` of any number of rows, by `n_threads` threads, as a new array."""
     inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].b.dtype)
 
     def make_worker() -> Callable[[np.ndarray], None]:
@@ -186,9 +186,9 @@ def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int
 
 
 def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> list[np.ndarray]:
-    """Return the first neurons in the bucket of each row's nearest centroid, or those of largest preview, ascending.
+    """Return the first neurons in each row's nearest centroid's bucket, or those of largest preview, ascending.
 
-    Implements S28. As `slide_ref.prediction.candidates`, a list of arrays for inputs (n_rows, n_inputs).
+    Implements S28. Like `slide_ref.prediction.candidates`, but a list of arrays for inputs (n_rows, n_inputs).
     """
     found = []
     for own, cell in zip(inputs, nearest(inputs, index.centroids, 1)[:, 0], strict=True):
@@ -199,7 +199,7 @@ def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> list[np.n
 
 
 def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, scratch: Scratch) -> np.ndarray | None:
-    """Tell which of a bucket's first neurons have the largest previews, for rows of its cell; None: no preview.
+    """Mark those of a bucket's first neurons with the largest previews, for rows of its cell; None: no preview.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, sc
 
 
 def previews(index: Index, preview: Preview, cell: int, inputs: np.ndarray, size: int, scratch: Scratch) -> np.ndarray:
-    """Return roughly the logits (n_rows, size) of a bucket's first neurons, as `slide_ref.prediction.previews` does."""
+    """Estimate the logits (n_rows, size) of a bucket's first neurons, as `slide_ref.prediction.previews` does."""
     along, bucket = (inputs - index.centroids[cell]) @ preview.directions, index.buckets[cell, :size]
     return _products(along, gather_rows(preview.reduced, bucket, scratch), preview.levels[cell, :size], scratch)
 
@@ -228,9 +228,9 @@ def _best_in_bucket(
     scratch: Scratch,
     totals: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids and scores of a bucket's k best neurons for rows of its cell; of all, where there are fewer.
+    """Return ids and scores of a bucket's k best neurons, or all if there are fewer, for rows of its cell.
 
-    Where some are not `seen` by a row, shape (n_rows, n_neurons), only the others are candidates of that row.
+    With `seen`, shape (n_rows, n_neurons), only the neurons marked there are candidates of a row.
     """
     if seen is not None:
         union = np.flatnonzero(seen.any(axis=0))
@@ -255,11 +255,11 @@ def predict_topk_index(
     n_threads: int = 1,
     totals: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the k labels of largest logit among each row's candidates. Implements S28.
+    """Find the k labels with the largest logits among each row's candidates. Implements S28.
 
-    As `slide_ref.prediction.predict_topk_index`, by so many threads. Rows of the same cell are
-    answered together, so that their bucket's weights are gathered once; few rows one by one. Raises ConfigError if k is
-    no whole number of 1 or more. To `totals`, as in `predict_topk`, goes a sum over the candidates alone.
+    Like `slide_ref.prediction.predict_topk_index`, by `n_threads` threads. Rows of the same cell are processed
+    together, so that their bucket's weights are gathered once; few rows one by one. Raises ConfigError if k is not a
+    whole number of 1 or more. `totals`, as in `predict_topk`, receives sums over the candidates only.
     """
     k, n_threads = whole("k", k, 1), whole("n_threads", n_threads, 1)
     if features.n_rows <= FEW:
@@ -299,7 +299,7 @@ def few_through_index(
     scratch: Scratch,
     totals: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Do what `predict_topk_index` does for at most `FEW` rows, in this thread, in buffers that are there already."""
+    """Do the same as `predict_topk_index` for at most `FEW` rows, in this thread and in existing buffers."""
     output, inputs = layers[-1], hidden_outputs(layers, features, scratch)
     ids, scores = _no_answers(len(inputs), k)
     norms, n = np.einsum("ij,ij->i", index.centroids, index.centroids), min(k, size)
@@ -325,7 +325,7 @@ def gather_rows(W: np.ndarray, rows: np.ndarray, scratch: Scratch) -> np.ndarray
 
 
 def _products(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, scratch: Scratch) -> np.ndarray:
-    """Return inputs times weights plus bias, shape (n_rows, n_neurons), in a buffer."""
+    """Return inputs times weights plus biases, shape (n_rows, n_neurons), in a buffer."""
     shape = len(inputs), len(weights)
     out = scratch.empty("products", shape, weights.dtype)
     if len(inputs) > NARROW:
@@ -337,7 +337,7 @@ def _products(inputs: np.ndarray, weights: np.ndarray, bias: np.ndarray, scratch
 
 
 def by_cell(cells: np.ndarray, first: int = 0, at_once: int = ROWS_AT_ONCE) -> list[tuple[int, np.ndarray]]:
-    """Return each cell with rows that lie in it, not too many at once; the number of the first row is `first`."""
+    """Return each cell with its rows, in batches of limited size; rows are numbered from `first`."""
     order = np.argsort(cells, kind="stable")
     starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
     groups = np.split(order + first, starts[1:]) if len(order) else []

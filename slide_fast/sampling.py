@@ -1,4 +1,4 @@
-"""Which neurons are computed for the samples of a micro-batch, all samples at once."""
+"""Active sets of a micro-batch, for all samples at once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Active(NamedTuple):
     ids : ndarray of int64, shape (n_union,)
         Union of the samples' active sets, ascending.
     mask : ndarray of bool, shape (n_samples, n_union), or None
-        Which of the union are active for each sample; None: all are.
+        Which neurons of the union are active for each sample; None: all.
     inclusion : ndarray of float64, shape (n_union,) or (n_samples, n_union), or None
-        Where logits are to be corrected: how probable it was that each neuron became active, for samples of which it
-        is not a label (S30).
+        Inclusion probability of each neuron, for samples of which it is not a label (S30); None: logits are not
+        corrected.
     """
 
     ids: np.ndarray
@@ -41,7 +41,7 @@ class Retrieved(NamedTuple):
 
 
 def nothing(n_samples: int) -> Retrieved:
-    """Return what is found where no table is queried."""
+    """Return an empty result, for when no table is queried."""
     return Retrieved(np.zeros(n_samples + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
@@ -54,7 +54,7 @@ def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def vanilla(tables: Tables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray) -> Retrieved:
     """Read whole buckets in random order until `budget` distinct neurons are found. Implements S8.
 
-    As `slide_ref.sampling.vanilla`, for all samples at once: `addresses` is int64 of shape (n_samples, L). Without a
+    Like `slide_ref.sampling.vanilla`, for all samples at once: `addresses` is int64 of shape (n_samples, L). Without a
     budget a neuron is returned as often as it is found.
     """
     starts, lengths = tables.slices(addresses)
@@ -87,17 +87,17 @@ def vanilla(tables: Tables, addresses: np.ndarray, budget: int, key: Key, sample
 
 
 def _differs(keys: np.ndarray) -> np.ndarray:
-    """Flag the keys, none negative, that are not equal to the one before."""
+    """Flag the keys, all non-negative, that differ from the previous one."""
     return np.concatenate([keys[:1] >= 0, keys[1:] != keys[:-1]])
 
 
 def _frequencies(tables: Tables, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count in how many of its L buckets each sample finds each neuron.
+    """Count for each sample in how many of its L buckets each neuron is found.
 
     Returns
     -------
     rows, ids, frequencies : ndarray of int64, shape (n_found,)
-        One entry for each sample and neuron that it finds, by sample, then by id.
+        One entry for each sample and neuron found for it, sorted by sample, then by id.
     """
     starts, lengths = tables.slices(addresses)
     n = tables.n_neurons
@@ -109,14 +109,14 @@ def _frequencies(tables: Tables, addresses: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _by_row(rows: np.ndarray, ids: np.ndarray, n_samples: int) -> Retrieved:
-    """Pack entries that are in the order of their rows."""
+    """Make a `Retrieved` from entries sorted by row."""
     return Retrieved(np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n_samples))]), ids)
 
 
 def top_k(tables: Tables, addresses: np.ndarray, budget: int) -> Retrieved:
     """Take the `budget` neurons found in most buckets; ties go to the lower id. Implements S23.
 
-    As `slide_ref.sampling.top_k`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
+    Like `slide_ref.sampling.top_k`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
     """
     n_samples, L = addresses.shape
     rows, ids, frequencies = _frequencies(tables, addresses)
@@ -132,7 +132,7 @@ def top_k(tables: Tables, addresses: np.ndarray, budget: int) -> Retrieved:
 def hard_threshold(tables: Tables, addresses: np.ndarray, least: int) -> Retrieved:
     """Take all neurons found in at least `least` buckets. Implements S24.
 
-    As `slide_ref.sampling.hard_threshold`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
+    Like `slide_ref.sampling.hard_threshold`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
     """
     rows, ids, frequencies = _frequencies(tables, addresses)
     keep = frequencies >= least
@@ -142,7 +142,7 @@ def hard_threshold(tables: Tables, addresses: np.ndarray, least: int) -> Retriev
 def hardest(tables: Tables, addresses: np.ndarray, budget: int) -> Retrieved:
     """Take the first neuron of each bucket, then the second of each, until `budget` are found. Implements S36.
 
-    As `slide_ref.sampling.hardest`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
+    Like `slide_ref.sampling.hardest`, for all samples at once: `addresses` is int64 of shape (n_samples, L).
     """
     n_samples, L = addresses.shape
     starts, lengths = tables.slices(addresses)
@@ -159,7 +159,7 @@ def hardest(tables: Tables, addresses: np.ndarray, budget: int) -> Retrieved:
 
 
 def retrieve(tables: Tables, addresses: np.ndarray, lsh: LshConfig, key: Key, samples: np.ndarray) -> Retrieved:
-    """Take what the layer's strategy takes from the buckets at `addresses`, (n_samples, L) (S8, S23, S24, S36)."""
+    """Choose neurons from the buckets at `addresses`, (n_samples, L), by the layer's strategy (S8, S23, S24, S36)."""
     if lsh.strategy == "topk":
         return top_k(tables, addresses, lsh.budget)
     if lsh.strategy == "threshold":
@@ -179,12 +179,12 @@ def _first_occurrences(ids: np.ndarray) -> np.ndarray:
 
 
 def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return new places of the entries of consecutive buckets, some of which are read cyclically from a keyed start.
+    """Return new positions of the entries of consecutive buckets, some of them read cyclically from a keyed start.
 
     Parameters
     ----------
     lengths : ndarray of int64
-        Of all buckets.
+        Lengths of all buckets.
     rotated : ndarray of int64
         Which buckets are rotated; none is empty.
     keys : ndarray of uint64
@@ -202,7 +202,7 @@ def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) 
 def pad(scratch: Scratch, ids: np.ndarray, size: int, n: int, seed: int, purpose: Purpose, *key: int) -> np.ndarray:
     """Fill a set up to min(size, n) with uniform draws, skipping neurons it holds. Implements S9.
 
-    As `slide_ref.sampling.pad`, of distinct `ids` that ascend.
+    Like `slide_ref.sampling.pad`, for distinct and ascending `ids`.
     """
     if size >= n:
         return np.arange(n)
@@ -234,9 +234,9 @@ def active_sets(
     key: Key,
     samples: np.ndarray,
 ) -> Active:
-    """Add the true labels, unite over the micro-batch if the scope says so, and pad. Implements S9.
+    """Add the true labels, take the union over the micro-batch in scope ``"batch"``, and pad. Implements S9.
 
-    As `slide_ref.sampling.active_sets`, into one compact `Active`; in scope ``"batch"`` it has no mask.
+    Like `slide_ref.sampling.active_sets`, but returns one compact `Active`; in scope ``"batch"`` it has no mask.
     """
     if scope == "batch":
         union = distinct(scratch, [retrieved.ids, labels.indices], n)
@@ -256,7 +256,7 @@ def active_sets(
 
 
 def _with_labels(retrieved: Retrieved, labels: SparseRows, n: int) -> list[np.ndarray]:
-    """Unite what was retrieved for each sample with its labels, ascending and without duplicates."""
+    """Merge the neurons retrieved for each sample with its labels, ascending and without duplicates."""
     rows = np.arange(labels.n_rows)
     parts = ((retrieved.indptr, retrieved.ids), (labels.indptr, labels.indices))
     keys = np.sort(np.concatenate([np.repeat(rows * n, np.diff(indptr)) + ids for indptr, ids in parts]))

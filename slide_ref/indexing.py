@@ -70,7 +70,7 @@ def build_index(layers: list[Layer], samples: IndexSamples) -> Index:
 
 
 def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second_moment: np.ndarray) -> Preview:
-    """Reduce the weights to the directions in which samples differ most from their centroids. Implements S28."""
+    """Project the weights on the directions in which samples differ most from their centroids. Implements S28."""
     directions = directions_of(second_moment).astype(output.W.dtype)
     levels = [
         output.W[bucket] @ centroid + output.b[bucket] for bucket, centroid in zip(buckets, centroids, strict=True)

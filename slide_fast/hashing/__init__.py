@@ -1,4 +1,4 @@
-"""From vectors to addresses of buckets: the hash families, and the fold of long codes."""
+"""From vectors to bucket addresses: the hash families, and the folding of long codes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CODES: dict[str, Codes] = {
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
-    """Return the constants of a layer's hash functions (S14); those of SimHash as float32, ready for products."""
+    """Return the constants of a layer's hash functions (S14); for SimHash as float32, ready for products."""
     if lsh.family == "simhash":
         return simhash_constants(lsh, seed, layer, n_inputs).astype(np.float32)
     return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
@@ -43,5 +43,5 @@ def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray
 
 
 def addresses_of(vectors: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """Return the bucket of each vector in each table, int64 (n, L): hash, then fold."""
+    """Return each vector's bucket address in each table, int64 (n, L): hash, then fold."""
     return fold(CODES[lsh.family](vectors, constants, lsh), lsh, seed, layer)

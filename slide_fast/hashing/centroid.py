@@ -1,4 +1,4 @@
-"""Centroid tables in matrix products."""
+"""Centroid tables, computed by matrix products."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def nearest(vectors: np.ndarray, centroids: np.ndarray, count: int) -> np.ndarra
 
 
 def means(vectors: np.ndarray, cells: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return the mean of each cell's vectors, as `slide_ref.hashing.centroid.means` does. Implements S34."""
+    """Return the mean vector of each cell, as `slide_ref.hashing.centroid.means` does. Implements S34."""
     moved, order = centroids.copy(), np.argsort(cells, kind="stable")
     if len(order):
         starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
@@ -69,13 +69,13 @@ def strongest(
 
 
 def groups_of(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster centroids in their turn, as `slide_ref.hashing.centroid.groups_of` does. Implements S35."""
+    """Cluster the centroids themselves, as `slide_ref.hashing.centroid.groups_of` does. Implements S35."""
     centers = k_means(centroids, N_GROUPS, ROUNDS)
     return centers, nearest(centroids, centers, 1)[:, 0]
 
 
 def listed_by_groups(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, n_listed: int, groups: slice) -> np.ndarray:
-    """Return the neurons that some groups list, ascending so that weights are read in order. Implements S35.
+    """Return the candidate neurons of some groups, ascending so that weights are read in order. Implements S35.
 
     Returns
     -------
@@ -89,18 +89,18 @@ def listed_by_groups(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, n_list
 def fill_buckets(
     buckets: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, listed: np.ndarray | None, part: slice
 ) -> None:
-    """Fill part of the buckets, as `slide_ref.hashing.centroid.buckets_of` fills all. Implements S35.
+    """Fill some of the buckets, as `slide_ref.hashing.centroid.buckets_of` fills all. Implements S35.
 
     Parameters
     ----------
     buckets : ndarray of int32, shape (2**K, bucket size)
-        What to fill.
+        Buckets to fill.
     centroids, W, b
-        As there.
+        As in `slide_ref.hashing.centroid.buckets_of`.
     listed : ndarray of int32, shape (`N_GROUPS`, n_listed), or None
-        From `listed_by_groups`; None where there are no groups.
+        From `listed_by_groups`; None without groups.
     part : slice
-        Of the centroids; where there are groups, of the centroids group by group.
+        Slice of the centroids; with groups, of the centroids sorted by group.
     """
     if listed is None:
         buckets[part] = strongest(centroids[part], W, b, buckets.shape[1])
@@ -116,8 +116,8 @@ def fill_buckets(
 def _fill(buckets: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, among: np.ndarray | None) -> None:
     """Fill the buckets of a few centroids.
 
-    Only values above a floor are sorted. It is guessed from some of the neurons; where fewer values than a bucket holds
-    are above it, the guess was too high, and all values are.
+    Only values above a floor, estimated from some of the neurons, are sorted. If fewer values exceed it than a bucket
+    holds, the estimate was too high, and all values are sorted.
     """
     size = buckets.shape[1]
     found = _keys_above(_floors(centroids, W, b, size, among), centroids, W, b, among)
@@ -129,7 +129,7 @@ def _fill(buckets: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarr
 
 
 def _floors(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int, among: np.ndarray | None) -> np.ndarray:
-    """Guess a value that a few more than `size` neurons surpass, for each centroid."""
+    """Estimate for each centroid a value that slightly more than `size` neurons exceed."""
     n = len(b) if among is None else len(among)
     apart = max(1, n // PROBED)
     some = slice(None, None, apart) if among is None else among[::apart]
@@ -144,7 +144,7 @@ def _floors(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, size: int, amon
 def _keys_above(
     floors: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, among: np.ndarray | None
 ) -> list[np.ndarray]:
-    """Return the keys of the neurons whose values are above the floor of each centroid, and of their values."""
+    """Return for each centroid the `keys_of` values and ids of the neurons that exceed its floor."""
     found: list[list[np.ndarray]] = [[] for _ in centroids]
     n, at_once = (len(b), NEURONS_AT_ONCE) if among is None else (len(among), max(1, LISTED_WEIGHTS // W.shape[1]))
     for first in range(0, n, at_once):
@@ -162,5 +162,5 @@ def _keys_above(
 
 
 def centroid_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Return the buckets that vectors read, as `slide_ref.hashing.centroid.centroid_codes` does. Implements S34."""
+    """Return the addresses that vectors read, as `slide_ref.hashing.centroid.centroid_codes` does. Implements S34."""
     return nearest(vectors, constants.astype(vectors.dtype, copy=False), lsh.L).astype(np.uint64)

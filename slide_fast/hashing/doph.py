@@ -1,4 +1,4 @@
-"""Densified one permutation hashing: coordinates sorted by bin and hash, so that the first one held wins its bin."""
+"""Densified one permutation hashing: coordinates sorted by bin and hash, so that the first one in the set wins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .wta import pack
 def top_coordinates(vectors: np.ndarray, top: int) -> np.ndarray:
     """Mark each vector's coordinates of the `top` largest values, bool (n, d). Implements S21.
 
-    Zeros are never among them; of equal values the lower coordinate is taken first.
+    Zeros are never marked; ties go to the lower coordinate.
     """
     stored = vectors != 0
     n_inputs = vectors.shape[1]

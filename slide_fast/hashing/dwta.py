@@ -1,4 +1,4 @@
-"""Densified winner takes all: the winners of WTA with zeros below everything, then densification round by round."""
+"""Densified winner-take-all: winners of WTA with zeros below all other values, then densification in rounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ FEW = 32
 def densify(digits: np.ndarray, detours: np.ndarray) -> np.ndarray:
     """Give each empty bin the digit of the first bin on its detour that is not empty. Implements S20.
 
-    As `slide_ref.hashing.dwta.densify`, for many vectors: digits are int16 of shape (n_bins, n), a column a vector.
+    Like `slide_ref.hashing.dwta.densify`, for many vectors: digits are int16 of shape (n_bins, n), one column per
+    vector.
     """
     dense = digits.copy()
     dense[:, (digits == EMPTY).all(axis=0)] = 0  # nothing to be found

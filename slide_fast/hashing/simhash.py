@@ -1,4 +1,4 @@
-"""SimHash in one matrix product."""
+"""SimHash by a single matrix product."""
 
 from __future__ import annotations
 

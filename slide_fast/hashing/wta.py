@@ -1,4 +1,4 @@
-"""Winner takes all, place by place: each step compares one coordinate of many bins for all vectors."""
+"""Winner-take-all: each step compares one coordinate of many bins for all vectors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ VALUES_AT_ONCE = 1 << 15  # their temporaries stay in cache
 
 
 def pack(digits: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Make codes, uint64 (n, L), of the digits of many vectors, int (L * K, n). Implements S4.
+    """Pack the digits of many vectors, int (L * K, n), into codes, uint64 (n, L). Implements S4.
 
-    As `slide_ref.hashing.wta.pack` does for one vector.
+    Like `slide_ref.hashing.wta.pack`, which takes one vector.
     """
     codes = np.zeros((lsh.L, digits.shape[1]), dtype=np.uint64)
     for digit in range(lsh.K):
@@ -22,7 +22,7 @@ def pack(digits: np.ndarray, lsh: LshConfig) -> np.ndarray:
 
 
 def winners(vectors: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the place of the largest value in each bin, the first of equal ones, and that value.
+    """Find the position of the largest value in each bin (ties: the first), and that value.
 
     Returns
     -------

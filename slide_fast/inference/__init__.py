@@ -1,1 +1,1 @@
-"""A trained model in use: the index it needs, predictions, probabilities."""
+"""Inference with a trained model: its index, predictions, probabilities."""

@@ -1,4 +1,4 @@
-"""What moved a logit: gradient times input."""
+"""Contributions of features to a logit: gradient times input."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from slide_ref.common.sparse_rows import SparseRows
 
 
 def contributions(layers: list[Layer], sample: SparseRows, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share logits of one sample out among its features: the gradient of the logit times the feature's value.
+    """Attribute logits of one sample to its features: the gradient of the logit times the feature's value.
 
-    A network of rectified units is linear as long as no unit changes between on and off, so these parts and what is due
-    to the biases add up to the logit.
+    A ReLU network is linear as long as no unit switches on or off, so these contributions and that of the biases add up
+    to the logit.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def contributions(layers: list[Layer], sample: SparseRows, labels: np.ndarray) -
     by_feature : ndarray of float64, shape (n_chosen, nnz)
         In the order of the sample's features.
     rest : ndarray of float64, shape (n_chosen,)
-        The logits less the sums of these.
+        The logits minus the sums of `by_feature`: the contribution of the biases.
     """
     ids, values = sample.row(0)
     inputs = values.astype(np.float64)[:, None] * layers[0].W[ids].astype(np.float64)

@@ -1,4 +1,4 @@
-"""A trained model in use, with its index: what predictions from Python and the command line go through."""
+"""Inference with a trained model and its index, used by Python and the command line."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Answers(NamedTuple):
     Attributes
     ----------
     ids : ndarray of int32, shape (n_samples, k)
-        Best first; -1 where there are fewer than k.
+        Best first; -1 where there are fewer than k labels.
     scores : ndarray of float32, shape (n_samples, k)
         Logits; -inf where the id is -1.
     n_candidates : int
-        Labels that were looked at for each sample.
+        Number of labels scored per sample.
     totals : ndarray of float64, shape (n_samples,), or None
-        Logarithms of the sum of exp(logit) over the labels that were looked at.
+        Logarithm of the sum of exp(logit) over the labels scored.
     """
 
     ids: np.ndarray
@@ -45,33 +45,33 @@ class Answers(NamedTuple):
 
     @property
     def probabilities(self) -> np.ndarray:
-        """The softmax over the labels that were looked at, at the best ones: float64, shape (n_samples, k)."""
+        """Return the softmax over the labels scored, for the best ones: float64, shape (n_samples, k)."""
         assert self.totals is not None
         return np.exp(self.scores - self.totals[:, None])
 
 
 def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
-    """Return the model with a new index, made by so many threads; by default as many as there are CPUs."""
+    """Return the model with a new index, built by `n_threads` threads; default: one per CPU."""
     layers = layers_of(with_dtype(model, "float32").arrays)
     index = build_index(layers, samples, n_threads or available_cpus())
     return dataclasses.replace(model, index=index)
 
 
 def indexed_by(model: Model, features: SparseRows, n_threads: int | None = None) -> Model:
-    """Return the model with an index made of samples to predict for, or as it is where they are too few."""
+    """Return the model with an index built from samples to predict for, or unchanged if they are too few."""
     if features.n_rows < FEWEST:
         return model
     return with_index(model, samples_for_index(model.config.seed, features), n_threads)
 
 
 class Predictor:
-    """Find the best labels of samples, among all labels or among those that the model's index finds.
+    """Finds the best labels of samples, among all labels or among the candidates of the model's index.
 
     Parameters
     ----------
     model : Model
     n_threads : int, optional
-        Default: as many as there are CPUs that this process may use, at each call.
+        Default: one per CPU that this process may use, counted at each call.
     """
 
     def __init__(self, model: Model, n_threads: int | None = None):
@@ -80,13 +80,14 @@ class Predictor:
 
     @property
     def n_threads(self) -> int:
-        """Threads that share the samples of a call."""
+        """Number of threads that share the samples of a call."""
         return self._n_threads or available_cpus()
 
     def size(self, k: int, recall: float) -> int | None:
-        """Return how much of a bucket finds the wanted share of the exact answers.
+        """Return the number of neurons per bucket that reaches a recall of the exact top k.
 
-        None: all labels are needed, or the model has no index. Raises ConfigError if k or the recall is out of range.
+        None: all labels must be scored, or the model has no index. Raises ConfigError if k or the recall is out of
+        range.
         """
         if self.model.index is None:
             return None
@@ -95,12 +96,12 @@ class Predictor:
         return self._sizes[k, recall]
 
     def recall_measured(self, k: int, recall: float) -> float:
-        """Return the share of the exact answers that was found for the samples which the index held out."""
+        """Return the recall of the exact top k measured on the index's held-out samples."""
         size, index = self.size(k, recall), self.model.index
         return 1.0 if index is None else recall_measured(index, k, size, self.model.n_labels)
 
     def topk(self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False) -> Answers:
-        """Return the k best labels of each sample, among all or, for a wanted recall, among those of the index."""
+        """Return the k best labels of each sample, among all or, given a recall, among the index's candidates."""
         size, index = None if recall is None else self.size(k, recall), self.model.index
         totals = np.full(features.n_rows, -np.inf) if with_totals else None
         if size is None or index is None:
@@ -115,7 +116,7 @@ class Predictor:
     def blocks(
         self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False
     ) -> Iterator[tuple[int, Answers]]:
-        """Yield answers block by block: how many of the samples are done with this block, and `topk` of it."""
+        """Yield answers in blocks: the number of samples done so far, and the result of `topk` for the block."""
         at_once = ROWS_AT_ONCE * self.n_threads * BLOCKS_A_THREAD
         for first in range(0, features.n_rows, at_once):
             rows = np.arange(first, min(first + at_once, features.n_rows))

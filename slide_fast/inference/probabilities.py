@@ -1,4 +1,4 @@
-"""Scores of chosen labels: logits, and the softmax over all labels without ever holding all logits."""
+"""Scores of chosen labels: logits, and the softmax over all labels, without holding all logits in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gathe
 
 
 def _blocks(layers: list[Layer], features: SparseRows) -> Iterator[tuple[slice, np.ndarray]]:
-    """Some rows after the other, and what enters the output layer for them."""
+    """Yield blocks of rows with their inputs of the output layer."""
     scratch = Scratch()
     for start in range(0, features.n_rows, ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
@@ -24,7 +24,7 @@ def _blocks(layers: list[Layer], features: SparseRows) -> Iterator[tuple[slice, 
 
 @without_false_alarms
 def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> np.ndarray:
-    """Logits of some labels, every layer before the last evaluated in full (S15).
+    """Return the logits of some labels, with all layers before the last evaluated in full (S15).
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> 
 
 @without_false_alarms
 def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
-    """The logarithm of the sum of exp(logit) over all labels, for each row.
+    """Return the logarithm of the sum of exp(logit) over all labels, for each row.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
 
 
 def probabilities_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> np.ndarray:
-    """The softmax over all labels, at some of them: float64, shape (n_samples, n_chosen)."""
+    """Return the softmax over all labels, for some of them: float64, shape (n_samples, n_chosen)."""
     logits = logits_of(layers, features, labels).astype(np.float64)
     logits -= log_totals(layers, features)[:, None]
     return np.exp(logits, out=logits)

@@ -1,4 +1,4 @@
-"""Which labels are alike: the angles between their weights in the output layer."""
+"""Similar labels, by the angles between their weight vectors in the output layer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ..prediction import LABELS_AT_ONCE
 
 @without_false_alarms
 def most_similar(W: np.ndarray, label: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the rows of largest cosine with one of them, which is not among them itself.
+    """Find the rows with the largest cosine to a given row, excluding that row.
 
     Parameters
     ----------
     W : ndarray of float, shape (n_labels, n_inputs)
-        Looked at some rows at a time.
+        Processed in blocks of rows.
     label : int
     k : int
 
     Returns
     -------
     ids : ndarray of int64, shape (min(k, n_labels - 1),)
-        Largest cosine first, of equal ones the lower id.
+        Largest cosine first; ties go to the lower id.
     cosines : ndarray of float32, of the same shape
-        0 where a row is all zeros.
+        0 for a row of zeros.
     """
     own, scratch, cosines = W[label].astype(np.float32), Scratch(), np.empty(len(W), np.float32)
     length = np.linalg.norm(own)

@@ -1,1 +1,1 @@
-"""NumPy building blocks that know nothing of training: buffers, products with sparse rows, BLAS."""
+"""NumPy building blocks, independent of training: buffers, products with sparse rows, BLAS."""

@@ -1,4 +1,4 @@
-"""Matrix products and their warnings."""
+"""Spurious warnings of matrix products."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def without_false_alarms(function: F) -> F:
-    """Return the function without warnings of invalid values.
+    """Wrap a function to suppress warnings of invalid values.
 
-    OpenBLAS computes with whatever lies beside the operands and throws the results away. NumPy sees the processor's
-    flags and warns, of finite operands and a finite product, in about one process of 250. What is truly not finite is
-    found where it matters: in the loss and in the weights (S29).
+    OpenBLAS also computes with memory next to the operands and discards the results. NumPy sees the processor's flags
+    and warns in about one process of 250, though operands and product are finite. Values that are really not finite are
+    detected in the loss and in the weights (S29).
     """
     return np.errstate(invalid="ignore")(function)

@@ -1,4 +1,4 @@
-"""Scores and ids as whole numbers: sorting them orders by score, and gives ties to the lower id."""
+"""Scores and ids packed into whole numbers, which sort by score, with ties to the lower id."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def keys_of(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Pack scores and ids into one whole number a pair, larger for a larger score and, among equals, for a lower id."""
+    """Pack each score and id into one whole number, larger for a larger score, and for a lower id in a tie."""
     bits = (scores + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
     ordered = np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
     return (ordered << np.uint64(32)) | (np.uint64(0xFFFFFFFF) - ids.astype(np.uint64))

@@ -1,4 +1,4 @@
-"""Memory that is used again and again, so that a step allocates nothing large."""
+"""Reusable buffers, so that a step makes no large allocations."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _OWN = threading.local()
 
 
 class Scratch:
-    """Named buffers that grow to the largest size asked for; contents do not last from one request to the next."""
+    """Named buffers that grow to the largest size requested; contents are lost at the next request."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, np.ndarray | None] = {}
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: np.typing.DTypeLike = np.float32) -> np.ndarray:
-        """Return a contiguous array with arbitrary contents, valid until the same name is asked for again."""
+        """Return a contiguous array with arbitrary contents, valid until the same name is requested again."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size or buffer.dtype != dtype:
@@ -32,7 +32,7 @@ class Scratch:
         return array
 
     def clean(self, name: str, size: int, dtype: np.typing.DTypeLike) -> np.ndarray:
-        """Return a zeroed array that its user leaves zeroed: it is filled only when it is made."""
+        """Return an array of zeros, which the user must restore to zeros: it is filled only on allocation."""
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
             self._buffers[name] = buffer = np.zeros(size, dtype)
@@ -40,7 +40,7 @@ class Scratch:
 
 
 def computed(weights: np.ndarray, scratch: Scratch, name: str = "computed") -> np.ndarray:
-    """Return weights as they are computed with: those in float16 as float32 in a buffer, others as they are."""
+    """Return weights in the dtype for computation: float16 as float32 in a buffer, others unchanged."""
     if weights.dtype != np.float16:
         return weights
     out = scratch.empty(name, weights.shape, np.float32)
@@ -49,14 +49,14 @@ def computed(weights: np.ndarray, scratch: Scratch, name: str = "computed") -> n
 
 
 def scratch_of_thread() -> Scratch:
-    """Return the buffers that the calling thread keeps from call to call; for what is small and must be quick."""
+    """Return buffers that the calling thread keeps between calls; for small and latency-critical work."""
     if not hasattr(_OWN, "scratch"):
         _OWN.scratch = Scratch()
     return _OWN.scratch
 
 
 def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
-    """Find the distinct ids among some arrays of ids in [0, n), ascending.
+    """Return the distinct ids in some arrays of ids in [0, n), ascending.
 
     Marking and scanning n flags costs less than sorting the ids.
 
@@ -73,7 +73,7 @@ def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
 
 
 def positions(scratch: Scratch, union: np.ndarray, ids: np.ndarray, n: int) -> np.ndarray:
-    """Find where in the ascending `union` each of `ids` is; every id must be in it.
+    """Find the position of each of `ids` in the ascending `union`, which must contain them all.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""The first layer's products with sparse samples, pair by pair of a sample and a stored feature.
+"""The first layer's products with sparse samples, one pair of sample and stored feature at a time.
 
-Samples that are made dense over the distinct features of their micro-batch are products at full speed, but mostly of
-zeros. Where a micro-batch is sparse, its stored values are worked off one by one instead: rows of weights are gathered
-for each sample, and the gradient of a feature is put together from the errors of the few samples that hold it.
+Samples made dense over the distinct features of their micro-batch allow fast matrix products, but mostly of zeros. In a
+sparse micro-batch, stored values are processed one by one instead: rows of weights are gathered for each sample, and
+the gradient of a feature is summed over the errors of the few samples that hold it.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ FEATURES_AT_ONCE = 1024  # whose terms or products are held besides the gradient
 
 
 def is_sparse(features: SparseRows, n_distinct: int) -> bool:
-    """Tell whether a micro-batch with so many distinct features is better worked off pair by pair."""
+    """Tell whether a micro-batch with so many distinct features is better processed pair by pair."""
     return features.nnz < DENSITY * features.n_rows * n_distinct
 
 
 def values_of(features: SparseRows, dtype: np.typing.DTypeLike) -> np.ndarray:
-    """Return the stored values; ones where the rows hold ids only."""
+    """Return the stored values; ones if the rows hold only ids."""
     return np.ones(features.nnz, dtype) if features.data is None else features.data.astype(dtype, copy=False)
 
 
 def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: str) -> np.ndarray:
-    """Multiply samples with weights: a product of its own for each sample and the rows of its features.
+    """Multiply samples by weights: a separate product for each sample and the rows of its features.
 
     Parameters
     ----------
     features : SparseRows, shape (n_samples, n_features)
     W : ndarray of float, shape (n_features, n_neurons)
-        Where it is float16, products are float32.
+        If it is float16, products are float32.
     scratch : Scratch
     name : str
-        Of the buffer for the result.
+        Name of the buffer for the result.
 
     Returns
     -------
@@ -57,8 +57,9 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
 def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Sum each feature's gradient of the weights over its samples: their errors times its values.
 
-    Most features of a sparse micro-batch occur in one sample. A first pass gives every feature the term of its first
-    sample; frequent features are then replaced by the rows of a product, the rest get their further terms one by one.
+    Most features of a sparse micro-batch occur in one sample. A first pass sets each feature's gradient to the term of
+    its first sample; those of frequent features are then replaced by rows of a matrix product, and the remaining terms
+    of the others are added one by one.
 
     Parameters
     ----------

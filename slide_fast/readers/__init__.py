@@ -1,1 +1,1 @@
-"""Files of samples, read block by block."""
+"""Readers of sample files, block by block."""

@@ -1,4 +1,4 @@
-"""Rows with as many columns as a model has, or as were found."""
+"""Number of columns of rows: that of a model, or as found in a file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from slide_ref.common.sparse_rows import SparseRows
 
 
 def with_columns_found(rows: SparseRows) -> SparseRows:
-    """Count one column more than the largest id of the rows."""
+    """Return the rows with as many columns as their largest id requires."""
     return dataclasses.replace(rows, n_columns=int(rows.indices.max()) + 1 if rows.nnz else 0)
 
 
 def with_columns(rows: SparseRows, n_columns: int) -> SparseRows:
-    """Return rows of so many columns; what lies beyond them is left out."""
+    """Return rows with `n_columns` columns; entries beyond them are left out."""
     kept = rows.indices < n_columns
     indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
     return SparseRows(indptr, rows.indices[kept], None if rows.data is None else rows.data[kept], n_columns)

@@ -1,4 +1,4 @@
-"""Sparse rows that more rows are added to."""
+"""Sparse rows that can grow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 
 class GrowingArray:
-    """An array that parts are added to. Growing moves pages rather than bytes where the system can (Linux)."""
+    """An array that can be extended. Growing remaps pages instead of copying if the system supports it (Linux)."""
 
     def __init__(self, dtype: type):
         self._array: np.ndarray = np.empty(0, dtype)
@@ -27,7 +27,7 @@ class GrowingArray:
 
 
 class GrowingRows:
-    """Sparse rows that more rows are added to."""
+    """Sparse rows that more rows can be appended to."""
 
     def __init__(self, n_columns: int, has_values: bool):
         self.n_rows, self._nnz, self._n_columns = 0, 0, n_columns

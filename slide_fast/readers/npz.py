@@ -25,9 +25,9 @@ NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices
 
 
 def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
-    """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and floating types. Nothing is unpickled.
+    """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and float types. Nothing is unpickled.
 
-    SciPy's ``.npz`` of one sparse matrix holds the features; its labels are in another, `labels`, or are missing.
+    A SciPy ``.npz`` of one sparse matrix holds the features; labels are in another file, `labels`, or missing.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
 
 
 def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
-    """Read labels from SciPy's ``.npz`` of an indicator."""
+    """Read labels from a SciPy ``.npz`` of an indicator matrix."""
     try:
         with open(path, "rb") as file:
             arrays = _load_arrays(file)
@@ -109,7 +109,7 @@ def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _load_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Read one array; its header is not believed before the archive says that there are so many bytes."""
+    """Read one array, after checking its header against the number of bytes in the archive."""
     with archive.open(name) as member:
         if np.lib.format.read_magic(member) != (1, 0):
             raise ValueError("unknown version")
@@ -137,7 +137,7 @@ def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
 
 
 def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Check what ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
+    """Check the format that ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
     kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")
     missing = [key for key in SCIPY_KEYS.get(kind, ("format",)) if key not in arrays]
     if kind not in SCIPY_KEYS or missing:

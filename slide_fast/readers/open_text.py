@@ -1,4 +1,4 @@
-"""Text to read: a file or standard input, gzipped or not."""
+"""Opening of text input: a file or standard input, gzipped or not."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ GZIP = b"\x1f\x8b"
 
 @contextmanager
 def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file to read, or standard input for ``-``. What is gzip inside is unpacked, whatever its name.
+    """Open a file to read, or standard input for ``-``. Gzip content is unpacked, whatever the file's name.
 
     Raises
     ------
     DataError
-        If it cannot be read, also in the course of the block.
+        If it cannot be read, on opening or within the block.
     """
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
@@ -42,7 +42,7 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def first_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return how a file begins, unpacked, or standard input, which can still be read as a whole. Raises DataError."""
+    """Return the first bytes of a file, unpacked, or of standard input, without consuming them. Raises DataError."""
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
             head = cast(BufferedReader, file).peek(LOOKED_AT)[:LOOKED_AT]

@@ -18,15 +18,15 @@ _LABEL = re.compile(rb"\+?(\d+)(\.0*)?")
 
 
 def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRows, SparseRows]]:
-    """Yield features and labels of svmlight text, some lines at a time.
+    """Yield features and labels of svmlight text in blocks of lines.
 
-    A line is ``label,label feature:value feature:value … # comment``; ids are taken as they are. A line may have no
-    labels; ``qid:`` is passed over, and so are empty lines.
+    A line is ``label,label feature:value feature:value … # comment``; ids are used unchanged. A line may have no
+    labels; ``qid:`` and empty lines are ignored.
 
     Raises
     ------
     DataError
-        At the first malformed line; with its number.
+        At the first malformed line, with its number.
     """
     before = 0
     while block := file.read(block_bytes) + file.readline():
@@ -67,7 +67,7 @@ def _parse_svmlight(block: bytes) -> Dataset:
 
 
 def _plain(line: bytes, number: int) -> bytes:
-    """Spell a line of svmlight text as XMC text; empty if there is nothing in it."""
+    """Convert a line of svmlight text to XMC text; empty if the line holds nothing."""
     words = [word for word in WORD.findall(line.partition(b"#")[0]) if not word.startswith(b"qid:")]
     if not words or b":" in words[0]:
         return b" " + b" ".join(words) if words else b""

@@ -1,7 +1,7 @@
 """XMC text, one block of whole lines at a time (S17).
 
-A block is taken apart by NumPy calls alone where every line in it is plainly well-formed. One that holds anything
-unusual is read again line by line, and either is accepted after all or has its first error named.
+A block whose lines are all plainly well-formed is parsed by NumPy calls alone. A block with anything unusual is parsed
+again line by line, and is then either accepted or rejected with its first error.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ POWERS_OF_TEN = 10 ** np.arange(19, dtype=np.int64)
 
 
 def parse_block(block: bytes, n_features: int, n_labels: int) -> Dataset:
-    """Read lines that all end in LF; canonical.
+    """Parse lines that all end in LF into canonical rows.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def parse_block(block: bytes, n_features: int, n_labels: int) -> Dataset:
 
 
 def _parse_at_once(block: bytes, n_features: int, n_labels: int) -> Dataset | None:
-    """Read whole lines at once; None if any of them holds something unusual."""
+    """Parse all lines of a block at once; None if any of them holds something unusual."""
     pieces = _cut(block)
     if not pieces.roles.all():
         return None
@@ -87,19 +87,19 @@ def _indptr(piece_at: np.ndarray, line_at: np.ndarray) -> np.ndarray:
 
 
 class _Pieces(NamedTuple):
-    """What lies between separators, in the order of the text. Arrays of one length, but for the last.
+    """The pieces of text between separators, in text order. All arrays but the last have one entry per piece.
 
     Attributes
     ----------
     ends : ndarray of int64
-        Where in the block the separator after a piece stands.
+        Position in the block of the separator after a piece.
     lengths : ndarray of int64
     after : ndarray of uint8
         The kind of that separator.
     roles : ndarray of uint8
-        What the piece is; 0 where it has no place in a plain line.
+        Role of the piece; 0 if it does not fit in a plain line.
     words : ndarray of uint64, shape (bytes in the block + 1,)
-        ``words[i]`` holds the eight bytes before byte i, the one next to it highest.
+        ``words[i]`` holds the eight bytes before byte i, the nearest one in the highest place.
     """
 
     ends: np.ndarray
@@ -123,7 +123,7 @@ def _cut(block: bytes) -> _Pieces:
 
 
 def _parse_digits(pieces: _Pieces, at: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Parse the last `lengths` bytes of the given pieces as numbers; flag those that are 1 to 16 digits."""
+    """Parse the last `lengths` bytes of the given pieces as numbers; flag those of 1 to 16 digits."""
     ends = pieces.ends[at]
     numbers, good = _parse_eight_digits(pieces.words[ends], np.minimum(lengths, 8))
     good &= (lengths > 0) & (lengths <= 16)
@@ -136,9 +136,9 @@ def _parse_digits(pieces: _Pieces, at: np.ndarray, lengths: np.ndarray) -> tuple
 
 
 def _parse_eight_digits(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Parse the `lengths` upper bytes of words, of which the lowest come first in the text; flag those that are digits.
+    """Parse the `lengths` upper bytes of words, lowest byte first in the text; flag those that are all digits.
 
-    Neighbouring digits are joined to pairs, pairs to fours and fours to eights, in place.
+    Adjacent digits are combined into pairs, pairs into fours and fours into eights, in place.
     """
     digits = words ^ np.uint64(0x3030303030303030)
     unused = (8 * (8 - lengths)).astype(np.uint64)
@@ -152,7 +152,7 @@ def _parse_eight_digits(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndar
 
 
 def _parse_values(block: bytes, pieces: _Pieces, whole_at: np.ndarray) -> np.ndarray | None:
-    """Parse values, float64, from the pieces where they begin; None if one is no decimal number or too large.
+    """Parse values, float64, given the pieces where they begin; None if one is not a decimal number or is too large.
 
     A whole number below 2**53, divided by a power of ten up to 10**22, is the float64 nearest to the text. Text
     that is longer or has an exponent goes to `float`.
@@ -185,7 +185,7 @@ def _parse_values(block: bytes, pieces: _Pieces, whole_at: np.ndarray) -> np.nda
 
 
 def _parse_lines(block: bytes, n_features: int, n_labels: int) -> Dataset:
-    """Read whole lines one by one. Raises DataError with a line counted from 1 in the block."""
+    """Parse lines one by one. Raises DataError with a line counted from 1 in the block."""
     labels: list[int] = []
     features: list[int] = []
     values: list[np.float32] = []

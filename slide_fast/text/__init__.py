@@ -1,1 +1,1 @@
-"""Texts: rows of texts and labels from files, and what makes features of them."""
+"""Texts: reading of texts and labels from files, and their conversion to features."""

@@ -1,8 +1,9 @@
-"""From texts to counted features: n-grams of words and of characters, each under a key of 64 bits.
+"""From texts to counted features: n-grams of words and of characters, each with a 64-bit key.
 
-The key of a word is the first 8 bytes of its BLAKE2b digest, little-endian (`text_word` of S2). That of n words in a
-row is mix(0, TEXT, n, key of the first n - 1, key of the last), that of characters mix(0, TEXT, 0, code points …).
-Two of ten million features have the same key with a probability of 3e-6; they would share a column.
+The key of a word is the first 8 bytes of its BLAKE2b digest, little-endian (`text_word` of S2). The key of a word
+n-gram is mix(0, TEXT, n, key of the first n - 1 words, key of the last), that of a character n-gram mix(0, TEXT, 0,
+code points …). The probability that any two of ten million features have the same key is 3e-6; they would share a
+column.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class Counts(NamedTuple):
     Attributes
     ----------
     keys : ndarray of uint64, shape (n_keys,)
-        Of the features that occur, ascending.
+        Keys of the features that occur, ascending.
     indptr : ndarray of int64, shape (n_texts + 1,)
         Text i has ``codes[indptr[i]:indptr[i + 1]]``.
     codes : ndarray of int32, shape (nnz,)
-        Places in `keys`, ascending in each text.
+        Indices into `keys`, ascending in each text.
     counts : ndarray of int32, shape (nnz,)
     """
 
@@ -45,7 +46,7 @@ class Counts(NamedTuple):
 
 
 class _Words(dict[str, int]):
-    """Words, numbered as they come, and their digests."""
+    """Words, numbered in order of appearance, and their digests."""
 
     def __init__(self) -> None:
         self.digests = bytearray()
@@ -59,20 +60,20 @@ class _Words(dict[str, int]):
 
 
 class NgramCounter:
-    """Count the features of texts. What was seen of words before is used again, and changes nothing."""
+    """Counts the features of texts. Words are cached between calls, which does not affect results."""
 
     def __init__(self, settings: TextSettings):
         self.settings, self._words = settings, _Words()
         self._cut = settings.tokenizer or re.compile(settings.token_pattern).findall
 
     def count(self, texts: Sequence[str]) -> Counts:
-        """Count the features of some texts. Raises DataError where the tokenizer returns something else than words."""
+        """Count the features of some texts. Raises DataError if the tokenizer does not return words."""
         if len(self._words) > MOST_WORDS:
             self._words = _Words()
         return _counted(*self._occurrences(texts), len(texts))
 
     def named(self, text: str) -> dict[int, str]:
-        """Return the keys of a text's features, and what they are in words."""
+        """Return the keys of a text's features, and the features as text."""
         words, settings = self._cut(text.lower()), self.settings
         names = [" ".join(words[at : at + n]) for n in range(1, settings.word_ngrams + 1)
                  for at in range(len(words) - n + 1)]  # fmt: skip
@@ -81,7 +82,7 @@ class NgramCounter:
         return dict(zip(self._occurrences([text])[1].tolist(), names, strict=True))
 
     def _occurrences(self, texts: Sequence[str]) -> Part:
-        """Return for each occurrence of a feature its text and its key; of one text, in the order of `named`."""
+        """Return the text and key of each occurrence of a feature; for a single text, in the order of `named`."""
         found = list(map(self._cut, map(str.lower, texts)))
         try:
             lengths = np.fromiter(map(len, found), np.int64, len(found))
@@ -95,7 +96,7 @@ class NgramCounter:
         return rows, keys
 
     def _word_ngrams(self, ids: np.ndarray, rows: np.ndarray) -> list[Part]:
-        """Return for each n the texts that have n words in a row, and the keys of these."""
+        """Return for each n the texts and keys of the word n-grams."""
         words = np.frombuffer(bytes(self._words.digests), "<u8").astype(np.uint64)[ids]
         keys, parts = words, [(rows, words)][: self.settings.word_ngrams]
         for n in range(2, self.settings.word_ngrams + 1):
@@ -106,7 +107,7 @@ class NgramCounter:
         return parts
 
     def _char_ngrams(self, ids: np.ndarray, rows: np.ndarray) -> list[Part]:
-        """Return the texts that have n characters of a word in a row, and the keys of these."""
+        """Return the texts and keys of the character n-grams."""
         if self.settings.char_ngrams is None:
             return []
         distinct, places = np.unique(ids, return_inverse=True)
@@ -123,7 +124,7 @@ def _parts(word: str, n: int) -> list[str]:
 
 
 def _keys_in_words(words: list[str], least: int, most: int) -> Part:
-    """Return how many n-grams of characters each word has, and the keys of all, word by word."""
+    """Return the number of character n-grams of each word, and all their keys, word by word."""
     spaced = [f" {word} " for word in words]
     lengths = np.fromiter(map(len, spaced), np.int64, len(spaced))
     points = np.frombuffer("".join(spaced).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
@@ -138,7 +139,7 @@ def _keys_in_words(words: list[str], least: int, most: int) -> Part:
 
 
 def _counted(rows: np.ndarray, keys: np.ndarray, n_texts: int) -> Counts:
-    """Count each key in each text."""
+    """Count the occurrences of each key in each text."""
     distinct, codes = np.unique(keys, return_inverse=True)
     n_keys = max(len(distinct), 1)
     pairs = np.sort(rows * n_keys + codes)

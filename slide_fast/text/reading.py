@@ -1,4 +1,4 @@
-"""Data sets from texts: rows of texts and labels, counted by several processes, made into columns."""
+"""Data sets from texts: features are counted by several processes, then assigned columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TextData(NamedTuple):
     ----------
     data : Dataset
     names : list of str
-        Of the labels.
+        Names of the labels.
     vectorizer : Vectorizer
     """
 
@@ -39,7 +39,7 @@ class TextData(NamedTuple):
 
 
 class Counting:
-    """What a process does for others: count the features of texts."""
+    """The work of a worker process: counting the features of texts."""
 
     def __init__(self, settings: TextSettings):
         self._counter = NgramCounter(settings)
@@ -49,12 +49,12 @@ class Counting:
 
 
 def make_counting(settings: TextSettings, arrays: object) -> Counting:
-    """Make what a worker process runs."""
+    """Make the state of a worker process."""
     return Counting(settings)
 
 
 def counted(texts: Iterable[Sequence[str]], settings: TextSettings, n_workers: int) -> Iterator[Counts]:
-    """Count the features of batches of texts, in their order, by so many processes where there are many batches."""
+    """Count the features of batches of texts, in order, by `n_workers` processes if there are many batches."""
     batches = iter(texts)
     first = list(islice(batches, FEW_BATCHES))
     alone = n_workers == 1 or len(first) < FEW_BATCHES or settings.tokenizer is not None
@@ -74,7 +74,7 @@ def counted(texts: Iterable[Sequence[str]], settings: TextSettings, n_workers: i
 
 
 class _Numbered(dict[str, int]):
-    """Names, numbered as they come."""
+    """Names, numbered in order of appearance."""
 
     def __missing__(self, name: str) -> int:
         number = self[name] = len(self)
@@ -96,10 +96,9 @@ class LabelRows:
         self._rows.extend(SparseRows(np.concatenate([[0], np.cumsum(lengths)]), indices, None, 2**31 - 1))
 
     def finish(self, names: Sequence[str] | None = None) -> tuple[SparseRows, list[str], int]:
-        """Return canonical rows, the labels' names by id, and how many labels were left out.
+        """Return canonical rows, the names of labels by id, and the number of labels left out.
 
-        These are labels that are not among `names`; by default there are none, and the names are those that occur,
-        sorted.
+        Labels not among `names` are left out; by default `names` are all names that occur, sorted.
         """
         known = sorted(self._numbers) if names is None else list(names)
         id_of = dict(zip(known, range(len(known)), strict=True))
@@ -112,7 +111,7 @@ class LabelRows:
 
 
 def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> TextData:
-    """Read the texts and labels of a file to train on. Raises DataError, ConfigError."""
+    """Read the texts and labels of a training file. Raises DataError, ConfigError."""
     labels = LabelRows()
     vectorizer, features = fit(settings, list(counted(_texts(file, labels), settings, n_workers)))
     rows, names, _ = labels.finish()
@@ -120,13 +119,13 @@ def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> Tex
 
 
 def read_known(file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_workers: int) -> tuple[Dataset, int]:
-    """Read texts and labels as a trained model knows them.
+    """Read texts and labels with the features and labels of a trained model.
 
     Returns
     -------
     data : Dataset
     n_unknown : int
-        Labels that the model does not know; they are left out.
+        Number of labels that the model does not know; they are left out.
     """
     labels = LabelRows()
     parts = map(vectorizer.rows, counted(_texts(file, labels), vectorizer.settings, n_workers))
@@ -136,14 +135,14 @@ def read_known(file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_w
 
 
 def _texts(file: Iterable[list[Row]], labels: LabelRows) -> Iterator[list[str]]:
-    """Yield batches of the texts of a file; their labels go to `labels`."""
+    """Yield batches of the texts of a file; add their labels to `labels`."""
     for rows in _batches(file):
         labels.extend([row.labels for row in rows])
         yield [row.text or "" for row in rows]
 
 
 def _batches(file: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    """Yield rows that could be read, many at once."""
+    """Yield the rows that could be read, in batches."""
     held: list[Row] = []
     for rows in file:
         held += [row for row in rows if row.text is not None]

@@ -1,4 +1,4 @@
-"""How texts become features: settings, checked."""
+"""Settings of how texts become features, and their checks."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ MOST_BUCKETS = 2**31 - 1
 
 @dataclass(frozen=True)
 class TextSettings:
-    """How texts become features. Texts are in lower case before anything is looked for.
+    """How texts become features. Texts are converted to lower case first.
 
     Attributes
     ----------
     word_ngrams : int
-        Features are words, and so many words in a row at most.
+        Features are word n-grams of up to this many words.
     char_ngrams : tuple of int, or None
-        Least and most characters of further features: parts of words, with a space before and after each word.
+        Smallest and largest n of additional character n-grams, within words that have a space added on each side.
     min_df : int
-        Training texts that a feature must occur in; rarer ones are left out. Without effect on hashed features.
+        Drop features that occur in fewer training texts. Has no effect on hashed features.
     buckets : int
-        0: each feature has a column of its own, and those of the training texts are kept. Otherwise features are hashed
-        into so many columns.
+        0: one column for each feature of the training texts. Otherwise features are hashed into this many columns.
     token_pattern : str
         Regular expression of a word.
     tokenizer : callable, optional
-        Cuts a text into words, in place of the pattern; returns a list of str. It is not saved with a model.
+        Splits a text into words, instead of the pattern; returns a list of str. It is not saved with a model.
     """
 
     word_ngrams: int = 1
@@ -51,7 +50,7 @@ class TextSettings:
 
     @classmethod
     def checked(cls, **values: Any) -> TextSettings:
-        """Make settings of plain values. Raises ConfigError where one does not fit."""
+        """Make settings from plain values. Raises ConfigError if one is invalid."""
         for key, least in (("word_ngrams", 0), ("min_df", 1), ("buckets", 0)):
             if key in values:
                 values[key] = whole(key, values[key], least)

@@ -1,4 +1,4 @@
-"""Rows of texts and labels from files: tables with named columns, JSON lines, fastText's format, plain lines."""
+"""Reading of texts and labels: tables with named columns, JSON lines, fastText format, plain lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Columns(NamedTuple):
-    """Which columns of a table, or keys of JSON objects, hold what.
+    """Columns of a table, or keys of JSON objects, that hold texts and labels.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Columns(NamedTuple):
     labels : str or None
         Name of the column of labels.
     separator : str or None
-        Stands between the labels of a sample; None: a cell holds one label.
+        Separates the labels of a sample; None: a cell holds one label.
     """
 
     texts: tuple[str, ...]
@@ -44,14 +44,14 @@ class Columns(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A text, and its labels by name; the text of a line that could not be read and is skipped is None."""
+    """A text and its label names; the text of a skipped line, which could not be read, is None."""
 
     text: str | None
     labels: list[str]
 
 
 class _Bad(Exception):
-    """What is wrong with a row, and what to do."""
+    """An error in a row: what is wrong, and what to do."""
 
 
 Parser = Callable[[str], Row]  # of a line
@@ -59,25 +59,26 @@ Parser = Callable[[str], Row]  # of a line
 
 @dataclass
 class TextFile:
-    """A file of texts; iterating over it yields lists of rows, as they come.
+    """A file of texts; iterating over it yields lists of rows as they arrive.
 
     Parameters
     ----------
     path : path
         A file, gzipped or not, or ``-`` for standard input.
     columns : Columns or None
-        Of a table whose first line names its columns (TSV without quotes, CSV), or keys of JSON objects, one a line.
-        None: each line is a text without labels. A file that begins with ``__label__`` is in fastText's format anyway.
+        Columns of a table whose first line names them (TSV without quotes, CSV), or keys of JSON objects, one per line.
+        None: each line is a text without labels. A file that begins with ``__label__`` is always read as fastText
+        format.
     needs_labels : bool
         Whether a row without labels, or with an empty text, is an error.
     skips : bool
-        Pass over rows with errors and count them, instead of raising DataError at the first.
+        Skip rows with errors and count them, instead of raising DataError at the first.
 
     Attributes
     ----------
     n_skipped : int
     first_skipped : str
-        What was wrong with the first of them, and where.
+        Error in the first skipped row, with its position.
     """
 
     path: str | os.PathLike[str]
@@ -124,7 +125,7 @@ class TextFile:
     def _by_line(
         self, parse: Parser, first: list[bytes], blocks: Iterator[list[bytes]], number: int
     ) -> Iterator[list[Row]]:
-        """Rows that are lines; `number` is that of the first."""
+        """Convert lines to rows; `number` is that of the first line."""
         block: list[bytes] | None = first
         keeps_blank = parse is _plain
         while block is not None:
@@ -145,7 +146,7 @@ class TextFile:
     def _by_record(
         self, parse: Callable[[list[str]], Row], delimiter: str, first: list[bytes], blocks: Iterator[list[bytes]]
     ) -> Iterator[list[Row]]:
-        """Rows of CSV, whose quoted fields may hold line breaks."""
+        """Convert CSV to rows; quoted fields may hold line breaks."""
         lines = _Lines(first, blocks)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         rows: list[Row] = []
@@ -193,7 +194,7 @@ class TextFile:
 
 
 class _Lines:
-    """Lines of text for a reader of CSV, which knows where blocks end and whether a line was no UTF-8."""
+    """Lines of text for a CSV reader; keeps track of ends of blocks and of lines that are not UTF-8."""
 
     def __init__(self, first: list[bytes], blocks: Iterator[list[bytes]]):
         self.number, self.damaged, self._blocks = 1, False, blocks  # line 1 is the header
@@ -220,7 +221,7 @@ class _Lines:
 
 
 def line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
-    """Yield lists of whole lines, with their ends: what there is to read at once, so that a pipe flows."""
+    """Yield lists of whole lines, with line ends: what can be read without waiting, so that pipes do not stall."""
     rest: list[bytes] = []
     while block := _what_is_there(file):
         lines = block.split(b"\n")
@@ -234,7 +235,7 @@ def line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
 
 
 def _what_is_there(file: BinaryIO) -> bytes:
-    """Read what comes without a pause, up to `READ_AT_ONCE` and a little; nothing at the end of the file alone."""
+    """Read what arrives without a pause, up to slightly more than `READ_AT_ONCE`; empty only at the end of the file."""
     parts, n_bytes = [], 0
     while part := file.read1(READ_AT_ONCE):  # type: ignore[attr-defined]  # files that `open_text` opens have it
         parts.append(part)
@@ -245,7 +246,7 @@ def _what_is_there(file: BinaryIO) -> bytes:
 
 
 def _goes_on(file: BinaryIO) -> bool:
-    """Tell whether a pipe has more to read within `PAUSE`; where that is not known, it has not."""
+    """Tell whether a pipe has more to read within `PAUSE`; false if unknown."""
     try:
         return isinstance(file, BufferedReader) and bool(select.select([file], [], [], PAUSE)[0])
     except (OSError, ValueError):  # no descriptor, or Windows, which can only ask about sockets
@@ -253,7 +254,7 @@ def _goes_on(file: BinaryIO) -> bool:
 
 
 def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tuple[str, list[str]]:
-    """Find the delimiter that makes the wanted columns of a table's first line. Raises DataError where none does."""
+    """Find the delimiter by which a table's first line names the wanted columns. Raises DataError if none does."""
     wanted = [*columns.texts, *([] if columns.labels is None else [columns.labels])]
     found: list[tuple[int, str, list[str]]] = []
     for delimiter in DELIMITERS:
@@ -283,7 +284,7 @@ def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], 
 
 
 def _labels(cell: str, separator: str | None) -> list[str]:
-    """Split a cell into names of labels, without spaces around them."""
+    """Split a cell into label names, stripped of spaces."""
     if "\n" in cell or "\r" in cell:
         raise _Bad(f"a label name cannot contain a line break: {cell[:60]!r}")
     parts = [cell] if separator is None else cell.split(separator)

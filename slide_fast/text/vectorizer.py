@@ -1,4 +1,4 @@
-"""From counted features to rows of numbers, and what of it a model keeps."""
+"""From counted features to rows of values, and the settings that a model stores for this."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ CALLABLE = "has_tokenizer"
 
 
 class Vectorizer:
-    """Make rows of counted features: a column a feature, values (1 + log count) times idf, rows of length 1.
+    """Makes rows from counted features, with values (1 + log count) times idf and rows of length 1.
 
     Parameters
     ----------
     settings : TextSettings
     idf : ndarray of float32, shape (n_columns,)
-        log((1 + texts) / (1 + texts with this feature)) + 1, as in the training texts.
+        log((1 + texts) / (1 + texts with this feature)) + 1, over the training texts.
     keys : ndarray of uint64, shape (n_columns,), or None
-        The features that have a column, ascending; None where they are hashed: the column of a key is then
+        Keys of the features that have a column, ascending; None if features are hashed: the column of a key is then
         (its upper 32 bits times `buckets`) // 2**32, by `draw` of S3.
     """
 
@@ -45,7 +45,7 @@ class Vectorizer:
         return self._weighted(_placed(counts, self.columns(counts.keys), self.n_columns))
 
     def columns(self, keys: np.ndarray) -> np.ndarray:
-        """Return the columns of features, int32; -1 where one has none."""
+        """Return the columns of features, int32; -1 for a feature without one."""
         return _columns(keys, self.keys, self.n_columns)
 
     def _weighted(self, rows: SparseRows) -> SparseRows:
@@ -56,7 +56,7 @@ class Vectorizer:
         return SparseRows(rows.indptr, rows.indices, (values / lengths[owners]).astype(np.float32), rows.n_columns)
 
     def saved(self, source: dict[str, Any]) -> TextColumns:
-        """Return what a model keeps, with JSON values about the files that the texts came from."""
+        """Return what a model stores, with JSON values about the source files of the texts."""
         settings: dict[str, Any] = {name: getattr(self.settings, name) for name in _SAVED}
         settings |= {CALLABLE: self.settings.tokenizer is not None, "source": source}
         return TextColumns(settings, {"idf": self.idf} | ({} if self.keys is None else {"keys": self.keys}))
@@ -68,7 +68,7 @@ class Vectorizer:
         Raises
         ------
         ModelError
-            If it is malformed, or was made with a tokenizer and there is none.
+            If it is malformed, or a tokenizer was used in training and none is given.
         """
         idf, keys = saved.arrays.get("idf"), saved.arrays.get("keys")
         if saved.settings.get(CALLABLE) and tokenizer is None:
@@ -103,7 +103,7 @@ def _columns(keys: np.ndarray, known: np.ndarray | None, n_columns: int) -> np.n
 
 
 def _placed(counts: Counts, columns: np.ndarray, n_columns: int) -> SparseRows:
-    """Make rows of counts; both kinds of columns ascend with the keys, and hashed ones may coincide."""
+    """Make rows from counts; columns ascend with the keys in both cases, and hashed ones may coincide."""
     indices = columns[counts.codes]
     kept = indices >= 0
     indptr = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
@@ -111,7 +111,7 @@ def _placed(counts: Counts, columns: np.ndarray, n_columns: int) -> SparseRows:
 
 
 def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, SparseRows]:
-    """Make a vectorizer of all training texts, and their rows. The list of blocks is emptied.
+    """Make a vectorizer from all training texts, and their rows. Empties the list of blocks.
 
     Raises
     ------
@@ -137,19 +137,19 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
 
 
 def idf_of(df: np.ndarray, n_texts: int) -> np.ndarray:
-    """Return the weights of features that occur in `df` of the texts."""
+    """Return the idf weights of features that occur in `df` of the texts."""
     return (np.log((1 + n_texts) / (1 + df)) + 1).astype(np.float32)
 
 
 def _kept(blocks: list[Counts], min_df: int) -> np.ndarray:
-    """Return the keys that occur in enough texts, ascending."""
+    """Return the keys of features that occur in enough texts, ascending."""
     dfs = [np.bincount(block.codes, minlength=len(block.keys)) for block in blocks]
     keys, places = np.unique(np.concatenate([block.keys for block in blocks]), return_inverse=True)
     return keys[np.bincount(places, weights=np.concatenate(dfs), minlength=len(keys)) >= min_df]
 
 
 def joined(parts: Iterable[SparseRows], n_columns: int) -> SparseRows:
-    """Put rows one below the other."""
+    """Concatenate rows vertically."""
     rows = GrowingRows(n_columns, has_values=True)
     for part in parts:
         rows.extend(part)

@@ -1,1 +1,1 @@
-"""The reference beside the fast path, step by step; the only room that imports the reference's algorithm."""
+"""Comparison of reference and fast path, step by step; the only package that imports the reference's algorithm."""

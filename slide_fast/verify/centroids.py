@@ -1,7 +1,7 @@
-"""A rebuild of a centroid table, both sides stage by stage: queries, rounds of k-means, buckets.
+"""Comparison of a rebuild of a centroid table, stage by stage: queries, rounds of k-means, buckets.
 
-Where rounding decides which of two centroids is nearer, or which of two neurons fires harder, both sides go on with
-what the reference chose.
+If rounding decides which of two centroids is nearer, or which of two neurons has the larger logit, both sides continue
+with the reference's choice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .comparison import Report, check_equal, check_floats, check_order, without_
 def check_nearest(
     report: Report, stage: str, fast: np.ndarray, reference: np.ndarray, vectors: np.ndarray, centroids: np.ndarray
 ) -> None:
-    """Raise Disagreement unless both sides find centroids at the same distances; rounding may decide between equals."""
+    """Raise Disagreement unless both sides find centroids at the same distances; rounding may break ties."""
     X, C = vectors.astype(np.float64), centroids.astype(np.float64)
     norms = (C**2).sum(axis=1)
     sizes = norms + 2 * np.abs(X) @ np.abs(C).T
@@ -38,7 +38,7 @@ def check_nearest(
 def check_strongest(
     report: Report, fast: np.ndarray, reference: np.ndarray, centroids: np.ndarray, W: np.ndarray, b: np.ndarray
 ) -> None:
-    """Raise Disagreement unless both sides' buckets hold neurons of the same values, as `check_nearest` does."""
+    """Raise Disagreement unless both sides' buckets hold neurons of the same values; see `check_nearest`."""
     C, W, b = (array.astype(np.float64) for array in (centroids, W, b))
     sizes = np.abs(C) @ np.abs(W).T + np.abs(b)
     check_order(report, "buckets", fast, reference, C @ W.T + b, sizes, W.shape[1] + 1)
@@ -75,7 +75,7 @@ def rebuild_centroids(
 
 
 def cluster(report: Report, vectors: np.ndarray, n_centroids: int) -> np.ndarray:
-    """Do k-means on both sides, compare every round, and return the reference's centroids."""
+    """Run k-means on both sides, compare every round, and return the reference's centroids."""
     centroids = vectors[:n_centroids].copy()
     for _ in range(ROUNDS):
         cells = ref.hashing.centroid.nearest(vectors, centroids, 1)
@@ -91,7 +91,7 @@ def cluster(report: Report, vectors: np.ndarray, n_centroids: int) -> np.ndarray
 
 
 def fill(report: Report, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, lsh: LshConfig) -> np.ndarray:
-    """Fill buckets on both sides, group by group where there are groups, and return the reference's."""
+    """Fill buckets on both sides, group by group if there are groups, and return the reference's."""
     size, n_listed = lsh.room(len(b)), lsh.listed(len(b))
 
     def compared(centroids: np.ndarray, size: int, among: np.ndarray | None = None) -> np.ndarray:

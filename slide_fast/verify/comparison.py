@@ -1,9 +1,9 @@
-"""What it means that two arrays agree, and a record of what was compared.
+"""Criteria for the agreement of two arrays, and a record of what was compared.
 
-Discrete results are equal. Floats may differ by what the reference itself loses in float32: with ref64 the reference
-in float64 on the same inputs, ``max |fast - ref64| <= 2 max |ref32 - ref64| + 2**-22 max size`` over each array, where
-the size of a sum is what its terms add up to without their signs (at least ``|ref64|``, and much more only where terms
-cancel). A bit of a code may differ only where rounding can decide on which side of 0 a projection lies.
+Discrete results must be equal. Floats may differ by the rounding error of the reference itself in float32: with ref64
+the reference in float64 on the same inputs, ``max |fast - ref64| <= 2 max |ref32 - ref64| + 2**-22 max size`` over each
+array, where the size of a sum is the sum of its terms' absolute values (at least ``|ref64|``, and much more only if
+terms cancel). A bit of a code may differ only if rounding can decide on which side of 0 a projection lies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNIT = 2.0**-22
 
 
 class Disagreement(AssertionError):
-    """Reference and fast path differ by more than rounding; says where first."""
+    """A difference between reference and fast path beyond rounding; says where it first occurs."""
 
 
 def weights_in_float64(layers: list[Layer]) -> list[Layer]:
@@ -31,7 +31,7 @@ def weights_in_float64(layers: list[Layer]) -> list[Layer]:
 
 
 def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer], SparseRows]:
-    """Make parameters and samples float64 and positive: what comes out is the size of what went through."""
+    """Return absolute values of parameters and samples in float64, whose results are the sizes of sums."""
     data = None if features.data is None else np.abs(features.data)
     positive = [Layer(np.abs(layer.W), np.abs(layer.b)) for layer in weights_in_float64(layers)]
     return positive, dataclasses.replace(features, data=data)
@@ -39,7 +39,7 @@ def without_signs(layers: list[Layer], features: SparseRows) -> tuple[list[Layer
 
 @dataclass
 class Report:
-    """What was compared, stage by stage: number of values, and the largest deviation over its bound."""
+    """Record of comparisons by stage: number of values, and largest deviation relative to its bound."""
 
     compared: dict[str, int] = field(default_factory=dict)
     deviation: dict[str, float] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Report:
 
 
 def float_bound(ref32: np.ndarray, ref64: np.ndarray, size: np.ndarray | None = None) -> float:
-    """Return the largest error allowed to the fast path over an array; `size` is ``|ref64|`` unless given."""
+    """Return the largest error that the fast path may have in an array; `size` defaults to ``|ref64|``."""
     if not ref64.size:
         return 0.0
     size = ref64 if size is None else size
@@ -65,7 +65,7 @@ def check_floats(
     ref64: np.ndarray,
     size: np.ndarray | None = None,
 ) -> None:
-    """Raise Disagreement unless `fast` is as near to `ref64` as the reference's own rounding allows."""
+    """Raise Disagreement unless `fast` is as close to `ref64` as the reference's own rounding allows."""
     if not fast.shape == ref32.shape == ref64.shape:
         raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {ref32.shape}")
     bound = float_bound(ref32, ref64, size)
@@ -89,7 +89,7 @@ def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndar
 
 
 def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Tell which projections may come out on either side of 0, by the order of summation in float32.
+    """Mark projections that may be on either side of 0, depending on the order of summation in float32.
 
     A sum of m numbers errs by less than ``m * 2**-24`` times the sum of their absolute values, in any order.
     A projection that is 0 because all its terms are 0 has no rounding.
@@ -119,9 +119,9 @@ def check_order(
     Parameters
     ----------
     fast, reference : ndarray of int, shape (n, n_chosen)
-        Candidates that were chosen for each row, all different.
+        Candidates chosen for each row, all different.
     exact, sizes : ndarray of float64, shape (n, n_candidates)
-        By what they were chosen, and what the terms of these sums add up to without their signs.
+        Values by which they were chosen, and the sums of the absolute values of their terms.
     n_terms : int
     """
     if fast.shape == reference.shape and fast.size and exact.shape[1] > fast.max() and fast.min() >= 0:
@@ -162,7 +162,7 @@ def check_addresses(
 
 
 def check_constants(report: Report, fast: HashConstants, reference: HashConstants) -> None:
-    """Raise Disagreement unless both sides have the same constants of hash functions."""
+    """Raise Disagreement unless both sides have the same hash constants."""
     sides = (side if isinstance(side, tuple) else (side,) for side in (fast, reference))
     for ours, theirs in zip(*sides, strict=True):
         check_equal(report, "hash constants", ours, theirs)

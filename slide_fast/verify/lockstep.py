@@ -1,6 +1,6 @@
-"""Reference and fast path side by side: both go through every stage of training from the same state.
+"""Lockstep of reference and fast path: both run every stage of training from the same state.
 
-What it means that they agree is said in `slide_fast.verify.comparison`.
+`slide_fast.verify.comparison` defines when they agree.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from .comparison import (
 
 
 def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
-    """Return active sets of the fast path as the reference has them, one a sample."""
+    """Convert active sets of the fast path to the reference's form, one per sample."""
     if active.mask is None:
         return [active.ids] * n_samples
     return [active.ids[row] for row in active.mask]
 
 
 def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
-    """Copy parameters and moments in another dtype."""
+    """Copy parameters and moments to another dtype."""
     return [
         Layer(**{name: array.astype(dtype) for name, array in vars(layer).items() if array is not None})
         for layer in layers
@@ -71,7 +71,7 @@ def gradient_sizes(
     weights: np.ndarray | None = None,
     inclusion: list[np.ndarray] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return sizes of the gradients of W and b, one pair a layer: backpropagation without signs."""
+    """Return sizes of the gradients of W and b, one pair per layer, by backpropagation without signs."""
     rows = [np.unique(np.concatenate([a.ids for a in activations])) for activations in trace]
     values = []
     for activations, ids in zip(trace, rows, strict=True):
@@ -92,7 +92,7 @@ def gradient_sizes(
 
 
 def check_activations(report: Report, passes: list[network.LayerPass], *traces: ref.network.Trace) -> None:
-    """Compare the activations of every layer, then give the fast path those of the reference.
+    """Compare the activations of every layer, then overwrite the fast path's with those of the reference.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def check_activations(report: Report, passes: list[network.LayerPass], *traces: 
     passes : list of LayerPass
         From the fast path; its outputs at active neurons are overwritten.
     *traces : Trace
-        Of the reference in float32, in float64, and in float64 without signs.
+        Traces of the reference in float32, in float64, and in float64 without signs.
     """
     for l, this in enumerate(passes):
         active = slice(None) if this.mask is None else this.mask
@@ -114,7 +114,7 @@ def check_activations(report: Report, passes: list[network.LayerPass], *traces: 
 
 
 def check_inclusion(report: Report, fast: Active, theirs: list[np.ndarray], labels: SparseRows) -> None:
-    """Check that probabilities of being active are equal where they count: not at a sample's own labels."""
+    """Check that inclusion probabilities are equal where they are used: not at a sample's own labels."""
     assert fast.inclusion is not None
     for i, wanted in enumerate(theirs):
         found = fast.inclusion if fast.mask is None else fast.inclusion[i][fast.mask[i]]
@@ -133,7 +133,7 @@ def check_gradients(
     weights: np.ndarray | None = None,
     inclusion: list[np.ndarray] | None = None,
 ) -> list[ref.network.RowGradient]:
-    """Compare loss and gradients from the same activations; returns the reference's gradients."""
+    """Compare loss and gradients from the same activations; return the reference's gradients."""
     layers64 = weights_in_float64(layers)
     trace64 = [[ref.network.Activation(a.ids, a.values.astype(np.float64)) for a in part] for part in trace]
     loss64, gradients64 = ref.network.backward(layers64, trace64, labels, weights, inclusion)
@@ -152,25 +152,25 @@ def check_gradients(
 
 
 def new_lockstep(config: Config, train: Dataset) -> Lockstep:
-    """Make a new network of the reference, to be trained in lockstep on some samples."""
+    """Make a new reference network, to be trained in lockstep on some samples."""
     network = ref.training.new_network(config, train.features.n_columns, train.labels.n_columns)
     network.priors = label_priors(train.labels) if config.correction else None
     return Lockstep(network, train.features)
 
 
 class Lockstep:
-    """Train the reference in float32 and hold the fast path against it at every stage of every step.
+    """Trains the reference in float32 and compares the fast path with it at every stage of every step.
 
-    Each stage gets the reference's state and the reference's result of the stage before, so that differences do not
-    add up and every stage can be judged by the rounding of that stage alone. Where rounding decides a bit of a code,
-    both sides go on with the reference's address.
+    Each stage starts from the reference's state and the reference's result of the previous stage, so that differences
+    do not accumulate and every stage is judged by its own rounding alone. If rounding decides a bit of a code, both
+    sides continue with the reference's address.
 
     Parameters
     ----------
     reference : slide_ref.training.Network
         In float32; trained by `step`.
     features : SparseRows
-        Of the training samples, some of which are clustered in a rebuild of centroid tables.
+        Features of the training samples, some of which are clustered in a rebuild of centroid tables.
     """
 
     def __init__(self, reference: ref.training.Network, features: SparseRows):
@@ -201,7 +201,7 @@ class Lockstep:
             check_buckets(self.report, self.tables[word], self.reference.tables[word])
 
     def step(self, batch: MicroBatch) -> None:
-        """Take one step of the reference, every stage compared."""
+        """Take one step of the reference, comparing every stage."""
         if not len(batch.samples):
             return
         layers, features, labels = self.reference.layers, *batch.data
@@ -224,7 +224,7 @@ class Lockstep:
     def active_sets(
         self, l: int, inputs: list[ref.network.Activation], batch: MicroBatch
     ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
-        """Check that from the same activations both sides choose the same neurons.
+        """Check that both sides choose the same neurons, given the same activations.
 
         Returns
         -------
@@ -248,7 +248,7 @@ class Lockstep:
         return fast, chosen, probabilities
 
     def _active_in_part(self, part: Part, vectors: np.ndarray, batch: MicroBatch) -> Active:
-        """Return what the fast path chooses in a part where the addresses are the reference's."""
+        """Return what the fast path chooses in a part, given the reference's addresses."""
         word, lsh, seed = part.word, part.lsh, self.config.seed
         constants = self.reference.constants[word]
         theirs = ref.hashing.addresses_of(vectors, constants, lsh, seed, word)
@@ -263,7 +263,7 @@ class Lockstep:
         return active_sets.choose_in_part(part, self.tables[word], theirs, self.config, batch, self.scratch, priors)
 
     def predict(self, features: SparseRows, k: int) -> None:
-        """Compare exact answers, and answers through an index that is made of the samples themselves (S28)."""
+        """Compare exact predictions, and predictions through an index built from the samples themselves (S28)."""
         layers = self.reference.layers
 
         def everyone(l: int, inputs: list) -> list[np.ndarray]:
@@ -298,9 +298,9 @@ class Lockstep:
         return [ref.network.forward(*side, choose) for side in sides]
 
     def _check_update(self, gradients: list[ref.network.RowGradient], batch: MicroBatch) -> None:
-        """Apply the reference's gradients on both sides; the reference's layers take the step for good.
+        """Apply the reference's gradients on both sides; the reference's layers keep the update.
 
-        Touched rows are compared, and of the others those beside them.
+        Compares the touched rows, and the untouched rows next to them.
         """
         layers, step, rate = self.reference.layers, batch.step, batch.rate
         rows = [_beside(g.ids, len(layer.W)) for layer, g in zip(layers, gradients, strict=True)]
@@ -339,7 +339,7 @@ def _take_rows(layer: Layer, rows: np.ndarray, is_first: bool) -> Layer:
 def check_answers(
     report: Report, stage: str, ids: np.ndarray, scores: np.ndarray, *logits: list[ref.network.Activation]
 ) -> None:
-    """Raise Disagreement unless each row's answers are the best of its logits; rounding may decide between equals.
+    """Raise Disagreement unless each row's answers are the best of its logits; rounding may break ties.
 
     Parameters
     ----------
@@ -347,7 +347,7 @@ def check_answers(
     ids, scores : ndarray, shape (n_samples, k)
         From the fast path.
     *logits : list of Activation
-        Of the reference in float32, in float64, and in float64 without signs; a row's neurons are those to choose from.
+        Logits of the reference in float32, in float64, and in float64 without signs, for the candidates of each row.
     """
     for i, sides in enumerate(zip(*logits, strict=True)):
         n_found = min(ids.shape[1], len(sides[0].ids))
