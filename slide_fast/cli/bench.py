@@ -217,11 +217,11 @@ def _report(figures: dict[str, Any], own: str) -> str:
         verdict = f"Dense would be {ratio:.1f} times slower for this problem."
     crossover = figures["crossover_labels"]
     if crossover is None:
-        level = f"Here dense is faster up to {FOLDED[-1]:,} labels and more."
+        level = f"Here dense is faster even at {FOLDED[-1]:,} labels."
     elif crossover == 0:
-        level = f"Here dense is slower from {FOLDED[0]:,} labels on, or from fewer."
+        level = f"Here dense is slower even at {FOLDED[0]:,} labels."
     else:
-        level = f"Here the two are level at about {float(f'{crossover:.2g}'):,.0f} labels."
+        level = f"Here the two are equally fast at about {float(f'{crossover:.2g}'):,.0f} labels."
     latency = figures["latency_milliseconds"]
     answer = f"One sample's {TOP} best labels take {latency['median']:.1f} ms (at most {latency['max']:.1f} ms)."
     return "\n".join([*lines, "", verdict, level, answer])

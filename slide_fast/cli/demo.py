@@ -34,7 +34,7 @@ def demo(options: Namespace, session: Session) -> dict[str, Any]:
         console.line("{files:,} files, {files_held_out:,} of them held out for the test".format(**counts))
         if counts["files_undecodable"]:
             console.line("{files_undecodable:,} are not UTF-8 and are left out".format(**counts))
-        console.line("measuring two simple methods: the commonest name, and co-occurrence")
+        console.line("measuring two baselines: the most common name, and co-occurrence")
         baselines = {"most_common": most_common(task), "co_occurrence": co_occurrence(task)}
         del task  # the pool gets the only copy of the training data
         run = TrainingRun(

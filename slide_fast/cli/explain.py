@@ -78,4 +78,4 @@ def _in_words(label: dict[str, Any]) -> str:
 
 
 def _about(unknown: list[str]) -> list[str]:
-    return [f"without effect, as the model does not know them: {', '.join(unknown)}"] if unknown else []
+    return [f"ignored, as the model does not know them: {', '.join(unknown)}"] if unknown else []

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     check_together(options)
     if sys.stdout is None and _answers_only(options):
-        return _told("standard output is closed, and the result would go nowhere else", FAILURE)
+        return _told("standard output is closed, so the result cannot be written", FAILURE)
     options.command_line = shlex.join(["slide", *argv])
     with any_text(), _terminable() as terminated:
         try:

@@ -69,7 +69,7 @@ def _check_evaluation(options: argparse.Namespace) -> None:
     """Exit with code 2 if there is nothing to evaluate on, or more than one choice."""
     aside = options.validation_fraction is not None
     if options.patience and options.test is None and not aside:
-        options.refuse("train --patience needs --test or --validation-fraction, to see what is better")
+        options.refuse("train --patience needs samples to evaluate on: --test or --validation-fraction")
     if aside and options.test is not None:
         options.refuse(
             "train takes --test or --validation-fraction, not both; slide evaluate measures on other samples"

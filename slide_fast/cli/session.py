@@ -111,7 +111,7 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
         if n_found > n_wanted:
             advice = f"both must count the same {what}"
             if names_no_sizes(path):
-                advice = f"take these {what} out, or train on XMC text, whose header can count more than occur"
+                advice = f"remove these {what}, or train on XMC text, whose header may declare more than occur"
             raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; {advice}", path)
     return data
 

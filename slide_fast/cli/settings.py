@@ -26,9 +26,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "wide": WIDE,
 }
 ZEROS = {
-    "epochs": "0: by the number of samples",
-    "learning_rate": "0: by the number of steps and the width of the layers",
-    "bucket_bits": "0: 16, or the bits of a code",
+    "epochs": "0: chosen by the number of samples",
+    "learning_rate": "0: chosen by the number of steps and the width of the layers",
+    "bucket_bits": "0: 16, or fewer if codes are shorter",
 }
 _PLACE = re.compile(r"(?P<message>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][\w-]*")

@@ -109,7 +109,7 @@ def texts_in_words(model: Model) -> str:
         source = _source(model)
     except ModelError as error:
         return str(error)
-    by = "; words cut by a Python function" if model.text.settings.get(CALLABLE) else ""
+    by = "; split into words by a Python function" if model.text.settings.get(CALLABLE) else ""
     columns = "" if source is None else f"; columns {', '.join(source.texts)}; labels in {source.labels}"
     return made_of + by + columns
 

@@ -217,5 +217,5 @@ def _table(stages: dict[str, dict[str, Any]], failed: str | None) -> str:
         figures = stages.get(stage, {"values": 0, "deviation": math.nan})
         cell = "WRONG" if stage == failed else f"{figures['deviation']:.3f}"
         lines.append(f"{stage:12}{figures['values']:>14,}{cell:>12}")
-    legend = "deviation: the largest, as a share of twice the reference's own error in float32, plus rounding"
+    legend = "deviation: the largest, relative to twice the reference's own error in float32, plus rounding"
     return "\n".join([*lines, "", legend])

@@ -82,7 +82,7 @@ class TrainingDisplay:
         self._write_row()
         fall = 1 - event["repeated_loss"] / event["fresh_loss"]
         self.console.line(
-            f"{100 * fall:.0f} % less loss on samples that come again: the network memorises them, so no "
+            f"{100 * fall:.0f} % less loss on samples seen again: the network memorises them, so no "
             "tables are queried (overfit_limit)"
         )
 

@@ -120,6 +120,6 @@ def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
 
 def check_left(n_bytes: int, n_features: int, n_labels: int) -> None:
     """Raise MemoryError, with both sizes, if the machine or its control group has less left than a run needs."""
-    fewer = f"take fewer features (of {n_features}), labels (of {n_labels}), hidden neurons or workers"
+    fewer = f"use fewer features (of {n_features}), labels (of {n_labels}), hidden neurons or workers"
     advice = f"{fewer}, free memory, or raise the container's limit"
-    require_memory(n_bytes, "training needs besides the data", advice)
+    require_memory(n_bytes, "besides the data, training needs", advice)

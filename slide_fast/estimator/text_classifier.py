@@ -175,5 +175,5 @@ def as_texts(X: Any) -> list[str]:
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             what = "the text is missing" if is_missing(text) else f"{shown(text)} is not a text"
-            raise DataError(f"X, row {i}: {what}; give a str, '' where there are no words")
+            raise DataError(f"X, row {i}: {what}; give a str, '' if there are no words")
     return texts

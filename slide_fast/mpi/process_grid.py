@@ -43,7 +43,7 @@ def check_number(n_processes: int, n_workers: int) -> None:
     if n_processes % n_workers:
         raise ConfigError(
             f"{n_processes} processes cannot be ranks of {n_workers} workers each; start a multiple of {n_workers} "
-            "processes, or choose a number of workers that divides theirs"
+            "processes, or choose a number of workers that divides their number"
         )
 
 

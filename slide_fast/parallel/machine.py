@@ -113,7 +113,7 @@ def require_memory(n_bytes: int, what: str, advice: str) -> None:
     """Raise MemoryError, with both sizes, if less than `n_bytes` is left; `what` begins the message: "… needs"."""
     left = memory_left()
     if left is not None and n_bytes > left:
-        raise MemoryError(f"{what} {size(n_bytes)}, and {size(left)} are left; {advice}")
+        raise MemoryError(f"{what} {size(n_bytes)}, but only {size(left)} are left; {advice}")
 
 
 def cpu_model() -> str:

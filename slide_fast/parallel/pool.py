@@ -110,13 +110,13 @@ def _end(workers: list[_Worker]) -> None:
 def obituary(code: int) -> str:
     """Describe, from its exit code, how a process ended and what to try."""
     if code >= 0:
-        return f"it ended by itself with exit code {code}; its last words are on standard error"
+        return f"it ended by itself with exit code {code}; see its output on standard error"
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
     advice = {
-        "SIGKILL": "someone killed it, most likely the system for lack of memory; try fewer workers, a smaller "
+        "SIGKILL": "it was killed, most likely by the system for lack of memory; try fewer workers, a smaller "
         "micro_batch, or a machine or container with more memory",
         "SIGBUS": "the memory behind the shared arrays ran out; free memory or raise the container's limit",
-        "SIGTERM": "someone asked it to end; see who limits processes here (a batch system, a container)",
+        "SIGTERM": "it was asked to end; see what limits processes here (a batch system, a container)",
     }
     return f"{name}: " + advice.get(name, "it crashed in compiled code; check the installations of Python and NumPy")
 

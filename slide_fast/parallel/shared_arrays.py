@@ -23,7 +23,7 @@ from .units import size
 PAGE = 4096
 CACHE_LINE = 64
 PIECE = 1 << 28
-ADVICE = "take fewer features, labels or hidden neurons, free memory, or raise the container's limit"
+ADVICE = "use fewer features, labels or hidden neurons, free memory, or raise the container's limit"
 KIND = "memfd" if hasattr(os, "memfd_create") else "shm" if os.name == "posix" else "tagged"
 
 Layout = dict[str, tuple[tuple[int, ...], np.typing.DTypeLike]]
@@ -156,7 +156,7 @@ class SharedArrays:
                 source, block = _allocate(kind or KIND, n_bytes)
         except OSError as error:
             if os.name == "nt" or error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
-                need = f"the shared arrays need {size(n_bytes)}, more than the system gives"
+                need = f"the shared arrays need {size(n_bytes)}, more than the system provides"
                 raise MemoryError(f"{need}; {ADVICE}") from error
             raise
         shared = cls(Handle(source, n_bytes, plain), block)

@@ -308,7 +308,7 @@ def _json_parser(columns: Columns) -> Parser:
 def _json_text(values: dict[str, Any], name: str) -> str:
     text = values.get(name)
     if not isinstance(text, str):
-        what = f"holds {type(text).__name__}, no text" if name in values else "is missing"
+        what = f"holds {type(text).__name__}, not a text" if name in values else "is missing"
         raise _Bad(f"{name!r} {what}; give a string")
     return text
 

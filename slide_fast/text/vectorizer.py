@@ -72,7 +72,7 @@ class Vectorizer:
         """
         idf, keys = saved.arrays.get("idf"), saved.arrays.get("keys")
         if saved.settings.get(CALLABLE) and tokenizer is None:
-            text = "the model's texts were cut into words by a Python function, which is not saved; load it from Python"
+            text = "the texts were split into words by a Python function, which is not saved; load it from Python"
             raise ModelError(f"{text}: SlideTextClassifier.load(folder, tokenizer=…)")
         try:
             plain = {name: saved.settings[name] for name in _SAVED}

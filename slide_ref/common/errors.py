@@ -64,5 +64,5 @@ class DivergedError(SlideError, ArithmeticError):
         super().__init__(step, what)  # the arguments, so that it travels from a worker whole
 
     def __str__(self) -> str:
-        advice = "take a smaller learning rate, or scale the features to about 1"
+        advice = "use a smaller learning rate, or scale the features to about 1"
         return f"training diverged: at step {self.step} {self.what}; {advice}"

@@ -68,7 +68,7 @@ def test_s29_an_error_in_a_worker_names_the_step_and_ends_all_workers(place):
 def test_s29_losses_that_are_refused(loss):
     with pytest.raises(DivergedError) as caught:
         check_loss(7, float(loss))
-    wanted = f"training diverged: at step 7 the mean loss was {loss:.4g}; take a smaller learning rate, or "
+    wanted = f"training diverged: at step 7 the mean loss was {loss:.4g}; use a smaller learning rate, or "
     assert str(caught.value).startswith(wanted) and caught.value.step == 7
 
 

@@ -71,7 +71,7 @@ def test_features_that_svmlight_text_shows_only_later_are_left_out(tmp_path, mon
     assert "that the model does not have" in answers[0].err and "left out" not in answers[1].err
     assert main(["evaluate", "run", "label.svm"]) == 1
     assert capsys.readouterr().err.startswith(
-        "slide: error: label.svm: 3 labels, but the model has 2; take these labels out"
+        "slide: error: label.svm: 3 labels, but the model has 2; remove these labels"
     )
 
 

@@ -34,7 +34,7 @@ def test_settings_survive_the_way_through_a_file(
 
 def test_a_file_says_what_a_zero_stands_for():
     lines = to_toml(Config()).splitlines()
-    assert "epochs = 0  # 0: by the number of samples" in lines and "momentum = 0.0" in lines
+    assert "epochs = 0  # 0: chosen by the number of samples" in lines and "momentum = 0.0" in lines
     assert "epochs = 3" in to_toml(Config(epochs=3)).splitlines()
 
 

@@ -135,7 +135,7 @@ def test_the_estimate_in_python_is_within_a_tenth(files, entry, n_workers):
 def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 1000)
     monkeypatch.setattr(local_engine, "SharedArrays", None)
-    with pytest.raises(MemoryError, match=r"training needs besides the data \d+ kB, and 1 kB are left; take"):
+    with pytest.raises(MemoryError, match=r"besides the data, training needs \d+ kB, but only 1 kB are left; use"):
         fit(Config(hidden=(8,)), random_dataset(0), n_workers=1)
 
 
@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch):
 def test_a_network_that_no_machine_could_hold_is_refused_at_once():
     features, labels = random_dataset(0)
     wide = SparseRows(features.indptr, features.indices, features.data, 2**30)
-    with pytest.raises(MemoryError, match=r"needs besides the data \d{5}\.\d GB, and [\d.]+ [GM]B are left"):
+    with pytest.raises(MemoryError, match=r"needs \d{5}\.\d GB, but only [\d.]+ [GM]B are left"):
         fit(Config(hidden=(4096,)), Dataset(wide, labels), n_workers=1)
 
 

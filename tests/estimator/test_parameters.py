@@ -184,7 +184,7 @@ def test_a_micro_batch_larger_than_the_data_is_all_of_them():
 @pytest.mark.parametrize("hidden", [10**12, (8, 10**15), 2**63 - 1])
 def test_a_layer_that_no_machine_could_hold_is_refused_at_once(hidden, monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 1 << 40)
-    with pytest.raises(MemoryError, match=r"^training needs besides the data \d+\.\d GB, and 1099.5 GB are left"):
+    with pytest.raises(MemoryError, match=r"^besides the data, training needs \d+\.\d GB, but only 1099.5 GB are left"):
         small(hidden=hidden).fit(*problem())
 
 

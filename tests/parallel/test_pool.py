@@ -324,7 +324,7 @@ def test_workers_killed_while_they_start(shared):
     [
         (("kill", signal.SIGKILL), r"max_restarts \(0\) is exhausted\. The last one, .*: SIGKILL: .*; try fewer"),
         (("kill", signal.SIGSEGV), "SIGSEGV: it crashed in compiled code"),
-        (("kill", signal.SIGTERM), "SIGTERM: someone asked it to end"),
+        (("kill", signal.SIGTERM), "SIGTERM: it was asked to end"),
         (("exit", 3), "by itself with exit code 3"),
     ],
 )  # fmt: skip

@@ -107,7 +107,7 @@ def test_training_by_command_needs_no_standard_output(stream, place, tmp_path, m
 def test_answers_need_standard_output(command, place, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", None)
     assert main(command.format(place).split()) == 1
-    assert capsys.readouterr().err == "slide: error: standard output is closed, and the result would go nowhere else\n"
+    assert capsys.readouterr().err == "slide: error: standard output is closed, so the result cannot be written\n"
 
 
 @pytest.mark.parametrize("stream", [None, io.StringIO("")])

@@ -128,7 +128,7 @@ def test_a_view_outlives_its_block_unharmed(kind):
 
 def test_more_than_is_left_is_refused_with_both_numbers(monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 3 << 28)
-    with pytest.raises(MemoryError, match=r"need 2\.15 GB, and 805 MB are left; take fewer"):
+    with pytest.raises(MemoryError, match=r"need 2\.15 GB, but only 805 MB are left; use fewer"):
         SharedArrays.create({"W": ((1 << 19, 1024), np.float32)})
 
 
@@ -139,7 +139,7 @@ def test_memory_that_others_take_meanwhile_ends_the_allocation(monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: next(left))
     monkeypatch.setattr(shared_arrays, "PIECE", 1 << 20)
     files = open_files()
-    with pytest.raises(MemoryError, match="and 3 MB are left"):
+    with pytest.raises(MemoryError, match="but only 3 MB are left"):
         SharedArrays.create({"W": ((6 << 20,), np.uint8)})
     assert open_files() == files
 
@@ -153,7 +153,7 @@ def test_a_full_file_system_is_a_memory_error(code, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     files = open_files()
-    with pytest.raises(MemoryError, match="more than the system gives"):
+    with pytest.raises(MemoryError, match="more than the system provides"):
         SharedArrays.create(LAYOUT)
     assert open_files() == files
 

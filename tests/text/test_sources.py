@@ -134,7 +134,7 @@ BAD = [
     (json_lines(ROWS) + '{"title": \n', 4, "not valid JSON"),
     (json_lines(ROWS) + "[1]\n", 4, "not a JSON object; write one per line"),
     (json_lines(ROWS) + '{"tags": "a"}\n', 4, "'title' is missing; give a string"),
-    (json_lines(ROWS) + '{"title": null, "tags": "a"}\n', 4, "'title' holds NoneType, no text; give a string"),
+    (json_lines(ROWS) + '{"title": null, "tags": "a"}\n', 4, "'title' holds NoneType, not a text; give a string"),
     (json_lines(ROWS) + '{"title": "a"}\n', 4, "the label is missing"),
     (json_lines(ROWS) + '{"title": "a", "tags": [1.5]}\n', 4, "'tags' is not a label"),
 ]
