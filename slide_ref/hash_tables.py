@@ -117,7 +117,7 @@ def tables_from_addresses(addresses: np.ndarray, lsh: LshConfig, seed: int, laye
     """Insert all neurons of a layer into new tables. Implements S6 and S22.
 
     The order of insertion is a new permutation in each rebuild, the same for all tables. The priorities of a reservoir
-    are drawn anew for each rebuild and each table.
+    are new for each rebuild and each table.
 
     Parameters
     ----------

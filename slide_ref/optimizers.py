@@ -89,7 +89,7 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: f
     ----------
     layers : list of Layer
         Changed in place.
-    gradients : list of RowGradient, one a layer
+    gradients : list of RowGradient, one per layer
         Ids are distinct within each layer.
     step : int
         From 1.

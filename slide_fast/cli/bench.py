@@ -86,7 +86,7 @@ def variants(config: Config) -> dict[str, Config]:
 
 
 def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingState:
-    """Return a new network that counts as trained for so many steps that all workers train (S33)."""
+    """Return a new network whose step count is high enough for all workers to train (S33)."""
     sizes = data.features.n_columns, data.labels.n_columns
     shapes = {name: shape for name, shape in array_shapes(config, *sizes).items() if "_" not in name}
     arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}

@@ -128,7 +128,7 @@ class RunFolder:
         can_resume = bool(Checkpoints(self.path / CHECKPOINTS).saved())
         if (has_model or can_resume) and not self._replaces:
             what = "a trained model" if has_model else "checkpoints of a run"
-            ways = ["--resume goes on from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
+            ways = ["--resume continues from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
             raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
 
     def begin(self, config: Config, command: str, resumed_step: int | None = None) -> None:

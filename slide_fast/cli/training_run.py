@@ -173,7 +173,7 @@ class TrainingRun:
         model, problem = self._as_stored(model)
         self.folder.save(model)
         checkpoints = self.options.checkpoints
-        further = "; train with --resume to go on" if checkpoints is not None and checkpoints.saved() else ""
+        further = "; train with --resume to continue" if checkpoints is not None and checkpoints.saved() else ""
         place = f"the model is in {self.folder.model_path}" if problem is None else str(problem)
         text = f"interrupted after {model.facts['epochs']:.2f} epochs; {place}"
         raise KeyboardInterrupt(text + further) from None

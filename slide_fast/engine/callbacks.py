@@ -1,6 +1,6 @@
 """What a run does between stretches of training: rebuild tables, write checkpoints, evaluate.
 
-Each callback says after which step it is `due` next; the loop trains up to there, calls it, and goes on.
+Each callback sets the step after which it is `due` next; the loop trains up to there, calls it, and continues.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Engine(Protocol):
         """Yield blocks of the best labels of the first test rows in keyed order, int32, shape (n_some, TOP)."""
 
     def held_out_loss(self, n_rows: int) -> float:
-        """Return the mean loss, over all labels, of those of the first test rows in keyed order that have labels."""
+        """Return the mean loss, over all labels, of the labelled rows among the first test rows in keyed order."""
 
     def keep_best(self) -> None:
         """Remember the current network as the best."""

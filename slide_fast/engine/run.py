@@ -51,7 +51,7 @@ class Run:
     engine : Engine
         Already holds the arrays of `state`, if any.
     stop : threading.Event
-        Set it to end the run early.
+        Set this event to end the run early.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     settings : dict, optional
         Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
-        HOGWILD worker processes; -1: one per CPU; None: as many of them as the run is long enough for, see
+        HOGWILD worker processes; -1: one per CPU; None: the same, but no more than the run is long enough for, see
         `slide_fast.training.fit_with_state`. With one worker a run is reproducible bit for bit; with more it never is.
     random_state : int, RandomState, Generator or None
         Seed of all randomness, 0 <= seed < 2**63, or a generator to draw it from; None: a new seed each time.
@@ -83,7 +83,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray, shape (n_labels,)
-        What stands for each label in y; whole numbers from 0 where y has label ids or columns.
+        The value of each label in y; whole numbers from 0 if y has label ids or columns.
     n_features_in_ : int
     feature_names_in_ : ndarray of object
         Names of the columns, only if X was a DataFrame; other names are then rejected.
@@ -239,7 +239,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         return None
 
     def save(self, folder: str | Path, dtype: str | None = None) -> None:
-        """Write the trained network and its index as a model folder, replacing an earlier one whole.
+        """Write the trained network and its index as a model folder, replacing an earlier one as a whole.
 
         Parameters
         ----------
@@ -251,7 +251,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         NotFittedError, ConfigError, ModelError
-            If nothing is trained, there is no such dtype, it cannot hold a weight, or the folder cannot be written.
+            If the estimator is not trained, the dtype is unknown or cannot hold a weight, or the folder cannot be
+            written.
         """
         self._make_index()
         names = list(getattr(self, "feature_names_in_", ())) or None

@@ -29,8 +29,7 @@ class SlideTextClassifier(SlideClassifier):
 
     Features are lower-cased words, optionally also word and character n-grams; their values are (1 + log count) times
     the inverse document frequency in the training texts, and each row has length 1. The text settings are saved with
-    the network: ``slide predict`` and other commands accept models of this class, and `load` accepts models of ``slide
-    train``.
+    the network: ``slide predict`` and other commands accept such models, and `load` accepts models of ``slide train``.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ class SlideTextClassifier(SlideClassifier):
     Attributes
     ----------
     classes_ : ndarray, shape (n_labels,)
-        What stands for each label in y.
+        The value of each label in y.
     n_features_in_ : int
         Number of features.
     model_ : Model

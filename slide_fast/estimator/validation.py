@@ -210,7 +210,7 @@ def as_classes(classes: Any) -> np.ndarray:
 
 
 def _check_number(n_labels: int, place: str) -> None:
-    """Raise DataError or MemoryError if a network cannot have so many labels."""
+    """Raise DataError or MemoryError if a network cannot have `n_labels` labels."""
     if n_labels >= COUNT_LIMIT:
         raise DataError(f"{place} {n_labels} labels, but the maximum is 2**31 - 1; number them from 0, or give str")
     what = f"{place} {n_labels} labels, which take at least"
@@ -337,7 +337,7 @@ def as_dataset(
 
 
 def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
-    """Convert true labels to compare predictions with, without new classes; those of the file X if y is None."""
+    """Convert true labels to compare predictions with; no new classes. If y is None, read them from the file X."""
     labels = read_dataset(X).labels if y is None and is_path(X) else y
     return as_labels(labels, classes, drop_unknown=True).rows
 

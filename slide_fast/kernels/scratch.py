@@ -49,7 +49,7 @@ def computed(weights: np.ndarray, scratch: Scratch, name: str = "computed") -> n
 
 
 def scratch_of_thread() -> Scratch:
-    """Return buffers that the calling thread keeps between calls; for small and latency-critical work."""
+    """Return buffers that the calling thread keeps between calls; for small, latency-critical work."""
     if not hasattr(_OWN, "scratch"):
         _OWN.scratch = Scratch()
     return _OWN.scratch

@@ -190,8 +190,8 @@ class Config:
     def replace(self, **settings: Any) -> Config:
         """Return a copy with some settings changed; settings of `lsh` are given as ``lsh={"K": 12}``.
 
-        A new hash family starts from its own defaults, except for ``min_active``. `hidden_lsh`, such as ``{1: {"K":
-        6}}``, replaces all tables of hidden layers.
+        A new hash family starts from its own defaults, except for ``min_active``. `hidden_lsh`, such as
+        ``{1: {"K": 6}}``, replaces all tables of hidden layers.
         """
         plain = self.to_dict()
         lsh = settings.pop("lsh", {})

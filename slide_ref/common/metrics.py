@@ -37,7 +37,7 @@ def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
     Raises
     ------
     DataError
-        If there are no samples, or `ids` and `labels` differ in their number.
+        If there are no samples, or `ids` and `labels` have different numbers of them.
     """
     return float(_hits(ids, labels, k).sum() / (k * labels.n_rows))
 

@@ -155,7 +155,7 @@ def test_a_finished_run_is_told_of_before_data_are_read(slide, tmp_path):
 def test_resuming_needs_no_overwrite(slide, tmp_path):
     run = tmp_path / "run"
     assert slide("train {data}/train.txt {small} --checkpoint-every 1 --out", run)[0] == 0
-    assert "--resume goes on from its last checkpoint, --overwrite" in slide("train {data}/train.txt --out", run)[2]
+    assert "--resume continues from its last checkpoint, --overwrite" in slide("train {data}/train.txt --out", run)[2]
     assert slide("train {data}/train.txt --workers 1 --epochs 3 --resume --out", run)[0] == 0
     with pytest.raises(SystemExit, match="2"):
         slide("train {data}/train.txt --resume --overwrite --out", run)

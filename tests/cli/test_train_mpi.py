@@ -170,7 +170,7 @@ def test_ctrl_c_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path
         victim = re.search(r"0, worker 0: process (\d+) on", log.read_text())
         os.kill(int(victim[1]), signal.SIGINT)
         assert process.wait(60) == 130, log.read_text()
-    assert "slide: interrupted after" in log.read_text() and "train with --resume to go on" in log.read_text()
+    assert "slide: interrupted after" in log.read_text() and "train with --resume to continue" in log.read_text()
     epochs = Checkpoints(tmp_path / "run" / "checkpoints").last().progress.step // 5 + 1
     done = slide_on(3, data, tmp_path / "run", "--resume", "--epochs", epochs)
     assert done.returncode == 0, done.stderr
