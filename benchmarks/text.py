@@ -23,19 +23,19 @@ from typing import Any
 import numpy as np
 from shared.fasttext_peer import RATES, runs_of
 from shared.harness import child, in_turn, require_agreement, spread, table, write_result
+from shared.tasks import TITLE_COLUMNS as COLUMNS
 
 from slide_fast.cli.settings import PRESETS
 from slide_fast.parallel.machine import available_cpus
 from slide_fast.prediction import predict_topk
 from slide_fast.text.reading import read_known, read_training
 from slide_fast.text.settings import TextSettings
-from slide_fast.text.sources import Columns, TextFile
+from slide_fast.text.sources import TextFile
 from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import evaluate
 from slide_ref.common.parameters import layers_of
 
-COLUMNS = Columns(("title",), "subjects", "|")
 LABELS, PIPED = 64_000, 10_000
 WORDS = r"\w+"
 OURS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # settings of texts, and of the network

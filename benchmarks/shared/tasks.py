@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ import numpy as np
 from slide_fast.data import read_dataset, write_npz
 from slide_fast.datasets.stdlib_names import build_task
 from slide_fast.datasets.synthetic import SHAPES, Shape, generate
+from slide_fast.text.reading import read_known, read_training
+from slide_fast.text.settings import TextSettings
+from slide_fast.text.sources import Columns, TextFile
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
-STDLIB = "stdlib"
+STDLIB, TITLES = "stdlib", "library_titles"
+TITLE_COLUMNS = Columns(("title",), "subjects", "|")
 TASKS = ("acl_authors", STDLIB, "diginetica", "amazon-670k")
 DENSE_SAMPLES = {STDLIB: 200_000, "diginetica": 200_000}  # dense takes too long for more
 GENERATED_SAMPLES = 100_000, 10_000
@@ -43,13 +48,13 @@ def load(data: str, n_samples: int | None = None) -> tuple[Dataset, Dataset]:
     Parameters
     ----------
     data : str
-        "stdlib", a shape of `slide_fast.datasets.synthetic`, a name in `UNSEEN`, a folder with train.txt and test.txt,
-        or the name of one in the folder that the environment variable SLIDE_DATA names.
+        "stdlib", "library_titles", a shape of `slide_fast.datasets.synthetic`, a name in `UNSEEN`, a folder with
+        train.txt and test.txt, or the name of one in the folder that the environment variable SLIDE_DATA names.
     n_samples : int, optional
         Training samples, the first by key; by default those of `DENSE_SAMPLES`, or all; 0 means all.
     """
-    if data == STDLIB:
-        train, test = (read_dataset(path) for path in _standard_library())
+    if data in MADE:
+        train, test = (read_dataset(path) for path in MADE[data]())
     else:
         train, test = (_read(_folder(data) / name) for name in ("train.txt", "test.txt"))
     wanted = DENSE_SAMPLES.get(name_of(data), 0) if n_samples is None else n_samples
@@ -64,15 +69,41 @@ def evaluation_rows(data: str, test: Dataset) -> Dataset:
     return test.take(permutation(0, Purpose.EVALUATION, n=test.n_samples)[:wanted])
 
 
-def _standard_library() -> tuple[Path, Path]:
+def _standard_library() -> list[Path]:
     """The task of the demo, made once for this interpreter."""
-    paths = tuple(CACHE / f"stdlib-{platform.python_version()}-{part}.npz" for part in ("train", "test"))
+
+    def make() -> tuple[Dataset, Dataset]:
+        task = build_task()
+        return task.train, task.test
+
+    return _kept(f"{STDLIB}-{platform.python_version()}", make)
+
+
+def _titles() -> list[Path]:
+    """Titles of library records and their subjects, as `slide train` takes them: each word weighted."""
+    folder = Path(os.environ.get("SLIDE_DATA", ".")) / TITLES
+    if not (folder / "train.tsv").exists():
+        sys.exit(f"{folder}: no such folder with train.tsv and test.tsv")
+
+    def make() -> tuple[Dataset, Dataset]:
+        train = read_training(TextFile(str(folder / "train.tsv"), TITLE_COLUMNS), TextSettings.checked(), 2)
+        test, _ = read_known(TextFile(str(folder / "test.tsv"), TITLE_COLUMNS), train.vectorizer, train.names, 2)
+        return train.data, test
+
+    return _kept(f"{TITLES}-{(folder / 'train.tsv').stat().st_mtime_ns}", make)
+
+
+def _kept(name: str, make: Callable[[], tuple[Dataset, Dataset]]) -> list[Path]:
+    """Training and test samples under this name in the cache, made if they are not there yet."""
+    paths = [CACHE / f"{name}-{part}.npz" for part in ("train", "test")]
     if not paths[1].exists():
         CACHE.mkdir(exist_ok=True)
-        task = build_task()
-        for path, part in zip(paths, (task.train, task.test), strict=True):
+        for path, part in zip(paths, make(), strict=True):
             write_npz(path, part)
     return paths
+
+
+MADE = {STDLIB: _standard_library, TITLES: _titles}  # by programs, from other files
 
 
 def _folder(data: str) -> Path:

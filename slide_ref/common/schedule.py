@@ -11,6 +11,7 @@ from .config import Config
 from .rng import Purpose, permutation
 
 TOGETHER = 2  # workers that train at the same time from the first step on
+WIDE_LAYER, SHORT_RUN = 512, 300  # neurons from which the rate falls in another way, and steps after which it does
 STEPS_A_WORKER = 100  # after which one more joins: of the steps so far at most about a hundredth are under way
 
 
@@ -76,7 +77,10 @@ def largest_rate(config: Config, total_steps: int) -> float:
     """Return the largest learning rate of a run: as set, or chosen by its steps and layer widths. Implements S27."""
     if config.learning_rate > 0:
         return config.learning_rate
-    narrowing = (128 / max(128, *config.hidden)) ** (1 / 3)
+    widest = max(128, *config.hidden)
+    narrowing = (128 / widest) ** (1 / 3)
+    if widest >= WIDE_LAYER:
+        return 0.01 * narrowing * (SHORT_RUN / max(SHORT_RUN, total_steps)) ** 0.25
     if total_steps <= 2000:
         return 0.01 * narrowing
     if total_steps >= 4000:

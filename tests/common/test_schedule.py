@@ -98,7 +98,13 @@ def test_s27_the_default_rate_falls_with_the_number_of_steps():
 def test_s27_the_default_rate_falls_with_the_widest_hidden_layer():
     shapes = ((1,), (128,), (8, 128), (1024,), (1024, 16), (16, 1024), (8192,))
     assert [largest_rate(Config(hidden=hidden), 1) for hidden in shapes] == [1e-2, 1e-2, 1e-2, 5e-3, 5e-3, 5e-3, 2.5e-3]
-    assert largest_rate(Config(hidden=(1024,)), 3000) == pytest.approx(3.5e-3)
+    assert largest_rate(Config(hidden=(511,)), 3000) == pytest.approx(7e-3 * (128 / 511) ** (1 / 3))
+
+
+def test_s27_the_default_rate_of_a_wide_network_falls_with_the_fourth_root_of_its_steps():
+    rates = [largest_rate(Config(hidden=(1024,)), total) for total in (1, 300, 4800, 30_000_000)]
+    assert rates == pytest.approx([5e-3, 5e-3, 2.5e-3, 5e-3 / 10**1.25])
+    assert largest_rate(Config(hidden=(8, 512)), 4800) == pytest.approx(0.005 * 0.25 ** (1 / 3))
     assert largest_rate(Config(hidden=(1024,), learning_rate=0.3), 1) == 0.3
 
 
