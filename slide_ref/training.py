@@ -57,7 +57,7 @@ class Network:
     config : Config
     layers : list of Layer
     parts : dict of int to Part
-        Layers and shards that have tables, by their words in keys (S30).
+        Layers and shards that have tables, by their words in keys (S31).
     constants : dict of int to ndarray
         Constants of their hash functions; for a centroid table, its centroids.
     tables : dict of int to HashTables or CentroidTable

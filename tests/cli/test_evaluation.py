@@ -36,7 +36,7 @@ def test_psp_is_shown_and_a_metric_has_a_column(slide, tmp_path):
     [
         ("train x --out y --validation-fraction 1", "'1' is not a number above 0 and below 1"),
         ("train x --out y --test z --validation-fraction 0.1", "--test or --validation-fraction, not both"),
-        ("train x --out y --patience 3", "--patience needs --test or --validation-fraction"),
+        ("train x --out y --patience 3", "--patience needs samples to evaluate on"),
         ("train x --out y --mpi --validation-fraction 0.1", "--mpi does not support --validation-fraction"),
         ("train x --out y --mpi --test z --eval-metric loss", "--mpi does not support --eval-metric loss"),
         ("train x --out y --eval-metric ndcg_at_4", "'ndcg_at_4' is none of precision_at_1"),
