@@ -102,6 +102,6 @@ def test_resume_with_other_data_is_refused(files, tmp_path, capsys):
 def test_patience_needs_test_samples(files, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["train", "train.txt", "--out", "run", "--patience", "3"])
-    assert "needs --test" in capsys.readouterr().err
+    assert "needs samples to evaluate on" in capsys.readouterr().err
     assert main([*TRAIN, *SMALL, "--out", "run", "--patience", "1", "--epochs", "99", "--learning-rate", "0.3"]) == 0
     assert load_model("run/model").facts["epochs"] < 99

@@ -92,7 +92,7 @@ def test_checkpoints_of_an_unfinished_run_are_replaced_only_where_that_is_said(t
     (tmp_path / "checkpoints" / "step-000000003").mkdir(parents=True)
     (tmp_path / "metrics.jsonl").touch()
     with (
-        pytest.raises(ConfigError, match="checkpoints of a run; --resume goes on .*, --overwrite"),
+        pytest.raises(ConfigError, match="checkpoints of a run; --resume continues .*, --overwrite"),
         RunFolder(tmp_path),
     ):
         pass
