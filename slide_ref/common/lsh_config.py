@@ -117,8 +117,7 @@ class LshConfig:
     K : int
         Digits per code; a code has at most 64 bits. A centroid table has 2**K buckets, K at most 16.
     base : int
-        Number of values of a digit: for WTA and DWTA the coordinates in a bin. Not used by SimHash, whose digits are
-        bits.
+        Number of values of a digit: for WTA and DWTA the coordinates in a bin. Not used by SimHash.
     top : int
         How many of the largest values DOPH hashes.
     L : int

@@ -8,7 +8,8 @@ written again. A fault that survives asks for a test.
 
 Each fault has a process of its own, forked from one that has NumPy and the testing tools in memory already. A run
 without any fault tells which tests come through the lines of the fault: these are first, and the quick before the slow.
-That run tries a few examples of each property; that all of them pass is what the suite itself shows.
+That run tries a few examples of each property; that all of them pass is what the suite shows when run with CI=1, as
+.ci/run does.
 """
 
 import cProfile
