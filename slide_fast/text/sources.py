@@ -127,14 +127,15 @@ class TextFile:
     ) -> Iterator[list[Row]]:
         """Convert lines to rows; `number` is that of the first line."""
         block: list[bytes] | None = first
-        keeps_blank = parse is _plain
+        keeps_blank, needs_labels = parse is _plain, self.needs_labels
         while block is not None:
             rows = []
             for at, line in enumerate(block, number):
                 try:
                     text = line.decode("utf-8").rstrip("\r\n")
                     if keeps_blank or text.strip():
-                        rows.append(self._checked(parse(text)))
+                        row = parse(text)
+                        rows.append(self._checked(row) if needs_labels else row)
                 except UnicodeDecodeError:
                     rows.append(self._bad(NOT_UTF8, at))
                 except _Bad as error:
@@ -157,7 +158,8 @@ class TextFile:
                 if lines.damaged:
                     raise _Bad(NOT_UTF8)
                 if fields:
-                    rows.append(self._checked(parse(fields)))
+                    row = parse(fields)
+                    rows.append(self._checked(row) if self.needs_labels else row)
             except StopIteration:
                 break
             except csv.Error as error:
@@ -171,11 +173,10 @@ class TextFile:
         yield rows
 
     def _checked(self, row: Row) -> Row:
-        if self.needs_labels:
-            if not row.labels:
-                raise _Bad("the label is missing; add one, or remove the line")
-            if row.text is None or not row.text.strip():
-                raise _Bad("the text is empty; add one, or remove the line")
+        if not row.labels:
+            raise _Bad("the label is missing; add one, or remove the line")
+        if row.text is None or not row.text.strip():
+            raise _Bad("the text is empty; add one, or remove the line")
         return row
 
     def _bad(self, message: str, line: int) -> Row:
@@ -288,7 +289,7 @@ def _labels(cell: str, separator: str | None) -> list[str]:
     if "\n" in cell or "\r" in cell:
         raise _Bad(f"a label name cannot contain a line break: {cell[:60]!r}")
     parts = [cell] if separator is None else cell.split(separator)
-    return [name for part in parts if (name := part.strip())]
+    return list(filter(None, map(str.strip, parts)))
 
 
 def _json_parser(columns: Columns) -> Parser:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from slide_fast.text import ngrams as module
 from slide_fast.text.ngrams import NgramCounter
-from slide_fast.text.settings import TextSettings
+from slide_fast.text.settings import WORDS, TextSettings
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.rng import Purpose, mix, text_word
 
@@ -64,6 +64,14 @@ def test_words_that_were_forgotten_count_as_before(monkeypatch):
     monkeypatch.setattr(module, "MOST_WORDS", 1)
     for ours, theirs in zip(counter.count(["e d", "d bc"]), new.count(["e d", "d bc"]), strict=True):
         assert ours.tolist() == theirs.tolist()
+
+
+@given(st.lists(st.text(st.characters(max_codepoint=200), max_size=12), max_size=6))
+def test_words_are_those_of_the_regular_expression(texts):
+    every = ["".join(map(chr, range(128))), *(f"A{chr(code)}B" for code in range(128)), *texts]
+    ours, expressed = (NgramCounter(TextSettings.checked(token_pattern=words)) for words in (WORDS, r"\w\w*"))
+    for own, expected in zip(ours.count(every), expressed.count(every), strict=True):
+        assert own.tolist() == expected.tolist()
 
 
 def test_a_tokenizer_cuts_texts_in_lower_case():
