@@ -5,12 +5,15 @@ import importlib
 from pathlib import Path
 
 import pytest
+from problems import random_dataset
 
+from slide_fast.data import write_xmc
 from slide_ref.common.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 OURS = ("slide_fast", "slide_ref")
+ASSIGNMENTS = ast.Assign, ast.AnnAssign
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def names_in(file):
             names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
-        names |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(node, ast.Assign)}
+        names |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(node, ASSIGNMENTS)}
     return names
 
 
@@ -88,6 +91,19 @@ def test_benchmarks_import_what_there_is(path):
             module = importlib.import_module(node.module)
             for alias in node.names:
                 assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}"), alias.name
+
+
+def test_a_contender_is_trained_judged_and_weighed(tmp_path, monkeypatch):
+    from shared import contenders, tasks
+
+    monkeypatch.setattr(tasks, "CACHE", tmp_path / "cache")
+    for i, name in enumerate(("train.txt", "test.txt")):
+        write_xmc(tmp_path / name, random_dataset(i))
+    found = contenders.slide(str(tmp_path), 1, 60.0, preset="fast")
+    assert 0 <= found.pop("psp_at_1") <= 1 and all(0 < found[f"precision_at_{k}"] <= 1 for k in (1, 3, 5))
+    assert found.keys() == {"precision_at_1", "precision_at_3", "precision_at_5", "seconds", "rows_per_second",
+                            "peak_memory_bytes", "model_bytes"}  # fmt: skip
+    assert min(found.values()) > 0 and found["model_bytes"] > 4 * 128  # of some weights
 
 
 def test_pictures_of_results_are_shown_on_a_page():

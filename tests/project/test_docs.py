@@ -219,6 +219,9 @@ def figures_of_files():
     rows = {row["name"]: row for row in json.loads((RESULTS / "text_accuracy.json").read_text())["rows"]}
     wide = f"{100 * rows['slide, words, wide']['precision_at_1']:.1f}"
     yield wide, ("README.md", "docs/compare.md", "docs/how-to/text.md", "docs/how-to/from-fasttext.md")
+    for path in RESULTS.glob("compare_*.json"):
+        for row in json.loads(path.read_text())["rows"]:
+            yield f"{100 * row['precision_at_1']['median']:.1f}", ("docs/compare.md",)
 
 
 def test_pages_show_the_figures_of_their_files():
