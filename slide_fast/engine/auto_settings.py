@@ -8,6 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from slide_ref.common.config import WIDE, Config
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -26,6 +27,7 @@ LABELS_COUNTED = 65536
 TIMES_MEAN = 4  # room in a bucket over its mean load
 FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
 LABELS_A_SAMPLE = 2
+MANY_LABELS = 4  # a sample, for which P@5 needs more negatives than the labels of the micro-batch
 DENSE = 0.5  # share of the features that the rows of embeddings store
 USUAL_LENGTHS = (0.25, 16)  # of samples: tf-idf and most embeddings have 1, bags of words up to 10
 MOST_WEIGHTS = 1 << 28  # of a wide network: 1 GB
@@ -41,8 +43,8 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
 
     Samples that are much longer or shorter than usual are trained as if they had length 1 (S39). Samples with several
     labels, and dense inputs such as embeddings, need more than 128 hidden neurons (measured in docs/results.md). A wide
-    network uses the labels of its micro-batch as negatives and queries no tables. Nothing is timed, so the choice is
-    the same on every machine.
+    network uses the labels of its micro-batch as negatives and queries no tables; where samples have many labels each,
+    uniform negatives are added after the in-batch steps. Nothing is timed, so the choice is the same on every machine.
 
     Parameters
     ----------
@@ -90,7 +92,11 @@ def _with_width(config: Config, train: Dataset, given: Collection[str]) -> tuple
     else:
         return config, ""
     changes = WIDE | ({"epochs": config.epochs} if config.epochs else {})
-    reason = f"{WIDE['hidden'][0]:,} hidden neurons, as {why}; --preset fast uses 128, in about a third of the time"
+    chosen = f"{WIDE['hidden'][0]:,} hidden neurons"
+    if per_sample >= MANY_LABELS:
+        changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
+        chosen += " and uniform negatives after the in-batch steps"
+    reason = f"{chosen}, as {why}; --preset fast uses 128 neurons, in about a third of the time"
     return config.replace(**changes), reason
 
 

@@ -9,6 +9,7 @@ from slide_fast.engine.auto_settings import BUDGETS_FOUND, DIGITS, NAMES, suited
 from slide_fast.kernels.scratch import Scratch
 from slide_fast.prediction import hidden_outputs
 from slide_ref.common.config import WIDE, Config
+from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 from slide_ref.hash_tables import build_tables
@@ -76,6 +77,13 @@ def test_samples_of_several_labels_get_a_wide_network():
     assert (config.hidden, config.lsh.L, config.lsh.min_active, config.epochs) == ((1024,), 0, 0, WIDE["epochs"])
     assert "3.0 labels" in reason and "--preset fast" in reason
     assert suited(Config(epochs=2), several())[0].epochs == 2
+
+
+@pytest.mark.parametrize(("labels_a_sample", "min_active"), [(3, 0), (4, LshConfig.min_active)])
+def test_samples_of_many_labels_get_more_negatives(labels_a_sample, min_active):
+    config, reason = suited(Config(), several(labels_a_sample))
+    assert (config.lsh.L, config.lsh.min_active) == (0, min_active)
+    assert ("uniform negatives" in reason) == (min_active > 0)
 
 
 @pytest.mark.parametrize("data", [
