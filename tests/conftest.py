@@ -13,8 +13,9 @@ from slide_fast.parallel import shared_arrays
 SHARED_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("usual", max_examples=30, **SHARED_MACHINE)  # others every time
 settings.register_profile("ci", derandomize=True, **SHARED_MACHINE)
-WITHOUT_SHRINKING = [Phase.explicit, Phase.generate]
-settings.register_profile("mutation", derandomize=True, phases=WITHOUT_SHRINKING, **SHARED_MACHINE)  # examples of "ci"
+MUTATION = {"derandomize": True, "phases": [Phase.explicit, Phase.generate], **SHARED_MACHINE}  # without shrinking
+settings.register_profile("mutation", **MUTATION)  # the examples of "ci"
+settings.register_profile("few examples", max_examples=10, **MUTATION)
 settings.load_profile("ci" if os.environ.get("CI") else "usual")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():

@@ -6,9 +6,10 @@
 Ends with exit code 1 if a fault survives, or if the text it replaces is no longer in the file: the fault must then be
 written again. A fault that survives asks for a test.
 
-faults.txt names the test by which each fault is caught. This test runs first, once without any fault too; the others of
-its file run only if it does not notice. Each fault has a process of its own, forked from one that has NumPy and the
-testing tools in memory already.
+faults.txt names the test by which each fault is caught. This test runs first; the others of its file run only if it
+does not notice. Once it runs without any fault too, with a few examples of each property: that all of them pass is
+what the suite shows when run with CI=1, as .ci/run does. Each fault has a process of its own, forked from one that has
+NumPy and the testing tools in memory already.
 """
 
 import json
@@ -91,7 +92,7 @@ class Failure:
             self.name = self.name or report.nodeid.partition("::")[2]
 
 
-def _run(folder: str, tests: list[str]) -> None:
+def _run(folder: str, tests: list[str], profile: str) -> None:
     """What the forked process does: pytest on tests, with the copy of the code in `folder`."""
     with open(Path(folder, "output"), "w", encoding="utf-8") as output:
         for stream in (1, 2):
@@ -100,7 +101,7 @@ def _run(folder: str, tests: list[str]) -> None:
     sys.path[:0] = [folder]
     sys.dont_write_bytecode = True
     options = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "not slow"]
-    options += ["--hypothesis-profile", "mutation", "--tb=native", "-p", "no:unraisableexception"]  # saves time
+    options += ["--hypothesis-profile", profile, "--tb=native", "-p", "no:unraisableexception"]  # saves time
     place = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *(str(ROOT / test) for test in tests)]
     failure = Failure()
     with threadpool_limits(1):
@@ -110,13 +111,13 @@ def _run(folder: str, tests: list[str]) -> None:
     os._exit(0)
 
 
-def run_tests(folder: str, tests: list[str], seconds: float = SECONDS_TO_HANG) -> Outcome:
+def run_tests(folder: str, tests: list[str], seconds: float, profile: str = "mutation") -> Outcome:
     """Run agreement tests against the copy of the code in `folder`, up to the first failure, for so many seconds.
 
     The exit code comes by a file: with several threads, `Process.exitcode` may be 255 whatever it was
     (https://github.com/python/cpython/issues/130895).
     """
-    process = FORKS.Process(target=_run, args=(folder, tests))
+    process = FORKS.Process(target=_run, args=(folder, tests, profile))
     process.start()
     process.join(seconds)
     code, failed = "hung", ""
@@ -162,7 +163,7 @@ def without_faults(tests: list[str]) -> Outcome:
     """How tests end without any fault."""
     with tempfile.TemporaryDirectory() as folder:
         copy_code(folder)
-        return run_tests(folder, tests, 10 * SECONDS_TO_HANG)
+        return run_tests(folder, tests, 10 * SECONDS_TO_HANG, "few examples")
 
 
 def named(faults: list[Fault], file: str) -> list[str]:
