@@ -1,6 +1,7 @@
 """Samples a second, rebuilds included.
 
     python benchmarks/throughput.py peers     ours against PyTorch's dense and sampled softmax, Amazon-670K shape
+    python benchmarks/throughput.py run       two epochs with the defaults, in-batch steps included, against sampled
     python benchmarks/throughput.py labels    the same work with 10^4, 10^5 and 10^6 labels, at a fixed budget
     python benchmarks/throughput.py paper     scope sample with the paper's settings: SimHash, K=9, L=50, budget 3000
 
@@ -17,8 +18,11 @@ from typing import Any
 from shared import ours, peers, tasks
 from shared.harness import child, figure, in_turn, require_agreement, spread, table, write_result
 
+from slide_ref.common.config import Config
+
 SHAPE = "amazon-670k"
 LABELS = (10_000, 100_000, 1_000_000)
+EPOCHS = 2
 PAPER = {
     "scope": "sample",
     "micro_batch": 128,
@@ -31,19 +35,26 @@ def own(options: argparse.Namespace, data: str, settings: dict[str, Any]) -> Cal
     return partial(child, ours.train_once, data, options.workers, ours.LONG, options.seconds, 0, settings, False)
 
 
-def against_peers(options: argparse.Namespace) -> tuple[Contenders, str]:
-    """Ours first; the sampled softmax at the number of active neurons of a short run of ours."""
-    mine = own(options, options.data, {})
+def sampled(options: argparse.Namespace, mine: Callable[[], dict[str, Any]]) -> Contenders:
+    """The sampled softmax, at the number of active neurons of a short run of ours."""
     n_negatives = options.negatives or round(mine()["active_neurons"])
     print(f"our mean number of active neurons: {n_negatives:,}", flush=True)
-    given = options.data, 0
-    return {
-        "slide_fast": mine,
-        f"PyTorch sampled, {n_negatives:,}": partial(
-            child, peers.torch_rate, *given, n_negatives, options.workers, options.seconds
-        ),
-        "PyTorch dense": partial(child, peers.torch_rate, *given, None, options.workers, options.seconds / 3),
-    }, "peers"
+    rate = partial(child, peers.torch_rate, options.data, 0, n_negatives, options.workers, options.seconds)
+    return {f"PyTorch sampled, {n_negatives:,}": rate}
+
+
+def against_peers(options: argparse.Namespace) -> tuple[Contenders, str]:
+    """Ours first, tables queried from the first step on."""
+    mine = own(options, options.data, {})
+    dense = partial(child, peers.torch_rate, options.data, 0, None, options.workers, options.seconds / 3)
+    return {"slide_fast": mine, **sampled(options, mine), "PyTorch dense": dense}, "peers"
+
+
+def whole_run(options: argparse.Namespace) -> tuple[Contenders, str]:
+    """A run with the defaults, of a few epochs, to its end."""
+    as_usual = {"in_batch": Config().in_batch}
+    run = partial(child, ours.train_once, options.data, options.workers, EPOCHS, 1e9, 0, as_usual, False)
+    return {f"slide_fast, {EPOCHS} epochs": run, **sampled(options, own(options, options.data, {}))}, "run"
 
 
 def over_labels(options: argparse.Namespace) -> tuple[Contenders, str]:
@@ -57,7 +68,7 @@ def as_in_the_paper(options: argparse.Namespace) -> tuple[Contenders, str]:
     return {"scope sample, paper's settings": own(options, options.data, PAPER)}, "paper"
 
 
-PARTS = {"peers": against_peers, "labels": over_labels, "paper": as_in_the_paper}
+PARTS = {"peers": against_peers, "run": whole_run, "labels": over_labels, "paper": as_in_the_paper}
 
 
 def rows_of(contenders: Contenders, results: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
