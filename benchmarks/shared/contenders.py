@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from shared import tasks
+from shared import omikuji_peer, tasks
 
 from slide_fast import SlideClassifier
 from slide_fast.cli.settings import PRESETS
@@ -112,27 +112,12 @@ def slide(
 
 def omikuji(data: str, n_workers: int, max_seconds: float) -> dict[str, Any]:
     """Train omikuji. It has no limit of time, and predicts row by row."""
-    from omikuji import Model
-
-    from slide_fast.data import write_xmc
 
     def train_with(train: Dataset, test: Dataset) -> Trained:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "train.txt")
-            write_xmc(path, train)
-            started = time.perf_counter()
-            model = Model.train_on_data(str(path), n_threads=n_workers)
-            seconds = time.perf_counter() - started
-
-        def best(rows: SparseRows) -> np.ndarray:
-            ids = np.full((rows.n_rows, K), -1)
-            for i in range(rows.n_rows):
-                columns, values = rows.row(i)
-                found = model.predict(list(zip(columns.tolist(), values.tolist(), strict=True)), top_k=K)
-                ids[i, : len(found)] = [label for label, _ in found]
-            return ids
-
-        return Trained(best, lambda folder: model.save(str(folder / "model")), seconds)
+        model, seconds = omikuji_peer.train(train, n_workers)
+        return Trained(
+            lambda rows: omikuji_peer.best(model, rows, K), lambda to: model.save(str(to / "model")), seconds
+        )
 
     return measured(data, train_with)
 

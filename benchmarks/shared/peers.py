@@ -7,23 +7,20 @@ products are in TF32, and an epoch's batches lie there before the clock starts: 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from shared import tasks
+from shared import omikuji_peer, tasks
 from shared.curves import Point, ended
 from torch.nn import functional
 
-from slide_fast.data import write_xmc
 from slide_fast.parallel.machine import MemoryMeter
 from slide_ref.common.metrics import precision_at
 from slide_ref.common.schedule import sample_order
-from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.sparse_rows import Dataset
 
 HIDDEN = 128
 BATCH = 256
@@ -236,23 +233,8 @@ def torch_rate(data: str, n_samples: int | None, n_negatives: int | None, n_thre
 
 def omikuji_curve(data: str, n_samples: int | None, n_threads: int) -> dict[str, Any]:
     """Train omikuji with its defaults; it tells no accuracy on the way, so the curve is a point."""
-    import omikuji  # here, since the other peers go without
-
     train, test = tasks.load(data, n_samples)
     test = tasks.evaluation_rows(data, test)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "train.txt")
-        write_xmc(path, labelled(train))
-        started = time.perf_counter()
-        model = omikuji.Model.train_on_data(str(path), n_threads=n_threads)
-        seconds = time.perf_counter() - started
-    ids = np.full((test.n_samples, 1), -1)
-    for i in range(test.n_samples):
-        found = model.predict(_pairs(test.features, i), top_k=1)
-        ids[i, : len(found)] = [label for label, _ in found]
+    model, seconds = omikuji_peer.train(labelled(train), n_threads)
+    ids = omikuji_peer.best(model, test.features, 1)
     return {"points": [{"seconds": seconds, "precision_at_1": precision_at(ids, test.labels, 1)}]}
-
-
-def _pairs(features: SparseRows, row: int) -> list[tuple[int, float]]:
-    ids, values = features.row(row)
-    return list(zip(ids.tolist(), values.tolist(), strict=True))

@@ -85,18 +85,16 @@ def _with_width(config: Config, train: Dataset, given: Collection[str]) -> tuple
     if train.n_samples < FEWEST_SAMPLES or n_weights > MOST_WEIGHTS:
         return config, ""
     per_sample = labels.nnz / max(n_labelled(train), 1)
-    if features.nnz >= DENSE * train.n_samples * features.n_columns:
-        why = "inputs are dense"
-    elif per_sample >= LABELS_A_SAMPLE:
-        why = f"samples have {per_sample:.1f} labels each"
-    else:
+    why = ["inputs are dense"] if features.nnz >= DENSE * train.n_samples * features.n_columns else []
+    why += [f"samples have {per_sample:.1f} labels each"] if per_sample >= LABELS_A_SAMPLE else []
+    if not why:
         return config, ""
     changes = WIDE | ({"epochs": config.epochs} if config.epochs else {})
     chosen = f"{WIDE['hidden'][0]:,} hidden neurons"
     if per_sample >= MANY_LABELS:
         changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
         chosen += " and uniform negatives after the in-batch steps"
-    reason = f"{chosen}, as {why}; --preset fast uses 128 neurons, in about a third of the time"
+    reason = f"{chosen}, as {' and '.join(why)}; --preset fast uses 128 neurons, in about a third of the time"
     return config.replace(**changes), reason
 
 
