@@ -130,8 +130,13 @@ def test_s39_a_wide_network_for_scaled_inputs_has_both_reasons():
 
 
 def test_dense_inputs_get_a_wide_network():
-    config, reason = suited(Config(), several(1)._replace(features=rows_from_lists([[0, 1, 3]] * 2_000, 5)))
-    assert config.hidden == (1024,) and "dense" in reason
+    dense = rows_from_lists([[0, 1, 3]] * 2_000, 5)
+    config, reason = suited(Config(), several(1)._replace(features=dense))
+    assert config.hidden == (1024,) and "as inputs are dense;" in reason
+    assert (
+        "as inputs are dense and samples have 3.0 labels each;"
+        in suited(Config(), several()._replace(features=dense))[1]
+    )
 
 
 @pytest.mark.parametrize("name", ["hidden", "hidden_lsh.1.K", "scope", "lsh", "lsh.K"])
