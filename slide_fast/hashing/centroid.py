@@ -40,8 +40,8 @@ def means(vectors: np.ndarray, cells: np.ndarray, centroids: np.ndarray) -> np.n
     if len(order):
         starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
         counts = np.diff(starts, append=len(order))
-        sums = np.add.reduceat(vectors[order], starts, axis=0)
-        moved[cells[order[starts]]] = sums / counts[:, None].astype(vectors.dtype)
+        sums = np.add.reduceat(vectors[order], starts, axis=0, dtype=np.float64)
+        moved[cells[order[starts]]] = sums / counts[:, None]
     return moved
 
 

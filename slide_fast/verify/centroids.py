@@ -22,7 +22,8 @@ from .. import prediction
 from ..hash_tables import CentroidTable
 from ..hashing import centroid
 from ..kernels.scratch import Scratch
-from .comparison import Report, check_equal, check_floats, check_order, without_signs
+from .comparison import Report, check_equal, check_floats, check_order
+from .sizes import without_signs
 
 
 def check_nearest(
@@ -66,7 +67,8 @@ def rebuild_centroids(
     sides = (layers, rows), (layers64, rows), without_signs(layers, rows)
     queries, exact, size = (ref.training.inputs_of_layer(of, part.layer, samples) for of, samples in sides)
     ours = prediction.hidden_outputs(layers[: part.layer + 1], rows, scratch)
-    check_floats(report, "queries", ours, queries, exact, size)
+    n_terms = int(np.diff(rows.indptr).max(initial=0)) + sum(layer.W.shape[1] for layer in layers[1 : part.layer])
+    check_floats(report, "queries", ours, queries, exact, size, n_terms)
     centroids = cluster(report, queries, part.lsh.n_centroids)
     layer, n = layers[part.layer], slice(part.first, part.last)
     W, b = layer.W[n], layer.b[n]

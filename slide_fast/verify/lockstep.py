@@ -38,8 +38,8 @@ from .comparison import (
     check_equal,
     check_floats,
     weights_in_float64,
-    without_signs,
 )
+from .sizes import corrected, gradient_sizes, terms_of_gradient, widths, without_signs
 
 
 def one_by_one(active: Active, n_samples: int) -> list[np.ndarray]:
@@ -57,40 +57,6 @@ def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
     ]
 
 
-def corrected(trace: ref.network.Trace, inclusion: list[np.ndarray] | None) -> list[ref.network.Activation]:
-    """Correct the logits of a trace as the reference does."""
-    if inclusion is None:
-        return trace[-1]
-    return [ref.network.corrected(*pair) for pair in zip(trace[-1], inclusion, strict=True)]
-
-
-def gradient_sizes(
-    layers: list[Layer],
-    trace: ref.network.Trace,
-    labels: SparseRows,
-    weights: np.ndarray | None = None,
-    inclusion: list[np.ndarray] | None = None,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return sizes of the gradients of W and b, one pair per layer, by backpropagation without signs."""
-    rows = [np.unique(np.concatenate([a.ids for a in activations])) for activations in trace]
-    values = []
-    for activations, ids in zip(trace, rows, strict=True):
-        values.append(np.zeros((len(activations), len(ids))))
-        for row, a in zip(values[-1], activations, strict=True):
-            row[np.searchsorted(ids, a.ids)] = np.abs(a.values)
-    size = np.zeros(values[-1].shape)
-    for i, logits in enumerate(corrected(trace, inclusion)):
-        own = labels.row(i)[0]
-        size[i, np.searchsorted(rows[-1], logits.ids)] = np.abs(ref.network.softmax_loss(logits, own)[1])
-    size *= ref.network.sample_weights(labels.n_rows, weights)[:, None]
-    sizes = []
-    for l in reversed(range(len(layers))):
-        sizes.append((size.T @ values[l], size.sum(axis=0)))
-        if l > 0:
-            size = size @ np.abs(layers[l].W[rows[l + 1]][:, rows[l]]) * (values[l] > 0)
-    return sizes[::-1]
-
-
 def check_activations(report: Report, passes: list[network.LayerPass], *traces: ref.network.Trace) -> None:
     """Compare the activations of every layer, then overwrite the fast path's with those of the reference.
 
@@ -106,7 +72,8 @@ def check_activations(report: Report, passes: list[network.LayerPass], *traces: 
         active = slice(None) if this.mask is None else this.mask
         sides = (np.concatenate([a.values for a in trace[l + 1]]) for trace in traces)
         theirs, exact, size = (side.reshape(this.outputs[active].shape) for side in sides)
-        check_floats(report, f"activations of layer {l}", this.outputs[active], theirs, exact, size)
+        n_terms = widths(traces[0])[l]
+        check_floats(report, f"activations of layer {l}", this.outputs[active], theirs, exact, size, n_terms)
         this.outputs[active] = theirs
         if this.mask is not None and l < len(passes) - 1:
             inactive = this.outputs[~this.mask]
@@ -141,13 +108,14 @@ def check_gradients(
     fast_loss, fast = network.backward(layers, passes, labels, scratch, weights)
     size = np.array([1 + np.mean([np.ptp(a.values) for a in corrected(trace, inclusion)])])
     mine, other, wanted = (np.array([x]) for x in (fast_loss, loss, loss64))
-    check_floats(report, "loss", mine, other, wanted, size)
+    check_floats(report, "loss", mine, other, wanted, size, widths(trace)[-1])
     sizes = gradient_sizes(layers64, trace64, labels, weights, inclusion)
     for l, (ours, theirs, exact, (W, b)) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
         ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
         check_equal(report, f"touched rows of layer {l}", ids, theirs.ids)
-        check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, W)
-        check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, b)
+        n_terms = terms_of_gradient(trace, l)
+        check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, W, n_terms)
+        check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, b, n_terms)
     return gradients
 
 
@@ -271,7 +239,8 @@ class Lockstep:
 
         traces = self._traces(features, everyone)
         exact = prediction.predict_topk(layers, features, k)
-        check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces))
+        n_terms = sum(widths(traces[0])[:-1])
+        check_answers(self.report, "exact answers", *exact, *(trace[-1] for trace in traces), n_terms=n_terms)
         if features.n_rows < 2:
             return
         index = ref.indexing.build_index(layers, samples_for_index(self.config.seed, features))
@@ -289,7 +258,8 @@ class Lockstep:
         ids, scores = prediction.predict_topk_index(layers, features.take(rows), k, index, size)
         known = [found[row] for row in rows]
         traces = self._traces(features.take(rows), lambda l, a: known if l == last else everyone(l, a))
-        check_answers(self.report, "answers of the index", ids, scores, *(trace[-1] for trace in traces))
+        logits = (trace[-1] for trace in traces)
+        check_answers(self.report, "answers of the index", ids, scores, *logits, n_terms=n_terms)
 
     def _traces(self, features: SparseRows, choose: ref.network.Choose) -> list[ref.network.Trace]:
         """Trace the reference in float32, in float64, and in float64 without signs."""
@@ -337,7 +307,12 @@ def _take_rows(layer: Layer, rows: np.ndarray, is_first: bool) -> Layer:
 
 
 def check_answers(
-    report: Report, stage: str, ids: np.ndarray, scores: np.ndarray, *logits: list[ref.network.Activation]
+    report: Report,
+    stage: str,
+    ids: np.ndarray,
+    scores: np.ndarray,
+    *logits: list[ref.network.Activation],
+    n_terms: int = 0,
 ) -> None:
     """Raise Disagreement unless each row's answers are the best of its logits; rounding may break ties.
 
@@ -348,6 +323,8 @@ def check_answers(
         From the fast path.
     *logits : list of Activation
         Logits of the reference in float32, in float64, and in float64 without signs, for the candidates of each row.
+    n_terms : int
+        As in `check_floats`.
     """
     for i, sides in enumerate(zip(*logits, strict=True)):
         n_found = min(ids.shape[1], len(sides[0].ids))
@@ -359,9 +336,9 @@ def check_answers(
             raise Disagreement(f"{stage}: at {(i,)} labels {ids[i].tolist()} with scores {scores[i].tolist()}; {what}")
         at = np.searchsorted(sides[0].ids, ids[i, :n_found])
         best = (np.sort(side.values)[::-1][:n_found] for side in sides)
-        for wanted in ((side.values[at] for side in sides), best):
+        for theirs, exact, size in ((side.values[at] for side in sides), best):
             try:
-                check_floats(report, stage, scores[i, :n_found], *wanted)
+                check_floats(report, stage, scores[i, :n_found], theirs, exact, size, n_terms)
             except Disagreement as error:
                 raise Disagreement(f"{error} (of sample {i}, answers {ids[i].tolist()})") from None
 

@@ -43,6 +43,8 @@ def nearest(vectors: np.ndarray, centroids: np.ndarray, count: int) -> np.ndarra
 def means(vectors: np.ndarray, cells: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Return the mean of each cell's vectors; an empty cell keeps its centroid. Implements S34.
 
+    Sums are in float64: copies of one vector then have exactly that vector as their mean.
+
     Parameters
     ----------
     vectors : ndarray of float, shape (n, d)
@@ -52,7 +54,7 @@ def means(vectors: np.ndarray, cells: np.ndarray, centroids: np.ndarray) -> np.n
     """
     moved = centroids.copy()
     for cell in np.unique(cells):
-        moved[cell] = vectors[cells == cell].mean(axis=0)
+        moved[cell] = vectors[cells == cell].mean(axis=0, dtype=np.float64)
     return moved
 
 

@@ -58,6 +58,15 @@ def test_s34_means_agree(problem, rng):
     assert np.array_equal(ours[empty], centroids[empty])
 
 
+@pytest.mark.parametrize("side", [fast, ref])
+@given(problems(real_arrays), st.integers(1, 7))
+def test_s34_copies_of_a_vector_have_it_as_their_mean(side, problem, count):
+    """Else rounding, which processors do in different orders, would decide between centroids that are equal."""
+    centroids = problem[1]
+    cells = np.tile(np.arange(len(centroids)), count)
+    assert np.array_equal(side.means(centroids[cells], cells, centroids), centroids)
+
+
 @pytest.mark.parametrize("rounds", [0, 1, 4])
 def test_s34_clusters_of_whole_numbers_far_apart_are_equal(rounds):
     """Every cell has a power of two of members, so that means are exact."""

@@ -56,6 +56,7 @@ DEPTHS = {
     "three, the second sampled": {"hidden": (8, 12, 6), "hidden_lsh": {1: FEW}},
     "three, two sampled": {"hidden": (8, 12, 10), "hidden_lsh": {1: FEW, 2: {"K": 2, "L": 1, "min_active": 2}}},
 }
+MANY = 2000  # samples
 KINDS = [
     (family, policy, strategy)
     for family in FAMILIES
@@ -215,8 +216,13 @@ def parameters_of(layers):
     pytest.param(name, marks=pytest.mark.slow if "three" in name else []) for name in DEPTHS
 ])  # fmt: skip
 def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
-    """No projection comes near 0 on these data, so all active sets are equal to the end."""
-    config, train = settings_of(lsh, scope=scope, **DEPTHS[depth]), random_dataset(2, min_features=1)
+    """No projection comes near 0 on these data, so all active sets are equal to the end.
+
+    Hardly any of so many samples is drawn twice for the centroids: of copies, whose hidden outputs a product rounds by
+    their place, rounding would say which is nearer.
+    """
+    train = random_dataset(4, n_samples=MANY, min_features=1)
+    config = settings_of(lsh, scope=scope, **DEPTHS[depth])
     ref32, ref64 = networks_of(config, train)
     worker = new_worker(config, train)
     ours, choose = {}, worker.learner.choose_active
@@ -278,7 +284,7 @@ def shape_of(train):
 @pytest.mark.parametrize("shards", [1, 7])
 @pytest.mark.parametrize("depth", ["one hidden layer", "three, two sampled"])
 def test_s14_s31_tasks_of_a_rebuild_make_the_tables_of_the_reference(depth, lsh, shards):
-    config, train = settings_of(lsh, shards=shards, **DEPTHS[depth]), random_dataset(3)
+    config, train = settings_of(lsh, shards=shards, **DEPTHS[depth]), random_dataset(3, n_samples=MANY, min_features=1)
     worker, network = new_worker(config, train), ref.new_network(config, *shape_of(train))
     for number in (0, 1, 2):
         rebuild(worker, number)
@@ -413,7 +419,9 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32, **opt
     ],
 )
 def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, lsh, settings, scope):
-    config, train = settings_of(lsh, scope=scope, **settings, epochs=3), random_dataset(8, min_features=1)
+    n_samples = MANY if "centroid" in lsh else 40  # of few, some would be drawn twice
+    config = settings_of(lsh, scope=scope, micro_batch=n_samples // 6, **settings, epochs=3)
+    train = random_dataset(8, n_samples=n_samples, min_features=1)
     expected, losses = journal_of_the_reference(monkeypatch, config, train)
     _, losses64 = journal_of_the_reference(monkeypatch, config, train, np.float64)
     journal, events = journal_of_the_fast_path(monkeypatch, config, train)

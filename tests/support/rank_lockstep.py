@@ -146,7 +146,8 @@ class Pair:
             for name, ours, r32, r64, s in zip("Wb", mine[1:], other[1:], exact_one[1:], size, strict=True):
                 kept = slice(None) if l == 0 and name == "b" else own
                 s = np.broadcast_to(s.max(), r64[kept].shape)
-                verify.check_floats(self.report, f"gradients {name} of layer {l}", ours, r32[kept], r64[kept], s)
+                sides = ours, r32[kept], r64[kept], s, verify.terms_of_gradient(trace, l)
+                verify.check_floats(self.report, f"gradients {name} of layer {l}", *sides)
 
     def predict(self):
         order = self.own.arrays["test_order"]

@@ -89,6 +89,14 @@ def test_floats_may_err_by_twice_the_error_of_the_reference_and_rounding():
     check_floats(Report(), "x", exact + [0, 3e-3], theirs, exact, size=np.array([2.0**13]))
 
 
+def test_floats_that_are_sums_may_err_by_the_root_of_their_number_of_terms():
+    exact = np.array([1.0, -4.0])
+    bound = 4 * (4 + 3) * 2.0**-24
+    check_floats(Report(), "x", exact + [0, 0.999 * bound], exact, exact, n_terms=9)
+    with pytest.raises(Disagreement, match=r"x: at \(1,\)"):
+        check_floats(Report(), "x", exact + [0, 1.001 * bound], exact, exact, n_terms=9)
+
+
 @pytest.mark.parametrize("wrong", [[1.0, np.nan], [np.inf, 2.0], [1.0], [[1.0, 2.0]]])
 def test_floats_that_are_not_finite_or_of_another_shape_disagree(wrong):
     with pytest.raises(Disagreement):
