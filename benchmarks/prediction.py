@@ -1,6 +1,7 @@
 """Prediction: the five best labels, exact, through the index, and by libraries for nearest neighbours where installed.
 
-    python benchmarks/prediction.py --data acl_authors                    a model with the defaults, trained and kept
+    python benchmarks/prediction.py --data acl_authors                    a network of 128, trained and kept
+    python benchmarks/prediction.py --data acl_authors --preset wide      another preset
     python benchmarks/prediction.py --data acl_authors --model run/wide   a model that is there already
 
 One thread, one process, all in turn. The libraries (hnswlib, faiss, ScaNN; PyTorch: exact) get what enters the output
@@ -23,6 +24,7 @@ import numpy as np
 from shared import tasks
 from shared.harness import child, require_agreement, spread, table, write_result
 
+from slide_fast.cli.settings import PRESETS
 from slide_fast.indexing import build_index
 from slide_fast.inference.predictor import Predictor
 from slide_fast.parallel.blas_threads import ONE_BLAS_THREAD
@@ -129,16 +131,16 @@ def torch_product(vectors: np.ndarray) -> Contender:
 PEERS = {"hnswlib": hnswlib_index, "faiss": faiss_index, "scann": scann_index, "torch": torch_product}
 
 
-def model_folder(data: str, workers: int) -> Path:
-    """A model trained with the defaults, from the cache if it is there."""
-    folder = tasks.CACHE / f"model-{tasks.name_of(data)}"
+def model_folder(data: str, preset: str, workers: int) -> Path:
+    """A model trained with a preset, from the cache if it is there."""
+    folder = tasks.CACHE / f"model-{tasks.name_of(data)}-{preset}"
     if not folder.exists():
-        child(train, data, str(folder), workers)
+        child(train, data, preset, str(folder), workers)
     return folder
 
 
-def train(data: str, folder: str, workers: int) -> dict[str, Any]:
-    save_model(folder, fit(Config(), tasks.load(data, 0)[0], n_workers=workers))
+def train(data: str, preset: str, folder: str, workers: int) -> dict[str, Any]:
+    save_model(folder, fit(Config().replace(**PRESETS[preset]), tasks.load(data, 0)[0], n_workers=workers))
     return {}
 
 
@@ -234,7 +236,10 @@ def _one_row(predictor: Predictor, rows: Any) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="amazon-670k")
-    parser.add_argument("--model", help="folder of a model or run (default: one with the defaults is trained)")
+    parser.add_argument("--model", help="folder of a model or run (default: one is trained)")
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="fast", help="of the model that is trained (default: fast)"
+    )
     parser.add_argument("--name", help="of the result (default: that of the data)")
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--workers", type=int, default=2, help="that train")
@@ -242,7 +247,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[], help="libraries to measure beside it")
     options = parser.parse_args()
     require_agreement("tests/agreement/test_prediction.py")
-    folder = options.model or str(model_folder(options.data, options.workers))
+    folder = options.model or str(model_folder(options.data, options.preset, options.workers))
     result = child(measure, folder, options.data, options.rows, options.rounds, options.peers)
     cells = [["top 5", "recall@5 %", "samples/s", "times exact", "candidates", "s to build"]]
     for row in result["rows"]:

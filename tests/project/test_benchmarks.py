@@ -2,7 +2,11 @@
 
 import ast
 import importlib
+import json
+import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from problems import random_dataset
@@ -47,6 +51,49 @@ def test_rebuilds_are_counted_out_for_ten_minutes():
 
     course = simulate(step_seconds=1.0, rebuild_seconds=10.0, config=Config(rebuild_gap=90, rebuild_growth=0.0))
     assert course == [(10, 10), (110, 20), (210, 30), (310, 40), (410, 50), (510, 60), (600, 60)]
+
+
+def files_of_the_performance_page():
+    """Result files named there, but for what takes hours or another machine (dense curves, a GPU)."""
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for pattern in re.findall(r"`([\w*-]+\.json)`", page):
+        if not pattern.startswith(("dense_", "gpu_")):
+            yield from sorted((BENCHMARKS / "results").glob(pattern))
+
+
+def test_one_command_measures_every_row_of_the_performance_page():
+    commands = {f"python benchmarks/{command}" for command in importlib.import_module("all").COMMANDS}
+    measured = {path.name: json.loads(path.read_text())["command"] for path in files_of_the_performance_page()}
+    assert len(measured) >= 15 and {name: by for name, by in measured.items() if by not in commands} == {}
+
+
+def test_a_benchmark_that_fails_is_named_and_the_others_run(monkeypatch, capsys):
+    everything, ran = importlib.import_module("all"), []
+    monkeypatch.setattr(everything, "require_agreement", lambda: None)
+    monkeypatch.setattr(everything, "run", lambda command: ran.append(command) or int("labels" in command))
+    monkeypatch.setattr("sys.argv", ["all.py", "--only", "throughput.py"])
+    with pytest.raises(SystemExit, match=r"failed: throughput\.py labels --rounds 2$"):
+        everything.main()
+    assert len(ran) == 4
+    monkeypatch.setattr("sys.argv", ["all.py", "--only", "unknown"])
+    with pytest.raises(SystemExit, match="2"):
+        everything.main()
+    assert "no command contains unknown; --list prints all" in capsys.readouterr().err
+
+
+def test_the_agreement_tests_run_once_for_all_benchmarks(monkeypatch):
+    from shared import harness
+
+    ran = []
+    monkeypatch.setattr(
+        harness.subprocess, "run", lambda *args, **named: ran.append(args) or SimpleNamespace(returncode=0)
+    )
+    monkeypatch.setenv(harness.AGREED, str(os.getppid()))
+    harness.require_agreement()
+    assert not ran
+    monkeypatch.setenv(harness.AGREED, "1234567890")
+    harness.require_agreement()
+    assert len(ran) == 1
 
 
 def test_results_are_written_whole_and_read_back(tmp_path, monkeypatch, capsys):
