@@ -229,3 +229,21 @@ def test_pages_show_the_figures_of_their_files():
     for figure, pages in figures_of_files():
         shown = re.compile(rf"(?<![\d.,]){re.escape(figure)}(?!\d|[.,]\d)")
         assert [page for page in pages if not shown.search(texts[page])] == [], figure
+
+
+def printed_on(page):
+    """What each section of a page of scripts shows as printed: the result files that it names, its link, the lines."""
+    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        lines = [text.splitlines() for kind, text in BLOCK.findall(section) if kind == "text"]
+        yield results_named_in(section), re.findall(r"\]\((gallery/\w+\.py)\)", section), lines
+
+
+def test_the_gallery_shows_what_its_scripts_printed():
+    """Word for word, each from the file that is named beside it."""
+    folder, page = ROOT / "docs" / "gallery", (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    shown = list(printed_on(page))
+    assert sorted(path.name for path in folder.glob("*.py")) == sorted(Path(link).name for _, [link], _ in shown)
+    for [name], [link], [lines] in shown:
+        result = json.loads((RESULTS / name).read_text())
+        assert result["script"] == f"docs/{link}" and result["output"] == lines, name
+        assert result["machine"]["cpu"] in page and "python benchmarks/gallery.py" in result["command"]

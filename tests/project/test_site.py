@@ -1,10 +1,16 @@
-"""The site is built without warnings, every link on it leads somewhere, and its pages keep to their length."""
+"""The site is built without warnings, its links lead somewhere, its tables fit, and its pages keep to their length."""
 
+import json
 import os
+import queue
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 LINES = {"results.md": 200, "performance.md": 80}
+BROWSER = next(filter(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")), None)
 DATED = re.compile(r"\b(?:today|since\s+then)\b", re.IGNORECASE)
 
 
@@ -61,18 +68,89 @@ def built(target):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.slow
-def test_every_link_and_picture_of_the_site_is_there(tmp_path):
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
     for name in ("mkdocs", "material", "mkdocstrings"):
         pytest.importorskip(name)
-    done = built(tmp_path / "site")
+    target = tmp_path_factory.mktemp("of_docs") / "site"
+    done = built(target)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr
+    return target
+
+
+@pytest.mark.slow
+def test_every_link_and_picture_of_the_site_is_there(site):
     for page in PAGES:
         name = page.relative_to(ROOT / "docs").with_suffix("")
         folder = name.parent if name.name == "index" else name
-        assert (tmp_path / "site" / folder / "index.html").is_file(), page
-    assert list(broken_links(tmp_path / "site")) == []
+        assert (site / folder / "index.html").is_file(), page
+    assert list(broken_links(site)) == []
+
+
+# Each page in turn in a frame of the given width; what is wider than its box there, and how many tables were looked at.
+MEASURE = """<!doctype html><iframe width="WIDTH" height="844" style="border: 0"></iframe><script>
+const frame = document.querySelector("iframe"), wide = [];
+let tables = 0;
+const wait = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+async function measure() {
+  for (const page of PAGES) {
+    await new Promise(done => { frame.onload = done; frame.src = page; });
+    const inner = frame.contentDocument;
+    const own = [...inner.querySelectorAll(".md-typeset table:not([class])")];
+    for (let i = 0; i < 100 && own.some(table => !table.closest(".md-typeset__scrollwrap")); i++) await wait(20);
+    tables += own.length;
+    for (const [name, box] of [["page", inner.documentElement], ...own.map(table =>
+        [table.rows[0].innerText.trim().replace(/\\s+/g, " "), table.closest(".md-typeset__scrollwrap")])]) {
+      if (box.scrollWidth > box.clientWidth) wide.push([page, name]);
+    }
+  }
+  await fetch("/", {method: "POST", body: JSON.stringify({tables, wide})});
+}
+measure();
+</script>"""
+
+
+class Measured(SimpleHTTPRequestHandler):
+    """Serves the site, and takes what the page of `MEASURE` sends."""
+
+    def do_POST(self):
+        self.server.found.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def too_wide(site, width, profile):
+    """Tables, by page and head, that are wider than their box in a browser's window of this many pixels; and how many
+    tables there are in all."""
+    pages = ["/" + path.relative_to(site).as_posix() for path in sorted(site.rglob("index.html"))]
+    (site / "measure.html").write_text(MEASURE.replace("WIDTH", str(width)).replace("PAGES", json.dumps(pages)))
+    command = [BROWSER, "--headless", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}"]
+    command += ["--no-sandbox"] * (getattr(os, "geteuid", int)() == 0)  # root has none
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Measured, directory=str(site))) as server:
+        server.found = queue.Queue()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command.append(f"http://127.0.0.1:{server.server_port}/measure.html")
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            found = server.found.get(timeout=120)
+        finally:
+            browser.terminate()
+            browser.wait(20)
+            server.shutdown()
+    return found["wide"], found["tables"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome")
+@pytest.mark.parametrize("width", (390, 1280))
+def test_no_table_is_wider_than_its_page(width, site, tmp_path):
+    wide, n_tables = too_wide(site, width, tmp_path)
+    assert wide == []
+    assert n_tables == sum(path.read_text(encoding="utf-8").count("<table>") for path in site.rglob("index.html"))
 
 
 LINKS = {
