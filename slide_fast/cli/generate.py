@@ -7,10 +7,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from slide_ref.common.errors import ConfigError
+
 from ..datasets import synthetic
 from ..parallel.units import size
 from .session import Session
 
+FILES = ("train.txt", "test.txt")
 SIZES = {
     "samples": "n_samples",
     "test_samples": "n_test",
@@ -25,12 +28,22 @@ def generate(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide generate``: write synthetic data of a given shape."""
     started = time.perf_counter()
     sizes = {name: getattr(options, option) for option, name in SIZES.items()}
+    files = [Path(options.dir, name) for name in FILES]
+    if not options.overwrite:
+        _refuse_to_replace(files)
 
     def tell() -> None:
         session.console.line(f"writing {options.shape} data into {options.dir}")
 
     synthetic.generate(options.dir, options.shape, seed=options.seed, started=tell, **sizes)
-    files = [Path(options.dir, name) for name in ("train.txt", "test.txt")]
     lines = [f"{file}  {size(file.stat().st_size)}" for file in files]
     session.console.result("\n".join(lines))
     return {"train": str(files[0]), "test": str(files[1]), "seconds": time.perf_counter() - started}
+
+
+def _refuse_to_replace(files: list[Path]) -> None:
+    """Raise ConfigError if some of the files exist."""
+    there = [file.name for file in files if file.exists()]
+    if there:
+        advice = "choose another folder, or replace with --overwrite"
+        raise ConfigError(f"{files[0].parent}: holds {' and '.join(there)}; {advice}")

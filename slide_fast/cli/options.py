@@ -160,8 +160,8 @@ def _add_demo(add: Add) -> None:
     _add_numbers(demo, _max_seconds(120.0))
 
 
-def _add_overwrite(command: argparse._ActionsContainer) -> None:
-    command.add_argument("--overwrite", action="store_true", help="replace an existing run in RUN")
+def _add_overwrite(command: argparse._ActionsContainer, what: str = "an existing run in RUN") -> None:
+    command.add_argument("--overwrite", action="store_true", help=f"replace {what}")
 
 
 def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
@@ -272,7 +272,8 @@ def _add_users_of_models(add: Add) -> None:
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
     predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
     add_columns(predict, labels=False)
-    predict.add_argument("-k", type=_count, default=5, metavar="K", help="labels per sample (default: 5)")
+    predict.add_argument("-k", type=_count, default=5, metavar="K",
+                         help="labels per sample, at most all of the model (default: 5)")  # fmt: skip
     predict.add_argument("--threshold", type=_share, metavar="P",
                          help="write only labels of at least this probability; scores are probabilities")  # fmt: skip
     predict.add_argument("--out", type=unless_standard, metavar="FILE",
@@ -369,3 +370,4 @@ def _add_generate(add: Add) -> None:
     ):
         generate.add_argument(name, type=_count, metavar="N", help=f"{what}, overriding the shape")
     generate.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="random seed (default: 0)")
+    _add_overwrite(generate, "files of these names in DIR")

@@ -20,7 +20,7 @@ from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..text.ngrams import NgramCounter
 from .session import Session, fitting, with_index_for
-from .texts import refuse_text_options, tell_skipped, text_file, vectorizer_of
+from .texts import refuse_text_options, tell_skipped, texts_to_answer, vectorizer_of
 
 
 class Block(NamedTuple):
@@ -67,7 +67,7 @@ def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Pre
     data = read_dataset(options.data)
     data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
     predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)
-    blocks = predictor.blocks(data.features, options.k, _recall(options), options.threshold is not None)
+    blocks = predictor.blocks(data.features, _k(options, model), _recall(options), options.threshold is not None)
     return predictor, (Block(answers, None, done / data.n_samples) for done, answers in blocks)
 
 
@@ -76,16 +76,22 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
     if options.mode == "index" and model.index is None:
         raise ModelError(f"{options.model}: has no index; build one with slide index, or leave out --mode index")
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
-    texts, counter = text_file(options.data, model, options, needs_labels=False), NgramCounter(vectorizer.settings)
+    texts, counter = texts_to_answer(options.data, options), NgramCounter(vectorizer.settings)
+    k, recall = _k(options, model), _recall(options)
 
     def blocks() -> Iterator[Block]:
         for rows in texts:
             features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
             answered = np.array([row.text is not None for row in rows], dtype=np.bool_)
-            yield Block(predictor.topk(features, options.k, _recall(options), with_totals=True), answered)
+            yield Block(predictor.topk(features, k, recall, with_totals=True), answered)
         tell_skipped(texts, session)
 
     return predictor, blocks()
+
+
+def _k(options: Namespace, model: Model) -> int:
+    """Return how many labels to find: no more than there are, since each place takes memory."""
+    return min(options.k, model.n_labels)
 
 
 def _recall(options: Namespace) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from slide_ref.common.storage.replacing import standing
 from ..display.plots import plot_runs
 from ..engine.checkpoints import Checkpoints
 from ..engine.training_info import KEPT_EVENTS
+from .earlier_run import EarlierRun
 from .settings import to_toml
 
 CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
@@ -76,7 +78,8 @@ class RunFolder:
     """The folder that a training run writes to; a context manager.
 
     On entry the folder is created if needed and checked to be writable; it stays locked against other runs until the
-    end. If the block fails before a model is saved, everything is restored.
+    end. If the block fails before a model or a checkpoint is saved, everything is restored; if the process is killed,
+    the next run that enters does it.
 
     Parameters
     ----------
@@ -91,16 +94,21 @@ class RunFolder:
         On entry, if the folder holds a model or checkpoints that must not be replaced.
     SlideError
         On entry, if the folder holds something else, cannot be written, or another run is training there.
-    """
 
-    _metrics: TextIO  # from `begin` on
+    Attributes
+    ----------
+    took_back : bool
+        Whether an earlier run's files were put back on entry, since the run after it was killed.
+    """
 
     def __init__(self, path: str | Path, replaces: bool = False):
         self.path, self._replaces = Path(path), replaces
         self.model_path = self.path / MODEL
+        self.took_back = False
         self._made: list[Path] = []
-        self._before: dict[Path, bytes | None] = {}
-        self._has_model = False
+        self._earlier = EarlierRun(self.path, (CONFIG, METRICS, CURVES), CHECKPOINTS)
+        self._is_new = self._has_model = False
+        self._metrics: TextIO = io.StringIO()  # until `begin`
         self._open = ExitStack()
 
     def __enter__(self) -> RunFolder:
@@ -111,9 +119,10 @@ class RunFolder:
             probe = self.path / f".{METRICS}.probe"
             probe.touch()
             probe.unlink()
+            self.took_back = self._earlier.recover()
         except OSError as error:
             self._open.close()
-            self._restore()
+            self._remove_made()
             raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
         with self._open:  # unlocked if this fails
             self._check_content()
@@ -133,20 +142,20 @@ class RunFolder:
 
     def begin(self, config: Config, command: str, resumed_step: int | None = None) -> None:
         """Write config.toml, with the command as a comment; start metrics.jsonl, or keep its lines before a step."""
-        files = [self.path / name for name in (CONFIG, METRICS, CURVES)]
-        self._before = {file: file.read_bytes() if file.exists() else None for file in files}
+        kept = [] if resumed_step is None else self._metrics_up_to(resumed_step)
+        if resumed_step is None:
+            self._earlier.set_aside()
+            self._is_new = True
         printable = "".join(c if c.isprintable() else "?" for c in command)
         (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
         (self.path / CURVES).unlink(missing_ok=True)
-        kept = [] if resumed_step is None else self._metrics_up_to(resumed_step)
-        file = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
-        self._metrics = self._open.enter_context(file)
+        self._metrics = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
         self._metrics.writelines(kept)
 
     def _metrics_up_to(self, step: int) -> list[str]:
         """Return the lines written before a step by the run to resume; a line cut off by a crash is dropped."""
-        kept = []
-        for line in (self._before[self.path / METRICS] or b"").decode("utf-8", "replace").splitlines():
+        kept, file = [], self.path / METRICS
+        for line in (file.read_bytes() if file.exists() else b"").decode("utf-8", "replace").splitlines():
             try:
                 event = json.loads(line)
                 if event["kind"] != "end" and event["step"] <= step:
@@ -159,29 +168,41 @@ class RunFolder:
         """Append an event to metrics.jsonl, if its kind is recorded, and flush it to disk."""
         if event["kind"] in KEPT_EVENTS:
             self._metrics.write(json_line(event) + "\n")
+            if self._earlier.is_aside and self._has_saved():
+                self._earlier.discard()
 
     def save(self, model: Model) -> None:
         """Write the model, replacing an earlier one. Raises ModelError."""
         save_model(self.model_path, model)
         self._has_model = True
+        self._earlier.discard()
 
     def plot(self, baselines: Mapping[str, float]) -> Path:
         """Draw curves.png and return its path. Raises PlotError; the run must have evaluated."""
         plot_runs([self.path], self.path / CURVES, dict(baselines))
         return self.path / CURVES
 
+    def _has_saved(self) -> bool:
+        return self._has_model or bool(Checkpoints(self.path / CHECKPOINTS).all_saved())
+
     def _restore(self) -> None:
-        for file, content in self._before.items():
-            with suppress(OSError):
-                if content is None:
-                    file.unlink(missing_ok=True)
-                else:
-                    file.write_bytes(content)
-        for folder in self._made:
+        """Undo what a run did that has saved nothing new; what the system refuses is left to the next run."""
+        with suppress(OSError):
+            for name in (CONFIG, METRICS, CURVES) if self._is_new else ():
+                (self.path / name).unlink(missing_ok=True)
+            self._earlier.put_back()
+
+    def _remove_made(self) -> None:
+        for folder in (self.path / CHECKPOINTS, *self._made):
             with suppress(OSError):  # not empty: someone else uses it
                 folder.rmdir()
 
     def __exit__(self, *exception: object) -> None:
-        self._open.close()
-        if not self._has_model and not any((self.path / CHECKPOINTS).glob("*")):
-            self._restore()
+        with self._open:  # unlocks at the end
+            with suppress(OSError):  # a full disk, which the block has told of
+                self._metrics.close()
+            if self._is_new and self._has_saved():
+                self._earlier.discard()
+            else:
+                self._restore()
+                self._remove_made()

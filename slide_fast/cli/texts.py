@@ -27,6 +27,8 @@ def are_texts(path: str, options: Namespace) -> bool:
 def columns_of(options: Namespace, trained: Columns | None = None) -> Columns | None:
     """Return the columns that options name; the others are those that a model was trained on."""
     texts = options.text_column or (trained.texts if trained else None)
+    if getattr(options, "label_separator", None) == "":
+        raise ConfigError("--label-separator is empty; leave it out if each text has one label")
     if not texts:
         return None
     labels = getattr(options, "label_column", None) or (trained.labels if trained else None)
@@ -52,6 +54,9 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     Raises ConfigError, DataError.
     """
     columns = columns_of(options)
+    for name in ("label_column", "label_separator"):
+        if columns is None and getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is for tables and JSON; name their texts with --text-column")
     if columns is not None and columns.labels is None:
         raise ConfigError("texts to train on need labels; name their column with --label-column")
     for name in ("labels", "test_labels", "label_names"):
@@ -74,20 +79,24 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
 
 
 def read_texts(path: str, model: Model, options: Namespace, session: Session, needs_labels: bool) -> Dataset:
-    """Read texts with the features and labels of a model. Raises DataError, ModelError."""
+    """Read texts from a file like that of training, or one whose columns options name, for a model.
+
+    Raises DataError, ModelError, ConfigError.
+    """
     vectorizer = vectorizer_of(model)
-    file = text_file(path, model, options, needs_labels)
+    columns = columns_of(options, _source(model))
+    if columns is not None and not needs_labels:
+        columns = columns._replace(labels=None)
+    file = TextFile(path, columns, needs_labels, options.on_error == "skip")
     names = model.label_names or [str(label) for label in range(model.n_labels)]
-    data = _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
-    if not data.n_samples:
-        raise DataError("there are no texts", path)
-    return data
+    if getattr(options, "labels", None) is not None:
+        raise ConfigError("--labels cannot be used with texts: their labels stand beside them")
+    return _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
 
 
-def text_file(path: str, model: Model, options: Namespace, needs_labels: bool) -> TextFile:
-    """Return a file of texts; if labels are needed, with the training columns unless others are named."""
-    columns = columns_of(options, _source(model) if needs_labels else None)
-    return TextFile(path, columns, needs_labels, options.on_error == "skip")
+def texts_to_answer(path: str, options: Namespace) -> TextFile:
+    """Return a file of texts without labels: plain lines, unless options name the columns of a table."""
+    return TextFile(path, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
 
 
 def vectorizer_of(model: Model) -> Vectorizer:
@@ -119,6 +128,8 @@ def _known(
 ) -> Dataset:
     data, n_unknown = read_known(file, vectorizer, names, n_workers)
     tell_skipped(file, session)
+    if not data.n_samples:
+        raise DataError("there are no texts", file.path)
     if n_unknown and file.needs_labels:
         session.console.line(f"{file.path}: {n_unknown:,} labels that {owner} does not have are left out")
     return data

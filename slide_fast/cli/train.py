@@ -30,10 +30,10 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide train``: train a network and write a run folder."""
     if options.print_config:
         return print_config(options, session)
-    checkpoints, state, settings = plan(options)
-    resumed = None if state is None else Handover(state)
-    del state  # the run is to hold the only reference
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
+        checkpoints, state, settings = plan(options)
+        resumed = None if state is None else Handover(state)
+        del state  # the run is to hold the only reference
         data, names, text = read_files(options, session)
         config = config_of(settings, data[0].labels.n_columns)
         config, reason = suited(config, data[0], given=names_in(settings))
@@ -66,6 +66,8 @@ def print_config(options: Namespace, session: Session) -> dict[str, Any]:
 
 def plan(options: Namespace) -> tuple[Checkpoints, TrainingState | None, dict[str, Any]]:
     """Return what is known before data are read: checkpoints, the last one with ``--resume``, settings.
+
+    The run folder must have been entered, which puts back checkpoints that a killed run set aside.
 
     Raises SlideError if one of them is invalid.
     """

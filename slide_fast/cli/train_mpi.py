@@ -73,10 +73,11 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         with together(ranks):
             if options.auto:
                 raise ConfigError("train --mpi does not support --auto; leave it out")
-            checkpoints, state, settings = plan(options)
             folder = RunFolder(options.out, options.overwrite or options.resume)
             if ranks.rank == 0:
                 stack.enter_context(folder)
+        with together(ranks):  # once the folder is as it was left
+            checkpoints, state, settings = plan(options)
             data, names, text = read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
             config = config_of(settings, data[0].labels.n_columns)
         own, summary = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)

@@ -22,7 +22,7 @@ from ..active_sets import without_tables
 from ..display.plots import PlotError
 from ..display.training_table import TrainingDisplay
 from ..display.wording import aligned, network_in_words, score_table
-from ..engine.checkpoints import Checkpoints, TrainingState
+from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from ..engine.progress import Event, tell_all
@@ -32,7 +32,7 @@ from ..parallel.machine import cpu_model
 from ..parallel.units import size
 from ..training import TrainingInterrupted, fit
 from .index import figures_of
-from .run_folder import CHECKPOINTS, RunFolder
+from .run_folder import RunFolder
 from .session import Session
 
 SCORES = EVAL_METRICS[:-1]
@@ -97,6 +97,8 @@ class TrainingRun:
         """
         session, options = self.session, self.options
         last: dict[str, Event] = {}
+        if resumes and self.folder.took_back:
+            session.console.line("the last run here ended before it had saved anything; the one before it goes on")
         session.console.line(_outlook(self.config, counts))
         display = TrainingDisplay(
             session.console, self.config, options.max_seconds, counts["n_labels"], counts.get("n_test_samples", 0),
@@ -162,8 +164,6 @@ class TrainingRun:
         if event["kind"] == "start":
             self.session.worker_pids = event.pop("pids")
             self.folder.begin(self.config, self.command_line, event["step"] if resumes else None)
-            if not resumes:
-                Checkpoints(self.folder.path / CHECKPOINTS).clear()
             workers = f"{event['n_workers']} on {cpu_model()}"
             self.session.console.line(aligned([("workers", workers), ("", "")]))
 

@@ -231,7 +231,6 @@ class Checkpoints:
             raise ModelError(f"{self.folder}: no checkpoint to resume from; train with --checkpoint-every")
         return load_state(saved[-1], mmap)
 
-    def clear(self) -> None:
-        """Remove all checkpoints and the best model, for a new run in the same folder."""
-        for path in [*self.saved(), self.folder / BEST]:
-            shutil.rmtree(path, ignore_errors=True)
+    def all_saved(self) -> list[Path]:
+        """List the folders of existing checkpoints and of the best model, if there is one."""
+        return self.saved() + [path for path in (self.folder / BEST,) if path.exists()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def first_bytes(path: str | os.PathLike[str]) -> bytes:
     """Return the first bytes of a file, unpacked, or of standard input, without consuming them. Raises DataError."""
+    if os.fspath(path) != STANDARD_INPUT and stat.S_ISFIFO(_mode(path)):
+        raise DataError("a pipe, whose beginning cannot be read twice; give a file, or - for standard input", path)
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
             head = cast(BufferedReader, file).peek(LOOKED_AT)[:LOOKED_AT]
@@ -52,6 +55,13 @@ def first_bytes(path: str | os.PathLike[str]) -> bytes:
         return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head) if head.startswith(GZIP) else head
     except zlib.error:
         return b""  # `open_text` will say what is wrong
+
+
+def _mode(path: str | os.PathLike[str]) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0  # opening it will say why
 
 
 @contextmanager

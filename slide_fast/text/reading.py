@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..parallel.in_process import InProcess
@@ -113,7 +114,10 @@ class LabelRows:
 def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> TextData:
     """Read the texts and labels of a training file. Raises DataError, ConfigError."""
     labels = LabelRows()
-    vectorizer, features = fit(settings, list(counted(_texts(file, labels), settings, n_workers)))
+    blocks = list(counted(_texts(file, labels), settings, n_workers))
+    if not blocks:
+        raise DataError("there are no texts", file.path)
+    vectorizer, features = fit(settings, blocks)
     rows, names, _ = labels.finish()
     return TextData(Dataset(features, rows), names, vectorizer)
 

@@ -18,6 +18,7 @@ from slide_ref.common.suggestions import did_you_mean
 from ..readers.open_text import open_text
 
 READ_AT_ONCE = 1 << 20
+LONGEST_FIELD = 1 << 24  # characters in a field of CSV; the csv module's own limit is that of short articles
 PAUSE = 0.005  # seconds: a pipe that is full holds 64 kB, and whoever fills it again takes a moment
 LABEL = "__label__"  # begins each label in fastText's format
 DELIMITERS = "\t,;|"
@@ -113,29 +114,39 @@ class TextFile:
         elif first[0].lstrip().startswith(b"{"):
             yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
         else:
+            if b"\0" in first[0]:
+                raise DataError(
+                    "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8", self.path, 1
+                )
             header = self._decoded(first[0], 1)
             delimiter, names = header_of(header, self.columns, self.path)
             parse = _fields_parser(self.columns, names)
             if delimiter == "\t":
-                rest = self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, 2)
+                rest = self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, 2, blank="")
             else:
                 rest = self._by_record(parse, delimiter, first[1:], blocks)
             yield from rest
 
     def _by_line(
-        self, parse: Parser, first: list[bytes], blocks: Iterator[list[bytes]], number: int
+        self, parse: Parser, first: list[bytes], blocks: Iterator[list[bytes]], number: int, blank: str | None = None
     ) -> Iterator[list[Row]]:
-        """Convert lines to rows; `number` is that of the first line."""
+        """Convert lines to rows; `number` is that of the first line.
+
+        A line of nothing but characters of `blank`, by default spaces and tabs, is an empty text, or passed over where
+        labels are needed.
+        """
         block: list[bytes] | None = first
-        keeps_blank, needs_labels = parse is _plain, self.needs_labels
+        needs_labels = self.needs_labels
         while block is not None:
             rows = []
             for at, line in enumerate(block, number):
                 try:
                     text = line.decode("utf-8").rstrip("\r\n")
-                    if keeps_blank or text.strip():
+                    if text.strip(blank):
                         row = parse(text)
                         rows.append(self._checked(row) if needs_labels else row)
+                    elif not needs_labels:
+                        rows.append(Row(text, []))
                 except UnicodeDecodeError:
                     rows.append(self._bad(NOT_UTF8, at))
                 except _Bad as error:
@@ -147,12 +158,16 @@ class TextFile:
     def _by_record(
         self, parse: Callable[[list[str]], Row], delimiter: str, first: list[bytes], blocks: Iterator[list[bytes]]
     ) -> Iterator[list[Row]]:
-        """Convert CSV to rows; quoted fields may hold line breaks."""
+        """Convert CSV to rows; quoted fields may hold line breaks.
+
+        After wrong quotes, reading continues with the next line, whatever the quotes seemed to enclose.
+        """
+        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
         lines = _Lines(first, blocks)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         rows: list[Row] = []
         while True:
-            start = lines.number + 1
+            start = lines.begin_record()
             try:
                 fields = next(reader)
                 if lines.damaged:
@@ -160,10 +175,13 @@ class TextFile:
                 if fields:
                     row = parse(fields)
                     rows.append(self._checked(row) if self.needs_labels else row)
+                elif not self.needs_labels:
+                    rows.append(Row("", []))
             except StopIteration:
                 break
             except csv.Error as error:
                 rows.append(self._bad(_about_quotes(error), start))
+                lines.return_all_but_one()
             except _Bad as error:
                 rows.append(self._bad(str(error), start))
             lines.damaged = False
@@ -200,10 +218,22 @@ class _Lines:
     def __init__(self, first: list[bytes], blocks: Iterator[list[bytes]]):
         self.number, self.damaged, self._blocks = 1, False, blocks  # line 1 is the header
         self._block, self._at = first, 0
+        self._of_record: list[bytes] = []
 
     @property
     def at_end_of_block(self) -> bool:
         return self._at == len(self._block)
+
+    def begin_record(self) -> int:
+        """Begin a record; return the number of its first line."""
+        self._of_record = []
+        return self.number + 1
+
+    def return_all_but_one(self) -> None:
+        """Return the lines of this record, but for the first, to be read again."""
+        again = self._of_record[1:]
+        self.number -= len(again)
+        self._block, self._at = [*again, *self._block[self._at :]], 0
 
     def __iter__(self) -> _Lines:
         return self
@@ -214,6 +244,7 @@ class _Lines:
         line = self._block[self._at]
         self._at += 1
         self.number += 1
+        self._of_record.append(line)
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError:
@@ -257,8 +288,9 @@ def _goes_on(file: BinaryIO) -> bool:
 def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tuple[str, list[str]]:
     """Find the delimiter by which a table's first line names the wanted columns. Raises DataError if none does."""
     wanted = [*columns.texts, *([] if columns.labels is None else [columns.labels])]
+    is_csv = os.fspath(path).removesuffix(".gz").endswith(".csv")  # decides where there is a single column
     found: list[tuple[int, str, list[str]]] = []
-    for delimiter in DELIMITERS:
+    for delimiter in sorted(DELIMITERS, key=lambda one: is_csv and one != ","):
         names = line.split("\t") if delimiter == "\t" else next(csv.reader([line], delimiter=delimiter), [])
         names = [name.strip() for name in names]
         found.append((sum(name in names for name in wanted), delimiter, names))
@@ -318,11 +350,22 @@ def _json_labels(value: Any, columns: Columns) -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):
+        _check_encodes(value)
         return _labels(value, columns.separator)
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in values):
         raise _Bad(f"{columns.labels!r} is not a label; give a string or a list of strings")
-    return [name for one in values for name in _labels(str(one), None)]
+    names = [name for one in values for name in _labels(str(one), None)]
+    _check_encodes("".join(names))
+    return names
+
+
+def _check_encodes(label: str) -> None:
+    """Raise _Bad if a label, from JSON, cannot be written as UTF-8."""
+    try:
+        label.encode()
+    except UnicodeEncodeError as error:
+        raise _Bad(f"the label {label[:60]!a} contains half a surrogate pair; correct it") from error
 
 
 def _fasttext(line: str) -> Row:
@@ -339,6 +382,8 @@ def _plain(line: str) -> Row:
 def _about_quotes(error: csv.Error) -> str:
     if "field limit" in str(error):
         what = f"a field of more than {csv.field_size_limit():,} characters: most likely a quote is never closed"
+    elif "unexpected end" in str(error):
+        what = "wrong quotes: one is never closed"
     else:
         what = f"wrong quotes ({error})"
     return f'{what}; put a field that holds quotes between quotes, and double those inside: "say ""yes"""'

@@ -159,6 +159,12 @@ def test_predict_uses_names_and_tabs(slide, data, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("more", ["", "--mode index --recall 0.5", "--threshold 0.01"])
+def test_predict_asked_for_more_labels_than_there_are_writes_all(slide, more):
+    whole = slide(f"predict {{run}} {{data}}/test.txt -k 60 {more}")
+    assert whole[0] == 0 and slide(f"predict {{run}} {{data}}/test.txt -k {10**12} {more}") == whole
+
+
 def test_predict_ignores_labels_and_takes_no_samples_at_all(slide):
     assert slide("predict {run} {data}/many-labels")[0] == 0
     assert slide("predict {run} {data}/no-samples") == (0, "", "")
@@ -195,6 +201,20 @@ def test_generate_writes_both_files(slide, tmp_path):
     figures = last_object(stdout)
     assert code == 0 and Path(figures["train"]).read_text().startswith("20 50 9\n")
     assert Path(figures["test"]).read_text().startswith("5 50 9\n")
+
+
+def test_generate_replaces_files_only_where_that_is_said(slide, tmp_path):
+    sizes = "--shape wiki10-31k --samples 20 --test-samples 5 --labels 9 --labels-per-sample 2"
+    (tmp_path / "test.txt").write_text("mine")
+    code, stdout, stderr = slide(f"generate {tmp_path} {sizes}")
+    wanted = f"slide: error: {tmp_path}: holds test.txt; choose another folder, or replace with --overwrite\n"
+    assert (code, stdout, stderr) == (2, "", wanted)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    (tmp_path / "train.txt").write_text("mine too")
+    assert "holds train.txt and test.txt; " in slide(f"generate {tmp_path} {sizes}")[2]
+    assert slide(f"generate {tmp_path} {sizes} --overwrite")[0] == 0
+    assert (tmp_path / "train.txt").read_text().startswith("20 ")
+    assert (tmp_path / "test.txt").read_text().startswith("5 ")
 
 
 def test_config_toml_repeats_a_run(slide, trained, tmp_path):

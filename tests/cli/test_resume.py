@@ -1,6 +1,9 @@
 """``slide train --resume``: what a run left is taken up again."""
 
 import json
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -8,8 +11,11 @@ from problems import random_dataset
 
 from slide_fast.cli import training_run
 from slide_fast.cli.main import main
+from slide_fast.cli.run_folder import RunFolder
 from slide_fast.data import write_xmc
 from slide_fast.display.plots import read_curves
+from slide_fast.engine import checkpoints
+from slide_ref.common.errors import ConfigError
 from slide_ref.common.storage.model_folder import load_model
 
 TRAIN = ["train", "train.txt", "--test", "test.txt", "--workers", "1", "--epochs", "4", "--micro-batch", "7"]
@@ -62,7 +68,63 @@ def test_a_new_run_in_the_folder_clears_what_the_old_one_kept(files, tmp_path, c
     assert "checkpoints step-000000027, step-000000036" in " ".join(capsys.readouterr().out.split())
     assert main([*TRAIN, *SMALL, "--out", "run"]) == 2
     assert main([*TRAIN, *SMALL, "--out", "run", "--overwrite"]) == 0
-    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+    assert not any((tmp_path / "run" / "checkpoints").glob("*"))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")) == []
+
+
+def content_of(run):
+    return {path.relative_to(run): zlib.crc32(path.read_bytes()) for path in run.rglob("*") if path.is_file()}
+
+
+ANOTHER = ["train", "train.txt", "--out", "run", "--workers", "1", "--hidden", "4", "--overwrite"]
+
+
+@pytest.mark.parametrize("more", [["--learning-rate", "1e20"], ["--labels", "missing"], ["--checkpoint-every", "1"]])
+def test_a_new_run_that_fails_leaves_the_old_one_to_be_resumed(files, tmp_path, monkeypatch, more):
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    before = content_of(tmp_path / "run")
+    assert len([path for path in before if path.name == "config.json"]) == 4  # model, best and two steps
+    with monkeypatch.context() as patch:
+        if "--checkpoint-every" in more:
+
+            def full(*arguments):
+                raise OSError(28, "No space left on device")
+
+            patch.setattr(checkpoints, "save_arrays", full)
+        assert main([*ANOTHER, *more]) == 1
+    assert content_of(tmp_path / "run") == before
+    assert main(["train", "train.txt", "--test", "test.txt", "--out", "run", "--resume", "--workers", "1"]) == 0
+
+
+def test_what_a_new_run_saves_takes_the_place_of_old_checkpoints(files, tmp_path, monkeypatch):
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    interrupt_at(monkeypatch, 22)
+    more = ["--checkpoint-every", "0.5", "--keep", "1", "--epochs", "4", "--micro-batch", "7"]
+    assert main([*ANOTHER, *more]) == 1
+    left = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert left == ["step-000000018"] and "hidden = [4]" in (tmp_path / "run" / "config.toml").read_text()
+
+
+@pytest.mark.parametrize("has_saved", [False, True])
+def test_after_a_kill_the_next_run_goes_on_with_what_belongs_together(files, tmp_path, has_saved):
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    before, run = content_of(tmp_path / "run"), tmp_path / "run"
+    code = (
+        "import os, sys; from slide_fast.cli import run_folder, training_run; from slide_fast.cli.main import main\n"
+        "def die(self, event):\n"
+        "    saved = any((self.path / 'checkpoints').glob('step-*'))\n"
+        "    if event.get('step', 0) > 5 and saved == (sys.argv[1] == 'True'): os._exit(9)\n"
+        "run_folder.RunFolder.record = die\n"
+        "main(sys.argv[2:])"
+    )
+    more = [*ANOTHER, "--micro-batch", "7", *(["--checkpoint-every", "0.5"] if has_saved else [])]
+    assert subprocess.run([sys.executable, "-c", code, str(has_saved), *more]).returncode == 9
+    assert (run / ".before").exists() and content_of(run) != before
+    with pytest.raises(ConfigError, match="--resume continues"), RunFolder(run):
+        pass
+    assert not (run / ".before").exists() and (content_of(run) == before) == (not has_saved)
+    assert main(["train", "train.txt", *([] if has_saved else ["--test", "test.txt"]), "--out", "run", "--resume"]) == 0
+    assert load_model(run / "model").config.hidden == ((4,) if has_saved else (8,))
 
 
 @pytest.mark.parametrize(

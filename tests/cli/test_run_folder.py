@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,30 @@ def test_a_failed_run_leaves_an_earlier_one_as_it_was(tmp_path):
     before = snapshot(path)
     with pytest.raises(SlideError):
         run(path, failure=SlideError("no"))
+    assert snapshot(path) == before
+
+
+@pytest.mark.parametrize("n_moves", range(6))
+def test_files_that_cannot_all_be_set_aside_are_put_back(tmp_path, monkeypatch, n_moves):
+    path, replace, calls = tmp_path / "run", Path.replace, []
+    run(path, make_model(1.0))
+    for name in ("curves.png", "checkpoints/step-000000003/W0.npy", "checkpoints/best/W0.npy", "checkpoints/notes"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(b"mine")
+    before = snapshot(path)
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == n_moves + 1:
+            raise OSError(13, "Permission denied")
+        return replace(*arguments)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OSError if n_moves < 5 else SlideError):
+        run(path, failure=SlideError("no"))
+    if n_moves == 5:  # a move back fails, which is left to the next run
+        with RunFolder(path, replaces=True) as folder:
+            assert folder.took_back
     assert snapshot(path) == before
 
 

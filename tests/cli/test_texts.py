@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -139,6 +141,12 @@ def test_answers_do_not_depend_on_how_texts_come(slide, folder, tmp_path):
     assert len(answers) == 1
 
 
+def test_all_labels_are_the_most_that_a_text_gets(slide, folder):
+    given = b"azure plum\n"
+    whole = slide("predict", folder / "run", "-", "-k", "5", given=given)
+    assert whole[1].count("\t") == 4 and slide("predict", folder / "run", "-", "-k", 10**12, given=given) == whole
+
+
 def test_labels_below_the_threshold_are_left_out(slide, folder):
     given = b"azure plum\nnothing known\n"
     everything = slide("predict", folder / "run", "-", "-k", "5", given=given)[1].splitlines()
@@ -206,6 +214,43 @@ def test_options_about_texts_are_refused_where_there_are_none(slide, tmp_path):
     assert code == 1 and "this model was not trained on texts; explain needs one that was" in stderr
 
 
+def test_what_would_be_ignored_is_refused(slide, folder, tmp_path):
+    train = ["train", folder / "train.txt", "--out", tmp_path / "run"]
+    for option in ("--label-column", "--label-separator"):
+        code, _, stderr = slide(*train, option, "tags")
+        assert code == 2 and f"{option} is for tables and JSON; name their texts with --text-column" in stderr
+    code, _, stderr = slide("train", folder / "train.tsv", *COLUMNS[:-1], "", "--out", tmp_path / "run")
+    assert code == 2 and "--label-separator is empty" in stderr
+    code, _, stderr = slide("evaluate", folder / "run", folder / "test.tsv", "--labels", folder / "test.tsv")
+    assert code == 2 and "--labels cannot be used with texts" in stderr
+
+
+def test_tables_without_a_row_are_named(slide, folder, tmp_path):
+    (tmp_path / "header.tsv").write_text("title\ttags\n")
+    header, to_run = tmp_path / "header.tsv", [*COLUMNS, "--out", tmp_path / "run"]
+    for command in (
+        ["train", header, *to_run],
+        ["train", folder / "train.tsv", "--test", header, *to_run],
+        ["evaluate", folder / "run", header],
+    ):
+        code, _, stderr = slide(*command)
+        assert code == 1 and f"{tmp_path}/header.tsv: there are no texts" in stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_pipe_is_not_looked_into(slide, folder, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    threading.Thread(target=fill, args=(tmp_path / "pipe",), daemon=True).start()
+    code, _, stderr = slide("train", tmp_path / "pipe", *SMALL, "--out", tmp_path / "run")
+    assert code == 1 and f"{tmp_path}/pipe: a pipe, whose beginning cannot be read twice; give a file, or -" in stderr
+    with open(tmp_path / "pipe", "rb") as left:
+        assert left.read() == b"0 0:1\n"
+
+
+def fill(path):
+    path.write_bytes(b"0 0:1\n")
+
+
 def test_words_are_shown_that_speak_for_a_label(slide, folder):
     code, stdout, _ = slide("explain", folder / "run", "Azure plum zzz", "-k", "2", "--json")
     told = json.loads(stdout.splitlines()[-1])
@@ -220,12 +265,18 @@ def test_words_are_shown_that_speak_for_a_label(slide, folder):
 
 
 def test_a_model_of_texts_gets_a_new_index(slide, folder, tmp_path):
-    many = tmp_path / "many.txt"
-    many.write_text("".join(f"{text}\n" for text, _ in make_rows(400)))
+    many, plain = tmp_path / "many.tsv", tmp_path / "many.txt"
+    many.write_text("title\n" + "".join(f"{text}\n" for text, _ in make_rows(400)))
+    plain.write_text("".join(f"{text}\n" for text, _ in make_rows(400)))
     assert slide("train", folder / "train.tsv", *COLUMNS, *SMALL, "--out", tmp_path / "run")[0] == 0
     code, stdout, _ = slide("index", tmp_path / "run", many)
     assert code == 0 and "buckets" in stdout
-    exact, indexed = (slide("predict", tmp_path / "run", many, "--mode", mode)[1] for mode in ("exact", "index"))
+    first = load_model(tmp_path / "run").index
+    (tmp_path / "labelled.tsv").write_text(FORMATS["train.tsv"](make_rows(400)))
+    assert slide("index", tmp_path / "run", tmp_path / "labelled.tsv")[0] == 0
+    np.testing.assert_array_equal(load_model(tmp_path / "run").index.centroids, first.centroids)  # labels are no words
+    assert "there is no column 'title'" in slide("index", tmp_path / "run", plain)[2]
+    exact, indexed = (slide("predict", tmp_path / "run", plain, "--mode", mode)[1] for mode in ("exact", "index"))
     assert exact.count("\n") == indexed.count("\n") == 400
     assert load_model(tmp_path / "run").text is not None
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import signal
 
 import numpy as np
@@ -122,8 +123,11 @@ def test_the_last_checkpoints_and_the_best_model_are_kept(tmp_path):
     del scores[36]  # the evaluation after the end, on all rows
     best = load_model(tmp_path / "best")
     assert best.facts["steps"] == max(scores, key=lambda step: (scores[step], -step))
-    checkpoints.clear()
-    assert list(tmp_path.iterdir()) == []
+    assert checkpoints.all_saved() == [*checkpoints.saved(), tmp_path / "best"]
+    assert {*checkpoints.all_saved()} == {*tmp_path.iterdir()}
+    for path in checkpoints.all_saved():
+        shutil.rmtree(path)
+    assert checkpoints.all_saved() == []
     with pytest.raises(ModelError, match="no checkpoint"):
         checkpoints.last()
 

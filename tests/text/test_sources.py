@@ -123,11 +123,13 @@ BAD = [
     (tsv(ROWS) + " \ta\n", 5, "the text is empty; add one, or remove the line"),
     (comma(ROWS) + '"one" two,a\n', 5, "wrong quotes"),
     (comma(ROWS) + 'one,"a\n', 5, "wrong quotes"),
+    ("title,tags\n" + '"' + "x" * 200_000 + ",a\n", 2, "wrong quotes: one is never closed; put a field"),
     (
-        "title,tags\n" + '"' + "x" * 200_000 + ",a\n",
-        2,
-        "a field of more than 131,072 characters: most likely a quote is",
+        json_lines(ROWS) + '{"title": "a", "tags": ["x\\ud800"]}\n',
+        4,
+        "the label 'x\\ud800' contains half a surrogate pair",
     ),
+    (tsv(ROWS) + "\t\n", 5, "the label is missing"),
     ('title,tags\none,"a\nb"\n', 2, "a label name cannot contain a line break: 'a\\nb'"),
     (tsv(ROWS).encode() + b"\xff\ta\n", 5, "not UTF-8 text; convert the file to UTF-8"),
     (comma(ROWS).encode() + b"\xff,a\n", 5, "not UTF-8 text; convert the file to UTF-8"),
@@ -162,9 +164,53 @@ def test_lines_after_a_bad_one_are_read(tmp_path):
         assert texts == [ROWS[0][0], None, ROWS[1][0], ROWS[2][0]] and file.n_skipped == 1
 
 
+@pytest.mark.parametrize("at_once", [16, 1 << 20])
+@pytest.mark.parametrize("end", ["", 'closed" here,a\n'])
+def test_an_open_quote_costs_its_own_line_only(tmp_path, monkeypatch, end, at_once):
+    monkeypatch.setattr(module, "READ_AT_ONCE", at_once)
+    good = [f"text {i},a\n" for i in range(200)]
+    file = TextFile(
+        written(tmp_path, "".join(["title,tags\n", *good[:10], '"open,a\n', *good[10:], end])), COLUMNS, skips=True
+    )
+    rows = [row for rows in file for row in rows]
+    texts = [f"text {i}" for i in range(200)]
+    assert [row.text for row in rows][:201] == [*texts[:10], None, *texts[10:]]
+    assert file.n_skipped == 1 and "line 12: wrong quotes" in file.first_skipped
+
+
+def test_long_texts_are_read(tmp_path):
+    text = "a word, " * 30_000
+    assert read(written(tmp_path, f'title,tags\n"{text}",a\n')) == [Row(text, ["a"])]
+
+
+def test_every_row_without_labels_has_a_place(tmp_path):
+    only = Columns(("title",))
+    for content, texts in (
+        ("title\none\n\nthree\n", ["one", "", "three"]),
+        ("title\tother\none\tx\n\t\nthree\tx\n", ["one", "", "three"]),
+        ("title,other\none,x\n,\n\nthree,x\n", ["one", "", "", "three"]),
+        ('{"title": "one"}\n\n{"title": "three"}\n', ["one", "", "three"]),
+        ("__label__a one\n\n__label__a three\n", ["one", "", "three"]),
+    ):
+        assert [row.text for row in read(written(tmp_path, content), only, needs_labels=False)] == texts
+
+
+def test_a_single_column_of_csv_has_quotes(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text('title\n"one, with\na break"\n"two"\n')
+    assert [row.text for row in read(path, Columns(("title",)), needs_labels=False)] == ["one, with\na break", "two"]
+    path = written(tmp_path, 'title\none, "two"\n')
+    assert [row.text for row in read(path, Columns(("title",)), needs_labels=False)] == ['one, "two"']
+
+
 @pytest.mark.parametrize(
     ("content", "columns", "message"),
     [
+        (
+            "title\ttags\nx\ta\n".encode("utf-16-le"),
+            COLUMNS,
+            "line 1: the first line contains NUL bytes, as UTF-16 text does",
+        ),
         ("", COLUMNS, "line 1: the file is empty"),
         ("titel\ttags\nx\ta\n", COLUMNS, "line 1: there is no column 'title' among titel, tags; did you mean titel?"),
         ("title,tag\nx,a\n", COLUMNS, "line 1: there is no column 'tags' among title, tag; did you mean tag?"),
