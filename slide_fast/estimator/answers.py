@@ -14,7 +14,7 @@ from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
 
-from ..inference.predictor import Predictor, indexed_by, with_index
+from ..inference.predictor import Predictor, indexed_by, require_finite, with_index
 from ..inference.probabilities import logits_of, probabilities_of
 from ..prediction import mode_of, predict_topk
 from . import validation
@@ -113,7 +113,7 @@ class PredictionMixin:
         if mode == "index":
             ids, scores = self._predictor(features).topk(features, k, recall)[:2]
         else:
-            ids, scores = predict_topk(layers, features, k, None)
+            ids, scores = _best(layers, features, k)
         return in_words(ids, self.classes_), scores
 
     def predict(self, X: Any) -> Any:
@@ -124,7 +124,7 @@ class PredictionMixin:
         """
         layers, features = self._asked(X)
         k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
-        ids, _ = predict_topk(layers, features, k, None)
+        ids, _ = _best(layers, features, k)
         return as_in_training(ids, self.classes_, self._kind)
 
     def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
@@ -144,6 +144,7 @@ class PredictionMixin:
         """
         layers, features = self._asked(X)
         logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
+        require_finite(np.maximum(logits.max(axis=1, initial=0), -logits.min(axis=1, initial=0))[:, None])
         if labels is None and self._kind == "classes" and len(self.classes_) == 2:
             return logits[:, 1] - logits[:, 0]
         return logits
@@ -154,7 +155,9 @@ class PredictionMixin:
         Takes the same parameters as `decision_function`; with two classes there are two columns.
         """
         layers, features = self._asked(X)
-        return probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
+        found = probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
+        require_finite(found.max(axis=1, initial=0)[:, None])
+        return found
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the fraction of samples whose best label is right (P@1); without known labels none is."""
@@ -162,5 +165,12 @@ class PredictionMixin:
         truths = validation.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
-        best = predict_topk(layers, features, 1, None)[0][:, 0]
+        best = _best(layers, features, 1)[0][:, 0]
         return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))
+
+
+def _best(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and scores of the k best labels. Raises DataError if a score is not finite."""
+    found = predict_topk(layers, features, k, None)
+    require_finite(found[1])
+    return found

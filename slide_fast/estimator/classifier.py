@@ -193,6 +193,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
         """Train for one epoch on these samples, on top of what was learned before; the learning rate does not decay.
 
+        All samples are trained on: `patience` and `validation_fraction` have no effect. Label counts, and the number of
+        labels that `predict` returns, are those of all calls together.
+
         Parameters
         ----------
         X
@@ -208,7 +211,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         SlideClassifier
             Itself.
         """
-        options, goes_on = options_of(self), hasattr(self, "model_")
+        options, goes_on = options_of(self, judged=False), hasattr(self, "model_")
         if isinstance(self.class_weight, str):
             raise ConfigError(f"class_weight={self.class_weight!r} counts labels over all samples, but partial_fit "
                               "sees only some; give weights per label")  # fmt: skip
@@ -222,7 +225,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
             samples = Handover(new._samples(X, y, known, goes_on))
-            train(new, config, options, samples, Given(sample_weight, class_weight=self.class_weight), goes_on, True)
+            weighting = Given(sample_weight, class_weight=self.class_weight, adds_up=goes_on)
+            train(new, config, options, samples, weighting, goes_on, True)
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
@@ -275,12 +279,13 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         -------
         SlideClassifier
             Weights that were saved in float16 stay float16 and are converted to float32 during computation; further
-            training converts all of them to float32.
+            training converts all of them to float32. Parameters are the settings of the network, but `fit` chooses the
+            scale of inputs again, from its samples.
         """
         model = load_model(folder, mmap)
         named = model.config.to_dict()
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
-        hidden, seed = tuple(named.pop("hidden")), named.pop("seed")
+        hidden, seed, _ = tuple(named.pop("hidden")), named.pop("seed"), named.pop("input_scale")
         classifier = cls(hidden, **own, settings=named, random_state=seed)
         classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, history_of(model)
         classifier._kind, classifier.labels_per_sample_ = form_of(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.storage.model_folder import Model
 from slide_ref.common.validation import kept_aside, split
 
 from ..display.console import Console
@@ -30,13 +32,17 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """Arguments of `SlideClassifier.fit` other than the samples, and related parameters."""
+    """Arguments of `SlideClassifier.fit` other than the samples, and related parameters.
+
+    `adds_up`: samples are part of a stream, so that what is counted of them is added to what was counted before.
+    """
 
     sample_weight: Any = None
     eval_set: tuple[Any, Any] | str | Path | None = None
     callback: Callable[[Event], None] | None = None
     validation_fraction: float | None = None
     class_weight: Any = None
+    adds_up: bool = False
 
 
 def train(
@@ -64,10 +70,14 @@ def train(
     config = _with_width(estimator, config, data, goes_on)
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
     weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
+    if weights is not None and not weights.any():
+        raise DataError("sample_weight and class_weight leave no weight on any sample to train on; "
+                        "give some of them more than 0")  # fmt: skip
     estimator._index_samples = _samples_for_index(estimator, config.seed, data.features, goes_on)
     samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)
     weights_to_train = Handover(weights)
     del features, labels, data, held_out, weights  # none of these is to lie beside the copy that is trained on
+    before = estimator.model_ if given.adds_up else None
 
     def note(event: Event) -> None:
         if event["kind"] in KEPT_EVENTS:
@@ -84,9 +94,24 @@ def train(
             )  # fmt: skip
         except TrainingInterrupted as interrupted:
             if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
-                estimator._state, estimator.model_ = None, interrupted.model
+                estimator._state, estimator.model_ = None, _with_counts(interrupted.model, before)
             raise
-    estimator._state, estimator.model_ = end if keeps_state else None, model
+    estimator._state, estimator.model_ = end if keeps_state else None, _with_counts(model, before)
+    estimator.labels_per_sample_ = estimator.model_.facts["labels_per_sample"]
+
+
+def _with_counts(model: Model, before: Model | None) -> Model:
+    """Return a model with samples and labels counted before added to its own."""
+    if before is None or before.label_counts is None or model.label_counts is None:
+        return model
+    n_labels, n_labelled, facts = 0.0, 0.0, dict(model.facts)
+    for part in (before, model):
+        n, each = int(part.label_counts.sum()), part.facts.get("labels_per_sample")  # type: ignore[union-attr]
+        n_labels += n
+        n_labelled += n / each if each else 0
+    facts["labels_per_sample"] = n_labels / max(n_labelled, 1)
+    facts["n_train_samples"] += before.facts.get("n_train_samples", 0)
+    return dataclasses.replace(model, facts=facts, label_counts=before.label_counts + model.label_counts)
 
 
 def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool) -> Config:

@@ -215,12 +215,12 @@ def places_in(
     row_of : callable, optional
         Maps a position to the sample that has that label.
     drop_unknown : bool
-        Return -1 for a label that is not a class, unless none is.
+        Return -1 for a label that is not a class.
 
     Raises
     ------
     DataError
-        If a label (with `drop_unknown`: every label) is not a class, or a label is ambiguous or of another type.
+        If a label is ambiguous, of another type, or (without `drop_unknown`) not a class.
     """
     items, n = values.items, len(classes)
     if not len(items) or not n:
@@ -241,7 +241,7 @@ def places_in(
             "give labels as an indicator, or train with distinct names"
         )
     unknown = np.flatnonzero(places < 0)
-    if len(unknown) and not (drop_unknown and len(unknown) < len(places)):
+    if len(unknown) and not drop_unknown:
         some = list(dict.fromkeys(shown(items[i]) for i in unknown[:1000]))
         what = f"{', '.join(some[:3])}{', …' if len(some) > 3 else ''} (first in row {row_of(int(unknown[0]))})"
         raise DataError(

@@ -11,6 +11,7 @@ import numpy as np
 
 from slide_ref.common.errors import DataError, ModelError
 from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.storage.array_files import SAVE_AGAIN
 from slide_ref.common.storage.model_folder import Model
 
 from ..parallel.machine import require_memory
@@ -98,9 +99,13 @@ def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample
 
 
 def form_of(model: Model) -> tuple[str, float]:
-    """Return the form of y, one of `KINDS`, and the mean number of labels per labelled sample."""
-    kind, several = model.facts.get("labels_kind"), model.facts.get("labels_per_sample")
-    return kind if kind in KINDS else "rows", several if isinstance(several, (int, float)) else 1.0
+    """Return the form of y, one of `KINDS`, and the mean number of labels per labelled sample. Raises ModelError."""
+    kind, several = model.facts.get("labels_kind"), model.facts.get("labels_per_sample", 1.0)
+    if isinstance(several, bool) or not isinstance(several, (int, float)) or not 0 <= several <= model.n_labels:
+        raise ModelError(
+            f"config.json: labels_per_sample is {several!r}, not a number from 0 to {model.n_labels}; {SAVE_AGAIN}"
+        )
+    return kind if kind in KINDS else "rows", float(several)
 
 
 def classes_of(model: Model) -> np.ndarray:

@@ -29,13 +29,18 @@ def names_given(estimator: Any) -> set[str]:
     return ({"hidden"} if estimator.hidden is not None else set()) | set(estimator.settings or {})
 
 
-def options_of(estimator: Any, eval_set: Any = None, callback: Any = None) -> dict[str, Any]:
-    """Make the options of a run for `fit_with_state`, and check all other parameters. Raises ConfigError."""
+def options_of(estimator: Any, eval_set: Any = None, callback: Any = None, judged: bool = True) -> dict[str, Any]:
+    """Make the options of a run for `fit_with_state`, and check all other parameters. Raises ConfigError.
+
+    A run that is not `judged` has no samples to evaluate on, so that `patience` has no effect.
+    """
     checked({"eval_set": eval_set, "callback": callback})
     checked({name: getattr(estimator, name) for name in OTHERS})
     if eval_set is not None and estimator.validation_fraction is not None:
         raise ConfigError("eval_set and validation_fraction exclude each other; give only one")
     options = checked({name: getattr(estimator, name) for name in RUN_OPTIONS})
+    if not judged:
+        options["patience"] = math.inf
     if eval_set is None and estimator.validation_fraction is None and options["patience"] < math.inf:
         raise ConfigError("patience needs samples to evaluate on; set validation_fraction, or give fit an eval_set")
     return options

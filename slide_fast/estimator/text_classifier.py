@@ -115,11 +115,20 @@ class SlideTextClassifier(SlideClassifier):
         return self
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
-        if goes_on:
-            return super()._samples(X, y, known, goes_on)
         settings = TextSettings.checked(**{name: getattr(self, name) for name in SETTINGS})
+        if goes_on:
+            self._check_unchanged(settings)
+            return super()._samples(X, y, known, goes_on)
         self._vectorizer, rows = fit(settings, list(self._counted(as_texts(X), settings)))
         return super()._samples(rows, y, known, goes_on)
+
+    def _check_unchanged(self, settings: TextSettings) -> None:
+        """Raise ConfigError if text settings differ from those that the network was trained with."""
+        for name in SETTINGS:
+            now, trained = getattr(settings, name), getattr(self._vectorizer.settings, name)
+            if now != trained:
+                text = f"{name} is {now!r}, but the network was trained with {trained!r}"
+                raise ConfigError(f"{text}; set it back, or train a new network")
 
     def _rows_of(self, X: Any) -> SparseRows:
         if isinstance(X, SparseRows):  # made by `_samples`

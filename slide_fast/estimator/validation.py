@@ -64,14 +64,19 @@ def as_features(X: Any) -> SparseRows:
 def _rows_of_sparse(X: Any, name: str) -> SparseRows:
     if np.issubdtype(X.dtype, np.complexfloating):
         raise DataError(f"{name}: Complex data not supported")
+    _check_dimensions(X, name)
     if X.shape[1] >= COUNT_LIMIT:
         raise DataError(f"{name} has {X.shape[1]} columns, but there may be fewer than 2**31")
     X = X.tocsr()
+    if X.nnz and X.indices.dtype != np.int32 and X.indices.max() >= COUNT_LIMIT:
+        raise DataError(f"{name}: it stores a value in column {X.indices.max()} of {X.shape[1]}; make the matrix again")
     data = _as_float32(X.data, name)
     return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
 
 
 def _rows_of_dense(X: Any) -> SparseRows:
+    if np.ma.is_masked(X):
+        raise DataError("X has masked values, which are missing; fill them, X.filled(0), or remove the samples")
     try:
         array = np.asarray(X)
         if array.dtype.kind == "c":
@@ -85,15 +90,18 @@ def _rows_of_dense(X: Any) -> SparseRows:
         if isinstance(error, TypeError):
             raise TypeError(f"{text}: {error}") from error  # as scikit-learn does
         raise DataError(f"{text} ({error})") from error
-    if array.ndim != 2:
-        raise DataError(
-            f"X has {array.ndim} dimensions: expected 2D array, shape (n_samples, n_features). "
-            "Reshape your data, X.reshape(1, -1) if it is one sample"
-        )
+    _check_dimensions(array, "X")
     rows, columns = array.nonzero()
     data = _as_float32(array[rows, columns], "X")
     indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
     return SparseRows(indptr, columns.astype(np.int32), data, array.shape[1])
+
+
+def _check_dimensions(X: Any, name: str) -> None:
+    if X.ndim != 2:
+        shape = f"expected 2D array, shape (n_samples, n_{'features' if name == 'X' else 'labels'})"
+        advice = f"Reshape your data, {name}.reshape(1, -1) if it is one sample"
+        raise DataError(f"{name} has {X.ndim} dimensions: {shape}. {advice}")
 
 
 def _as_float32(values: np.ndarray, name: str) -> np.ndarray:
@@ -161,7 +169,7 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
     classes : ndarray, optional
         The known classes. Default: those in Y.
     drop_unknown : bool
-        Leave out labels that are not classes, unless none is, instead of raising an error.
+        Leave out labels that are not classes instead of raising an error.
     name : str
         Name of Y in messages.
 
@@ -177,7 +185,10 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
     if isinstance(Y, SparseRows):
         return _indicator(Y, classes, "rows", name)
     if is_sparse(Y):
-        return _indicator(_rows_of_sparse(Y, name), classes, "sparse indicator", name)
+        rows = _rows_of_sparse(Y, name)
+        if Y.format == "coo" and np.isin(Y.data, (0, 1)).all():  # a label that is there twice has become a 2
+            rows = SparseRows(rows.indptr, rows.indices, None, rows.n_columns)
+        return _indicator(rows, classes, "sparse indicator", name)
     items: list | np.ndarray
     is_plain = isinstance(Y, Sequence) and not hasattr(Y, "__array__") and not isinstance(Y, (str, bytes))
     if is_plain:
@@ -219,7 +230,7 @@ def _check_number(n_labels: int, place: str) -> None:
 
 def _indicator(rows: SparseRows, classes: np.ndarray | None, kind: str, name: str) -> Labels:
     rows.check(name)
-    rows = rows.canonical()
+    rows = rows.indicator(name)
     if classes is None:
         _check_number(rows.n_columns, f"{name} has")
     known = np.arange(rows.n_columns) if classes is None else classes
@@ -337,9 +348,12 @@ def as_dataset(
 
 
 def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
-    """Convert true labels to compare predictions with; no new classes. If y is None, read them from the file X."""
+    """Convert true labels to compare predictions with; unknown ones are left out. If y is None, read the file X."""
     labels = read_dataset(X).labels if y is None and is_path(X) else y
-    return as_labels(labels, classes, drop_unknown=True).rows
+    rows = as_labels(labels, classes, drop_unknown=True).rows
+    if rows.n_rows and not rows.nnz:
+        warnings.warn("no label in y was there in training, so no prediction can be right", stacklevel=3)
+    return rows
 
 
 def as_samples(X: Any, n_features: int) -> SparseRows:

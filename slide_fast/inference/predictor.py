@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples, recall_measured, samples_for_index, size_for
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import SparseRows
@@ -48,6 +49,13 @@ class Answers(NamedTuple):
         """Return the softmax over the labels scored, for the best ones: float64, shape (n_samples, k)."""
         assert self.totals is not None
         return np.exp(self.scores - self.totals[:, None])
+
+
+def require_finite(scores: np.ndarray) -> None:
+    """Raise DataError if a score is NaN or infinite; -inf stands for a label that is missing."""
+    if not (scores < np.inf).all():
+        row = int(np.argmin((scores < np.inf).all(axis=1)))
+        raise DataError(f"row {row}: the values are too large: scores are not finite; scale X as in training")
 
 
 def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
@@ -105,12 +113,12 @@ class Predictor:
         size, index = None if recall is None else self.size(k, recall), self.model.index
         totals = np.full(features.n_rows, -np.inf) if with_totals else None
         if size is None or index is None:
-            best = predict_topk(self.layers, features, k, self._n_threads, totals)
-            return Answers(*best, self.model.n_labels, totals)
-        if features.n_rows > FEW:
+            best, size = predict_topk(self.layers, features, k, self._n_threads, totals), self.model.n_labels
+        elif features.n_rows > FEW:
             best = predict_topk_index(self.layers, features, k, index, size, self.n_threads, totals)
         else:
             best = few_through_index(self.layers, features, k, index, size, scratch_of_thread(), totals)
+        require_finite(best[1])
         return Answers(*best, size, totals)
 
     def blocks(

@@ -45,9 +45,12 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
         if "format" not in arrays:
             if labels is not None:
                 raise DataError("already contains labels; give no separate ones")
-            features, rows = (_rows_from_arrays(arrays, letter) for letter in "XY")
+            features, rows = _rows_from_arrays(arrays, "X").canonical(), _rows_from_arrays(arrays, "Y").indicator("Y")
         else:
-            features, rows = _rows_from_scipy(arrays, "X"), rows_from_lists([[]] * int(arrays["shape"][0]), 0)
+            features, rows = (
+                _rows_of_matrix(arrays, "X").canonical(),
+                rows_from_lists([[]] * int(arrays["shape"][0]), 0),
+            )
             rows = rows if labels is None else _read_indicator(labels)
         if features.n_rows != rows.n_rows:
             raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; the numbers must be equal")
@@ -65,15 +68,15 @@ def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
             arrays = _load_arrays(file)
         if "format" not in arrays:
             raise DataError("contains a whole data set; labels must be one SciPy sparse matrix")
-        rows = _rows_from_scipy(arrays, "Y")
-        return SparseRows(rows.indptr, rows.indices, None, rows.n_columns)
+        return _rows_of_matrix(arrays, "Y").indicator("Y")
     except DataError as error:
         raise DataError(error.message, path) from None
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _rows_from_scipy(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
+def _rows_of_matrix(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
+    """Return the checked rows of one of SciPy's matrices; ids in a row may be unordered and repeated."""
     check_kind_of_scipy(arrays)
     for key, array in arrays.items():
         fits = key == "format" or (np.can_cast(array.dtype, np.float64) if key == "data" else array.dtype.kind in "iu")
@@ -85,7 +88,7 @@ def _rows_from_scipy(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
     if rows.n_rows != int(arrays["shape"][0]):
         raise DataError(f"there are {rows.n_rows} rows, but shape says {arrays['shape'][0]}; save the matrix again")
     rows.check(letter)
-    return rows.canonical()
+    return rows
 
 
 def _load_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -133,7 +136,7 @@ def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
         raise DataError(f"{letter}_shape is {shape[:2]}; to match {letter}_indptr it must be {wanted}")
     rows = SparseRows(indptr, own["indices"], own.get("data"), shape[1])
     rows.check(letter)
-    return rows.canonical()
+    return rows
 
 
 def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -86,6 +86,8 @@ class NgramCounter:
         """Return the text and key of each occurrence of a feature; for a single text, in the order of `named`."""
         found = list(map(self._cut, texts))
         try:
+            if self.settings.tokenizer is not None and str in map(type, found):
+                raise TypeError("it returned a str")
             lengths = np.fromiter(map(len, found), np.int64, len(found))
             words = map(self._words.__getitem__, chain.from_iterable(found))
             ids = np.fromiter(words, np.int64, int(lengths.sum()))

@@ -96,6 +96,22 @@ class SparseRows:
                 indices, values = indices[kept], values[kept]
         return SparseRows(indptr, indices.astype(np.int32, copy=False), values, self.n_columns)
 
+    def indicator(self, what: str) -> SparseRows:
+        """Return canonical rows without values: the ids that are stored with a 1.
+
+        Raises
+        ------
+        DataError
+            If a stored value is neither 0 nor 1.
+        """
+        if self.data is not None and not (values_fit := np.isin(self.data, (0, 1))).all():
+            at = int(np.argmin(values_fit))
+            row = int(np.searchsorted(self.indptr, at, "right")) - 1
+            raise DataError(f"{what}, row {row}: {self.data[at]:.6g}. Unknown label type: a table of labels "
+                            "contains values other than 0 and 1; store a 1 for each label of a sample")  # fmt: skip
+        rows = self.canonical()
+        return SparseRows(rows.indptr, rows.indices, None, self.n_columns)
+
     def _is_ascending(self) -> bool:
         ascending = self.indices[1:] > self.indices[:-1]
         starts = self.indptr[1:-1]

@@ -143,9 +143,9 @@ def test_only_numbers_are_written(tmp_path, dtype):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("key", ["format_version", "arrays"])
+@pytest.mark.parametrize("key", ["format_version", "arrays", "texts"])
 def test_a_description_cannot_replace_what_describes_the_files(tmp_path, key):
-    with pytest.raises(ModelError, match="a description cannot contain the keys format_version and arrays"):
+    with pytest.raises(ModelError, match="a description cannot contain the keys format_version, arrays and texts"):
         save_arrays(tmp_path / "model", {key: 1}, {})
     assert os.listdir(tmp_path) == []
 

@@ -335,8 +335,8 @@ def test_scores_count_labels_that_nobody_knows_as_wrong():
     model = small(epochs=60, learning_rate=0.05).fit(X, NAMES)
     assert model.score(X, NAMES) == 1 and model.score(X, NEW) == 0.5
     assert model.score(X, [[name] for name in NEW]) == 0.5
-    with pytest.raises(DataError, match="y holds 'new', 'newer' .*not among the 3 known labels"):
-        model.score(X, ["new", "newer"] * 6)
+    with pytest.warns(UserWarning, match="no label in y was there in training"):
+        assert model.score(X, ["new", "newer"] * 6) == 0
     numbers = small(epochs=60, learning_rate=0.05).fit(X, np.arange(N) % 3)
     with pytest.raises(
         DataError, match="row 0: '0' is a label of type str, but the known ones, such as 0, are of type number"
@@ -391,7 +391,7 @@ def test_folders_that_keep_no_values_are_read_as_before(tmp_path):
     model.save(tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     content = json.loads(path.read_text())
-    del content["has_label_values"]
+    del content["has_label_values"], content["texts"]
     (tmp_path / "model" / "label_values.json").unlink()
     forms = [("<U1", "a b c", ["a", "b", "c"]), ("<i8", "2 3 10", [2, 3, 10])]
     forms += [("|b1", "False True False", [False, True, False])]
@@ -415,9 +415,32 @@ def test_folders_that_keep_no_values_are_read_as_before(tmp_path):
 )  # fmt: skip
 def test_damaged_values_are_refused(tmp_path, values, wanted):
     small().fit(X, NAMES).save(tmp_path / "model")
-    path = tmp_path / "model" / "label_values.json"
+    path, described = (tmp_path / "model" / name for name in ("label_values.json", "config.json"))
     path.unlink() if values is None else path.write_text(values)
+    content = json.loads(described.read_text())
+    del content["texts"]  # as in a folder without checksums of texts
+    described.write_text(json.dumps(content))
     with pytest.raises(ModelError, match=wanted):
+        SlideClassifier.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "label_values.json"])
+def test_labels_of_another_model_are_refused(tmp_path, name):
+    small().fit(X, NAMES).save(tmp_path / "one")
+    small().fit(X, np.array(["x", "y", "z"])[np.unique(NAMES, return_inverse=True)[1]]).save(tmp_path / "other")
+    (tmp_path / "one" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(ModelError, match=f"{name}: does not match its checksum"):
+        SlideClassifier.load(tmp_path / "one")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, True, "2", None])
+def test_a_number_of_labels_that_is_none(tmp_path, value):
+    small().fit(X, NAMES).save(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    content = json.loads(path.read_text())
+    content["facts"]["labels_per_sample"] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="labels_per_sample is .* not a number from 0 to 3"):
         SlideClassifier.load(tmp_path / "model")
 
 

@@ -132,6 +132,16 @@ def test_npz_of_scipy_is_read(tmp_path, kind, container):
     assert read_dataset(tmp_path / "X.npz").labels.nnz == 0
 
 
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo"])
+def test_labels_are_stored_as_ones(tmp_path, kind):
+    sparse = pytest.importorskip("scipy.sparse")
+    sparse.save_npz(tmp_path / "X.npz", sparse.eye_array(3, format="csr"))
+    for value in (-1, 2, 0.5):
+        sparse.save_npz(tmp_path / "Y.npz", sparse.csr_array(np.diag([1, value, 1])).asformat(kind))
+        with pytest.raises(DataError, match=f"Y.npz: Y, row 1: {value}. .* values other than 0 and 1"):
+            read_dataset(tmp_path / "X.npz", tmp_path / "Y.npz")
+
+
 def test_npz_that_does_not_fit_is_refused(tmp_path):
     sparse = pytest.importorskip("scipy.sparse")
     sparse.save_npz(tmp_path / "X.npz", sparse.eye_array(3, format="csr"))

@@ -2,7 +2,7 @@
 
 A folder is written under a temporary name next to its destination and renamed when it is complete, so that a reader
 sees either the old folder or the new one, never a mixture. The same content gives the same bytes. config.json holds a
-checksum of each array, so that damaged or swapped files are detected.
+checksum of each file, so that damaged or swapped files are detected.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def save_arrays(
     folder : path
         Missing parent folders are created. The folder must be absent, empty, or written by this function.
     description : mapping
-        JSON values; the keys ``format_version`` and ``arrays`` are reserved.
+        JSON values; the keys ``format_version``, ``arrays`` and ``texts`` are reserved.
     arrays : mapping of str to ndarray or Blocks
         Names consist of letters, digits and underscores. Any shape; floats and integers only.
     texts : mapping of str to str, optional
@@ -67,17 +67,20 @@ def save_arrays(
     for name, array in arrays.items():
         if not _NAME.fullmatch(name) or array.dtype.name not in DTYPES:
             raise ModelError(f"an array {name!r} of dtype {array.dtype} cannot be stored")
-    if {"format_version", "arrays"} & description.keys():
-        raise ModelError("a description cannot contain the keys format_version and arrays")
+    if {"format_version", "arrays", "texts"} & description.keys():
+        raise ModelError("a description cannot contain the keys format_version, arrays and texts")
     try:
         _check_replaceable(folder)
         with replacing(folder) as new:
             entries = {name: write_array(new / f"{name}.npy", array) for name, array in arrays.items()}
+            files = {name: text.encode("utf-8", "surrogatepass") for name, text in (texts or {}).items()}
             content = {**description, "format_version": FORMAT_VERSION, "arrays": entries}
-            texts = {"config.json": json.dumps(content, indent=1, sort_keys=True) + "\n", **(texts or {})}
-            for name, text in texts.items():
+            if files:
+                content["texts"] = {name: zlib.crc32(raw) for name, raw in files.items()}
+            files["config.json"] = (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+            for name, raw in files.items():
                 with synced_file(new / name) as file:
-                    file.write(text.encode("utf-8", "surrogatepass"))
+                    file.write(raw)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error}); choose another folder or free some space") from error
 
@@ -115,6 +118,14 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
         else:
             if _identity(folder) == before:  # else another process has put a new model there meanwhile
                 return content
+
+
+def check_text(path: Path, description: Mapping[str, Any]) -> None:
+    """Raise ModelError if a text file does not match its checksum; folders of earlier releases have none."""
+    checksums = description.get("texts")
+    wanted = checksums.get(path.name) if isinstance(checksums, dict) else None
+    if checksums is not None and wanted != zlib.crc32(path.read_bytes()):
+        raise ModelError(f"{path}: does not match its checksum in config.json; {SAVE_AGAIN}")
 
 
 def _identity(folder: Path) -> tuple[Path, int, int] | None:

@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError, ModelError
 from ..index import Index, arrays_of, checked, from_arrays
 from ..parameters import array_shapes
 from .array_files import SAVE_AGAIN, Arrays
-from .array_folder import GIVE_MODEL, is_count, load_arrays, save_arrays
+from .array_folder import GIVE_MODEL, check_text, is_count, load_arrays, save_arrays
 
 MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
 INDEX, INDEX_VERSION = "index_", 1  # an index of another version is passed over
@@ -159,6 +159,9 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     label_counts = arrays.pop("label_counts", None)
     feature_names = _read_list(folder / FEATURES, n_features, str) if has_columns else None
     values = _read_list(folder / LABEL_VALUES, n_labels, object) if has_values else None
+    for name, is_there in (("labels.txt", has_names), (FEATURES, has_columns), (LABEL_VALUES, has_values)):
+        if is_there:
+            check_text(folder / name, description)
     named = label_names, label_counts, feature_names, values
     return Model(config, n_features, n_labels, arrays, facts, *named, index, text)
 

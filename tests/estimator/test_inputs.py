@@ -1,0 +1,82 @@
+"""Samples and labels in forms that must be refused, with the reason."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from slide_fast import SlideClassifier, SlideTextClassifier
+from slide_fast.estimator.validation import as_features, as_labels
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import SparseRows
+
+X = np.eye(6, dtype=np.float32).repeat(10, axis=0)
+Y = np.arange(6).repeat(10)
+
+
+def small(**parameters):
+    return SlideClassifier(**{"hidden": 8, "micro_batch": 16, "epochs": 2, "n_workers": 1} | parameters)
+
+
+@pytest.mark.parametrize("value", [-1, 2, 0.5, 0.01])
+@pytest.mark.parametrize("form", [np.array, sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
+def test_an_indicator_holds_zeros_and_ones_only(form, value):
+    table = np.eye(6)[Y]
+    table[3, 4] = value
+    with pytest.raises(DataError, match=rf"^y, row 3: {value}.* values other than 0 and 1"):
+        small().fit(X, form(table))
+    model = small().fit(X, form(np.eye(6)[Y]))
+    with pytest.raises(DataError, match="values other than 0 and 1"):
+        model.score(X, form(table))
+
+
+def test_rows_with_values_are_no_labels():
+    rows = SparseRows(np.array([0, 1, 2]), np.array([0, 1], np.int32), np.array([1, 0.5], np.float32), 2)
+    with pytest.raises(DataError, match="^y, row 1: 0.5"):
+        as_labels(rows)
+
+
+def test_a_label_that_a_coo_matrix_stores_twice_is_there_once():
+    twice = sparse.coo_array((np.ones(3), (np.array([0, 0, 1]), np.array([1, 1, 0]))), shape=(2, 2))
+    assert as_labels(twice).rows.indices.tolist() == [1, 0]
+
+
+def test_one_row_of_a_sparse_array_is_no_table():
+    model = small().fit(sparse.csr_array(X), Y)
+    for call in (model.predict, model.predict_proba, model.transform, as_features):
+        with pytest.raises(DataError, match=r"X has 1 dimensions: expected 2D array, .* X.reshape\(1, -1\)"):
+            call(sparse.csr_array(X)[0])
+    with pytest.raises(DataError, match="y has 1 dimensions"):
+        small().fit(X, sparse.coo_array(np.ones(60)))
+
+
+def test_masked_values_are_missing():
+    with pytest.raises(DataError, match="X has masked values"):
+        small().fit(np.ma.masked_array(X, X > 0), Y)
+    assert small().fit(np.ma.masked_array(X), Y).n_features_in_ == 6
+
+
+def test_column_ids_beyond_32_bits_do_not_wrap():
+    rows = sparse.csr_array(X)
+    rows.indices = rows.indices.astype(np.int64)
+    rows.indices[0] += 2**32
+    with pytest.raises(DataError, match="X: it stores a value in column 4294967296 of 6"):
+        as_features(rows)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy: overflow
+def test_values_too_large_for_the_network_are_refused():
+    model = small(epochs=20, learning_rate=0.05).fit(X, Y)
+    row = np.full((1, 6), 3e38, np.float32)
+    rows = np.concatenate([X[:9], row])
+    for call in (model.predict, model.predict_proba, model.decision_function, model.predict_topk):
+        for given, number in ((row, 0), (rows, 9)):
+            with pytest.raises(DataError, match=f"row {number}: the values are too large: scores are not finite"):
+                call(given)
+    with pytest.raises(DataError, match="scores are not finite"):
+        model.score(rows, np.zeros(10, int))
+
+
+def test_a_tokenizer_returns_a_list():
+    texts = ["red apple", "green car"] * 20
+    with pytest.raises(DataError, match="the tokenizer must return a list of str for each text .*it returned a str"):
+        SlideTextClassifier(tokenizer=str.strip, n_workers=1).fit(texts, ["a", "b"] * 20)
