@@ -16,7 +16,10 @@ from .settings import PRESETS
 from .text_options import add_columns, add_features
 
 BAD_USE = 2  # the exit code of it
-FORMATS = "XMC text, svmlight text (.svm), either gzipped, or .npz; - is standard input"
+FORMATS = (
+    "XMC text, svmlight text (.svm), .npz, or texts (TSV, CSV, JSON lines, fastText's format); all but .npz may be "
+    "gzipped; - is standard input"
+)
 Add = Callable[..., argparse.ArgumentParser]  # of a command: its name, what it does, an example, further description
 Number = tuple[str, Callable[[str], Any], str, Any, str]  # an option: its name, type, metavar, default, help
 
@@ -194,11 +197,14 @@ def _add_train(add: Add) -> None:
     rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps"
     _add_numbers(
         train,
-        ("--epochs", _count, "N", None, f"passes over the training samples (default: {epochs})"),
+        ("--epochs", _count, "N", None, f"passes over the training samples (default: {epochs}); 6 for a wide network"),
         ("--seed", _whole(0), "N", None, f"random seed (default: {defaults.seed})"),
-        ("--hidden", _layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden})"),
+        ("--hidden", _layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
+         "from 2,000 samples on, samples with two labels or more on average and dense inputs have a wide network, see "
+         "--preset, unless it needs more than 2^28 weights; not with --mpi"),
         ("--micro-batch", _count, "N", None, f"samples per micro-batch and worker (default: {defaults.micro_batch})"),
-        ("--learning-rate", _positive, "X", None, f"peak learning rate (default: {rates})"),
+        ("--learning-rate", _positive, "X", None, f"peak learning rate (default: {rates}); less for layers wider "
+         "than 128: with 1,024 neurons 0.005 up to 300 steps, then less"),
         _max_seconds(math.inf),
         ("--eval-every", _positive, "E", 1.0, "epochs between evaluations (default: 1)"),
         ("--eval-samples", _count, "N", 10_000, "test samples per evaluation; the last one uses all (default: 10000)"),
@@ -218,7 +224,9 @@ def _add_train(add: Add) -> None:
     again = train.add_mutually_exclusive_group()
     _add_overwrite(again)
     again.add_argument("--resume", action="store_true",
-                       help="continue from the last checkpoint in RUN; only --epochs may differ")  # fmt: skip
+                       help="continue from the last checkpoint in RUN; of the settings only --epochs may differ, "
+                       "of the options --workers, --patience and --max-seconds; that counts earlier "
+                       "training too")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
                        help="under mpiexec: split the labels over ranks of --workers processes each; shards is the "
                        "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
@@ -270,7 +278,9 @@ def _add_users_of_models(add: Add) -> None:
         "the spaces between pairs; the score follows the last colon of a pair, and a tab in a name becomes a space.",
     )
     predict.add_argument("model", metavar="MODEL", help="model folder or run folder")
-    predict.add_argument("data", metavar="DATA", help=f"{FORMATS}; labels in it are ignored")
+    predict.add_argument(
+        "data", metavar="DATA", help=f"{FORMATS}; or plain lines, each a text; labels in it are ignored"
+    )
     add_columns(predict, labels=False)
     predict.add_argument("-k", type=_count, default=5, metavar="K",
                          help="labels per sample, at most all of the model (default: 5)")  # fmt: skip
@@ -291,8 +301,8 @@ def _add_users_of_models(add: Add) -> None:
 
     index = add("index", "build or rebuild the index of a model, which --mode index uses",
                 "slide index run data/train.txt",
-                " slide train builds one from training samples. With --kept-aside samples that were not trained "
-                "on, the recall that is measured is closer to the one on new data.")  # fmt: skip
+                " slide train builds one from training samples, except with --mpi. With --kept-aside, recall is "
+                "measured on samples not used in training, which is closer to that on new data.")  # fmt: skip
     index.add_argument("model", metavar="MODEL", help="model folder or run folder")
     index.add_argument(
         "data", metavar="DATA", help=f"the training samples, or others like the expected queries: {FORMATS}"
@@ -316,7 +326,8 @@ def _add_verify(add: Add) -> None:
         "compare the fast path with the reference, step by step, on your data and settings",
         "slide verify data/train.txt --config run/config.toml",
         " Both start each stage of a step from the same state. Integers must be equal; floats may differ by "
-        "the float32 rounding error of the reference itself. Exit code 1 if the two disagree.",
+        "the float32 rounding error of the reference itself. Exit code 1 if the two disagree. Settings that are not "
+        "given have their defaults, not what slide train chooses for the data: give its config.toml.",
     )
     verify.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: a small synthetic task)")
     _add_settings(verify)
@@ -333,10 +344,10 @@ def _add_bench(add: Add) -> None:
     bench = add(
         "bench",
         "measure whether hashing pays off for your problem on this machine, in about a minute",
-        "slide bench data/train.txt",
+        "slide bench data/train.txt --config run/config.toml",
         " Alternates between your settings, uniform negatives and dense training; rebuilds count, and tables are "
-        "queried from the first step on (in_batch = 0). Accuracy is not compared: dense training learns at least as "
-        "much from a sample.",
+        "queried from the first step on (in_batch = 0). Accuracy is not compared. Settings that are not "
+        "given have their defaults, not what slide train chooses for the data: give its config.toml.",
     )
     bench.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: synthetic, see --shape)")
     bench.add_argument("--shape", default="amazon-670k", metavar="NAME",
