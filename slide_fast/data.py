@@ -12,7 +12,7 @@ import numpy as np
 
 from slide_ref.common.diagnosis import EMPTY, unreadable
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.sparse_rows import TOO_LARGE, Dataset
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.xmc_lines import COUNT_LIMIT, parse_header
 
@@ -119,7 +119,8 @@ def _read_blocks(
                 rows = np.arange(n_read, n_read + parsed.n_samples)
                 n_read += parsed.n_samples
                 if share is not None:
-                    parsed = parsed.take(np.flatnonzero((rows >= kept.start) & (rows < kept.stop)))
+                    is_kept = (rows >= kept.start) & (rows < kept.stop) & ((rows - kept.start) % kept.step == 0)
+                    parsed = parsed.take(np.flatnonzero(is_kept))
                 features.extend(parsed.features)
                 labels.extend(parsed.labels)
             if extra.strip(b"\n"):
@@ -216,6 +217,11 @@ def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     try:
         dataset.features.check("X")
         dataset.labels.check("Y")
+        if dataset.features.n_rows != dataset.labels.n_rows:
+            raise DataError(f"{dataset.features.n_rows} samples, but labels for {dataset.labels.n_rows}")
+        values = dataset.features.data
+        if values is not None and values.dtype != np.float32 and (np.abs(values) >= TOO_LARGE).any():
+            raise DataError("X: a value is too large for float32; rescale the data")
     except DataError as error:
         raise DataError(error.message, path) from None
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from slide_ref.common.errors import DataError
 from slide_ref.common.index import Index, Preview, n_previewed
 from slide_ref.common.lsh_config import one_of, plain, whole
 from slide_ref.common.parameters import Layer
@@ -64,7 +65,12 @@ def _best_among(logits: np.ndarray, k: int, ids_at: Callable[[np.ndarray], np.nd
 
 
 def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) -> np.ndarray:
-    """Return the inputs of the output layer, shape (n_samples, n_inputs), with hidden layers evaluated in full."""
+    """Return the inputs of the output layer, shape (n_samples, n_inputs), with hidden layers evaluated in full.
+
+    Raises DataError if samples have more features than the network.
+    """
+    if features.n_columns > len(layers[0].W):
+        raise DataError(f"samples have {features.n_columns} features, but the network has {len(layers[0].W)}")
     if features.n_rows > FEW:
         inputs = forward(layers[:-1], features, lambda l, _: None, scratch)[-1].outputs
         return np.maximum(inputs, 0, out=inputs)  # `forward` leaves the last layer it is given as it is

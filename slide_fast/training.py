@@ -13,7 +13,7 @@ from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.lsh_config import require
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
 from slide_ref.common.sparse_rows import Dataset
-from slide_ref.common.storage.model_folder import Model, TextColumns
+from slide_ref.common.storage.model_folder import NO_NAME, Model, TextColumns
 
 from .engine.checkpoints import Checkpoints, TrainingState
 from .engine.data_summary import check_enough, summarise
@@ -28,6 +28,7 @@ from .engine.run import Run
 from .parallel.interrupt import deferred_interrupt
 from .parallel.machine import available_cpus
 
+FLOATS = (np.float16, np.float32, np.float64)
 SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
 
 
@@ -49,25 +50,42 @@ def default_workers(config: Config, n_samples: int) -> int:
 def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None, label_names: list[str] | None) -> None:
     """Raise DataError if the data cannot be used for training or evaluation."""
     for name, data in (("training data", train), ("test data", test)):
-        if data is not None:
+        if data is not None or name == "training data":
             if not isinstance(data, Dataset):
                 raise DataError(f"{name}: of type {type(data).__name__}; give a Dataset of features and labels")
             if data.features.n_rows != data.labels.n_rows:
                 raise DataError(f"{name}: {data.features.n_rows} samples, but labels for {data.labels.n_rows}")
             data.features.check(f"{name}, features")
             data.labels.check(f"{name}, labels")
+            if not (data.features.is_canonical() and data.labels.is_canonical()):
+                raise DataError(f"{name}: ids of a row are repeated or not ascending; call canonical() of both parts")
     check_enough(train.n_samples, train.labels.nnz, None if test is None else test.n_samples)
     for what, tested, trained in zip(Dataset._fields, test or train, train, strict=True):
         if tested.n_columns > trained.n_columns:
             raise DataError(f"test data: {tested.n_columns} {what}, but the training data has {trained.n_columns}")
     if weights is not None:
-        fits = isinstance(weights, np.ndarray) and weights.dtype.kind == "f" and weights.shape == (train.n_samples,)
-        if not (fits and np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-            raise DataError(
-                f"weights: give an array of {train.n_samples} floats, one per sample, finite, at least 0, not all 0"
-            )
-    if label_names is not None and len(label_names) != train.labels.n_columns:
-        raise DataError(f"label_names: {len(label_names)} names, but there are {train.labels.n_columns} labels")
+        _check_weights(weights, train)
+    if label_names is not None:
+        if len(label_names) != train.labels.n_columns:
+            raise DataError(f"label_names: {len(label_names)} names, but there are {train.labels.n_columns} labels")
+        wrong = [name for name in label_names if not isinstance(name, str) or NO_NAME.search(name)]
+        if wrong:
+            raise DataError(f"label_names: {wrong[0]!r}; give str without line breaks and halves of surrogate pairs")
+
+
+def _sum_of(weights: np.ndarray) -> float:
+    with np.errstate(over="ignore"):
+        return float(weights.sum(dtype=np.float64))
+
+
+def _check_weights(weights: np.ndarray, train: Dataset) -> None:
+    """Raise DataError unless there is a weight for each sample, and something to learn from."""
+    fits = isinstance(weights, np.ndarray) and weights.dtype in FLOATS and weights.shape == (train.n_samples,)
+    if not (fits and np.isfinite(_sum_of(weights)) and (weights >= 0).all() and weights.any()):
+        text = "finite, also their sum, at least 0, not all 0"
+        raise DataError(f"weights: give an array of {train.n_samples} floats, one per sample, {text}")
+    if not weights[np.diff(train.labels.indptr) > 0].any():
+        raise DataError("weights: all samples that have labels have weight 0; there is nothing to learn from")
 
 
 def fit(config: Config, train: Dataset | Handover[Dataset], **options: Any) -> Model:
@@ -124,7 +142,8 @@ def fit_with_state(
         improvement in `eval_metric`, and the best network evaluated is returned. By default the last network is
         returned.
     checkpoints : Checkpoints, optional
-        Stores the state of the run, and the best model by `eval_metric` on `test`.
+        Stores the state of the run, and the best model by `eval_metric` on `test`. For a new run its folder must hold
+        none of another.
     state : TrainingState, optional
         A run to resume from a checkpoint, or a finished run to train further; by default the network is new.
     callback : callable, optional
@@ -153,9 +172,9 @@ def fit_with_state(
     Raises
     ------
     ConfigError
-        If an option is invalid.
+        If an option is invalid, or `checkpoints` or `state` belong to another run.
     DataError
-        If there is nothing to learn from, or `test` or `state` do not fit `train`.
+        If there is nothing to learn from, rows are not canonical, or `test` or `state` do not fit `train`.
     MemoryError
         If the machine does not have enough memory left.
     WorkerDiedError
@@ -166,6 +185,7 @@ def fit_with_state(
         On Ctrl-C, with the model as trained so far.
     """
     train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
+    label_names = None if label_names is None else list(label_names)
     require(isinstance(config, Config), "config", config, "a Config")
     checked({"checkpoints": checkpoints, "state": state, "callback": callback})
     pool = checked({"n_workers": n_workers, "max_restarts": max_restarts, "worker_timeout": worker_timeout})
@@ -198,6 +218,8 @@ def fit_with_state(
         engine.allocate(begun)
         engine.start(n_workers, run.past.steps, pool["max_restarts"], pool["worker_timeout"])
         run.report("start", {"n_workers": n_workers, "pids": lambda: engine.pids, "n_samples": summary.n_train})
+        if checkpoints is not None and not resumes:
+            checkpoints.require_unused()  # after the callback, which may have set others aside
         run.carry_out()
         if stop.is_set():
             raise TrainingInterrupted(run.model())

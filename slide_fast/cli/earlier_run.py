@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ..engine.checkpoints import Checkpoints
+from slide_ref.common.storage.replacing import standing
+
+from ..engine.checkpoints import BEST, Checkpoints
 
 ASIDE, GONE = ".before", ".before.gone"
 COMPLETE = ".complete"  # in ASIDE once all files are there
+MODEL_THEN = ".model"  # in ASIDE: which model was there when the new run began to save its own
 
 
 class EarlierRun:
@@ -51,6 +54,7 @@ class EarlierRun:
         if (self._aside / COMPLETE).exists():  # so what stands in the folder is new
             for name in self._names:
                 (self.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / self._checkpoints / BEST, ignore_errors=True)
             (self._aside / COMPLETE).unlink()
         _move(self._found_in(self._aside), self._aside, self.folder)
         shutil.rmtree(self._aside, ignore_errors=True)
@@ -62,19 +66,35 @@ class EarlierRun:
             self._aside.rename(self._gone)  # in one go: half of them must never be put back
             shutil.rmtree(self._gone, ignore_errors=True)
 
-    def recover(self) -> bool:
-        """Repair what a killed run left: put its predecessor's files back, or remove them if it saved checkpoints.
+    def note_model(self, model: Path) -> None:
+        """Note which model is there, just before the new run saves its own. Raises OSError."""
+        if self.is_aside:
+            (self._aside / MODEL_THEN).write_text(_identity(model))
+
+    def recover(self, model: Path) -> bool:
+        """Repair what a killed run left: put its predecessor's files back, or remove them if it had saved something.
 
         Returns whether files were put back. Raises OSError.
         """
-        if not self.is_aside or ((self._aside / COMPLETE).exists() and self._has_checkpoints()):
+        if not self.is_aside or ((self._aside / COMPLETE).exists() and self._has_saved(model)):
             self.discard()
             return False
         self.put_back()
         return True
 
-    def _has_checkpoints(self) -> bool:
-        return bool(Checkpoints(self.folder / self._checkpoints).all_saved())
+    def _has_saved(self, model: Path) -> bool:
+        noted = self._aside / MODEL_THEN
+        has_model = noted.exists() and noted.read_text() != _identity(standing(model))
+        return has_model or bool(Checkpoints(self.folder / self._checkpoints).saved())
+
+
+def _identity(folder: Path) -> str:
+    """Identify a model folder, to detect that it is replaced; empty if there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return ""
+    return f"{status.st_ino} {status.st_mtime_ns}"
 
 
 def _move(paths: list[Path], source: Path, target: Path) -> None:

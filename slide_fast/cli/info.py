@@ -8,6 +8,7 @@ from typing import Any
 
 from slide_ref.common.storage.model_folder import find_model, load_model
 from slide_ref.common.storage.precision import dtype_of
+from slide_ref.common.storage.replacing import standing
 
 from ..display.wording import aligned, network_in_words
 from ..engine.checkpoints import Checkpoints
@@ -26,7 +27,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
     path = find_model(options.model)
     model = load_model(path, mmap=True)
     n_parameters = sum(array.size for array in model.arrays.values())
-    n_bytes = sum(file.stat().st_size for file in path.iterdir())
+    n_bytes = sum(file.stat().st_size for file in standing(path).iterdir())
     pairs = [
         ("model", f"{path}, {size(n_bytes)}"),
         ("network", network_in_words(model.config, model.n_features, model.n_labels)),

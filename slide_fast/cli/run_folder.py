@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.storage.complete_file import complete_file
 from slide_ref.common.storage.model_folder import MODEL, Model, save_model
 from slide_ref.common.storage.replacing import standing
 
@@ -119,7 +120,7 @@ class RunFolder:
             probe = self.path / f".{METRICS}.probe"
             probe.touch()
             probe.unlink()
-            self.took_back = self._earlier.recover()
+            self.took_back = self._earlier.recover(self.model_path)
         except OSError as error:
             self._open.close()
             self._remove_made()
@@ -134,9 +135,12 @@ class RunFolder:
         has_model = (standing(self.model_path) / "config.json").is_file()
         if names and not (has_model or (METRICS in names and MODEL not in names)):
             raise SlideError(f"{self.path}: contains files other than those of a run; choose an empty or a new folder")
-        can_resume = bool(Checkpoints(self.path / CHECKPOINTS).saved())
-        if (has_model or can_resume) and not self._replaces:
-            what = "a trained model" if has_model else "checkpoints of a run"
+        checkpoints = Checkpoints(self.path / CHECKPOINTS)
+        can_resume, kept = bool(checkpoints.saved()), bool(checkpoints.all_saved())
+        if (has_model or kept) and not self._replaces:
+            what = (
+                "a trained model" if has_model else "checkpoints of a run" if can_resume else "the best model of a run"
+            )
             ways = ["--resume continues from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
             raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
 
@@ -149,8 +153,9 @@ class RunFolder:
         printable = "".join(c if c.isprintable() else "?" for c in command)
         (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
         (self.path / CURVES).unlink(missing_ok=True)
-        self._metrics = open(self.path / METRICS, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
-        self._metrics.writelines(kept)
+        with complete_file(self.path / METRICS) as file:
+            file.write("".join(kept).encode())
+        self._metrics = open(self.path / METRICS, "a", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
 
     def _metrics_up_to(self, step: int) -> list[str]:
         """Return the lines written before a step by the run to resume; a line cut off by a crash is dropped."""
@@ -173,6 +178,7 @@ class RunFolder:
 
     def save(self, model: Model) -> None:
         """Write the model, replacing an earlier one. Raises ModelError."""
+        self._earlier.note_model(self.model_path)
         save_model(self.model_path, model)
         self._has_model = True
         self._earlier.discard()
@@ -183,7 +189,7 @@ class RunFolder:
         return self.path / CURVES
 
     def _has_saved(self) -> bool:
-        return self._has_model or bool(Checkpoints(self.path / CHECKPOINTS).all_saved())
+        return self._has_model or bool(Checkpoints(self.path / CHECKPOINTS).saved())
 
     def _restore(self) -> None:
         """Undo what a run did that has saved nothing new; what the system refuses is left to the next run."""

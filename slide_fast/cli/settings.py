@@ -92,6 +92,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         if message := not_text(raw):
             raise DataError(message, path, 1) from error
         raise _located(str(error), text, path) from error
+    except RecursionError as error:
+        raise DataError("values are nested too deeply", path) from error
     except ConfigError as error:
         raise DataError(str(error), path) from error
     return settings

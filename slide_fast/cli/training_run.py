@@ -28,6 +28,7 @@ from ..engine.options import RunOptions
 from ..engine.progress import Event, tell_all
 from ..engine.training_info import propensities
 from ..inference.predictor import Predictor, with_index
+from ..parallel.interrupt import deferred_interrupt
 from ..parallel.machine import cpu_model
 from ..parallel.units import size
 from ..training import TrainingInterrupted, fit
@@ -120,8 +121,14 @@ class TrainingRun:
         model, problem = self._as_stored(model)
         if samples is not None:
             session.console.progress(1.0, "making the index for prediction")
-            model = with_index(model, samples)
-        self.folder.save(model)
+            try:
+                model = with_index(model, samples)
+            except KeyboardInterrupt:
+                self._end_early(model)
+        with deferred_interrupt() as pressed:
+            self.folder.save(model)
+        if pressed.is_set():
+            raise KeyboardInterrupt(f"interrupted at the end; the model is in {self.folder.model_path}")
         if problem is not None:
             raise problem
         figures = _figures(last) | {"model": str(self.folder.model_path), "curves": self._plot() if has_test else None}

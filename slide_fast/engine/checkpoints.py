@@ -17,6 +17,7 @@ from slide_ref.common.config import EVAL_METRICS, Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.lsh_config import positive, whole
 from slide_ref.common.parameters import array_shapes
+from slide_ref.common.schedule import total_steps
 from slide_ref.common.storage.array_files import Arrays
 from slide_ref.common.storage.array_folder import is_count, load_arrays, save_arrays
 from slide_ref.common.storage.model_folder import Model, save_model
@@ -110,6 +111,10 @@ class TrainingState:
             raise ConfigError(f"the run to resume has {old}, not {new}; only epochs may change")
         if summary.data != self.data:
             raise DataError("training data: differ from those of the run to resume; give the same file and weights")
+        planned = total_steps(config, summary.n_train)
+        if self.progress.step > planned:
+            raise ConfigError(f"the run to resume has done {self.progress.step} steps, and {planned} are planned; "
+                              "give as many epochs as it has done, or more")  # fmt: skip
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -214,11 +219,23 @@ class Checkpoints:
         return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
     def save(self, state: TrainingState) -> None:
-        """Write a checkpoint and remove the oldest beyond `keep`. Raises ModelError."""
+        """Write a checkpoint; remove the oldest beyond `keep`, and later ones of a run that was resumed before them.
+
+        Raises ModelError.
+        """
         assert state.progress is not None
-        save_state(self.folder / f"{PREFIX}{state.progress.step:09}", state)
-        for old in self.saved()[: -self.keep]:
+        new = self.folder / f"{PREFIX}{state.progress.step:09}"
+        save_state(new, state)
+        saved = self.saved()
+        upto = saved.index(new) + 1
+        for old in [*saved[: max(upto - self.keep, 0)], *saved[upto:]]:
             shutil.rmtree(old, ignore_errors=True)
+
+    def require_unused(self) -> None:
+        """Raise ConfigError if the folder holds checkpoints: a new run would mix its own with them."""
+        if self.all_saved():
+            advice = "give another folder, or resume with state=checkpoints.last()"
+            raise ConfigError(f"{self.folder}: holds checkpoints of another run; {advice}")
 
     def save_best(self, model: Model) -> None:
         """Write the best model, replacing the previous one. Raises ModelError."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from slide_ref.common.errors import ConfigError
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -18,7 +20,9 @@ class Handover(Generic[T_co]):
         self._things = [thing]
 
     def take(self) -> T_co:
-        """Return the object and drop the reference to it; possible once."""
+        """Return the object and drop the reference to it; possible once. Raises ConfigError if it was taken before."""
+        if not self._things:
+            raise ConfigError("a Handover was taken before; make a new one for each call")
         return self._things.pop()
 
 

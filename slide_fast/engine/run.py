@@ -74,6 +74,8 @@ class Run:
             self.label_names = state.label_names
         if state is not None and state.progress is not None and state.judged_by != options.eval_metric:
             raise ConfigError(f"the run to resume uses eval_metric {state.judged_by}, not {options.eval_metric}")
+        if options.checkpoints is None and self.progress.best_step and options.keeps_best:
+            raise ConfigError("the best network of the run to resume is kept with its checkpoints; give checkpoints")
         self.measured: Event = {}  # scores of the network as it is now
         if options.checkpoints is not None and self.progress.best_step and options.keeps_best:
             engine.load_best(options.checkpoints.folder / BEST)

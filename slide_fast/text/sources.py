@@ -5,21 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import os
-import select
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BufferedReader
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from slide_ref.common.diagnosis import EMPTY, not_text
 from slide_ref.common.errors import DataError
 from slide_ref.common.suggestions import did_you_mean
 
 from ..readers.open_text import open_text
+from .lines import RecordLines, line_blocks
 
-READ_AT_ONCE = 1 << 20
 LONGEST_FIELD = 1 << 24  # characters in a field of CSV; the csv module's own limit is that of short articles
-PAUSE = 0.005  # seconds: a pipe that is full holds 64 kB, and whoever fills it again takes a moment
 LABEL = "__label__"  # begins each label in fastText's format
 DELIMITERS = "\t,;|"
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
@@ -53,6 +50,10 @@ class Row(NamedTuple):
 
 class _Bad(Exception):
     """An error in a row: what is wrong, and what to do."""
+
+
+class _Malformed(_Bad):
+    """An error in what a row is made of, such as its number of fields; its lines may belong to other rows."""
 
 
 Parser = Callable[[str], Row]  # of a line
@@ -160,10 +161,10 @@ class TextFile:
     ) -> Iterator[list[Row]]:
         """Convert CSV to rows; quoted fields may hold line breaks.
 
-        After wrong quotes, reading continues with the next line, whatever the quotes seemed to enclose.
+        After a record with wrong quotes or a wrong number of fields, reading continues with the line after its first,
+        whatever the quotes seemed to enclose; in a file where this happens over and over, with the line after its last.
         """
-        csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
-        lines = _Lines(first, blocks)
+        lines = RecordLines(first, blocks)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         rows: list[Row] = []
         while True:
@@ -171,7 +172,7 @@ class TextFile:
             try:
                 fields = next(reader)
                 if lines.damaged:
-                    raise _Bad(NOT_UTF8)
+                    raise _Malformed(NOT_UTF8)
                 if fields:
                     row = parse(fields)
                     rows.append(self._checked(row) if self.needs_labels else row)
@@ -179,9 +180,11 @@ class TextFile:
                     rows.append(Row("", []))
             except StopIteration:
                 break
-            except csv.Error as error:
-                rows.append(self._bad(_about_quotes(error), start))
-                lines.return_all_but_one()
+            except (csv.Error, _Malformed) as error:
+                message = _about_quotes(error) if isinstance(error, csv.Error) else str(error)
+                rows.append(self._bad(message, start))
+                for _ in range(lines.return_all_but_one()):
+                    rows.append(self._bad(message, start))
             except _Bad as error:
                 rows.append(self._bad(str(error), start))
             lines.damaged = False
@@ -212,86 +215,18 @@ class TextFile:
             raise DataError(NOT_UTF8, self.path, number) from error
 
 
-class _Lines:
-    """Lines of text for a CSV reader; keeps track of ends of blocks and of lines that are not UTF-8."""
-
-    def __init__(self, first: list[bytes], blocks: Iterator[list[bytes]]):
-        self.number, self.damaged, self._blocks = 1, False, blocks  # line 1 is the header
-        self._block, self._at = first, 0
-        self._of_record: list[bytes] = []
-
-    @property
-    def at_end_of_block(self) -> bool:
-        return self._at == len(self._block)
-
-    def begin_record(self) -> int:
-        """Begin a record; return the number of its first line."""
-        self._of_record = []
-        return self.number + 1
-
-    def return_all_but_one(self) -> None:
-        """Return the lines of this record, but for the first, to be read again."""
-        again = self._of_record[1:]
-        self.number -= len(again)
-        self._block, self._at = [*again, *self._block[self._at :]], 0
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        while self._at == len(self._block):
-            self._block, self._at = next(self._blocks), 0
-        line = self._block[self._at]
-        self._at += 1
-        self.number += 1
-        self._of_record.append(line)
-        try:
-            return line.decode("utf-8")
-        except UnicodeDecodeError:
-            self.damaged = True
-            return line.decode("utf-8", "replace")
-
-
-def line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
-    """Yield lists of whole lines, with line ends: what can be read without waiting, so that pipes do not stall."""
-    rest: list[bytes] = []
-    while block := _what_is_there(file):
-        lines = block.split(b"\n")
-        if len(lines) > 1:
-            lines[0] = b"".join([*rest, lines[0]])
-            yield [line + b"\n" for line in lines[:-1]]
-            rest = []
-        rest.append(lines[-1])
-    if last := b"".join(rest):
-        yield [last]
-
-
-def _what_is_there(file: BinaryIO) -> bytes:
-    """Read what arrives without a pause, up to slightly more than `READ_AT_ONCE`; empty only at the end of the file."""
-    parts, n_bytes = [], 0
-    while part := file.read1(READ_AT_ONCE):  # type: ignore[attr-defined]  # files that `open_text` opens have it
-        parts.append(part)
-        n_bytes += len(part)
-        if n_bytes >= READ_AT_ONCE or not _goes_on(file):
-            break
-    return b"".join(parts)
-
-
-def _goes_on(file: BinaryIO) -> bool:
-    """Tell whether a pipe has more to read within `PAUSE`; false if unknown."""
-    try:
-        return isinstance(file, BufferedReader) and bool(select.select([file], [], [], PAUSE)[0])
-    except (OSError, ValueError):  # no descriptor, or Windows, which can only ask about sockets
-        return False
-
-
 def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tuple[str, list[str]]:
     """Find the delimiter by which a table's first line names the wanted columns. Raises DataError if none does."""
     wanted = [*columns.texts, *([] if columns.labels is None else [columns.labels])]
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     is_csv = os.fspath(path).removesuffix(".gz").endswith(".csv")  # decides where there is a single column
     found: list[tuple[int, str, list[str]]] = []
     for delimiter in sorted(DELIMITERS, key=lambda one: is_csv and one != ","):
-        names = line.split("\t") if delimiter == "\t" else next(csv.reader([line], delimiter=delimiter), [])
+        try:
+            names = line.split("\t") if delimiter == "\t" else next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error as error:
+            text = f"the first line does not name columns ({error}); end lines in LF or CR LF"
+            raise DataError(text, path, 1) from error
         names = [name.strip() for name in names]
         found.append((sum(name in names for name in wanted), delimiter, names))
     n_found, delimiter, names = max(found, key=lambda one: (one[0], len(one[2])))
@@ -309,7 +244,9 @@ def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], 
     def parse(fields: list[str]) -> Row:
         if len(fields) != len(names):
             s = "" if len(fields) == 1 else "s"
-            raise _Bad(f"{len(fields)} field{s}, but the first line names {len(names)} columns; separate them as there")
+            raise _Malformed(
+                f"{len(fields)} field{s}, but the first line names {len(names)} columns; separate them as there"
+            )
         labels = [] if place is None else _labels(fields[place], columns.separator)
         return Row(" ".join([fields[at] for at in places]), labels)
 

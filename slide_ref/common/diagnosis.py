@@ -11,7 +11,7 @@ from .errors import DataError
 EMPTY = "the file is empty; give one that holds samples"
 UNPACK = "unpack it first"
 CONVERT = "save its samples as XMC text, as svmlight text (named .svm) or as .npz"
-TEXTS = f"if it holds texts, name their column with --text-column; else {CONVERT}"
+TEXTS = f"if it holds texts, name their column to slide train with --text-column; else {CONVERT}"
 RESAVE = "save it as UTF-8 without one"
 ANOTHER = "give the file that holds the samples"
 

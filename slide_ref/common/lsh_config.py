@@ -168,7 +168,7 @@ class LshConfig:
         require(self.L >= 0, "lsh.L", self.L, "0 or more")
         self._check_centroids()
         least = 0 if self.family == "centroid" else 1
-        require(self.bucket_size >= least, "lsh.bucket_size", self.bucket_size, f"{least} or more")
+        require(least <= self.bucket_size < 2**31, "lsh.bucket_size", self.bucket_size, f"{least} or more, below 2**31")
         require(0 <= self.bucket_bits <= 24, "lsh.bucket_bits", self.bucket_bits, "from 1 to 24, or 0 for the default")
         require(self.budget >= 0, "lsh.budget", self.budget, "1 or more, or 0 for no limit")
         require(self.threshold >= 1, "lsh.threshold", self.threshold, "1 or more")

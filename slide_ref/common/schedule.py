@@ -12,6 +12,7 @@ from .rng import Purpose, permutation
 
 TOGETHER = 2  # workers that train at the same time from the first step on
 WIDE_LAYER, SHORT_RUN = 512, 300  # neurons from which the rate falls in another way, and steps after which it does
+NEVER_REACHED = 2.0**62  # steps
 STEPS_A_WORKER = 100  # after which one more joins: of the steps so far at most about a hundredth are under way
 
 
@@ -153,10 +154,11 @@ def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
     """
     total = 0.0
     before = i = 0
-    while growth * i < 700:  # e^700 steps are never reached, and e^710 is no number
-        total += gap * math.exp(growth * i)
-        if before < and_after < math.floor(total):
+    while True:
+        total = min(total + gap * math.exp(min(growth * i, 700.0)), NEVER_REACHED)  # e^710 is no number
+        step = max(math.floor(total), before + 1)
+        if before < and_after < step:
             yield and_after
-        yield math.floor(total)
-        before = math.floor(total)
+        yield step
+        before = step
         i += 1

@@ -59,8 +59,19 @@ class SparseRows:
         return ids, self.data[self.indptr[i] : self.indptr[i + 1]]
 
     def take(self, rows: np.ndarray) -> SparseRows:
-        """Return the given rows, in the given order, as new arrays."""
-        rows = np.asarray(rows, dtype=np.int64)
+        """Return the rows of these numbers, in this order, or those that are true in a mask, as new arrays.
+
+        Raises
+        ------
+        DataError
+            If there is no such row, or `rows` is neither.
+        """
+        rows = np.asarray(rows)
+        if rows.dtype == np.bool_ and rows.shape == (self.n_rows,):
+            rows = np.flatnonzero(rows)
+        if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= self.n_rows):
+            raise DataError(f"rows to take: give whole numbers from 0 to {self.n_rows - 1}, or a mask of all rows")
+        rows = rows.astype(np.int64, copy=False)
         lengths = self.indptr[rows + 1] - self.indptr[rows]
         indptr = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum(lengths, out=indptr[1:])
@@ -111,6 +122,10 @@ class SparseRows:
                             "contains values other than 0 and 1; store a 1 for each label of a sample")  # fmt: skip
         rows = self.canonical()
         return SparseRows(rows.indptr, rows.indices, None, self.n_columns)
+
+    def is_canonical(self) -> bool:
+        """Tell whether ids ascend in each row, and values, if any, are float32; a zero may be stored."""
+        return self._is_ascending() and (self.data is None or self.data.dtype == np.float32)
 
     def _is_ascending(self) -> bool:
         ascending = self.indices[1:] > self.indices[:-1]

@@ -12,6 +12,7 @@ import pytest
 from slide_fast.cli import train as train_command
 from slide_fast.cli import training_run
 from slide_fast.cli.main import main
+from slide_fast.cli.run_folder import RunFolder
 from slide_fast.training import TrainingInterrupted
 from slide_ref.common.storage.model_folder import load_model
 
@@ -239,3 +240,18 @@ def test_s29_training_that_diverges_is_one_line_and_the_last_good_model_stands(s
         assert code == 1 and stdout == "" and "Warning" not in stderr and "Traceback" not in stderr
         assert stderr.splitlines()[-1].startswith("slide: error: training diverged: at step ")
         assert {file.name: file.read_bytes() for file in (run / "model").iterdir()} == before
+
+
+@pytest.mark.parametrize("where", ["index", "save"])
+def test_ctrl_c_after_the_last_epoch_keeps_the_model(slide, monkeypatch, data, tmp_path, where):
+    def pressed(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    owner, name = (training_run, "with_index") if where == "index" else (RunFolder, "save")
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, pressed)
+    code, stdout, stderr = slide("train {data}/train.txt --epochs 1 --workers 1 --out", tmp_path / "run")
+    assert code == 130 and stdout == ""
+    assert stderr.splitlines()[-1].endswith(f"; the model is in {tmp_path / 'run' / 'model'}")
+    assert slide(f"evaluate {tmp_path}/run {data}/test.txt")[0] == 0

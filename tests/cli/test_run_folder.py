@@ -1,6 +1,7 @@
 """The run folder: tried before training, complete or untouched after it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from slide_fast.cli.run_folder import RunFolder, json_line
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
 from slide_ref.common.parameters import array_shapes
-from slide_ref.common.storage.model_folder import Model, find_model, load_model
+from slide_ref.common.storage.model_folder import Model, find_model, load_model, save_model
 
 CONFIG = Config(hidden=(2,))
 
@@ -131,6 +132,51 @@ def test_what_an_unfinished_run_left_without_a_model_is_replaced(tmp_path):
     with RunFolder(tmp_path) as folder:
         folder.save(make_model(1.0))
     assert load_model(tmp_path / "model").arrays["b1"].tolist() == [1.0] * 4
+
+
+def test_the_best_model_of_an_unfinished_run_is_replaced_only_where_that_is_said(tmp_path):
+    run(tmp_path / "run", make_model())
+    shutil.rmtree(tmp_path / "run" / "model")
+    save_model(tmp_path / "run" / "checkpoints" / "best", make_model())
+    with pytest.raises(ConfigError, match="holds the best model of a run; --overwrite replaces it"):
+        run_again(tmp_path / "run")
+    assert load_model(tmp_path / "run" / "checkpoints" / "best").n_labels == 4
+    run(tmp_path / "run", make_model())
+
+
+def run_again(path):
+    with RunFolder(path):
+        pass
+
+
+@pytest.mark.parametrize("saved", ["nothing", "best", "model", "checkpoint"])
+def test_what_a_killed_run_saved_decides_which_run_stays(tmp_path, saved):
+    """A new run over one with a model and a checkpoint, killed at its end: nothing of it or all of it."""
+    path = tmp_path / "run"
+    run(path, make_model())
+    (path / "checkpoints" / "step-000000001").mkdir(parents=True)
+    before = snapshot(path)
+    code = (
+        "import os, sys; sys.path[:0] = sys.argv[3:]; from test_run_folder import *; from pathlib import Path\n"
+        "folder = RunFolder(sys.argv[1], replaces=True).__enter__(); folder.begin(Config(hidden=(3,)), 'another')\n"
+        "checkpoints, saved = Path(sys.argv[1], 'checkpoints'), sys.argv[2]\n"
+        "if saved == 'best': save_model(checkpoints / 'best', make_model(1))\n"
+        "if saved == 'checkpoint': (checkpoints / 'step-000000002').mkdir(parents=True)\n"
+        "folder._earlier.discard = lambda: os._exit(9)\n"
+        "folder.save(make_model(1)) if saved == 'model' else os._exit(9)"
+    )
+    command = [sys.executable, "-c", code, str(path), saved, str(Path(__file__).parent), *sys.path]
+    assert subprocess.run(command).returncode == 9
+    with RunFolder(path, replaces=True) as folder:
+        assert folder.took_back == (saved in ("nothing", "best"))
+        steps = sorted(found.name for found in (path / "checkpoints").iterdir())
+        config = (path / "config.toml").read_text()
+    is_new = not folder.took_back
+    assert ("hidden = [3]" in config) == is_new and (path / ".before").exists() is False
+    assert steps == {"model": [], "checkpoint": ["step-000000002"]}.get(saved, ["step-000000001"])
+    assert load_model(path / "model").arrays["b0"][0] == (saved == "model")
+    if not is_new:
+        assert {name: raw for name, raw in snapshot(path).items() if name in before} == before
 
 
 def test_one_run_at_a_time_enters_a_folder(tmp_path):

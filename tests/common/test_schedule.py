@@ -66,8 +66,8 @@ def test_s14_growing_gaps_worked_by_hand():
 
 
 def test_s14_rebuilds_never_come_twice_after_the_same_step_and_do_not_overflow():
-    steps = list(rebuild_steps(1, 2.0))
-    assert all(a < b for a, b in itertools.pairwise(steps)) and steps[-1] > 1e300
+    steps = list(itertools.islice(rebuild_steps(1, 2.0), 1000))
+    assert all(a < b for a, b in itertools.pairwise(steps)) and steps[-1] > 1e15
 
 
 @pytest.mark.parametrize(
@@ -181,3 +181,9 @@ def test_s37_by_heart_means_a_loss_that_falls_by_more_than_the_limit():
     config = Config(overfit_limit=0.25)
     assert [learns_by_heart(config, 4.0, again) for again in (2.9, 3.0, 5.0, math.nan)] == [True, False, False, False]
     assert not learns_by_heart(config, math.nan, 1.0) and not learns_by_heart(Config(overfit_limit=1.0), 4.0, 0.1)
+
+
+@pytest.mark.parametrize(("gap", "growth"), [(2, 700.0), (1, 1e9), (10**6, 699.0), (100, 709.0), (2, 50.0)])
+def test_s14_rebuilds_may_grow_apart_without_end(gap, growth):
+    steps = list(itertools.islice(rebuild_steps(gap, growth, 5), 40))
+    assert gap in steps and 5 in steps and steps == sorted(steps) and steps[-1] > 10**15

@@ -134,3 +134,13 @@ def test_check_names_what_is_inconsistent(indptr, indices, data, message):
     arrays = (np.array(a, dtype=t) for a, t in ((indptr, np.int64), (indices, np.int32), (data, np.float32)))
     with pytest.raises(DataError, match=f"features: .*{message}"):
         SparseRows(*arrays, N_COLUMNS).check("features")
+
+
+def test_rows_are_taken_by_number_or_by_mask():
+    rows = SparseRows(np.array([0, 1, 3]), np.array([4, 0, 2], np.int32), None, 5)
+    for some in ([1], np.array([False, True]), np.array([1], np.uint8)):
+        assert rows.take(some).indices.tolist() == [0, 2]
+    assert rows.take([]).n_rows == 0
+    for wrong in ([2], [-1], [0.9], [True], np.array([True, False, True])):
+        with pytest.raises(DataError, match="rows to take: give whole numbers from 0 to 1, or a mask of all rows"):
+            rows.take(wrong)

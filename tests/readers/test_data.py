@@ -87,6 +87,15 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, write):
     with pytest.raises(DataError, match="data: X: row . contains a value that is not finite"):
         write(tmp_path / "data", Dataset(bad, good.labels))
     assert (tmp_path / "data").read_text() == "old"
+    large = SparseRows(good.features.indptr, good.features.indices, np.full(good.features.nnz, 1e300), 1000)
+    few = good.labels.take(np.arange(good.n_samples - 1))
+    for features, labels, message in (
+        (large, good.labels, "data: X: a value is too large for float32"),
+        (good.features, few, f"data: {good.n_samples} samples, but labels for {good.n_samples - 1}"),
+    ):
+        with pytest.raises(DataError, match=message):
+            write(tmp_path / "data", Dataset(features, labels))
+        assert (tmp_path / "data").read_text() == "old"
     (tmp_path / "folder").mkdir()
     for target in (tmp_path / "folder", tmp_path / "absent" / "data"):
         with pytest.raises(DataError, match=f"{target}: the file cannot be written: "):
@@ -191,7 +200,7 @@ def test_the_arrays_stand_in_the_file_uncompressed(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_xmc, write_npz])
-@pytest.mark.parametrize("share", [range(0, 0), range(0, 7), range(5, 31), range(30, 40), range(40, 40)])
+@pytest.mark.parametrize("share", [range(0, 0), range(0, 7), range(5, 31), range(30, 40), range(40, 40), range(3, 40, 4)])
 def test_a_share_of_a_file_is_these_samples(tmp_path, monkeypatch, write, share):
     monkeypatch.setattr("slide_fast.data.BLOCK_BYTES", 100)
     path = tmp_path / ("data.npz" if write is write_npz else "data.txt")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slide_fast.readers.open_text import first_bytes
-from slide_fast.text import sources as module
+from slide_fast.text import lines as module
 from slide_fast.text.sources import Columns, Row, TextFile
 from slide_ref.common.errors import DataError
 
@@ -178,6 +178,27 @@ def test_an_open_quote_costs_its_own_line_only(tmp_path, monkeypatch, end, at_on
     assert file.n_skipped == 1 and "line 12: wrong quotes" in file.first_skipped
 
 
+@pytest.mark.parametrize(("end", "bad"), [('topic tv,5" high', 1), ('topic \xff tv,5"', 2)])
+def test_a_record_that_closes_later_costs_its_first_line_only(tmp_path, end, bad):
+    good = [f"text {i},a\n" for i in range(50)]
+    lines = ["title,tags\n", *good[:10], '"open quote,a\n', *good[10:], f"{end}\n", *good]
+    content = "".join(lines).encode("latin-1")
+    file = TextFile(written(tmp_path, content), COLUMNS, skips=True)
+    rows = [row for rows in file for row in rows]
+    texts = [f"text {i}" for i in range(50)]
+    assert [row.text for row in rows if row.text in texts] == texts * 2
+    assert sum(row.text is None for row in rows) == file.n_skipped == bad
+
+
+def test_quotes_open_in_each_line_take_no_more_than_a_few_passes(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "READ_AGAIN", 1000)
+    file = TextFile(
+        written(tmp_path, "title,tags\n" + 'text about","lab\n' * 0 + '"text","lab\n' * 3001), COLUMNS, skips=True
+    )
+    rows = [row for rows in file for row in rows]
+    assert len(rows) == 3001 and sum(row.text is None for row in rows) == file.n_skipped
+
+
 def test_long_texts_are_read(tmp_path):
     text = "a word, " * 30_000
     assert read(written(tmp_path, f'title,tags\n"{text}",a\n')) == [Row(text, ["a"])]
@@ -212,6 +233,7 @@ def test_a_single_column_of_csv_has_quotes(tmp_path):
             "line 1: the first line contains NUL bytes, as UTF-16 text does",
         ),
         ("", COLUMNS, "line 1: the file is empty"),
+        ("title,tags\rx,a\ry,b\r", COLUMNS, "line 1: the first line does not name columns (new-line character"),
         ("titel\ttags\nx\ta\n", COLUMNS, "line 1: there is no column 'title' among titel, tags; did you mean titel?"),
         ("title,tag\nx,a\n", COLUMNS, "line 1: there is no column 'tags' among title, tag; did you mean tag?"),
         ("title\ttags\nx\ta\n", None, "line 1: the file does not begin with __label__, as in fastText's format; name"),

@@ -19,10 +19,12 @@ from ..index import Index, arrays_of, checked, from_arrays
 from ..parameters import array_shapes
 from .array_files import SAVE_AGAIN, Arrays
 from .array_folder import GIVE_MODEL, check_text, is_count, load_arrays, save_arrays
+from .replacing import standing
 
 MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
 INDEX, INDEX_VERSION = "index_", 1  # an index of another version is passed over
 TEXT = "text_"
+NO_NAME = re.compile("[\n\r\ud800-\udfff]")  # occurs in no label name
 
 
 class TextColumns(NamedTuple):
@@ -190,7 +192,7 @@ def _index_of(arrays: dict[str, np.ndarray], version: Any, config: Config, n_lab
 def find_model(path: str | Path) -> Path:
     """Return `path` if it is a model folder, or the model folder inside it if it is a run folder."""
     inner = Path(path) / MODEL
-    return inner if inner.is_dir() else Path(path)
+    return inner if standing(inner).is_dir() else Path(path)
 
 
 def _read_list(path: Path, n: int, kind: type) -> list[Any]:
@@ -258,6 +260,7 @@ def _join_names(names: list[str], n_labels: int) -> str:
     if len(names) != n_labels:
         raise ModelError(f"{len(names)} label names, but the model has {n_labels} labels")
     for i, name in enumerate(names):
-        if re.search("[\n\r\ud800-\udfff]", name):
+        if NO_NAME.search(name):
             raise ModelError(f"label {i}: a name cannot contain a line break or half a surrogate pair: {name!r}")
-    return "".join(name + "\n" for name in names)
+    text = "".join(name + "\n" for name in names)
+    return "\ufeff" + text if text.startswith("\ufeff") else text  # readers take the first for a mark of UTF-8
