@@ -200,7 +200,9 @@ def test_the_arrays_stand_in_the_file_uncompressed(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_xmc, write_npz])
-@pytest.mark.parametrize("share", [range(0, 0), range(0, 7), range(5, 31), range(30, 40), range(40, 40), range(3, 40, 4)])
+@pytest.mark.parametrize(
+    "share", [range(0, 0), range(0, 7), range(5, 31), range(30, 40), range(40, 40), range(3, 40, 4)]
+)
 def test_a_share_of_a_file_is_these_samples(tmp_path, monkeypatch, write, share):
     monkeypatch.setattr("slide_fast.data.BLOCK_BYTES", 100)
     path = tmp_path / ("data.npz" if write is write_npz else "data.txt")
