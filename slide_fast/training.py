@@ -58,7 +58,8 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
             data.features.check(f"{name}, features")
             data.labels.check(f"{name}, labels")
             if not (data.features.is_canonical() and data.labels.is_canonical()):
-                raise DataError(f"{name}: ids of a row are repeated or not ascending; call canonical() of both parts")
+                what = "ids of a row are repeated or not ascending, or values are not float32"
+                raise DataError(f"{name}: {what}; call canonical() of both parts")
     check_enough(train.n_samples, train.labels.nnz, None if test is None else test.n_samples)
     for what, tested, trained in zip(Dataset._fields, test or train, train, strict=True):
         if tested.n_columns > trained.n_columns:
@@ -80,7 +81,11 @@ def _sum_of(weights: np.ndarray) -> float:
 
 def _check_weights(weights: np.ndarray, train: Dataset) -> None:
     """Raise DataError unless there is a weight for each sample, and something to learn from."""
-    fits = isinstance(weights, np.ndarray) and weights.dtype in FLOATS and weights.shape == (train.n_samples,)
+    fits = (
+        isinstance(weights, np.ndarray)
+        and weights.dtype.newbyteorder("=") in FLOATS
+        and weights.shape == (train.n_samples,)
+    )
     if not (fits and np.isfinite(_sum_of(weights)) and (weights >= 0).all() and weights.any()):
         text = "finite, also their sum, at least 0, not all 0"
         raise DataError(f"weights: give an array of {train.n_samples} floats, one per sample, {text}")

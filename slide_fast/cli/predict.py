@@ -8,13 +8,15 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from slide_ref.common.errors import ModelError, SlideError
+from slide_ref.common.errors import ConfigError, ModelError, SlideError
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.storage.model_folder import Model, find_model, load_model
+from slide_ref.common.storage.replacing import standing
 
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
@@ -34,6 +36,8 @@ class Block(NamedTuple):
 def predict(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide predict``: write the best labels of each sample, block by block."""
     path = find_model(options.model)
+    if options.out is not None:
+        _check_output(Path(options.out), options.data, path)
     with _output(options.out) as file:
         model = load_model(path, mmap=True)
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
@@ -110,6 +114,14 @@ def _lines(block: Block, names: list[str] | None, threshold: float | None) -> It
     for ids, values, which in zip(answers.ids.tolist(), scores.tolist(), kept.tolist(), strict=True):
         triples = zip(ids, values, which, strict=True)
         yield gap.join(f"{i if names is None else names[i]}:{value:.6g}" for i, value, is_in in triples if is_in) + "\n"
+
+
+def _check_output(out: Path, data: str, model: Path) -> None:
+    """Raise ConfigError if the answers would replace the samples, or a file of the model."""
+    if out.is_file() and Path(data).exists() and out.samefile(data):
+        raise ConfigError(f"--out {out}: is the file of the samples; choose another file")
+    if out.resolve().parent == standing(model).resolve():
+        raise ConfigError(f"--out {out}: lies in the model folder; choose another place")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ..parallel.machine import available_cpus
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
 from ..text.settings import TextSettings
-from ..text.sources import BOM, LABEL, Columns, TextFile
+from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
@@ -21,7 +21,7 @@ FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern") 
 
 def are_texts(path: str, options: Namespace) -> bool:
     """Tell whether a training file holds texts: columns are named, or it begins like a fastText file."""
-    return bool(options.text_column) or first_bytes(path).removeprefix(BOM).startswith(LABEL.encode())
+    return bool(options.text_column) or begins_fasttext(first_line(first_bytes(path).removeprefix(BOM)))
 
 
 def columns_of(options: Namespace, trained: Columns | None = None) -> Columns | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import ConfigError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.metrics import evaluate, inverse_propensity
 from slide_ref.common.schedule import (
     fresh_steps,
@@ -72,6 +72,8 @@ class Run:
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
             self.label_names = state.label_names
+        if state is not None and state.progress is not None and state.label_names not in (None, self.label_names):
+            raise DataError("training data: the names of labels differ from those of the run to resume")
         if state is not None and state.progress is not None and state.judged_by != options.eval_metric:
             raise ConfigError(f"the run to resume uses eval_metric {state.judged_by}, not {options.eval_metric}")
         if options.checkpoints is None and self.progress.best_step and options.keeps_best:

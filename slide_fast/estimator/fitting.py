@@ -94,10 +94,14 @@ def train(
             )  # fmt: skip
         except TrainingInterrupted as interrupted:
             if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
-                estimator._state, estimator.model_ = None, _with_counts(interrupted.model, before)
+                _set_model(estimator, None, _with_counts(interrupted.model, before))
             raise
-    estimator._state, estimator.model_ = end if keeps_state else None, _with_counts(model, before)
-    estimator.labels_per_sample_ = estimator.model_.facts["labels_per_sample"]
+    _set_model(estimator, end if keeps_state else None, _with_counts(model, before))
+
+
+def _set_model(estimator: SlideClassifier, state: TrainingState | None, model: Model) -> None:
+    estimator._state, estimator.model_ = state, model
+    estimator.labels_per_sample_ = model.facts["labels_per_sample"]
 
 
 def _with_counts(model: Model, before: Model | None) -> Model:
@@ -106,9 +110,9 @@ def _with_counts(model: Model, before: Model | None) -> Model:
         return model
     n_labels, n_labelled, facts = 0.0, 0.0, dict(model.facts)
     for part in (before, model):
-        n, each = int(part.label_counts.sum()), part.facts.get("labels_per_sample")  # type: ignore[union-attr]
+        n = int(part.label_counts.sum())  # type: ignore[union-attr]
         n_labels += n
-        n_labelled += n / each if each else 0
+        n_labelled += n / (part.facts.get("labels_per_sample") or 1)
     facts["labels_per_sample"] = n_labels / max(n_labelled, 1)
     facts["n_train_samples"] += before.facts.get("n_train_samples", 0)
     return dataclasses.replace(model, facts=facts, label_counts=before.label_counts + model.label_counts)

@@ -187,7 +187,7 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
     if is_sparse(Y):
         rows = _rows_of_sparse(Y, name)
         if Y.format == "coo" and np.isin(Y.data, (0, 1)).all():  # a label that is there twice has become a 2
-            rows = SparseRows(rows.indptr, rows.indices, None, rows.n_columns)
+            rows = _rows_of_sparse(Y.tocsr().astype(bool), name)
         return _indicator(rows, classes, "sparse indicator", name)
     items: list | np.ndarray
     is_plain = isinstance(Y, Sequence) and not hasattr(Y, "__array__") and not isinstance(Y, (str, bytes))
@@ -352,7 +352,7 @@ def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
     labels = read_dataset(X).labels if y is None and is_path(X) else y
     rows = as_labels(labels, classes, drop_unknown=True).rows
     if rows.n_rows and not rows.nnz:
-        warnings.warn("no label in y was there in training, so no prediction can be right", stacklevel=3)
+        warnings.warn("y has no label that was there in training, so no prediction can be right", stacklevel=3)
     return rows
 
 
@@ -381,6 +381,8 @@ def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
     """
     if sample_weight is None:
         return None
+    if np.ma.is_masked(sample_weight):
+        raise DataError("sample_weight has masked values, which are missing; fill them")
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)

@@ -69,8 +69,8 @@ class TextFile:
         A file, gzipped or not, or ``-`` for standard input.
     columns : Columns or None
         Columns of a table whose first line names them (TSV without quotes, CSV), or keys of JSON objects, one per line.
-        None: each line is a text without labels. A file that begins with ``__label__`` is always read as fastText
-        format.
+        None: each line is a text without labels. A file whose first line has a word that begins with ``__label__`` is
+        always read as fastText format.
     needs_labels : bool
         Whether a row without labels, or with an empty text, is an error.
     skips : bool
@@ -105,14 +105,16 @@ class TextFile:
         if kind is not None:
             raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)
-        if first[0].startswith(LABEL.encode()):
+        head = first_line(b"".join(first))
+        if begins_fasttext(head):
             yield from self._by_line(_fasttext, first, blocks, 1)
         elif self.columns is None:
             if self.needs_labels:
-                text = f"the file does not begin with {LABEL}, as in fastText's format; name the columns of a table"
-                raise DataError(f"{text} with --text-column and --label-column", self.path, 1)
+                text = f"no word of the first line begins with {LABEL}, as in fastText's format"
+                advice = "name the columns of a table with --text-column and --label-column"
+                raise DataError(f"{text}; {advice}", self.path, 1)
             yield from self._by_line(_plain, first, blocks, 1)
-        elif first[0].lstrip().startswith(b"{"):
+        elif head.startswith(b"{"):
             yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
         else:
             if b"\0" in first[0]:
@@ -215,6 +217,16 @@ class TextFile:
             raise DataError(NOT_UTF8, self.path, number) from error
 
 
+def first_line(content: bytes) -> bytes:
+    """Return the first line that is not blank, without spaces around it."""
+    return next((line for line in map(bytes.strip, content.split(b"\n")) if line), b"")
+
+
+def begins_fasttext(line: bytes) -> bool:
+    """Tell whether a first line is one of fastText's format: one of its words is a label."""
+    return any(word.startswith(LABEL.encode()) for word in line.split())
+
+
 def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tuple[str, list[str]]:
     """Find the delimiter by which a table's first line names the wanted columns. Raises DataError if none does."""
     wanted = [*columns.texts, *([] if columns.labels is None else [columns.labels])]
@@ -234,6 +246,9 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tupl
         missing = next(name for name in wanted if name not in names)
         parts = [f"there is no column {missing!r} among {', '.join(names)[:200]}", did_you_mean(missing, names)]
         raise DataError("; ".join(filter(None, parts)), path, 1)
+    twice = next((name for name in wanted if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"the column {twice!r} is there twice; rename one", path, 1)
     return delimiter, names
 
 

@@ -69,7 +69,8 @@ class SparseRows:
         rows = np.asarray(rows)
         if rows.dtype == np.bool_ and rows.shape == (self.n_rows,):
             rows = np.flatnonzero(rows)
-        if rows.size and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= self.n_rows):
+        are_numbers = rows.ndim == 1 and (not rows.size or rows.dtype.kind in "iu")
+        if not are_numbers or (rows.size and (rows.min() < 0 or rows.max() >= self.n_rows)):
             raise DataError(f"rows to take: give whole numbers from 0 to {self.n_rows - 1}, or a mask of all rows")
         rows = rows.astype(np.int64, copy=False)
         lengths = self.indptr[rows + 1] - self.indptr[rows]

@@ -225,6 +225,27 @@ def test_what_would_be_ignored_is_refused(slide, folder, tmp_path):
     assert code == 2 and "--labels cannot be used with texts" in stderr
 
 
+def test_answers_replace_neither_their_texts_nor_the_model(slide, folder, tmp_path):
+    texts, model = tmp_path / "texts.tsv", folder / "run" / "model"
+    texts.write_text("title\nred apple\n")
+    (tmp_path / "link").symlink_to(texts)
+    for out, message in ((texts, "is the file of the samples"), (tmp_path / "link", "is the file of the samples"),
+                         (model / "labels.txt", "lies in the model folder")):  # fmt: skip
+        code, _, stderr = slide("predict", folder / "run", texts, "--text-column", "title", "--out", out)
+        assert code == 2 and f"--out {out}: {message}" in stderr
+    assert texts.read_text() == "title\nred apple\n" and load_model(model).label_names is not None
+
+
+def test_a_run_is_not_resumed_with_labels_of_other_names(slide, folder, tmp_path):
+    command = [*COLUMNS, *SMALL[:2], "--hidden", "16", "--checkpoint-every", "1", "--out", tmp_path / "run"]
+    assert slide("train", folder / "train.tsv", *command, "--epochs", "2")[0] == 0
+    other = tmp_path / "other.tsv"
+    other.write_text((folder / "train.tsv").read_text().replace("sky", "skyline"))
+    code, _, stderr = slide("train", other, *command, "--epochs", "3", "--resume")
+    assert code == 1 and "the names of labels differ from those of the run to resume" in stderr
+    assert slide("train", folder / "train.tsv", *command, "--epochs", "3", "--resume")[0] == 0
+
+
 def test_tables_without_a_row_are_named(slide, folder, tmp_path):
     (tmp_path / "header.tsv").write_text("title\ttags\n")
     header, to_run = tmp_path / "header.tsv", [*COLUMNS, "--out", tmp_path / "run"]

@@ -141,6 +141,6 @@ def test_rows_are_taken_by_number_or_by_mask():
     for some in ([1], np.array([False, True]), np.array([1], np.uint8)):
         assert rows.take(some).indices.tolist() == [0, 2]
     assert rows.take([]).n_rows == 0
-    for wrong in ([2], [-1], [0.9], [True], np.array([True, False, True])):
+    for wrong in ([2], [-1], 1, [[0, 1]], [0.9], [True], np.array([True, False, True])):
         with pytest.raises(DataError, match="rows to take: give whole numbers from 0 to 1, or a mask of all rows"):
             rows.take(wrong)

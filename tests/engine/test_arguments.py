@@ -52,7 +52,9 @@ def test_weights_from_which_nothing_is_learned(weights):
 
 def test_rows_are_canonical():
     labels = SparseRows(np.arange(41) * 2, np.zeros(80, np.int32), None, N_LABELS)
-    with pytest.raises(DataError, match=r"training data: ids of a row are repeated or not ascending; call canonical\("):
+    with pytest.raises(
+        DataError, match=r"training data: ids of a row are repeated or not ascending, .*; call canonical\("
+    ):
         fit(CONFIG, Dataset(TRAIN.features, labels), n_workers=1)
     with pytest.raises(DataError, match="training data: of type NoneType; give a Dataset"):
         fit(CONFIG, None, n_workers=1)

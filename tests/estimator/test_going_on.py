@@ -1,9 +1,13 @@
 """Training in parts: what a later part keeps of an earlier one, and what it must not."""
 
+import json
+import signal
+
 import numpy as np
 import pytest
 
 from slide_fast import SlideClassifier, SlideTextClassifier
+from slide_fast.engine.run import Run
 from slide_ref.common.errors import ConfigError, DataError
 
 rng = np.random.default_rng(0)
@@ -72,3 +76,45 @@ def test_weights_that_leave_nothing_are_named():
         small(class_weight=dict.fromkeys(range(6), 0)).fit(X, ONE)
     with pytest.raises(DataError, match="sample_weight and class_weight leave no weight"):
         small(class_weight={int(ONE[0]): 0}).fit(X, ONE, np.eye(len(X))[0])
+
+
+def test_parts_are_counted_together_after_ctrl_c_too():
+    model = small().partial_fit(X, THREE, classes=range(6))
+    pressed = False
+
+    def press(*_):
+        nonlocal pressed
+        if not pressed:
+            pressed = True
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slide_fast.engine.run.Run._account", pressing(press))
+        with pytest.raises(KeyboardInterrupt):
+            model.partial_fit(X, [[int(c)] for c in ONE])
+    assert model.labels_per_sample_ == model.model_.facts["labels_per_sample"] == pytest.approx(2)
+
+
+def pressing(press):
+    original = Run._account
+
+    def account(self, *arguments):
+        original(self, *arguments)
+        press()
+
+    return account
+
+
+def test_counts_of_models_without_a_mean_go_on(tmp_path):
+    small().fit(X, [[int(c)] for c in ONE]).save(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    content = json.loads(path.read_text())
+    del content["facts"]["labels_per_sample"]
+    path.write_text(json.dumps(content))
+    loaded = SlideClassifier.load(tmp_path / "model").partial_fit(X[:2], [[0], [1]])
+    assert loaded.labels_per_sample_ == 1
+
+
+def test_min_df_of_hashed_words_has_no_effect():
+    model = text_classifier(buckets=64, min_df=2).partial_fit(TEXTS, NAMES)
+    assert model.set_params(min_df=1).partial_fit(TEXTS, NAMES).n_features_in_ == 64

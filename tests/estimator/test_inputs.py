@@ -40,6 +40,15 @@ def test_a_label_that_a_coo_matrix_stores_twice_is_there_once():
     assert as_labels(twice).rows.indices.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.float32])
+@pytest.mark.parametrize("kind", ["coo", "csr", "csc", "bsr"])
+def test_zeros_that_an_indicator_stores_are_no_labels(kind, dtype):
+    places = np.array([0, 0, 1, 2]), np.array([1, 2, 0, 2])
+    stored = sparse.coo_array((np.array([1, 0, 1, 0], dtype), places), shape=(3, 3)).asformat(kind)
+    rows = as_labels(stored).rows
+    assert rows.indices.tolist() == [1, 0] and rows.indptr.tolist() == [0, 1, 2, 2]
+
+
 def test_one_row_of_a_sparse_array_is_no_table():
     model = small().fit(sparse.csr_array(X), Y)
     for call in (model.predict, model.predict_proba, model.transform, as_features):

@@ -335,7 +335,7 @@ def test_scores_count_labels_that_nobody_knows_as_wrong():
     model = small(epochs=60, learning_rate=0.05).fit(X, NAMES)
     assert model.score(X, NAMES) == 1 and model.score(X, NEW) == 0.5
     assert model.score(X, [[name] for name in NEW]) == 0.5
-    with pytest.warns(UserWarning, match="no label in y was there in training"):
+    with pytest.warns(UserWarning, match="y has no label that was there in training"):
         assert model.score(X, ["new", "newer"] * 6) == 0
     numbers = small(epochs=60, learning_rate=0.05).fit(X, np.arange(N) % 3)
     with pytest.raises(

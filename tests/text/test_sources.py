@@ -110,6 +110,12 @@ def test_plain_lines_are_texts(tmp_path):
     assert read(written(tmp_path, ""), None, needs_labels=False) == []
 
 
+def test_the_first_line_with_words_tells_the_format(tmp_path):
+    path = written(tmp_path, "\n  \nball goal __label__a\n__label__b bread\n")
+    assert read(path, None) == [Row("ball goal", ["a"]), Row("bread", ["b"])]
+    assert read(written(tmp_path, '\n{"title": "a", "tags": "b"}\n')) == [Row("a", ["b"])]
+
+
 def test_labels_of_json_may_be_numbers(tmp_path):
     path = written(tmp_path, '{"title": "a", "tags": [3, "x"]}\n{"title": "b", "tags": 4}\n')
     assert read(path) == [Row("a", ["3", "x"]), Row("b", ["4"])]
@@ -233,10 +239,11 @@ def test_a_single_column_of_csv_has_quotes(tmp_path):
             "line 1: the first line contains NUL bytes, as UTF-16 text does",
         ),
         ("", COLUMNS, "line 1: the file is empty"),
+        ("tags,title,tags\na,b,c\n", COLUMNS, "line 1: the column 'tags' is there twice; rename one"),
         ("title,tags\rx,a\ry,b\r", COLUMNS, "line 1: the first line does not name columns (new-line character"),
         ("titel\ttags\nx\ta\n", COLUMNS, "line 1: there is no column 'title' among titel, tags; did you mean titel?"),
         ("title,tag\nx,a\n", COLUMNS, "line 1: there is no column 'tags' among title, tag; did you mean tag?"),
-        ("title\ttags\nx\ta\n", None, "line 1: the file does not begin with __label__, as in fastText's format; name"),
+        ("title\ttags\nx\ta\n", None, "line 1: no word of the first line begins with __label__, as in fastText's"),
         (b"PAR1abc", COLUMNS, "line 1: the file is a Parquet file"),
         (b"\xff\xfea\0", COLUMNS, "line 1: the file begins with a byte order mark of UTF-16"),
         (b"titl\xe9,tags\n", COLUMNS, "line 1: not UTF-8 text"),
