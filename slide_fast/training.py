@@ -13,7 +13,8 @@ from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.lsh_config import require
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
 from slide_ref.common.sparse_rows import Dataset
-from slide_ref.common.storage.model_folder import NO_NAME, Model, TextColumns
+from slide_ref.common.storage.label_names import NO_NAME
+from slide_ref.common.storage.model_folder import Model, TextColumns
 
 from .engine.checkpoints import Checkpoints, TrainingState
 from .engine.data_summary import check_enough, summarise

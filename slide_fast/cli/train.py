@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.sparse_rows import Dataset
-from slide_ref.common.storage.model_folder import TextColumns, read_label_names
+from slide_ref.common.storage.label_names import read_label_names
+from slide_ref.common.storage.model_folder import TextColumns
 from slide_ref.common.validation import kept_aside, split
 
 from ..display.wording import aligned

@@ -9,15 +9,13 @@ from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.index import (
     Index,
     Preview,
-    arrays_of,
     bucket_size,
-    checked,
-    from_arrays,
     recall_measured,
     samples_for_index,
     size_for,
 )
 from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.storage.index_arrays import arrays_of, checked, from_arrays
 
 FEATURES = random_dataset(0).features
 

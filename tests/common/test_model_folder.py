@@ -14,7 +14,8 @@ from slide_ref.common.errors import DataError, ModelError
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.storage.array_folder import load_arrays, save_arrays
-from slide_ref.common.storage.model_folder import Model, load_model, read_label_names, save_model
+from slide_ref.common.storage.label_names import read_label_names
+from slide_ref.common.storage.model_folder import Model, load_model, save_model
 
 CONFIG = Config(hidden=(4,), seed=7, lsh=LshConfig(K=3))
 N_FEATURES, N_LABELS = 6, 3

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import WEIGHT_DTYPES, Config
-from ..diagnosis import not_text
 from ..errors import ConfigError, DataError, ModelError
-from ..index import Index, arrays_of, checked, from_arrays
+from ..index import Index
 from ..parameters import array_shapes
 from .array_files import SAVE_AGAIN, Arrays
 from .array_folder import GIVE_MODEL, check_text, is_count, load_arrays, save_arrays
+from .index_arrays import arrays_of, checked, from_arrays
+from .label_names import join_names, read_label_names, read_list
 from .replacing import standing
 
 MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
 INDEX, INDEX_VERSION = "index_", 1  # an index of another version is passed over
 TEXT = "text_"
-NO_NAME = re.compile("[\n\r\ud800-\udfff]")  # occurs in no label name
 
 
 class TextColumns(NamedTuple):
@@ -106,7 +104,7 @@ def save_model(folder: str | Path, model: Model) -> None:
         "text": None if model.text is None else model.text.settings,
     }
     _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
-    texts = {} if model.label_names is None else {"labels.txt": _join_names(model.label_names, model.n_labels)}
+    texts = {} if model.label_names is None else {"labels.txt": join_names(model.label_names, model.n_labels)}
     for key, file, values, n, what in (
         ("has_feature_names", FEATURES, model.feature_names, model.n_features, "feature names"),
         ("has_label_values", LABEL_VALUES, model.label_values, model.n_labels, "label values"),
@@ -159,8 +157,8 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     except DataError as error:
         raise ModelError(f"{error}; {SAVE_AGAIN}") from error
     label_counts = arrays.pop("label_counts", None)
-    feature_names = _read_list(folder / FEATURES, n_features, str) if has_columns else None
-    values = _read_list(folder / LABEL_VALUES, n_labels, object) if has_values else None
+    feature_names = read_list(folder / FEATURES, n_features, str) if has_columns else None
+    values = read_list(folder / LABEL_VALUES, n_labels, object) if has_values else None
     for name, is_there in (("labels.txt", has_names), (FEATURES, has_columns), (LABEL_VALUES, has_values)):
         if is_there:
             check_text(folder / name, description)
@@ -195,48 +193,6 @@ def find_model(path: str | Path) -> Path:
     return inner if standing(inner).is_dir() else Path(path)
 
 
-def _read_list(path: Path, n: int, kind: type) -> list[Any]:
-    """Read a JSON list of `n` values of type `kind`. Raises ModelError."""
-    try:
-        values = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error}); {SAVE_AGAIN}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not valid JSON ({error}); {SAVE_AGAIN}") from error
-    if not (isinstance(values, list) and len(values) == n and all(isinstance(value, kind) for value in values)):
-        raise ModelError(f"{path}: not a list of {n} {'names' if kind is str else 'values'}; {SAVE_AGAIN}")
-    return values
-
-
-def read_label_names(path: str | Path, n_labels: int) -> list[str]:
-    """Read label names from a UTF-8 text file, one per line, in the order of the ids.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read or decoded, or does not have `n_labels` lines. The message names the file and line.
-    """
-    try:
-        raw = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", str(path)) from error
-    try:
-        lines = raw.decode("utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(not_text(raw) or "not UTF-8 text; convert the file to UTF-8", str(path), line) from error
-    if lines[-1] == "":
-        lines.pop()
-    if len(lines) != n_labels:
-        line = min(len(lines), n_labels) + 1
-        raise DataError(f"{len(lines)} names, but there are {n_labels} labels; write one per line", str(path), line)
-    names = [line.removesuffix("\r") for line in lines]
-    for i, name in enumerate(names):
-        if "\r" in name:
-            raise DataError("a carriage return within a name; end lines in LF or CR LF", str(path), i + 1)
-    return names
-
-
 def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int, path: Path) -> None:
     shapes = array_shapes(config, n_features, n_labels)
     first = arrays["W0"].dtype.name if "W0" in arrays else ""
@@ -254,13 +210,3 @@ def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int
 
 def _in_words(entry: tuple[tuple[int, ...], str] | None) -> str:
     return "nothing" if entry is None else f"{entry[1]} of shape {entry[0]}"
-
-
-def _join_names(names: list[str], n_labels: int) -> str:
-    if len(names) != n_labels:
-        raise ModelError(f"{len(names)} label names, but the model has {n_labels} labels")
-    for i, name in enumerate(names):
-        if NO_NAME.search(name):
-            raise ModelError(f"label {i}: a name cannot contain a line break or half a surrogate pair: {name!r}")
-    text = "".join(name + "\n" for name in names)
-    return "\ufeff" + text if text.startswith("\ufeff") else text  # readers take the first for a mark of UTF-8
