@@ -255,3 +255,9 @@ def test_ctrl_c_after_the_last_epoch_keeps_the_model(slide, monkeypatch, data, t
     assert code == 130 and stdout == ""
     assert stderr.splitlines()[-1].endswith(f"; the model is in {tmp_path / 'run' / 'model'}")
     assert slide(f"evaluate {tmp_path}/run {data}/test.txt")[0] == 0
+
+
+def test_settings_nested_without_end_are_told_in_one_line(slide, tmp_path):
+    (tmp_path / "deep.toml").write_text("x = " + "[" * 5000 + "]" * 5000)
+    code, _, stderr = slide(f"train {{data}}/train.txt --out {tmp_path}/run --config", tmp_path / "deep.toml")
+    assert code == 1 and stderr.splitlines()[-1].endswith("deep.toml: values are nested too deeply")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slide_fast.cli.main import main
 from slide_fast.cli.run_folder import RunFolder, json_line
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
@@ -221,3 +222,26 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 def test_json_has_no_figures_that_are_not_finite():
     values = {"a": float("inf"), "b": float("nan"), "c": 1.5, "d": {"e": 2}, "f": None}
     assert json.loads(json_line(values)) == {"a": None, "b": None, "c": 1.5, "d": {"e": 2}, "f": None}
+
+
+def test_a_model_that_a_crash_left_beside_its_place_is_found_through_its_run(tmp_path, capsys):
+    path = tmp_path / "run"
+    run(path, make_model())
+    (path / ".model.saving").mkdir()
+    (path / "model").rename(path / ".model.saving" / "old")  # between the two renames of a replacement
+    assert load_model(find_model(path)).n_labels == 4
+    for place in (path, path / "model"):
+        assert main(["info", str(place)]) == 0 and "3 → 2 → 4" in capsys.readouterr().out
+
+
+def test_metrics_of_a_resumed_run_are_replaced_as_a_whole(tmp_path, monkeypatch):
+    run(tmp_path / "run", make_model())
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("slide_ref.common.storage.complete_file.os.replace", full)
+    with pytest.raises(OSError, match="No space"), RunFolder(tmp_path / "run", replaces=True) as folder:
+        folder.begin(CONFIG, "slide train x", resumed_step=5)
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before

@@ -174,6 +174,7 @@ def test_from_dict_leaves_its_argument_alone():
         ({"lsh": {"L": -1}}, "lsh.L is -1"),
         ({"lsh": {"family": "wta", "bucket_size": 0}}, "lsh.bucket_size is 0; it must be 1 or more"),
         ({"lsh": {"bucket_size": -1}}, "lsh.bucket_size is -1; it must be 0 or more"),
+        ({"lsh": {"bucket_size": 2**31}}, "lsh.bucket_size is 2147483648; it must be 0 or more, below 2"),
         ({"lsh": {"bucket_bits": 25}}, "lsh.bucket_bits is 25"),
         ({"lsh": {"budget": -1}}, "lsh.budget is -1"),
         ({"lsh": {"min_active": -1}}, "lsh.min_active is -1"),

@@ -61,6 +61,8 @@ def test_one_row_of_a_sparse_array_is_no_table():
 def test_masked_values_are_missing():
     with pytest.raises(DataError, match="X has masked values"):
         small().fit(np.ma.masked_array(X, X > 0), Y)
+    with pytest.raises(DataError, match="sample_weight has masked values"):
+        small().fit(X, Y, np.ma.masked_array(np.ones(60), np.arange(60) == 3))
     assert small().fit(np.ma.masked_array(X), Y).n_features_in_ == 6
 
 
