@@ -25,7 +25,7 @@ def simulate(step_seconds: float, rebuild_seconds: float, config: Config) -> lis
     """Seconds passed and seconds spent on rebuilds, after each rebuild of the first ten minutes."""
     passed, spent, step = rebuild_seconds, rebuild_seconds, 0
     course = [(passed, spent)]
-    for last in rebuild_steps(config.rebuild_gap, config.rebuild_growth):
+    for last in rebuild_steps(config.replace(in_batch=0.0), 10**9):
         passed += (last - step) * step_seconds
         if passed + rebuild_seconds > TEN_MINUTES:
             return [*course, (TEN_MINUTES, spent)]

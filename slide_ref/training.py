@@ -243,10 +243,9 @@ def fit(
     network.priors = label_priors(train.labels) if config.correction else None
     network.is_by_heart = False
     rebuild(network, earlier.rebuilds, train.features)
-    alone = in_batch_steps(config, total_steps(config, train.n_samples))
-    steps_of_rebuilds = rebuild_steps(config.rebuild_gap, config.rebuild_growth, alone)
-    schedule = enumerate(steps_of_rebuilds, start=earlier.rebuilds + 1)
-    number, next_rebuild = next(schedule)
+    n_steps = total_steps(config, train.n_samples)
+    alone = in_batch_steps(config, n_steps)
+    number_of = {after: earlier.rebuilds + 1 + i for i, after in enumerate(rebuild_steps(config, n_steps))}
     step = 0
     losses: list[float] = []
     steps: list[StepReport] = []
@@ -257,9 +256,8 @@ def fit(
             if step == alone:
                 halves = ([steps[i - 1] for i in of(config, train.n_samples)] for of in (fresh_steps, repeated_steps))
                 network.is_by_heart = learns_by_heart(config, *map(mean_loss, halves))
-            if step == next_rebuild:
-                rebuild(network, number, train.features)
-                number, next_rebuild = next(schedule)
+            if step in number_of:
+                rebuild(network, number_of[step], train.features)
             step += 1
             batch = micro_batch(config, train, order, epoch, step, weights)
             reports.append(train_step(network, batch._replace(step=earlier.steps + step)))

@@ -157,16 +157,14 @@ class _Run:
     def compare(self, n_steps: int | None) -> dict[str, Any] | None:
         """Take `n_steps` steps, or as many as time allows; return the first disagreement, or None."""
         wanted, deadline = n_steps or STEPS, math.inf if n_steps else time.monotonic() + SECONDS
-        alone = in_batch_steps(self.config, total_steps(self.config, self.data.n_samples))
-        rebuilds = rebuild_steps(self.config.rebuild_gap, self.config.rebuild_growth, alone)
-        next_rebuild = next(rebuilds)
+        total = total_steps(self.config, self.data.n_samples)
+        alone, rebuilds = in_batch_steps(self.config, total), set(rebuild_steps(self.config, total))
         try:
             self._rebuild(wanted)
             while self.step < wanted and (self.step <= alone or time.monotonic() < deadline):
                 self._step(self.step + 1, wanted)
-                if self.step == next_rebuild:
+                if self.step in rebuilds:
                     self._rebuild(wanted)
-                    next_rebuild = next(rebuilds)
         except Disagreement as error:
             return {"when": self.when, "at": str(error)}
         return None

@@ -6,7 +6,7 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any
 
 from slide_ref.common.config import Config
@@ -69,8 +69,7 @@ class TimeLeft:
         self.n_steps = total_steps(self.config, self.n_samples)
         self.per_epoch = steps_per_epoch(self.n_samples, micro_batch)
         alone = in_batch_steps(self.config, self.n_steps)
-        rebuilds = rebuild_steps(self.config.rebuild_gap, self.config.rebuild_growth, alone)
-        self.rebuilds_after = list(islice(takewhile(lambda step: step < self.n_steps, rebuilds), MOST_REBUILDS))
+        self.rebuilds_after = list(islice(rebuild_steps(self.config, self.n_steps), MOST_REBUILDS))
         self.alone = alone if self.is_sampled else 0
         epochs, steps = divmod(self.alone, self.per_epoch)
         self.alone_samples = epochs * self.n_samples + steps * micro_batch

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from slide_ref.common.schedule import fresh_steps, in_batch_steps, rebuild_steps
+from slide_ref.common.schedule import fresh_steps, rebuild_steps
 
 if TYPE_CHECKING:
     from .run import Run
@@ -39,12 +39,12 @@ class Rebuilding:
 
     def __init__(self, run: Run):
         config, progress = run.config, run.progress
-        self._steps = rebuild_steps(config.rebuild_gap, config.rebuild_growth, in_batch_steps(config, run.n_steps))
-        self.due = max(progress.step, next(step for step in self._steps if step > progress.rebuilt))
+        self._steps = rebuild_steps(config, run.n_steps)
+        self.due = max(progress.step, next((step for step in self._steps if step > progress.rebuilt), NEVER))
 
     def __call__(self, run: Run) -> None:
         run.rebuild()
-        self.due = next(step for step in self._steps if step > run.progress.step)
+        self.due = next((step for step in self._steps if step > run.progress.step), NEVER)
 
 
 class Checkpointing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -135,30 +136,25 @@ def joined_after(n_workers: int) -> int:
     return max(0, n_workers - TOGETHER) * STEPS_A_WORKER
 
 
-def rebuild_steps(gap: int, growth: float, and_after: int = 0) -> Iterator[int]:
-    """Yield the steps after which tables are rebuilt: floor(gap * (1 + e^growth + e^(2 growth) + ...)). Implements S14.
+def rebuild_steps(config: Config, total_steps: int) -> Iterator[int]:
+    """Yield the steps of a run after which tables are rebuilt, in ascending order. Implements S14.
 
     Parameters
     ----------
-    gap : int
-        N0, steps before the first rebuild.
-    growth : float
-        λ; 0 rebuilds every `gap` steps.
-    and_after : int
-        A step after which an additional rebuild takes place, if none is due there; from `in_batch_steps`.
-
-    Yields
-    ------
-    int
-        The step after which rebuild 1, 2, ... takes place; infinite.
+    config : Config
+    total_steps : int
+        Steps of the whole run.
     """
-    total = 0.0
-    before = i = 0
-    while True:
-        total = min(total + gap * math.exp(min(growth * i, 700.0)), NEVER_REACHED)  # e^710 is no number
-        step = max(math.floor(total), before + 1)
-        if before < and_after < step:
-            yield and_after
-        yield step
+    after_in_batch = in_batch_steps(config, total_steps)
+    total, before = 0.0, 0
+    for i in itertools.count():
+        gap = config.rebuild_gap * math.exp(min(config.rebuild_growth * i, 700.0))  # e^710 is no number
+        total = min(total + gap, NEVER_REACHED)
+        step = math.floor(total)
+        if before < after_in_batch <= step and after_in_batch < total_steps:
+            yield after_in_batch
+        if step >= total_steps:
+            return
+        if not after_in_batch <= step < after_in_batch + gap / 2 and step <= total_steps - gap / 2:
+            yield step
         before = step
-        i += 1

@@ -27,8 +27,15 @@ from slide_ref.common.schedule import (
 )
 
 
+def rebuilds(gap, growth, in_batch=0, total=10**6):
+    """The steps of rebuilds of a run of `total` steps, `in_batch` of them in-batch steps."""
+    config = Config(rebuild_gap=gap, rebuild_growth=growth, in_batch=in_batch / total)
+    assert in_batch_steps(config, total) == in_batch
+    return list(itertools.islice(rebuild_steps(config, total), 300))
+
+
 def first(n, gap, growth):
-    return list(itertools.islice(rebuild_steps(gap, growth), n))
+    return rebuilds(gap, growth)[:n]
 
 
 def test_s13_samples_are_visited_in_the_order_of_their_keys():
@@ -65,17 +72,39 @@ def test_s14_growing_gaps_worked_by_hand():
     assert first(3, 1, math.log(2)) == [1, 3, 7]
 
 
-def test_s14_rebuilds_never_come_twice_after_the_same_step_and_do_not_overflow():
-    steps = list(itertools.islice(rebuild_steps(1, 2.0), 1000))
-    assert all(a < b for a, b in itertools.pairwise(steps)) and steps[-1] > 1e15
+@pytest.mark.parametrize(
+    ("in_batch", "steps"),
+    [
+        (0, [50, 100, 150, 200]),
+        (1, [1, 50, 100, 150, 200]),
+        (25, [25, 50, 100, 150, 200]),
+        (26, [26, 100, 150, 200]),
+        (50, [50, 100, 150, 200]),
+        (99, [50, 99, 150, 200]),
+        (120, [50, 100, 120, 150, 200]),
+        (128, [50, 100, 128, 200]),
+        (255, [50, 100, 150, 200, 255]),
+        (256, [50, 100, 150, 200]),
+    ],
+)
+def test_s14_a_rebuild_after_the_in_batch_steps_takes_the_place_of_one_soon_after(in_batch, steps):
+    assert rebuilds(50, 0.0, in_batch, total=256) == steps
 
 
 @pytest.mark.parametrize(
-    ("and_after", "steps"),
-    [(0, [50, 100, 150]), (1, [1, 50, 100]), (50, [50, 100, 150]), (99, [50, 99, 100]), (120, [50, 100, 120])],
+    ("total", "steps"),
+    [(100, [50]), (124, [50]), (125, [50, 100]), (50, []), (74, []), (75, [50]), (1, [])],
 )
-def test_s14_one_more_rebuild_comes_after_the_in_batch_steps(and_after, steps):
-    assert list(itertools.islice(rebuild_steps(50, 0.0, and_after), 3)) == steps
+def test_s14_no_rebuild_comes_shortly_before_the_end(total, steps):
+    assert rebuilds(50, 0.0, total=total) == steps
+
+
+def test_s14_what_is_short_goes_by_the_gap_that_a_rebuild_ends():
+    # after 50 and 50 + 100 steps, the second gap twice the first
+    growth = math.log(2)
+    assert rebuilds(50, growth, total=200) == [50, 150] and rebuilds(50, growth, total=199) == [50]
+    assert rebuilds(50, growth, in_batch=100, total=256) == [50, 100, 150]
+    assert rebuilds(50, growth, in_batch=101, total=256) == [50, 101]
 
 
 def test_s32_a_share_of_the_steps_asks_no_tables():
@@ -154,12 +183,13 @@ def test_s13_micro_batches_hold_all_samples(n_samples, micro_batch):
     assert (n_steps - 1) * micro_batch < n_samples <= n_steps * micro_batch
 
 
-@given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)), st.integers(0, 3000))
-def test_s14_rebuilds_come_in_order_with_one_more_after_the_in_batch_steps(gap, growth, and_after):
-    usual = first(300, gap, growth)
-    steps = list(itertools.islice(rebuild_steps(gap, growth, and_after), 300))
-    assert all(a < b for a, b in itertools.pairwise(steps))
-    assert set(steps) - set(usual) <= {and_after} and (and_after in steps or not 0 < and_after < steps[-1])
+@given(st.integers(1, 1000), st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 3)), st.integers(0, 2**12))
+def test_s14_rebuilds_come_in_order_and_within_the_run(gap, growth, in_batch):
+    total = 2**12
+    steps, usual = rebuilds(gap, growth, in_batch, total), first(300, gap, growth)
+    assert all(a < b for a, b in itertools.pairwise(steps)) and all(0 < step < total for step in steps)
+    assert set(steps) - set(usual) <= {in_batch}
+    assert in_batch in steps or in_batch in (0, total) or len(steps) == 300
 
 
 @pytest.mark.parametrize(
@@ -185,5 +215,4 @@ def test_s37_by_heart_means_a_loss_that_falls_by_more_than_the_limit():
 
 @pytest.mark.parametrize(("gap", "growth"), [(2, 700.0), (1, 1e9), (10**6, 699.0), (100, 709.0), (2, 50.0)])
 def test_s14_rebuilds_may_grow_apart_without_end(gap, growth):
-    steps = list(itertools.islice(rebuild_steps(gap, growth, 5), 40))
-    assert gap in steps and 5 in steps and steps == sorted(steps) and steps[-1] > 10**15
+    assert rebuilds(gap, growth, in_batch=5, total=2**40) == sorted({5, gap})

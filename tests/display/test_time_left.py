@@ -41,7 +41,7 @@ class Run:
     def carry_out(self):
         total, per_epoch = total_steps(self.config, N_SAMPLES), steps_per_epoch(N_SAMPLES, self.config.micro_batch)
         alone = in_batch_steps(self.config, total)
-        rebuilds = set(s for s, _ in zip(rebuild_steps(200, 0.1, alone), range(60), strict=False))
+        rebuilds = set(rebuild_steps(self.config, total))
         gap = self.options.get("eval_every", 1.0) * per_epoch
         evaluations = {step for step, _ in zip(steps_apart(gap), range(100), strict=False)} - {total}
         self.tell("start", n_samples=N_SAMPLES)
