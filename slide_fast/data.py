@@ -12,6 +12,7 @@ import numpy as np
 
 from slide_ref.common.diagnosis import EMPTY, unreadable
 from slide_ref.common.errors import DataError
+from slide_ref.common.lsh_config import require
 from slide_ref.common.sparse_rows import TOO_LARGE, Dataset
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.xmc_lines import COUNT_LIMIT, parse_header
@@ -43,12 +44,15 @@ def read_dataset(
         SciPy's ``.npz`` of an indicator matrix, with one row per sample and one column per label, that belongs to a
         ``.npz`` of features.
     share : callable, optional
-        Given the number of samples, returns which to keep; default: all. For XMC text no others are held in memory.
+        Given the number of samples, returns an ascending range of those to keep; default: all. For XMC text no others
+        are held in memory.
 
     Raises
     ------
     DataError
         If a file cannot be read or its content is malformed.
+    ConfigError
+        If `share` returns anything else.
     """
     kind = _kind(path)
     if kind != ".npz" and labels is not None:
@@ -60,7 +64,14 @@ def read_dataset(
             if kind not in SVMLIGHT:
                 return _read_blocks(path, file, BLOCK_BYTES, share)
             data = _read_svmlight(path, file)
-    return data if share is None else data.take(np.array(share(data.n_samples), dtype=np.int64))
+    return data if share is None else data.take(np.array(_share_of(share, data.n_samples), dtype=np.int64))
+
+
+def _share_of(share: Callable[[int], range], n_samples: int) -> range:
+    kept = share(n_samples)
+    fits = isinstance(kept, range) and kept.step > 0 and (not kept or (kept[0] >= 0 and kept[-1] < n_samples))
+    require(fits, "share", kept, f"a function that returns an ascending range within range({n_samples})")
+    return kept
 
 
 def _kind(path: str | os.PathLike[str]) -> str:
@@ -108,7 +119,7 @@ def _read_blocks(
         lines_before = 1
         n_samples, n_features, n_labels = parse_header(header[:-1])
         features, labels = GrowingRows(n_features, has_values=True), GrowingRows(n_labels, has_values=False)
-        kept = range(n_samples) if share is None else share(n_samples)
+        kept = range(n_samples) if share is None else _share_of(share, n_samples)
         while block := _whole_lines(file.read(block_bytes) + file.readline()):
             n_lines = block.count(b"\n")
             missing = n_samples - n_read

@@ -58,6 +58,8 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
                 raise DataError(f"{name}: {data.features.n_rows} samples, but labels for {data.labels.n_rows}")
             data.features.check(f"{name}, features")
             data.labels.check(f"{name}, labels")
+            if data.labels.data is not None:
+                raise DataError(f"{name}: labels have values; give labels.indicator(...), which checks and drops them")
             if not (data.features.is_canonical() and data.labels.is_canonical()):
                 what = "ids of a row are repeated or not ascending, or values are not float32"
                 raise DataError(f"{name}: {what}; call canonical() of both parts")
@@ -193,7 +195,7 @@ def fit_with_state(
     train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
     label_names = None if label_names is None else list(label_names)
     require(isinstance(config, Config), "config", config, "a Config")
-    checked({"checkpoints": checkpoints, "state": state, "callback": callback})
+    checked({"checkpoints": checkpoints, "state": state, "callback": callback, "text": text})
     pool = checked({"n_workers": n_workers, "max_restarts": max_restarts, "worker_timeout": worker_timeout})
     options = RunOptions.checked(
         eval_every=eval_every, eval_samples=eval_samples, max_seconds=max_seconds, patience=patience,

@@ -123,9 +123,9 @@ class TrainingDisplay:
         """Format a row of the table; unknown figures stay blank."""
         cells = {
             "epoch": f"{row['epoch']:.2f}",
-            "loss": f"{row['loss']:.3f}",
-            "active": f"{row['active_neurons']:,.0f}",
-            "samples/s": f"{row['samples_per_second']:,.0f}",
+            "loss": f"{row['loss']:.3f}" if "loss" in row else "",
+            "active": f"{row['active_neurons']:,.0f}" if "active_neurons" in row else "",
+            "samples/s": f"{row['samples_per_second']:,.0f}" if "samples_per_second" in row else "",
             "bucket": f"{row['bucket_load']:.1f}" if "bucket_load" in row else "",
             "fullest": f"{row['fullest_bucket']:,}" if "fullest_bucket" in row else "",
             "kept": f"{100 * row['entries_kept']:.0f} %" if "entries_kept" in row else "",

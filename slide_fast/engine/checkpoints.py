@@ -87,6 +87,16 @@ class TrainingState:
         sizes, arrays, history = (model.n_features, model.n_labels), dict(model.arrays), tuple(history_of(model))
         return cls(model.config, *sizes, arrays, PastRuns(0, *counts), history=history, label_names=model.label_names)
 
+    def besides(self, model: Model) -> TrainingState | None:
+        """Return the state without the arrays that it shares with its model; None if it is of another model."""
+        if self.arrays["W0"] is not model.arrays["W0"]:
+            return None
+        return dataclasses.replace(self, arrays={key: self.arrays[key] for key in self.arrays if key not in model.arrays})
+
+    def completed(self, model: Model) -> TrainingState:
+        """Return a state that was taken `besides` a model, with the arrays of that model."""
+        return dataclasses.replace(self, arrays={**model.arrays, **self.arrays})
+
     def without_arrays(self) -> TrainingState:
         """Return the state without its arrays, so that they can be freed once they are copied for training."""
         return dataclasses.replace(self, arrays={})

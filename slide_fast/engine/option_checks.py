@@ -10,6 +10,7 @@ from typing import Any
 
 from slide_ref.common.config import EVAL_METRICS
 from slide_ref.common.lsh_config import is_number, is_whole, one_of, plain, positive, require, true_or_false, whole
+from slide_ref.common.storage.model_folder import TextColumns
 
 from ..parallel.machine import available_cpus
 from .checkpoints import Checkpoints, TrainingState
@@ -81,6 +82,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "checkpoints": partial(_or_none, Checkpoints),
     "state": partial(_or_none, TrainingState),
     "callback": _function,
+    "text": partial(_or_none, TextColumns),
     "max_restarts": partial(whole, least=0),
     "worker_timeout": positive,
     "eval_set": _pair_or_path,

@@ -275,7 +275,8 @@ class Run:
             scores["held_out_loss"] = self.engine.held_out_loss(len(order))
             if self.stop.is_set():
                 return {}
-        figures = self.progress.since_evaluation.summary() | scores
+        since = self.progress.since_evaluation
+        figures = (since.summary() if since.n_samples else {}) | scores
         self.progress.since_evaluation, self.measured = Totals(), scores
         self.report("evaluation", figures)
         return scores

@@ -20,10 +20,10 @@ from ..engine.progress import Event
 from ..engine.training_info import history_of
 from . import validation
 from .embeddings import EmbeddingMixin
-from .fitting import Given, train
+from .fitting import OF_FIT, Given, Part, train
 from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
-from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train, seed_from
+from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train
 from .validation import Labels, as_features, as_labels
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
@@ -144,7 +144,18 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__() if HAS_SKLEARN else vars(self)
-        return {key: value for key, value in state.items() if key != "_predicts"}
+        state = {key: value for key, value in state.items() if key != "_predicts"}
+        if state.get("_state") is not None:  # joblib would write what it shares with the model twice
+            state["_state"] = state["_state"].besides(self.model_)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if HAS_SKLEARN:
+            super().__setstate__(state)
+        else:
+            vars(self).update(state)
+        if getattr(self, "_state", None) is not None:
+            self._state = self._state.completed(self.model_)
 
     def fit(
         self,
@@ -164,7 +175,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         y
             See the class; may be left out where X is a path.
         sample_weight : array of float, shape (n_samples,), optional
-            Weight of each sample: 0 or more.
+            Weight of each sample, 0 or more, relative to the others of its micro-batch: with ``micro_batch=1`` only
+            whether it is 0 counts.
         eval_set : (X, y) or path, optional
             Samples to evaluate on.
         callback : callable, optional
@@ -186,6 +198,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         goes_on = self.warm_start and hasattr(self, "model_")
         with copy_to_train(self) as new:
             samples = Handover(new._samples(X, y, self.classes_ if goes_on else None, goes_on))
+            if not goes_on:
+                vars(new).pop("_first_seed", None)
             given = Given(sample_weight, eval_set, callback, self.validation_fraction, self.class_weight)
             train(new, config, options, samples, given, goes_on, self.warm_start)
         return self
@@ -194,7 +208,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         """Train for one epoch on these samples, on top of what was learned before; the learning rate does not decay.
 
         All samples are trained on: `patience` and `validation_fraction` have no effect. Label counts, and the number of
-        labels that `predict` returns, are those of all calls together.
+        labels that `predict` returns, are those of all calls together; a call cut short by Ctrl-C does not count.
 
         Parameters
         ----------
@@ -204,7 +218,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             As `fit` takes them.
         classes : sequence, optional
             All classes that will ever occur, in the first call; by default those in y. For label ids
-            ``range(n_labels)``. Other labels are rejected from then on.
+            ``range(n_labels)``; for the columns of an indicator their names, ascending. Other labels are rejected from
+            then on.
 
         Returns
         -------
@@ -215,17 +230,23 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         if isinstance(self.class_weight, str):
             raise ConfigError(f"class_weight={self.class_weight!r} counts labels over all samples, but partial_fit "
                               "sees only some; give weights per label")  # fmt: skip
-        seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else seed_from(self.random_state)
+        wanted = config_of(self)
+        seed = self._first_seed if goes_on and hasattr(self, "_first_seed") else wanted.seed
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
-        config = config_of(self, epochs=1, seed=seed, **steady)
+        config = wanted.replace(epochs=1, seed=seed, **steady)
         given = None if classes is None else validation.as_classes(classes)
         known = self.classes_ if goes_on else given
         if goes_on and given is not None and given.tolist() != np.sort(self.classes_).tolist():
             raise DataError("`classes` differs from the first call of partial_fit")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
-            samples = Handover(new._samples(X, y, known, goes_on))
-            weighting = Given(sample_weight, class_weight=self.class_weight, adds_up=goes_on)
+            made = new._samples(X, y, known, goes_on)
+            if classes is not None and made[1].kind not in ("classes", "lists"):
+                validation.check_ascending(classes)
+            samples = Handover(made)
+            del made
+            part = Part(wanted, self.model_ if goes_on else None)
+            weighting = Given(sample_weight, class_weight=self.class_weight, part=part)
             train(new, config, options, samples, weighting, goes_on, True)
         return self
 
@@ -280,10 +301,10 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         SlideClassifier
             Weights that were saved in float16 stay float16 and are converted to float32 during computation; further
             training converts all of them to float32. Parameters are the settings of the network, but `fit` chooses the
-            scale of inputs again, from its samples.
+            scale of inputs again, from its samples, and does not train as `partial_fit` did.
         """
         model = load_model(folder, mmap)
-        named = model.config.to_dict()
+        named = model.config.to_dict() | model.facts.get(OF_FIT, {})
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
         hidden, seed, _ = tuple(named.pop("hidden")), named.pop("seed"), named.pop("input_scale")
         classifier = cls(hidden, **own, settings=named, random_state=seed)

@@ -31,18 +31,50 @@ if TYPE_CHECKING:
     from .classifier import SlideClassifier
 
 
-class Given(NamedTuple):
-    """Arguments of `SlideClassifier.fit` other than the samples, and related parameters.
+OF_FIT = "settings_of_fit"  # key of facts
+FORCED = ("epochs", "decay", "in_batch", "warmup_steps")  # settings that `partial_fit` does not take from the user
 
-    `adds_up`: samples are part of a stream, so that what is counted of them is added to what was counted before.
-    """
+
+class Part(NamedTuple):
+    """A part of a stream: the settings that `fit` would have, and the model of the parts before."""
+
+    wanted: Config
+    before: Model | None
+
+    def noted(self, model: Model) -> Model:
+        """Return the model of all parts so far: samples and labels counted add up, settings of `fit` are kept."""
+        settings = self.wanted.to_dict()
+        facts = model.facts | {OF_FIT: {key: settings[key] for key in FORCED}}
+        model, before = dataclasses.replace(model, facts=facts), self.before
+        if before is None or before.label_counts is None or model.label_counts is None:
+            return model
+        n_labels, n_labelled = 0.0, 0.0
+        for part in (before, model):
+            n = int(part.label_counts.sum())  # type: ignore[union-attr]
+            n_labels += n
+            n_labelled += n / (part.facts.get("labels_per_sample") or 1)
+        facts["labels_per_sample"] = n_labels / max(n_labelled, 1)
+        facts["n_train_samples"] += before.facts.get("n_train_samples", 0)
+        return dataclasses.replace(model, facts=facts, label_counts=before.label_counts + model.label_counts)
+
+    def cut_short(self, model: Model) -> Model:
+        """Return a model whose last part was interrupted: that does not count, as it will be given again."""
+        model, before = self.noted(model), self.before
+        if before is None:
+            return dataclasses.replace(model, label_counts=None)
+        kept = {key: before.facts[key] for key in ("labels_per_sample", "n_train_samples") if key in before.facts}
+        return dataclasses.replace(model, facts=model.facts | kept, label_counts=before.label_counts)
+
+
+class Given(NamedTuple):
+    """Arguments of `SlideClassifier.fit` other than the samples, and related parameters; `part` in `partial_fit`."""
 
     sample_weight: Any = None
     eval_set: tuple[Any, Any] | str | Path | None = None
     callback: Callable[[Event], None] | None = None
     validation_fraction: float | None = None
     class_weight: Any = None
-    adds_up: bool = False
+    part: Part | None = None
 
 
 def train(
@@ -77,7 +109,7 @@ def train(
     samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)
     weights_to_train = Handover(weights)
     del features, labels, data, held_out, weights  # none of these is to lie beside the copy that is trained on
-    before = estimator.model_ if given.adds_up else None
+    part, text = given.part, estimator.model_.text if goes_on else estimator._text_columns()
 
     def note(event: Event) -> None:
         if event["kind"] in KEPT_EVENTS:
@@ -90,32 +122,18 @@ def train(
         try:
             model, end = fit_with_state(
                 config, samples_to_train, test=samples_to_test, weights=weights_to_train, state=state,
-                callback=tell_all(listeners), text=estimator._text_columns(), **options,
+                callback=tell_all(listeners), text=text, **options,
             )  # fmt: skip
         except TrainingInterrupted as interrupted:
             if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
-                _set_model(estimator, None, _with_counts(interrupted.model, before))
+                _set_model(estimator, None, part.cut_short(interrupted.model) if part else interrupted.model)
             raise
-    _set_model(estimator, end if keeps_state else None, _with_counts(model, before))
+    _set_model(estimator, end if keeps_state else None, part.noted(model) if part else model)
 
 
 def _set_model(estimator: SlideClassifier, state: TrainingState | None, model: Model) -> None:
     estimator._state, estimator.model_ = state, model
     estimator.labels_per_sample_ = model.facts["labels_per_sample"]
-
-
-def _with_counts(model: Model, before: Model | None) -> Model:
-    """Return a model with samples and labels counted before added to its own."""
-    if before is None or before.label_counts is None or model.label_counts is None:
-        return model
-    n_labels, n_labelled, facts = 0.0, 0.0, dict(model.facts)
-    for part in (before, model):
-        n = int(part.label_counts.sum())  # type: ignore[union-attr]
-        n_labels += n
-        n_labelled += n / (part.facts.get("labels_per_sample") or 1)
-    facts["labels_per_sample"] = n_labels / max(n_labelled, 1)
-    facts["n_train_samples"] += before.facts.get("n_train_samples", 0)
-    return dataclasses.replace(model, facts=facts, label_counts=before.label_counts + model.label_counts)
 
 
 def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool) -> Config:

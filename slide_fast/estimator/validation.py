@@ -220,6 +220,12 @@ def as_classes(classes: Any) -> np.ndarray:
     return labels.classes
 
 
+def check_ascending(classes: Any) -> None:
+    """Raise DataError unless class labels ascend, as the columns of an indicator must that have them as names."""
+    if (np.diff(as_labels(classes, name="classes").rows.indices) <= 0).any():
+        raise DataError("classes: the columns of y are labels in ascending order; sort classes, and the columns with it")
+
+
 def _check_number(n_labels: int, place: str) -> None:
     """Raise DataError or MemoryError if a network cannot have `n_labels` labels."""
     if n_labels >= COUNT_LIMIT:
@@ -292,7 +298,7 @@ def _lists(Y: list, classes: np.ndarray | None, drop_unknown: bool, name: str) -
     if classes is not None:
         places = places_in(values, classes, name, row_of, drop_unknown)
     elif are_ids:
-        places, classes = values.items, np.arange(max(values.items, default=-1) + 1)
+        places, classes = values.items, np.arange(int(max(values.items, default=-1)) + 1)
     else:
         classes, places = classes_and_places(values)
     kept = places >= 0

@@ -116,9 +116,11 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
     Raises
     ------
     DataError
-        If no feature occurs in `min_df` texts.
+        If there are no texts, or no feature occurs in `min_df` of them.
     """
     n_texts = sum(len(block.indptr) - 1 for block in blocks)
+    if not n_texts:
+        raise DataError("there are no samples; give at least one text")
     keys, n_columns = None, settings.buckets
     if not settings.buckets:
         keys = _kept(blocks, settings.min_df)

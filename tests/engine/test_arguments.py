@@ -104,3 +104,16 @@ def test_a_run_is_not_resumed_for_fewer_epochs_than_it_has_done(tmp_path):
     fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints)
     with pytest.raises(ConfigError, match="the run to resume has done 20 steps, and 10 are planned"):
         fit(CONFIG.replace(epochs=2), TRAIN, n_workers=1, checkpoints=checkpoints, state=checkpoints.last())
+
+
+def test_labels_have_no_values():
+    labels = SparseRows(TRAIN.labels.indptr, TRAIN.labels.indices, np.zeros(TRAIN.labels.nnz, np.float32), N_LABELS)
+    with pytest.raises(DataError, match=r"training data: labels have values; give labels.indicator\("):
+        fit(CONFIG, Dataset(TRAIN.features, labels), n_workers=1)
+    with pytest.raises(DataError, match="test data: labels have values"):
+        fit(CONFIG, TRAIN, test=Dataset(TRAIN.features, labels), n_workers=1)
+
+
+def test_text_settings_are_looked_at_before_training():
+    with pytest.raises(ConfigError, match="text is {}; it must be a TextColumns"):
+        fit(CONFIG, TRAIN, n_workers=1, text={})

@@ -12,6 +12,7 @@ from slide_fast import DataError, SlideClassifier, fit, load_model
 from slide_fast.cli.main import main
 from slide_fast.data import write_npz
 from slide_fast.engine.checkpoints import Checkpoints
+from slide_fast.engine.training_info import history_table
 from slide_fast.estimator.label_decoding import classes_of, form_of, places_of
 from slide_fast.estimator.validation import as_labels
 from slide_ref.common.config import Config
@@ -124,7 +125,7 @@ def test_history_goes_on_with_further_training(tmp_path):
     loaded = SlideClassifier.load(tmp_path).partial_fit(*ONE)
     assert loaded.history_[:4] == model.history_ and len(loaded.history_) == 6
     assert loaded.model_.facts["history"] == loaded.history_
-    assert loaded.fit(*ONE).model_.facts["history"] == loaded.history_ and len(loaded.history_) == 2
+    assert loaded.set_params(epochs=1).fit(*ONE).model_.facts["history"] == loaded.history_ and len(loaded.history_) == 2
 
 
 def test_measures_are_those_of_the_very_network(tmp_path):
@@ -207,3 +208,15 @@ def test_what_is_no_folder_of_a_model_is_told_in_one_line(place):
         with pytest.raises(slide_fast.ModelError, match="give the folder of a model or of a run") as caught:
             SlideClassifier.load(path)
         assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_an_evaluation_after_which_nothing_was_trained_tells_no_loss():
+    """With patience the network that is kept is evaluated at the end, on all test rows."""
+    events = []
+    fit(Config(hidden=(4,), epochs=3), ONE, test=SEVERAL, patience=5, n_workers=1, callback=events.append)
+    evaluations = [event for event in events if event["kind"] == "evaluation"]
+    assert [event["step"] for event in evaluations] == [1, 2, 3, 3]
+    assert all(event["loss"] > 0 and event["samples_per_second"] > 0 for event in evaluations[:3])
+    assert not {"loss", "active_neurons", "samples_per_second"} & set(evaluations[3])
+    loss = f"{evaluations[2]['loss']:.3f}"
+    assert history_table(evaluations).splitlines()[-1].split()[2] == loss

@@ -1,10 +1,13 @@
 """Training in parts: what a later part keeps of an earlier one, and what it must not."""
 
+import dataclasses
 import json
+import pickle
 import signal
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_fast.engine.run import Run
@@ -78,29 +81,15 @@ def test_weights_that_leave_nothing_are_named():
         small(class_weight={int(ONE[0]): 0}).fit(X, ONE, np.eye(len(X))[0])
 
 
-def test_parts_are_counted_together_after_ctrl_c_too():
-    model = small().partial_fit(X, THREE, classes=range(6))
-    pressed = False
-
-    def press(*_):
-        nonlocal pressed
-        if not pressed:
-            pressed = True
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("slide_fast.engine.run.Run._account", pressing(press))
-        with pytest.raises(KeyboardInterrupt):
-            model.partial_fit(X, [[int(c)] for c in ONE])
-    assert model.labels_per_sample_ == model.model_.facts["labels_per_sample"] == pytest.approx(2)
-
-
 def pressing(press):
-    original = Run._account
+    """`Run._account` that presses a key once."""
+    original, pressed = Run._account, []
 
     def account(self, *arguments):
         original(self, *arguments)
-        press()
+        if not pressed:
+            pressed.append(True)
+            press()
 
     return account
 
@@ -118,3 +107,100 @@ def test_counts_of_models_without_a_mean_go_on(tmp_path):
 def test_min_df_of_hashed_words_has_no_effect():
     model = text_classifier(buckets=64, min_df=2).partial_fit(TEXTS, NAMES)
     assert model.set_params(min_df=1).partial_fit(TEXTS, NAMES).n_features_in_ == 64
+
+
+def test_a_model_kept_by_joblib_goes_on_as_one_that_was_pickled(tmp_path):
+    joblib = pytest.importorskip("joblib")
+    model = small().partial_fit(X, ONE, classes=range(6))
+    joblib.dump(model, tmp_path / "model.joblib")
+    pickled = pickle.dumps(model)
+    size = sum(array.nbytes for array in model._state.arrays.values())
+    assert (tmp_path / "model.joblib").stat().st_size < len(pickled) + size // 2  # each array once
+    both = joblib.load(tmp_path / "model.joblib"), pickle.loads(pickled)
+    for copy in both:
+        copy.partial_fit(X[:50], ONE[:50])
+    model.partial_fit(X[:50], ONE[:50])
+    for copy in both:
+        assert copy.model_.facts["steps"] == model.model_.facts["steps"]
+        np.testing.assert_array_equal(copy.model_.arrays["W0"], model.model_.arrays["W0"])
+
+
+def test_a_pickled_model_keeps_no_state_of_another():
+    model = small().partial_fit(X, ONE, classes=range(6))
+    model.model_ = small().fit(X, ONE).model_
+    assert pickle.loads(pickle.dumps(model))._state is None
+
+
+def test_columns_of_an_indicator_have_their_names_in_order():
+    indicator = np.eye(6, dtype=int)[ONE]
+    with pytest.raises(DataError, match="classes: the columns of y are labels in ascending order; sort classes"):
+        small().partial_fit(X, indicator, classes=list("fedcba"))
+    with pytest.raises(DataError, match="classes: the columns of y"):
+        small().partial_fit(X, sparse.csr_matrix(indicator), classes=[*range(5, -1, -1)])
+    assert small().partial_fit(X, indicator, classes=list("abcdef")).classes_.tolist() == list("abcdef")
+    names = ["abcdef"[c] for c in ONE]
+    assert small().partial_fit(X, names, classes=list("fedcba")).classes_.tolist() == list("abcdef")
+
+
+def test_a_seed_among_the_settings_counts_in_parts_too():
+    assert small(settings={"seed": 9}).partial_fit(X, ONE).model_.config.seed == 9
+
+
+def test_a_new_network_forgets_the_seed_of_an_earlier_stream():
+    model = small().partial_fit(X, ONE).set_params(random_state=5)
+    model.fit(X, ONE).partial_fit(X, ONE)
+    other = small(random_state=5).fit(X, ONE).partial_fit(X, ONE)
+    assert model.model_.config.seed == 5
+    np.testing.assert_array_equal(model.model_.arrays["W0"], other.model_.arrays["W0"])
+
+
+def test_a_network_of_texts_keeps_its_text_settings_whoever_trains_it_on(tmp_path):
+    model = text_classifier().fit(TEXTS, NAMES)
+    model.save(tmp_path / "model")
+    loaded = SlideClassifier.load(tmp_path / "model").set_params(n_workers=1)
+    loaded.partial_fit(model._rows_of(TEXTS), NAMES).save(tmp_path / "model")
+    assert SlideTextClassifier.load(tmp_path / "model").predict(TEXTS[:2]).tolist() == NAMES[:2]
+    assert loaded.fit(X[:40], NAMES).model_.text is None
+
+
+def test_a_network_of_a_table_keeps_its_columns(tmp_path):
+    model = text_classifier().fit(TEXTS, NAMES)
+    columns = model._vectorizer.saved({"text_columns": ["title"], "label_column": "subject"})
+    model.model_ = dataclasses.replace(model.model_, text=columns)
+    model.save(tmp_path / "model")
+    again = SlideTextClassifier.load(tmp_path / "model").set_params(n_workers=1).partial_fit(TEXTS, NAMES)
+    assert again.model_.text.settings == columns.settings
+
+
+def test_a_loaded_stream_has_the_settings_that_fit_would_have(tmp_path):
+    model = small(epochs=20, settings={"decay": "cosine", "in_batch": 0.3, "warmup_steps": 5})
+    model.partial_fit(X, ONE).partial_fit(X, ONE).save(tmp_path / "model")
+    assert model.model_.config.decay == "constant"
+    loaded = SlideClassifier.load(tmp_path / "model")
+    kept = {key: loaded.settings[key] for key in ("decay", "in_batch", "warmup_steps")}
+    assert loaded.epochs == 20 and kept == {"decay": "cosine", "in_batch": 0.3, "warmup_steps": 5}
+
+
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_a_part_cut_short_by_ctrl_c_does_not_count(n_before):
+    model = small()
+    for _ in range(n_before):
+        model.partial_fit(X, THREE, classes=range(6))
+    before = n_before and model.model_
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slide_fast.engine.run.Run._account", pressing(lambda: signal.raise_signal(signal.SIGINT)))
+        with pytest.raises(KeyboardInterrupt):
+            model.partial_fit(X[:200], THREE[:200], classes=range(6))
+    if before:
+        assert model.model_.facts["steps"] > before.facts["steps"]
+        assert model.model_.facts["n_train_samples"] == 400
+        assert model.labels_per_sample_ == model.model_.facts["labels_per_sample"] == 3
+        np.testing.assert_array_equal(model.model_.label_counts, before.label_counts)
+    model.partial_fit(X[:200], THREE[:200])
+    assert model.model_.label_counts.sum() == 3 * (400 * n_before + 200)
+    assert model.model_.facts["n_train_samples"] == 400 * n_before + 200
+
+
+def test_what_a_callback_does_to_its_event_concerns_nobody_else(capsys):
+    model = small(verbose=True).fit(X, ONE, callback=lambda event: event.clear())
+    assert model.history_[-1]["kind"] == "end"

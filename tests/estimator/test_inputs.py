@@ -91,3 +91,10 @@ def test_a_tokenizer_returns_a_list():
     texts = ["red apple", "green car"] * 20
     with pytest.raises(DataError, match="the tokenizer must return a list of str for each text .*it returned a str"):
         SlideTextClassifier(tokenizer=str.strip, n_workers=1).fit(texts, ["a", "b"] * 20)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32, np.uint64, np.int64])
+def test_label_ids_of_every_integer_type_are_ids(dtype):
+    top = min(np.iinfo(dtype).max, 300)
+    model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(4), [{dtype(top - i)} for i in range(4)])
+    assert model.classes_.dtype == np.int64 and len(model.classes_) == top + 1

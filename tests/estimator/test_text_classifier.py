@@ -131,3 +131,8 @@ def test_series_and_searches_of_scikit_learn():
     assert scores.min() == 1
     with pytest.raises(DataError, match=r"or a column of a table such as table\['title'\]"):
         model.predict(table[["title"]])
+
+
+def test_no_texts_are_no_samples():
+    with pytest.raises(DataError, match="there are no samples"):
+        SlideTextClassifier().fit([], [])

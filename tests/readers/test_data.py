@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slide_fast.data import NPZ_KEYS, read_dataset, read_npz, read_xmc, write_npz, write_xmc
-from slide_ref.common.errors import DataError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
 
 
@@ -211,3 +211,12 @@ def test_a_share_of_a_file_is_these_samples(tmp_path, monkeypatch, write, share)
     found = read_dataset(path, share=lambda n_samples: asked.append(n_samples) or share)
     assert asked == [40]
     assert_equal(found, some_data(40).take(np.array(share, dtype=np.int64)))
+
+
+@pytest.mark.parametrize("write", [write_xmc, write_npz])
+@pytest.mark.parametrize("share", [range(39, -1, -1), range(45), range(-1, 3), [0, 1]])
+def test_a_share_is_an_ascending_range_within_the_file(tmp_path, write, share):
+    path = tmp_path / ("data.npz" if write is write_npz else "data.txt")
+    write(path, some_data(40))
+    with pytest.raises(ConfigError, match=r"share.* an ascending range within range\(40\)"):
+        read_dataset(path, share=lambda n_samples: share)
