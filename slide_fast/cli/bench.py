@@ -27,6 +27,7 @@ from ..display.wording import aligned, duration, network_in_words
 from ..engine.checkpoints import PastRuns, TrainingState
 from ..engine.handover import Handover
 from ..parallel.machine import available_cpus, cpu_model, memory_left
+from ..parallel.units import numbered
 from ..prediction import predict_topk
 from ..training import fit
 from .session import Session, generated, read_samples
@@ -105,7 +106,10 @@ class _Bench:
 
     def run(self) -> dict[str, Any]:
         counts = (self.data.features.n_columns, self.data.labels.n_columns)
-        heading = {"machine": f"{cpu_model()}, {self.workers} workers", "data": f"{self.data.n_samples:,} samples"}
+        heading = {
+            "machine": f"{cpu_model()}, {numbered(self.workers, 'worker')}",
+            "data": f"{self.data.n_samples:,} samples",
+        }
         heading["network"] = network_in_words(self.config, *counts)
         self.session.console.line(aligned([*heading.items(), ("", "")]))
         folded = self.folded()

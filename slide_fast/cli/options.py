@@ -200,8 +200,8 @@ def _add_train(add: Add) -> None:
         ("--epochs", _count, "N", None, f"passes over the training samples (default: {epochs}); 6 for a wide network"),
         ("--seed", _whole(0), "N", None, f"random seed (default: {defaults.seed})"),
         ("--hidden", _layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
-         "from 2,000 samples on, samples with two labels or more on average and dense inputs have a wide network, see "
-         "--preset, unless it needs more than 2^28 weights; not with --mpi"),
+         "1,024, as --preset wide, for 2,000 samples or more with two labels or more on average or dense inputs, "
+         "unless that needs more than 2^28 weights; not with --mpi"),
         ("--micro-batch", _count, "N", None, f"samples per micro-batch and worker (default: {defaults.micro_batch})"),
         ("--learning-rate", _positive, "X", None, f"peak learning rate (default: {rates}); less for layers wider "
          "than 128: with 1,024 neurons 0.005 up to 300 steps, then less"),
@@ -224,9 +224,9 @@ def _add_train(add: Add) -> None:
     again = train.add_mutually_exclusive_group()
     _add_overwrite(again)
     again.add_argument("--resume", action="store_true",
-                       help="continue from the last checkpoint in RUN; of the settings only --epochs may differ, "
-                       "of the options --workers, --patience and --max-seconds; that counts earlier "
-                       "training too")  # fmt: skip
+                       help="continue from the last checkpoint in RUN; the training data, --eval-metric and all "
+                       "settings but --epochs must be as before; --max-seconds counts earlier training "
+                       "too")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
                        help="under mpiexec: split the labels over ranks of --workers processes each; shards is the "
                        "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
@@ -235,7 +235,7 @@ def _add_train(add: Add) -> None:
     add_features(train, _whole)
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
-                       help="choose micro-batch, K and bucket size for the data, "
+                       help="choose the micro-batch for the data and, with lsh.family=simhash, K and bucket size, "
                        "unless they are given")  # fmt: skip
     train.add_argument("--print-config", action="store_true",
                        help="print all settings of this run as TOML, for --config, and exit")  # fmt: skip
@@ -248,11 +248,12 @@ def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
     whole = command.add_mutually_exclusive_group()
-    whole.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run")
+    whole.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run; "
+                       "what it holds is not chosen for the data")  # fmt: skip
     whole.add_argument("--preset", choices=sorted(PRESETS),
-                       help="built-in settings; wide: 1,024 hidden neurons, trained only against the labels of the "
-                       "micro-batch, for data with few samples per label; paper: a separate active set for "
-                       "each sample, from 50 SimHash tables with 9-bit codes, from the first step on")  # fmt: skip
+                       help="built-in settings; fast: 128 hidden neurons, whatever the data; wide: 1,024, trained only "
+                       "against the labels of the micro-batch, for data with few samples per label; paper: a "
+                       "separate active set for each sample, from 50 SimHash tables with 9-bit codes, from the first step on")  # fmt: skip
     command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
                          "overrides --config and --preset and may be repeated; "
@@ -281,7 +282,7 @@ def _add_users_of_models(add: Add) -> None:
     predict.add_argument(
         "data", metavar="DATA", help=f"{FORMATS}; or plain lines, each a text; labels in it are ignored"
     )
-    add_columns(predict, labels=False)
+    add_columns(predict, as_trained=False, labels=False)
     predict.add_argument("-k", type=_count, default=5, metavar="K",
                          help="labels per sample, at most all of the model (default: 5)")  # fmt: skip
     predict.add_argument("--threshold", type=_share, metavar="P",
@@ -334,7 +335,13 @@ def _add_verify(add: Add) -> None:
     _add_numbers(
         verify,
         ("--steps", _count, "N", None, "training steps (default: 12, or as many as fit in a minute)"),
-        ("--labels", _count, "N", None, "labels to keep, evenly spaced (default: 500,000 / lsh.L)"),
+        (
+            "--labels",
+            _count,
+            "N",
+            None,
+            "labels to keep, evenly spaced (default: 20,000 with centroid tables, else 500,000 / lsh.L)",
+        ),
         ("--micro-batch", _count, "N", None, "samples per step (default: as in the settings, but at most 32)"),
         ("--seed", _whole(0), "N", None, "random seed (default: 0)"),
     )

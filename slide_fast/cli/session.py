@@ -19,6 +19,7 @@ from ..datasets.synthetic import generate
 from ..display.console import Console
 from ..inference.predictor import indexed_by
 from ..parallel.machine import MemoryMeter
+from ..parallel.units import numbered
 
 
 class Session:
@@ -105,7 +106,7 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
     """
     data, n_left_out = without_unknown_features(data, wanted["features"], path)
     if n_left_out:
-        console.line(f"{path}: {n_left_out:,} values of features that {owner} does not have are left out")
+        console.line(f"{path}: left out {numbered(n_left_out, 'value')} of features that {owner} does not have")
     for what, n_wanted in wanted.items():
         n_found = getattr(data, what).n_columns
         if n_found > n_wanted:

@@ -10,7 +10,7 @@ Count = Callable[[str], int]
 
 def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, labels: bool = True) -> None:
     """Add options that say where texts and labels are in a file."""
-    default = " (default: as in training)" if as_trained and labels else ""
+    default = " (default: as in training)" if as_trained else ""
     group = command.add_argument_group("texts in TSV, CSV or JSON lines (fastText's format needs no option)")
     group.add_argument("--text-column", action="append", metavar="NAME",
                        help="column with the text; may be repeated, the texts are then joined" + default)  # fmt: skip

@@ -18,6 +18,7 @@ from slide_ref.common.schedule import in_batch_steps, rebuild_steps, sample_orde
 from slide_ref.common.sparse_rows import Dataset
 
 from ..display.wording import aligned, network_in_words
+from ..parallel.units import numbered
 from ..verify.comparison import Disagreement, Report
 from ..verify.lockstep import Lockstep, new_lockstep
 from .session import Session, generated, read_samples
@@ -73,7 +74,9 @@ def verify(options: Namespace, session: Session) -> dict[str, Any]:
     if disagreement is not None:
         session.console.result(f"{disagreement['when']}: {disagreement['at']}\n\nThe two sides DISAGREE.")
     else:
-        session.console.result(f"{run.step} steps and {run.rebuilds} builds of the tables: the two sides agree.")
+        session.console.result(
+            f"{numbered(run.step, 'step')} and {numbered(run.rebuilds, 'build')} of the tables: the two sides agree."
+        )
     return {
         "agree": disagreement is None,
         "disagreement": disagreement,

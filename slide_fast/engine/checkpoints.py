@@ -91,7 +91,9 @@ class TrainingState:
         """Return the state without the arrays that it shares with its model; None if it is of another model."""
         if self.arrays["W0"] is not model.arrays["W0"]:
             return None
-        return dataclasses.replace(self, arrays={key: self.arrays[key] for key in self.arrays if key not in model.arrays})
+        return dataclasses.replace(
+            self, arrays={key: self.arrays[key] for key in self.arrays if key not in model.arrays}
+        )
 
     def completed(self, model: Model) -> TrainingState:
         """Return a state that was taken `besides` a model, with the arrays of that model."""

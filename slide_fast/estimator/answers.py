@@ -160,7 +160,7 @@ class PredictionMixin:
         return found
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the fraction of samples whose best label is right (P@1); without known labels none is."""
+        """Return the fraction of samples whose best label is right (P@1); labels unknown to training count as wrong."""
         layers, features = self._asked(X)
         truths = validation.as_truths(X, y, self.classes_)
         if truths.n_rows != features.n_rows:

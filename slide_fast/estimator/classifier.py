@@ -30,12 +30,12 @@ __all__ = ["SlideClassifier", "as_features", "as_labels"]
 
 
 class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
-    """A network with a huge softmax, trained on CPU cores by locality-sensitive hashing.
+    """A network with a huge softmax, trained on CPU cores: each step computes only some of the labels.
 
-    X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, or the path of a data set. y holds
-    class labels of one type, one per sample; or lists of label ids or names; or it is an indicator matrix, one column
-    per label (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy need not be
-    installed. Parameters are checked when training begins; NumPy numbers are accepted. A call that raises leaves the
+    X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, a DataFrame of numbers, or the path of
+    a data set. y holds class labels of one type, one per sample; or lists of label ids or names; or it is an indicator
+    matrix, one column per label (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy
+    need not be installed. Parameters are checked when training begins; NumPy numbers are accepted. A call that raises leaves the
     estimator unchanged.
 
     Parameters
@@ -154,8 +154,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             super().__setstate__(state)
         else:
             vars(self).update(state)
-        if getattr(self, "_state", None) is not None:
-            self._state = self._state.completed(self.model_)
+        kept = getattr(self, "_state", None)
+        if kept is not None:
+            self._state = kept.completed(self.model_)
 
     def fit(
         self,
@@ -242,7 +243,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             new._first_seed = seed  # drawn once: later calls count on in the same keys
             made = new._samples(X, y, known, goes_on)
             if classes is not None and made[1].kind not in ("classes", "lists"):
-                validation.check_ascending(classes)
+                _check_ascending(classes)
             samples = Handover(made)
             del made
             part = Part(wanted, self.model_ if goes_on else None)
@@ -314,3 +315,11 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         if model.feature_names is not None:
             classifier.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return classifier
+
+
+def _check_ascending(classes: Any) -> None:
+    """Raise DataError unless class labels ascend, as the columns of an indicator must that have them as names."""
+    if (np.diff(as_labels(classes, name="classes").rows.indices) <= 0).any():
+        raise DataError(
+            "classes: the columns of y are labels in ascending order; sort classes, and the columns with it"
+        )

@@ -16,6 +16,7 @@ from slide_ref.common.xmc_lines import COUNT_LIMIT
 
 from ..data import read_dataset, without_unknown_features
 from ..parallel.machine import require_memory
+from ..parallel.units import numbered
 from .label_coding import (
     classes_and_places,
     is_missing,
@@ -220,12 +221,6 @@ def as_classes(classes: Any) -> np.ndarray:
     return labels.classes
 
 
-def check_ascending(classes: Any) -> None:
-    """Raise DataError unless class labels ascend, as the columns of an indicator must that have them as names."""
-    if (np.diff(as_labels(classes, name="classes").rows.indices) <= 0).any():
-        raise DataError("classes: the columns of y are labels in ascending order; sort classes, and the columns with it")
-
-
 def _check_number(n_labels: int, place: str) -> None:
     """Raise DataError or MemoryError if a network cannot have `n_labels` labels."""
     if n_labels >= COUNT_LIMIT:
@@ -372,7 +367,7 @@ def _read(path: str | Path, n_features: int | None) -> Dataset:
     if n_features is not None:
         data, n_left_out = without_unknown_features(data, n_features, path)
         if n_left_out:
-            what = f"{n_left_out} values of features that were not there in training are left out"
+            what = f"left out {numbered(n_left_out, 'value')} of features that were not there in training"
             warnings.warn(f"{path}: {what}", stacklevel=4)
     return data
 

@@ -10,3 +10,8 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.2f} GB" if n_bytes < 9.995 else f"{n_bytes:.1f} GB"
+
+
+def numbered(n: int, noun: str) -> str:
+    """Format a number with its noun, in the plural with an s unless it is 1."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

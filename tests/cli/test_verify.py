@@ -106,7 +106,7 @@ def test_a_planted_fault_is_found_and_its_stage_named(slide, monkeypatch, module
 
 def test_without_data_there_is_a_synthetic_task(slide):
     code, stdout, _ = slide("verify --steps 1 --set hidden=[8] --set lsh.K=4")
-    assert code == 0 and "1 steps and 1 builds of the tables: the two sides agree." in stdout
+    assert code == 0 and "1 step and 1 build of the tables: the two sides agree." in stdout
 
 
 @pytest.mark.slow

@@ -125,7 +125,9 @@ def test_history_goes_on_with_further_training(tmp_path):
     loaded = SlideClassifier.load(tmp_path).partial_fit(*ONE)
     assert loaded.history_[:4] == model.history_ and len(loaded.history_) == 6
     assert loaded.model_.facts["history"] == loaded.history_
-    assert loaded.set_params(epochs=1).fit(*ONE).model_.facts["history"] == loaded.history_ and len(loaded.history_) == 2
+    assert (
+        loaded.set_params(epochs=1).fit(*ONE).model_.facts["history"] == loaded.history_ and len(loaded.history_) == 2
+    )
 
 
 def test_measures_are_those_of_the_very_network(tmp_path):

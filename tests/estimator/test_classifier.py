@@ -361,7 +361,7 @@ def test_features_that_svmlight_text_shows_only_later_are_left_out(tmp_path):
     model = small(n_workers=1).fit(X, labels)
     (tmp_path / "narrow.svm").write_text("3 3:1\n5 5:1\n")
     (tmp_path / "wide.svm").write_text("3 3:1\n50 5:1 20:7\n")  # to predict, labels are passed over
-    with pytest.warns(UserWarning, match="wide.svm: 1 values of features that were not there in training are left out"):
+    with pytest.warns(UserWarning, match="wide.svm: left out 1 value of features that were not there in training"):
         wide = model.predict_topk(tmp_path / "wide.svm")[1]
     assert np.array_equal(wide, model.predict_topk(tmp_path / "narrow.svm")[1])
 
