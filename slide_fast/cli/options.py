@@ -253,7 +253,8 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
     whole.add_argument("--preset", choices=sorted(PRESETS),
                        help="built-in settings; fast: 128 hidden neurons, whatever the data; wide: 1,024, trained only "
                        "against the labels of the micro-batch, for data with few samples per label; paper: a "
-                       "separate active set for each sample, from 50 SimHash tables with 9-bit codes, from the first step on")  # fmt: skip
+                       "separate active set for each sample, from 50 SimHash tables with 9-bit codes, from the first "
+                       "step on")  # fmt: skip
     command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
                          "overrides --config and --preset and may be repeated; "

@@ -35,8 +35,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, a DataFrame of numbers, or the path of
     a data set. y holds class labels of one type, one per sample; or lists of label ids or names; or it is an indicator
     matrix, one column per label (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy
-    need not be installed. Parameters are checked when training begins; NumPy numbers are accepted. A call that raises leaves the
-    estimator unchanged.
+    need not be installed. Parameters are checked when training begins; NumPy numbers are accepted. A call that raises
+    leaves the estimator unchanged.
 
     Parameters
     ----------
