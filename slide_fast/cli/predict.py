@@ -22,7 +22,7 @@ from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..text.ngrams import NgramCounter
 from .session import Session, fitting, with_index_for
-from .texts import refuse_text_options, tell_skipped, texts_to_answer, vectorizer_of
+from .texts import refuse_text_options, tell_skipped, tell_table, texts_to_answer, vectorizer_of
 
 
 class Block(NamedTuple):
@@ -84,7 +84,9 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
     k, recall = _k(options, model), _recall(options)
 
     def blocks() -> Iterator[Block]:
-        for rows in texts:
+        for number, rows in enumerate(texts):
+            if not number and rows:
+                tell_table(rows[0].text or "", model, options, session)
             features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
             answered = np.array([row.text is not None for row in rows], dtype=np.bool_)
             yield Block(predictor.topk(features, k, recall, with_totals=True), answered)

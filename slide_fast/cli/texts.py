@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 
 from slide_ref.common.errors import ConfigError, DataError, ModelError
@@ -12,7 +13,7 @@ from ..parallel.machine import available_cpus
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
 from ..text.settings import TextSettings
-from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line
+from ..text.sources import BOM, DELIMITERS, Columns, TextFile, begins_fasttext, first_line
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
@@ -97,6 +98,18 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
 def texts_to_answer(path: str, options: Namespace) -> TextFile:
     """Return a file of texts without labels: plain lines, unless options name the columns of a table."""
     return TextFile(path, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
+
+
+def tell_table(line: str, model: Model, options: Namespace, session: Session) -> None:
+    """Print a note if the first line, read as a text, names the columns on which a model was trained."""
+    source = _source(model)
+    if options.text_column or source is None:
+        return
+    is_object = line.startswith("{") and all(f'"{name}"' in line for name in source.texts)
+    if is_object or any(set(source.texts) <= set(line.split(delimiter)) for delimiter in DELIMITERS):
+        given = " ".join(f"--text-column {shlex.quote(name)}" for name in source.texts)
+        text = f"the first line looks like a table, and each whole line is taken as a text; give {given}"
+        session.console.line(f"{options.data}: {text}")
 
 
 def vectorizer_of(model: Model) -> Vectorizer:

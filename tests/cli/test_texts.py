@@ -324,3 +324,11 @@ def test_the_best_model_of_a_run_knows_its_texts_too(slide, folder, tmp_path):
 def test_info_tells_what_features_are_made_of(slide, folder):
     code, stdout, _ = slide("info", folder / "run")
     assert code == 0 and "words" in stdout and "columns title" in stdout
+
+
+def test_a_table_taken_for_plain_lines_is_told(slide, folder):
+    for name in ("test.tsv", "train.csv", "train.jsonl"):
+        code, _, stderr = slide("predict", folder / "run", folder / name)
+        assert code == 0 and f"{name}: the first line looks like a table" in stderr and "--text-column title" in stderr
+        assert "table" not in slide("predict", folder / "run", folder / name, "--text-column", "title")[2]
+    assert "table" not in slide("predict", folder / "run", "-", given=b"a title\n")[2]
