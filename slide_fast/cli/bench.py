@@ -52,7 +52,7 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
     if options.data is None:
         data = generated(options.shape, n_samples=GENERATED_SAMPLES, started=tell)
     else:
-        data = read_samples(options.data, to_train=True)
+        data = read_samples(options.data, labelled_by="")
     return _Bench(options, session, data, config_of(settings, data.labels.n_columns)).run()
 
 
@@ -152,7 +152,9 @@ class _Bench:
         self.spent += seconds
         end = last["end"]
         if not end["samples"]:
-            raise ConfigError(f"--seconds {self.seconds:g} is too short for a single step; give more")
+            least = math.ceil(2 * self.seconds * end["seconds"] / seconds)
+            raise ConfigError(f"--seconds {self.seconds:g} is too short: one of its parts ended before the first step; "
+                              f"give {least} or more")  # fmt: skip
         return {"samples_per_second": end["samples"] / end["seconds"],
                 "active_neurons": last["progress"]["active_neurons"]}  # fmt: skip
 

@@ -15,7 +15,10 @@ from slide_ref.common.storage.model_folder import Model, find_model, load_model
 
 from ..display.wording import aligned, score_table
 from ..engine.training_info import propensities
+from ..estimator.label_decoding import classes_of, form_of
+from ..estimator.validation import Known
 from ..inference.predictor import Predictor
+from ..parallel.units import numbered
 from .session import Session, fitting, read_samples, with_index_for
 from .texts import read_texts, refuse_text_options
 
@@ -60,8 +63,18 @@ def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset
     if model.text is not None:
         return read_texts(options.test, model, options, session, needs_labels=True)
     refuse_text_options(options)
-    sizes = {"features": model.n_features, "labels": model.n_labels}
-    return fitting(read_samples(options.test, options.labels), options.test, sizes, "the model", session.console)
+    test, sizes = (
+        read_samples(options.test, options.labels, labelled_by="--labels"),
+        {"features": model.n_features, "labels": model.n_labels},
+    )
+    if model.label_values is not None:  # as from Python, where labels need not count from 0
+        known = Known(classes_of(model), form_of(model)[0], None)
+        labels = known.of_file(test.labels, options.test, drop_unknown=True)
+        if n_unknown := test.labels.nnz - labels.nnz:
+            left_out = f"left out {numbered(n_unknown, 'label')} that the model does not have"
+            session.console.line(f"{options.test}: {left_out}")
+        test = Dataset(test.features, labels)
+    return fitting(test, options.test, sizes, "the model", session.console)
 
 
 def _groups_in_words(groups: list[dict[str, Any]]) -> str:

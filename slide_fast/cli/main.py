@@ -41,13 +41,13 @@ def main(argv: list[str] | None = None) -> int:
         With code 2 for invalid arguments, and with 0 after ``--help`` and ``--version``.
     """
     argv = sys.argv[1:] if argv is None else argv
-    options = parser().parse_args(argv)
-    check_together(options)
-    if sys.stdout is None and _answers_only(options):
-        return _told("standard output is closed, so the result cannot be written", FAILURE)
-    options.command_line = shlex.join(["slide", *argv])
     with any_text(), _terminable() as terminated:
         try:
+            options = parser().parse_args(argv)
+            check_together(options)
+            if sys.stdout is None and _answers_only(options):
+                return _told("standard output is closed, so the result cannot be written", FAILURE)
+            options.command_line = shlex.join(["slide", *argv])
             return _run(options)
         except BrokenPipeError:  # the reader, such as head, has enough
             return CLOSED_PIPE
@@ -74,10 +74,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _answers_only(options: argparse.Namespace) -> bool:
-    """Tell whether the command's only result is what it prints."""
-    is_question = options.command in ("bench", "evaluate", "explain", "info", "predict") or getattr(
-        options, "print_config", False
-    )
+    """Tell whether the command's only result, or one that was asked for, is what it prints."""
+    if options.json or getattr(options, "print_config", False):
+        return True
+    is_question = options.command in ("bench", "evaluate", "explain", "info", "predict", "verify")
     return is_question and getattr(options, "out", None) is None
 
 

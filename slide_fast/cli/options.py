@@ -12,10 +12,12 @@ from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 
 from .. import __version__
+from .argument_types import assignment, count, finite, layer_sizes, mode, part, positive, share, whole
 from .settings import PRESETS
 from .text_options import add_columns, add_features
 
 BAD_USE = 2  # the exit code of it
+DEFAULT_SHAPE = "amazon-670k"
 FORMATS = (
     "XMC text, svmlight text (.svm), .npz, or texts (TSV, CSV, JSON lines, fastText's format); all but .npz may be "
     "gzipped; - is standard input"
@@ -66,6 +68,10 @@ def check_together(options: argparse.Namespace) -> None:
         refuse(f"train --auto does not go with {other}: it looks at the data of a new run")
     if options.command == "train":
         _check_evaluation(options)
+    if options.command == "bench":
+        if options.data is not None and options.shape is not None:
+            refuse("bench takes DATA or --shape, not both")
+        options.shape = options.shape or DEFAULT_SHAPE
 
 
 def _check_evaluation(options: argparse.Namespace) -> None:
@@ -77,6 +83,11 @@ def _check_evaluation(options: argparse.Namespace) -> None:
         options.refuse(
             "train takes --test or --validation-fraction, not both; slide evaluate measures on other samples"
         )
+    if options.test is None and options.test_labels is not None:
+        options.refuse("train --test-labels needs --test, the samples that have these labels")
+    if options.test is None and not aside and options.eval_metric is not None:
+        options.refuse("train --eval-metric needs samples to evaluate on: --test or --validation-fraction")
+    options.eval_metric = options.eval_metric or EVAL_METRICS[0]
     if options.mpi and (aside or options.eval_metric == "loss"):
         what = "--validation-fraction" if aside else "--eval-metric loss"
         options.refuse(f"train --mpi does not support {what}; give --test and another metric")
@@ -102,62 +113,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_USE, f"slide: error: {message}{see} {self.prog} --help\n")
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-        return int(text)
-
-    return parse
-
-
-_count = _whole(1)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
-    return value
-
-
-def _part(text: str) -> float:
-    value = _positive(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
-    return value
-
-
-def _mode(text: str) -> str:
-    return "index" if text == "lsh" else text  # an earlier name
-
-
-def _layer_sizes(text: str) -> list[int]:
-    return [_count(part) for part in text.split(",")]
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
-    return key.strip(), value.strip()
-
-
 def _add_demo(add: Add) -> None:
     demo = add("demo", "learn to name hidden identifiers in Python's standard library, in about two minutes",
                "slide demo --out my-demo")  # fmt: skip
     _add_workers(demo, "worker processes (default: the number of CPUs, at least 2)")
-    _add_numbers(demo, ("--seed", _whole(0), "N", 0, "random seed (default: 0)"))
+    _add_numbers(demo, ("--seed", whole(0), "N", 0, "random seed (default: 0)"))
     demo.add_argument("--out", default="slide-demo", metavar="RUN", help="run folder (default: slide-demo)")
     _add_overwrite(demo)
     _add_numbers(demo, _max_seconds(120.0))
@@ -168,7 +128,7 @@ def _add_overwrite(command: argparse._ActionsContainer, what: str = "an existing
 
 
 def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
-    command.add_argument("--workers", type=_count, metavar="N", help=text)
+    command.add_argument("--workers", type=count, metavar="N", help=text)
 
 
 def _add_numbers(command: argparse.ArgumentParser, *rows: Number) -> None:
@@ -179,7 +139,7 @@ def _add_numbers(command: argparse.ArgumentParser, *rows: Number) -> None:
 def _max_seconds(default: float) -> Number:
     shown = f"{default:g}" if default < math.inf else "no limit"
     text = f"stop training after this many seconds, not counting evaluations (default: {shown})"
-    return "--max-seconds", _positive, "S", default, text
+    return "--max-seconds", positive, "S", default, text
 
 
 def _add_train(add: Add) -> None:
@@ -197,30 +157,30 @@ def _add_train(add: Add) -> None:
     rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps"
     _add_numbers(
         train,
-        ("--epochs", _count, "N", None, f"passes over the training samples (default: {epochs}); 6 for a wide network"),
-        ("--seed", _whole(0), "N", None, f"random seed (default: {defaults.seed})"),
-        ("--hidden", _layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
+        ("--epochs", count, "N", None, f"passes over the training samples (default: {epochs}); 6 for a wide network"),
+        ("--seed", whole(0), "N", None, f"random seed (default: {defaults.seed})"),
+        ("--hidden", layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
          "1,024, as --preset wide, for 2,000 samples or more with two labels or more on average or dense inputs, "
          "unless that needs more than 2^28 weights; not with --mpi"),
-        ("--micro-batch", _count, "N", None, f"samples per micro-batch and worker (default: {defaults.micro_batch})"),
-        ("--learning-rate", _positive, "X", None, f"peak learning rate (default: {rates}); less for layers wider "
+        ("--micro-batch", count, "N", None, f"samples per micro-batch and worker (default: {defaults.micro_batch})"),
+        ("--learning-rate", positive, "X", None, f"peak learning rate (default: {rates}); less for layers wider "
          "than 128: with 1,024 neurons 0.005 up to 300 steps, then less"),
         _max_seconds(math.inf),
-        ("--eval-every", _positive, "E", 1.0, "epochs between evaluations (default: 1)"),
-        ("--eval-samples", _count, "N", 10_000, "test samples per evaluation; the last one uses all (default: 10000)"),
-        ("--patience", _count, "N", None, "stop after this many evaluations without improvement; the best network "
+        ("--eval-every", positive, "E", 1.0, "epochs between evaluations (default: 1)"),
+        ("--eval-samples", count, "N", 10_000, "test samples per evaluation; the last one uses all (default: 10000)"),
+        ("--patience", count, "N", None, "stop after this many evaluations without improvement; the best network "
          "is kept"),
-        ("--validation-fraction", _part, "F", None, "fraction of TRAIN to hold out for evaluation, instead of --test"),
-        ("--checkpoint-every", _positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, which "
+        ("--validation-fraction", part, "F", None, "fraction of TRAIN to hold out for evaluation, instead of --test"),
+        ("--checkpoint-every", positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, which "
          "also keeps the best model (default: only the one written on Ctrl-C)"),
-        ("--keep", _count, "N", 2, "checkpoints to keep (default: 2)"),
+        ("--keep", count, "N", 2, "checkpoints to keep (default: 2)"),
     )  # fmt: skip
-    train.add_argument("--eval-metric", choices=EVAL_METRICS, default=EVAL_METRICS[0], metavar="NAME",
+    train.add_argument("--eval-metric", choices=EVAL_METRICS, metavar="NAME",
                        help=f"metric that selects the best network: {', '.join(EVAL_METRICS)} "
                        f"(default: {EVAL_METRICS[0]})")  # fmt: skip
-    train.add_argument("--dtype", choices=WEIGHT_DTYPES, default=WEIGHT_DTYPES[0],
+    train.add_argument("--dtype", choices=WEIGHT_DTYPES,
                        help="dtype of the weights in the model folder; float16 takes half the space, and P@k is "
-                       "reported for it too (default: float32)")  # fmt: skip
+                       "reported for it too (default: float32; with --resume as before)")  # fmt: skip
     again = train.add_mutually_exclusive_group()
     _add_overwrite(again)
     again.add_argument("--resume", action="store_true",
@@ -232,7 +192,7 @@ def _add_train(add: Add) -> None:
                        "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="label names, one per line, saved with the model")
     add_columns(train, as_trained=False)
-    add_features(train, _whole)
+    add_features(train, whole)
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
                        help="choose the micro-batch for the data and, with lsh.family=simhash, K and bucket size, "
@@ -255,7 +215,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
                        "against the labels of the micro-batch, for data with few samples per label; paper: a "
                        "separate active set for each sample, from 50 SimHash tables with 9-bit codes, from the first "
                        "step on")  # fmt: skip
-    command.add_argument("--set", type=_assignment, action="append", default=[], metavar="KEY=VALUE",
+    command.add_argument("--set", type=assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
                          "overrides --config and --preset and may be repeated; "
                          "slide train --print-config lists them all")  # fmt: skip
@@ -284,9 +244,9 @@ def _add_users_of_models(add: Add) -> None:
         "data", metavar="DATA", help=f"{FORMATS}; or plain lines, each a text; labels in it are ignored"
     )
     add_columns(predict, as_trained=False, labels=False)
-    predict.add_argument("-k", type=_count, default=5, metavar="K",
+    predict.add_argument("-k", type=count, default=5, metavar="K",
                          help="labels per sample, at most all of the model (default: 5)")  # fmt: skip
-    predict.add_argument("--threshold", type=_share, metavar="P",
+    predict.add_argument("--threshold", type=share, metavar="P",
                          help="write only labels of at least this probability; scores are probabilities")  # fmt: skip
     predict.add_argument("--out", type=unless_standard, metavar="FILE",
                          help="write to a file instead of standard output")  # fmt: skip
@@ -299,7 +259,7 @@ def _add_users_of_models(add: Add) -> None:
                   "biases add up to the logit.")  # fmt: skip
     explain.add_argument("model", metavar="MODEL", help="model folder or run folder of a network for texts")
     explain.add_argument("text", metavar="TEXT", help="one text")
-    explain.add_argument("-k", type=_count, default=3, metavar="K", help="labels to explain (default: 3)")
+    explain.add_argument("-k", type=count, default=3, metavar="K", help="labels to explain (default: 3)")
 
     index = add("index", "build or rebuild the index of a model, which --mode index uses",
                 "slide index run data/train.txt",
@@ -335,16 +295,16 @@ def _add_verify(add: Add) -> None:
     _add_settings(verify)
     _add_numbers(
         verify,
-        ("--steps", _count, "N", None, "training steps (default: 12, or as many as fit in a minute)"),
+        ("--steps", count, "N", None, "training steps (default: 12, or as many as fit in a minute)"),
         (
             "--labels",
-            _count,
+            count,
             "N",
             None,
             "labels to keep, evenly spaced (default: 20,000 with centroid tables, else 500,000 / lsh.L)",
         ),
-        ("--micro-batch", _count, "N", None, "samples per step (default: as in the settings, but at most 32)"),
-        ("--seed", _whole(0), "N", None, "random seed (default: 0)"),
+        ("--micro-batch", count, "N", None, "samples per step (default: as in the settings, but at most 32)"),
+        ("--seed", whole(0), "N", None, "random seed (default: 0)"),
     )
 
 
@@ -358,17 +318,17 @@ def _add_bench(add: Add) -> None:
         "given have their defaults, not what slide train chooses for the data: give its config.toml.",
     )
     bench.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: synthetic, see --shape)")
-    bench.add_argument("--shape", default="amazon-670k", metavar="NAME",
+    bench.add_argument("--shape", metavar="NAME",
                        help="without DATA: amazon-670k (default), delicious-200k or wiki10-31k")  # fmt: skip
     _add_workers(bench, "worker processes (default: the number of CPUs)")
-    _add_numbers(bench, ("--seconds", _positive, "S", 40.0, "total training time of the measurement (default: 40)"))
+    _add_numbers(bench, ("--seconds", finite, "S", 40.0, "total training time of the measurement (default: 40)"))
     _add_settings(bench)
 
 
 def _add_mode(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--mode", choices=("exact", "index"), default="exact", type=_mode,
+    command.add_argument("--mode", choices=("exact", "index"), default="exact", type=mode,
                          help="exact scores every label, index only the candidates that the index finds")  # fmt: skip
-    command.add_argument("--recall", type=_share, metavar="R",
+    command.add_argument("--recall", type=share, metavar="R",
                          help="with --mode index: fraction of the exact top labels that the index should find "
                               f"(default: {RECALL})")  # fmt: skip
 
@@ -378,7 +338,7 @@ def _add_generate(add: Add) -> None:
                    "slide generate data --shape wiki10-31k --samples 5000")  # fmt: skip
     generate.add_argument("dir", metavar="DIR", help="folder to write into")
     shapes = "take the sizes of amazon-670k (default), delicious-200k or wiki10-31k"
-    generate.add_argument("--shape", default="amazon-670k", metavar="NAME", help=shapes)
+    generate.add_argument("--shape", default=DEFAULT_SHAPE, metavar="NAME", help=shapes)
     for name, what in (
         ("--samples", "training samples"),
         ("--test-samples", "test samples"),
@@ -387,6 +347,6 @@ def _add_generate(add: Add) -> None:
         ("--nonzeros", "mean number of features per sample"),
         ("--labels-per-sample", "mean number of labels per sample"),
     ):
-        generate.add_argument(name, type=_count, metavar="N", help=f"{what}, overriding the shape")
-    generate.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="random seed (default: 0)")
+        generate.add_argument(name, type=count, metavar="N", help=f"{what}, overriding the shape")
+    generate.add_argument("--seed", type=whole(0), default=0, metavar="N", help="random seed (default: 0)")
     _add_overwrite(generate, "files of these names in DIR")

@@ -6,6 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from slide_ref.common.errors import ConfigError
+
 from ..display.plots import plot_runs
 from .run_folder import CURVES
 from .session import Session
@@ -15,6 +17,8 @@ def plot(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide plot``: draw learning curves of runs in one picture."""
     runs = [Path(run) for run in options.runs]
     out = options.out or str(runs[0] / CURVES if len(runs) == 1 else CURVES)
+    if Path(out).suffix.lower() != ".png":
+        raise ConfigError(f"--out {out}: curves are drawn as PNG; give a name that ends in .png")
     plot_runs(runs, out)
     session.console.result(out)
     return {"curves": out}

@@ -68,17 +68,21 @@ class Session:
 
 
 def read_samples(
-    path: str | Path, labels: str | None = None, share: Callable[[int], range] | None = None, to_train: bool = False
+    path: str | Path,
+    labels: str | None = None,
+    share: Callable[[int], range] | None = None,
+    labelled_by: str | None = None,
 ) -> Dataset:
-    """Read samples; there must be some, and for training some with labels, except in a share.
+    """Read samples; there must be some, and some with labels if an option is named that gives them, except in a share.
 
-    Takes the arguments of `read_dataset`. Raises DataError.
+    The other arguments are those of `read_dataset`. Raises DataError.
     """
     data = read_dataset(path, labels, share)
     if share is None and not data.n_samples:
         raise _error("there are no samples", path)
-    if share is None and to_train and not data.labels.nnz:
-        raise DataError("no sample has a label", path)
+    if share is None and labelled_by is not None and not data.labels.nnz:
+        advice = f"; give them with {labelled_by}" if labels is None and Path(path).suffix.lower() == ".npz" else ""
+        raise DataError(f"no sample has a label{advice}", path)
     return data
 
 

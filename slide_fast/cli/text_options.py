@@ -30,7 +30,8 @@ def add_features(command: argparse.ArgumentParser, whole: Callable[[int], Count]
     group.add_argument("--char-ngrams", type=_pair, metavar="N,M",
                        help="also character n-grams of N to M characters, within words (default: none)")  # fmt: skip
     group.add_argument("--min-df", type=whole(1), metavar="N",
-                       help="drop features that occur in fewer training texts (default: 2)")  # fmt: skip
+                       help="drop features that occur in fewer training texts (default: 2); not with "
+                       "--buckets")  # fmt: skip
     group.add_argument("--buckets", type=whole(0), metavar="N",
                        help="hash features into N columns (default: one column per training feature)")  # fmt: skip
     group.add_argument("--token-pattern", metavar="REGEX", help=r"regular expression of a word (default: \w+)")

@@ -64,6 +64,8 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
     given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
+    if given.get("buckets") and "min_df" in given:
+        raise ConfigError("--min-df has no effect with --buckets, where features share columns; leave one of them out")
     settings, n_workers = TextSettings.checked(**given), options.workers or available_cpus()
     file = TextFile(options.train, columns, skips=options.on_error == "skip")
     session.console.progress(0.0, f"reading {options.train}")
@@ -159,6 +161,7 @@ def refuse_text_options(options: Namespace) -> None:
     """Raise ConfigError if options for texts are given, but there are no texts."""
     names = ("text_column", "label_column", "label_separator", *FEATURES)
     given = [name for name in names if getattr(options, name, None) is not None]
+    given += ["on_error"] if options.on_error != "stop" else []
     if given:
         why = (
             f"{options.train} holds no texts; name their column with --text-column, or"

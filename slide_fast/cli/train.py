@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from slide_ref.common.config import WEIGHT_DTYPES
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.label_names import read_label_names
 from slide_ref.common.storage.model_folder import TextColumns
@@ -49,7 +50,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=options.dtype)
+        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=dtype_of(options, folder))
         figures = run.train_on(data, options.workers, resumed)[1]
     session.console.result(run.report(figures))
     return figures
@@ -77,6 +78,11 @@ def plan(options: Namespace) -> tuple[Checkpoints, TrainingState | None, dict[st
     return checkpoints, state, settings_of(options, {} if state is None else state.config.to_dict())
 
 
+def dtype_of(options: Namespace, folder: RunFolder) -> str:
+    """Return the dtype of the weights in the model folder: as given, or with ``--resume`` as before."""
+    return options.dtype or (folder.dtype() if options.resume else WEIGHT_DTYPES[0])
+
+
 def read_files(
     options: Namespace, session: Session, share: Callable[[int], range] | None = None
 ) -> tuple[list[Dataset], list[str] | None, TextColumns | None]:
@@ -96,11 +102,16 @@ def read_files(
         samples, own_names, text = read_training_texts(options, session)
         return [_share_of(part, share) for part in samples], own_names, text
     refuse_text_options(options)
-    data = [read_samples(*train, share, to_train=True)]
+    data = [read_samples(*train, share, "--labels")]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
     if options.test is not None:
-        data.append(fitting(read_samples(*test, share), options.test, sizes, "the training data", session.console))
+        read = read_samples(*test, share, "--test-labels")
+        data.append(fitting(read, options.test, sizes, "the training data", session.console))
     names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
+    if names is not None and len(set(names)) < len(names):
+        n = len(names) - len(set(names))
+        session.console.line(f"{options.label_names}: {n:,} of {len(names):,} names repeat earlier ones, so answers do "
+                             "not tell these labels apart")  # fmt: skip
     return data, names, None
 
 

@@ -71,7 +71,7 @@ def read_curves(run: str | Path) -> dict[str, np.ndarray]:
     points = []
     for number, line in enumerate(lines, start=1):
         entry = _parse(line, path, number)
-        if entry["kind"] == "evaluation":
+        if entry["kind"] == "evaluation" and "kept_epoch" not in entry:  # which is of a network evaluated before
             points.append([_number(entry, key, path, number) for key in REQUIRED + OPTIONAL])
     if not points:
         raise DataError("contains no evaluation; train longer or evaluate more often", str(path))

@@ -95,6 +95,9 @@ class TrainingDisplay:
 
     def _evaluation(self, event: dict[str, Any]) -> None:
         self.precision = event["precision_at_1"]
+        if "kept_epoch" in event:  # of a network that was restored, so in a row of its own
+            self._write_row()
+            event = event | {"epoch": event["kept_epoch"]}
         self._add_to_row(event, over=self.eval_every <= 1)
 
     def _add_to_row(self, event: dict[str, Any], over: bool) -> None:

@@ -81,11 +81,11 @@ class Progress:
 
 
 def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None]:
-    """Make a callback that passes a copy of each event to all listeners, in order."""
+    """Make a callback that passes each event on to all listeners, in order; one may change it for those that follow."""
 
     def tell(event: Event) -> None:
         for listen in listeners:
-            listen(dict(event))
+            listen(event)
 
     return tell
 

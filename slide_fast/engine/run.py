@@ -95,8 +95,7 @@ class Run:
         if self.stop.is_set() or self.options.saves_regularly:
             self.save()
         if not self.stop.is_set():
-            self.take_best()
-            scores = self.evaluate()
+            scores = self.evaluate(of_step=self.take_best())
             self.report("end", scores | {"n_train_unlabelled": self.progress.n_unlabelled})
 
     def train(self) -> None:
@@ -257,8 +256,11 @@ class Run:
             self.reported.append(dict(event))
         self.options.callback(event)
 
-    def evaluate(self, n_rows: int | None = None) -> Event:
-        """Measure P@k and other metrics on the first `n_rows` test rows in keyed order; None: all."""
+    def evaluate(self, n_rows: int | None = None, of_step: int | None = None) -> Event:
+        """Measure P@k and other metrics on the first `n_rows` test rows in keyed order; None: all.
+
+        `of_step` is the step of a network that was restored; None: of the current one.
+        """
         if self.summary.test_labels is None:
             return {}
         order, parts, n_done = self.engine.test_order[:n_rows], [], 0
@@ -277,6 +279,8 @@ class Run:
                 return {}
         since = self.progress.since_evaluation
         figures = (since.summary() if since.n_samples else {}) | scores
+        if of_step not in (None, self.progress.step):
+            figures["kept_epoch"] = of_step / self.steps_per_epoch
         self.progress.since_evaluation, self.measured = Totals(), scores
         self.report("evaluation", figures)
         return scores
@@ -296,12 +300,15 @@ class Run:
             if options.checkpoints is not None:
                 options.checkpoints.save_best(self.model())
 
-    def take_best(self) -> None:
-        """Restore the best network, if early stopping is used."""
-        if self.options.keeps_best:
-            if self.progress.n_worse < self.options.patience:
-                self.judge(self.evaluate(self.options.eval_samples))
-            self.engine.restore_best()
+    def take_best(self) -> int:
+        """Restore the best network, if early stopping is used; return the step of the network that is kept."""
+        progress = self.progress
+        if not self.options.keeps_best:
+            return progress.step
+        if progress.n_worse < self.options.patience:
+            self.judge(self.evaluate(self.options.eval_samples))
+        self.engine.restore_best()
+        return progress.best_step or progress.step
 
     def state(self, is_over: bool = False) -> TrainingState:
         """Return the training state: with tables and progress to resume the run, or without them once it is over."""

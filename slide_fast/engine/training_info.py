@@ -87,6 +87,7 @@ def history_table(history: list[Event]) -> str:
     rows: dict[str, Event] = {}
     for event in history:
         if "epoch" in event and "step" in event:
+            event = event | {"epoch": event.get("kept_epoch", event["epoch"])}
             key = f"{event['epoch']} {event['step']}"
             rows[key] = rows.get(key, {}) | {name: value for name, value in event.items() if name != "kind"}
     cells = {"epoch": "{epoch:.2f}", "seconds": "{seconds:,.1f}", "loss": "{loss:.3f}", "P@1": "{precision_at_1:.2%}"}

@@ -18,9 +18,10 @@ from ..inference.predictor import Predictor, indexed_by, require_finite, with_in
 from ..inference.probabilities import logits_of, probabilities_of
 from ..prediction import mode_of, predict_topk
 from . import validation
+from .feature_coding import check_sizes
 from .label_decoding import are_right, as_in_training, in_words, places_of
 from .sklearn_base import NotFittedError, check_names
-from .validation import as_weights
+from .validation import Known, as_weights
 
 
 class PredictionMixin:
@@ -40,7 +41,7 @@ class PredictionMixin:
 
     def _check_features(self, X: Any, features: SparseRows, reset: bool) -> None:
         """Record the number and names of the features; raise DataError if they differ from those recorded before."""
-        validation.check_sizes(features)
+        check_sizes(features)
         check_names(self, X, reset)
         if reset:
             self.n_features_in_ = features.n_columns
@@ -162,7 +163,7 @@ class PredictionMixin:
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the fraction of samples whose best label is right (P@1); labels unknown to training count as wrong."""
         layers, features = self._asked(X)
-        truths = validation.as_truths(X, y, self.classes_)
+        truths = validation.as_truths(X, y, Known(self.classes_, self._kind, None))
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
         best = _best(layers, features, 1)[0][:, 0]

@@ -20,11 +20,12 @@ from ..engine.progress import Event
 from ..engine.training_info import history_of
 from . import validation
 from .embeddings import EmbeddingMixin
+from .feature_coding import as_features
 from .fitting import OF_FIT, Given, Part, train
 from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
 from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train
-from .validation import Labels, as_features, as_labels
+from .validation import Labels, as_labels
 
 __all__ = ["SlideClassifier", "as_features", "as_labels"]
 
@@ -254,7 +255,11 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
         """Return samples to train on; if training starts from scratch, also record what they look like."""
         X = self._rows_of(X)
-        features, labels = validation.as_dataset(X, y, known, self.n_features_in_ if goes_on else None)
+        expected = None
+        if known is not None:
+            kind, n_features = (self._kind, self.n_features_in_) if goes_on else ("rows", None)
+            expected = validation.Known(known, kind, n_features)
+        features, labels = validation.as_dataset(X, y, expected)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []

@@ -116,7 +116,10 @@ def train(
             estimator.history_.append(dict(event))
 
     with Console() as console:
-        listeners: list[Callable[[Event], None]] = [note] + ([] if given.callback is None else [given.callback])
+        listeners: list[Callable[[Event], None]] = [note]
+        if given.callback is not None:
+            callback = given.callback
+            listeners.append(lambda event: callback(dict(event)))  # what it does to the event concerns nobody else
         if estimator.verbose:
             listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(estimator.classes_)))
         try:
@@ -162,7 +165,8 @@ def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
     """Return samples to evaluate on, from (X, y) or a path."""
     X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
     X = estimator._rows_of(X)
-    features, labels = validation.as_dataset(X, y, estimator.classes_, estimator.n_features_in_, "y of eval_set")
+    known = validation.Known(estimator.classes_, estimator._kind, estimator.n_features_in_)
+    features, labels = validation.as_dataset(X, y, known, "y of eval_set")
     try:
         estimator._check_features(X, features, reset=False)
     except DataError as error:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import SparseRows
 
 GROUPS = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "str", "T": "str", "S": "bytes",
           "M": "datetime64", "m": "timedelta64"}  # fmt: skip
@@ -249,6 +250,24 @@ def places_in(
             "labels (`partial_fit` takes them as `classes` in its first call)"
         )
     return places
+
+
+def numbers_as_columns(rows: SparseRows, classes: np.ndarray, name: str, drop_unknown: bool = False) -> SparseRows:
+    """Return labels that a file holds as numbers as columns of classes that have these values.
+
+    Raises DataError like `places_in`.
+    """
+    if classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(len(classes))) and not drop_unknown:
+        return rows
+
+    def row_of(i: int) -> int:
+        return int(np.searchsorted(rows.indptr, i, "right")) - 1
+
+    numbers = rows.indices.astype(np.int64)
+    places = places_in(Values(numbers, numbers.dtype), classes, name, row_of, drop_unknown)
+    kept = places >= 0
+    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
+    return SparseRows(indptr, places[kept].astype(np.int32), None, len(classes)).canonical()
 
 
 def _places(items: Any, classes: np.ndarray) -> np.ndarray:

@@ -17,10 +17,12 @@ from slide_ref.common.xmc_lines import COUNT_LIMIT
 from ..data import read_dataset, without_unknown_features
 from ..parallel.machine import require_memory
 from ..parallel.units import numbered
+from .feature_coding import as_features, is_sparse, rows_of_sparse
 from .label_coding import (
     classes_and_places,
     is_missing,
     is_row,
+    numbers_as_columns,
     places_in,
     refuse_missing,
     shown,
@@ -32,102 +34,9 @@ KINDS = ("classes", "lists", "indicator", "sparse indicator", "rows")
 BYTES_PER_LABEL = 32  # at least: class, count, a weight and a bias, and their moments
 
 
-def is_sparse(X: Any) -> bool:
-    """Tell whether X is a SciPy sparse matrix or array."""
-    return hasattr(X, "tocsr") and hasattr(X, "nnz")
-
-
 def is_path(X: Any) -> bool:
     """Tell whether X is a path."""
     return isinstance(X, (str, Path))
-
-
-def as_features(X: Any) -> SparseRows:
-    """Convert samples to checked, canonical rows.
-
-    Parameters
-    ----------
-    X : SparseRows, SciPy matrix or array of any sparse format, or array of numbers, shape (n_samples, n_features)
-
-    Raises
-    ------
-    DataError
-        If X is something else, or its arrays do not fit together, or a value is not finite.
-    """
-    if not isinstance(X, SparseRows):
-        X = _rows_of_sparse(X, "X") if is_sparse(X) else _rows_of_dense(X)
-    if X.data is not None and not np.isfinite(X.data).all():
-        _refuse_infinite(X.data, "X")
-    X.check("X")
-    return X.canonical()
-
-
-def _rows_of_sparse(X: Any, name: str) -> SparseRows:
-    if np.issubdtype(X.dtype, np.complexfloating):
-        raise DataError(f"{name}: Complex data not supported")
-    _check_dimensions(X, name)
-    if X.shape[1] >= COUNT_LIMIT:
-        raise DataError(f"{name} has {X.shape[1]} columns, but there may be fewer than 2**31")
-    X = X.tocsr()
-    if X.nnz and X.indices.dtype != np.int32 and X.indices.max() >= COUNT_LIMIT:
-        raise DataError(f"{name}: it stores a value in column {X.indices.max()} of {X.shape[1]}; make the matrix again")
-    data = _as_float32(X.data, name)
-    return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
-
-
-def _rows_of_dense(X: Any) -> SparseRows:
-    if np.ma.is_masked(X):
-        raise DataError("X has masked values, which are missing; fill them, X.filled(0), or remove the samples")
-    try:
-        array = np.asarray(X)
-        if array.dtype.kind == "c":
-            raise DataError("X: Complex data not supported")
-        if array.dtype.kind not in "fiub":
-            array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        text = "X is no table of numbers; give a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"
-        if isinstance(error, TypeError):
-            raise TypeError(f"{text}: {error}") from error  # as scikit-learn does
-        raise DataError(f"{text} ({error})") from error
-    _check_dimensions(array, "X")
-    rows, columns = array.nonzero()
-    data = _as_float32(array[rows, columns], "X")
-    indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
-    return SparseRows(indptr, columns.astype(np.int32), data, array.shape[1])
-
-
-def _check_dimensions(X: Any, name: str) -> None:
-    if X.ndim != 2:
-        shape = f"expected 2D array, shape (n_samples, n_{'features' if name == 'X' else 'labels'})"
-        advice = f"Reshape your data, {name}.reshape(1, -1) if it is one sample"
-        raise DataError(f"{name} has {X.ndim} dimensions: {shape}. {advice}")
-
-
-def _as_float32(values: np.ndarray, name: str) -> np.ndarray:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        _refuse_infinite(values, name)
-    with np.errstate(over="ignore"):
-        data = values.astype(np.float32)
-    if not np.isfinite(data).all():
-        raise DataError(f"{name} contains a value too large for float32; rescale the data")
-    return data
-
-
-def _refuse_infinite(values: np.ndarray, name: str) -> None:
-    kind = "NaN" if np.isnan(values).any() else "infinity"
-    raise DataError(f"Input {name} contains {kind}, which is not finite; remove or replace it")
-
-
-def check_sizes(features: SparseRows) -> None:
-    """Raise DataError if there are no samples or no features."""
-    for n, what in zip(features.shape, ("sample", "feature"), strict=True):
-        if n == 0:
-            few = "there are no samples" if what == "sample" else "there are no features"
-            raise DataError(
-                f"{few}: Found array with 0 {what}(s) (shape={features.shape}) while a minimum of 1 is required."
-            )
 
 
 class Labels(NamedTuple):
@@ -186,9 +95,9 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
     if isinstance(Y, SparseRows):
         return _indicator(Y, classes, "rows", name)
     if is_sparse(Y):
-        rows = _rows_of_sparse(Y, name)
+        rows = rows_of_sparse(Y, name)
         if Y.format == "coo" and np.isin(Y.data, (0, 1)).all():  # a label that is there twice has become a 2
-            rows = _rows_of_sparse(Y.tocsr().astype(bool), name)
+            rows = rows_of_sparse(Y.tocsr().astype(bool), name)
         return _indicator(rows, classes, "sparse indicator", name)
     items: list | np.ndarray
     is_plain = isinstance(Y, Sequence) and not hasattr(Y, "__array__") and not isinstance(Y, (str, bytes))
@@ -335,22 +244,39 @@ def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_
             )
 
 
-def as_dataset(
-    X: Any, Y: Any, classes: np.ndarray | None = None, n_features: int | None = None, name: str = "y"
-) -> tuple[SparseRows, Labels]:
+class Known(NamedTuple):
+    """What a trained network expects: its classes, the form of y, which is one of `KINDS`, and its features."""
+
+    classes: np.ndarray
+    kind: str
+    n_features: int | None
+
+    def of_file(self, labels: SparseRows, name: str, drop_unknown: bool = False) -> SparseRows:
+        """Return a file's labels as columns: its numbers are values of the classes where y was values, not columns."""
+        if self.kind not in ("classes", "lists"):
+            return labels
+        return numbers_as_columns(labels, self.classes, name, drop_unknown)
+
+
+def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> tuple[SparseRows, Labels]:
     """Convert samples and labels; if X is a path, the file has both, and Y, if given, replaces its labels.
 
-    If that file names no sizes, features beyond `n_features` are left out, with a warning. Messages call Y `name`.
+    If that file names no sizes, unknown features are left out, with a warning. Messages call Y `name`.
     """
+    classes = None if known is None else known.classes
     if not is_path(X):
         return as_features(X), as_labels(Y, classes, name=name)
-    data = _read(X, n_features)
-    return data.features, as_labels(data.labels if Y is None else Y, classes, name=name)
+    data = _read(X, None if known is None else known.n_features)
+    if Y is None:
+        Y = data.labels if known is None else known.of_file(data.labels, name)
+    return data.features, as_labels(Y, classes, name=name)
 
 
-def as_truths(X: Any, y: Any, classes: np.ndarray) -> SparseRows:
+def as_truths(X: Any, y: Any, known: Known) -> SparseRows:
     """Convert true labels to compare predictions with; unknown ones are left out. If y is None, read the file X."""
-    labels = read_dataset(X).labels if y is None and is_path(X) else y
+    classes, labels = known.classes, y
+    if y is None and is_path(X):
+        labels = known.of_file(read_dataset(X).labels, "y", drop_unknown=True)
     rows = as_labels(labels, classes, drop_unknown=True).rows
     if rows.n_rows and not rows.nnz:
         warnings.warn("y has no label that was there in training, so no prediction can be right", stacklevel=3)

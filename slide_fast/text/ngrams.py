@@ -76,10 +76,11 @@ class NgramCounter:
     def named(self, text: str) -> dict[int, str]:
         """Return the keys of a text's features, and the features as text."""
         words, settings = self._cut(text), self.settings
-        names = [" ".join(words[at : at + n]) for n in range(1, settings.word_ngrams + 1)
+        names = [" ".join(words[at : at + n]) for n in range(1, min(settings.word_ngrams, len(words)) + 1)
                  for at in range(len(words) - n + 1)]  # fmt: skip
         least, most = settings.char_ngrams or (1, 0)
-        names += [f"{part!r}" for word in words for n in range(least, most + 1) for part in _parts(word, n)]
+        names += [f"{part!r}" for word in words for n in range(least, min(most, len(word) + 2) + 1)
+                  for part in _parts(word, n)]  # fmt: skip
         return dict(zip(self._occurrences([text])[1].tolist(), names, strict=True))
 
     def _occurrences(self, texts: Sequence[str]) -> Part:
@@ -106,6 +107,8 @@ class NgramCounter:
             n_starts = max(len(ids) - n + 1, 0)
             keys = mix(0, Purpose.TEXT, n, keys[:n_starts], words[n - 1 :])  # those across texts are dropped
             inside = rows[:n_starts] == rows[n - 1 :]
+            if not inside.any():  # no text has so many words
+                break
             parts.append((rows[:n_starts][inside], keys[inside]))
         return parts
 
@@ -146,9 +149,11 @@ def _keys_in_words(words: list[str], least: int, most: int) -> Part:
     points = np.frombuffer("".join(spaced).encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
     owners, left = np.repeat(np.arange(len(words)), lengths), np.repeat(np.cumsum(lengths), lengths)
     left -= np.arange(len(points))  # characters from here to the end of the word
-    found = []
+    found: list[Part] = [(owners[:0], points[:0])]
     for n in range(least, most + 1):
         starts = np.flatnonzero(left >= n)
+        if not len(starts):  # no word is so long
+            break
         found.append((owners[starts], mix(0, Purpose.TEXT, 0, *(points[starts + i] for i in range(n)))))
     owners, keys = map(np.concatenate, zip(*found, strict=True))
     return np.bincount(owners, minlength=len(words)), keys[np.argsort(owners, kind="stable")]

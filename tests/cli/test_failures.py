@@ -75,7 +75,8 @@ def test_a_folder_that_cannot_be_written_is_found_before_data_are_read(slide, da
 @pytest.mark.parametrize("option", ["--test", "--label-names", "--labels", "--test-labels"])
 def test_files_that_are_missing_are_found_before_data_are_read(slide, monkeypatch, tmp_path, option):
     monkeypatch.setattr(train_command, "read_samples", lambda *arguments, **options: pytest.fail("data are read"))
-    code, _, stderr = slide(f"train {{data}}/train.txt --out {tmp_path}/run {option} {tmp_path}/missing")
+    test = "--test {data}/train.txt" if option == "--test-labels" else ""
+    code, _, stderr = slide(f"train {{data}}/train.txt {test} --out {tmp_path}/run {option} {tmp_path}/missing")
     assert code == 1 and stderr == f"slide: error: {tmp_path}/missing: cannot be read (No such file or directory)\n"
 
 

@@ -220,5 +220,14 @@ def test_an_evaluation_after_which_nothing_was_trained_tells_no_loss():
     assert [event["step"] for event in evaluations] == [1, 2, 3, 3]
     assert all(event["loss"] > 0 and event["samples_per_second"] > 0 for event in evaluations[:3])
     assert not {"loss", "active_neurons", "samples_per_second"} & set(evaluations[3])
-    loss = f"{evaluations[2]['loss']:.3f}"
-    assert history_table(evaluations).splitlines()[-1].split()[2] == loss
+
+
+def test_an_evaluation_of_a_restored_network_has_a_row_of_its_own(capsys):
+    events = []
+    config = Config(hidden=(4,), epochs=30, learning_rate=0.05)
+    fit(config, ONE, test=ONE, patience=2, n_workers=1, callback=events.append)
+    *_, last, kept = (event for event in events if event["kind"] == "evaluation")
+    assert kept["step"] == last["step"] > kept["kept_epoch"] and "kept_epoch" not in last
+    rows = history_table(events).splitlines()[-2:]
+    assert [row.split()[0] for row in rows] == [f"{last['epoch']:.2f}", f"{kept['kept_epoch']:.2f}"]
+    assert rows[0].split()[2] == f"{last['loss']:.3f}" and rows[1].split()[2].endswith("%")

@@ -98,3 +98,35 @@ def test_label_ids_of_every_integer_type_are_ids(dtype):
     top = min(np.iinfo(dtype).max, 300)
     model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(4), [{dtype(top - i)} for i in range(4)])
     assert model.classes_.dtype == np.int64 and len(model.classes_) == top + 1
+
+
+@pytest.mark.parametrize(("values", "wrong"), [([1, 2, 3], False), (["a", "b", "c"], True)])
+def test_a_files_labels_are_values_of_the_classes(tmp_path, values, wrong):
+    """A file of numbers is no list of columns where y was values."""
+    path = tmp_path / "new.svm"
+    path.write_text("1 0:1\n2 1:1\n3 2:1\n")
+    model = SlideClassifier(hidden=16, epochs=20, micro_batch=16, learning_rate=0.05, n_workers=1)
+    X, y = np.eye(3).repeat(40, axis=0), np.array(values).repeat(40)
+    model.fit(X, y)
+    if wrong:
+        with pytest.raises(DataError, match="row 0: 1 is a label of type number, but the known ones, such as 'a'"):
+            model.score(path)
+        return
+    assert model.score(path) == 1
+    assert model.fit(X, y, eval_set=path).history_[-2]["precision_at_1"] == 1
+    counts = model.partial_fit(path).model_.label_counts
+    assert counts.tolist() == [41, 41, 41]
+    path.write_text("1 0:1\n7 1:1\n")
+    assert model.score(path) == 0.5
+    with pytest.raises(DataError, match=r"y of eval_set holds 7 \(first in row 1\), not among the 3 known labels"):
+        model.fit(X, y, eval_set=path)
+
+
+def test_labels_of_a_file_are_columns_where_training_had_columns(tmp_path):
+    path = tmp_path / "new.svm"
+    path.write_text("0 0:1\n2 2:1\n")
+    X, y = np.eye(3).repeat(40, axis=0), np.eye(3, dtype=int).repeat(40, axis=0)
+    model = SlideClassifier(hidden=16, micro_batch=16, learning_rate=0.05, n_workers=1)
+    for _ in range(20):
+        model.partial_fit(X, y, classes=["a", "b", "c"])
+    assert model.score(path) == 1

@@ -1,0 +1,106 @@
+"""Conversion of the user's samples (matrices, arrays, tables) to checked rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from slide_ref.common.errors import DataError
+from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.xmc_lines import COUNT_LIMIT
+
+
+def is_sparse(X: Any) -> bool:
+    """Tell whether X is a SciPy sparse matrix or array."""
+    return hasattr(X, "tocsr") and hasattr(X, "nnz")
+
+
+def as_features(X: Any) -> SparseRows:
+    """Convert samples to checked, canonical rows.
+
+    Parameters
+    ----------
+    X : SparseRows, SciPy matrix or array of any sparse format, or array of numbers, shape (n_samples, n_features)
+
+    Raises
+    ------
+    DataError
+        If X is something else, or its arrays do not fit together, or a value is not finite.
+    """
+    if not isinstance(X, SparseRows):
+        X = rows_of_sparse(X, "X") if is_sparse(X) else _rows_of_dense(X)
+    if X.data is not None and not np.isfinite(X.data).all():
+        _refuse_infinite(X.data, "X")
+    X.check("X")
+    return X.canonical()
+
+
+def rows_of_sparse(X: Any, name: str) -> SparseRows:
+    """Convert a SciPy matrix or array, of features or of labels. Raises DataError."""
+    if np.issubdtype(X.dtype, np.complexfloating):
+        raise DataError(f"{name}: Complex data not supported")
+    check_dimensions(X, name)
+    if X.shape[1] >= COUNT_LIMIT:
+        raise DataError(f"{name} has {X.shape[1]} columns, but there may be fewer than 2**31")
+    X = X.tocsr()
+    if X.nnz and X.indices.dtype != np.int32 and X.indices.max() >= COUNT_LIMIT:
+        raise DataError(f"{name}: it stores a value in column {X.indices.max()} of {X.shape[1]}; make the matrix again")
+    data = _as_float32(X.data, name)
+    return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
+
+
+def _rows_of_dense(X: Any) -> SparseRows:
+    if np.ma.is_masked(X):
+        raise DataError("X has masked values, which are missing; fill them, X.filled(0), or remove the samples")
+    try:
+        array = np.asarray(X)
+        if array.dtype.kind == "c":
+            raise DataError("X: Complex data not supported")
+        if array.dtype.kind not in "fiub":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        text = "X is no table of numbers; give a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"
+        if isinstance(error, TypeError):
+            raise TypeError(f"{text}: {error}") from error  # as scikit-learn does
+        raise DataError(f"{text} ({error})") from error
+    check_dimensions(array, "X")
+    rows, columns = array.nonzero()
+    data = _as_float32(array[rows, columns], "X")
+    indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
+    return SparseRows(indptr, columns.astype(np.int32), data, array.shape[1])
+
+
+def check_dimensions(X: Any, name: str) -> None:
+    """Raise DataError if X does not have two dimensions."""
+    if X.ndim != 2:
+        shape = f"expected 2D array, shape (n_samples, n_{'features' if name == 'X' else 'labels'})"
+        advice = f"Reshape your data, {name}.reshape(1, -1) if it is one sample"
+        raise DataError(f"{name} has {X.ndim} dimensions: {shape}. {advice}")
+
+
+def _as_float32(values: np.ndarray, name: str) -> np.ndarray:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        _refuse_infinite(values, name)
+    with np.errstate(over="ignore"):
+        data = values.astype(np.float32)
+    if not np.isfinite(data).all():
+        raise DataError(f"{name} contains a value too large for float32; rescale the data")
+    return data
+
+
+def _refuse_infinite(values: np.ndarray, name: str) -> None:
+    kind = "NaN" if np.isnan(values).any() else "infinity"
+    raise DataError(f"Input {name} contains {kind}, which is not finite; remove or replace it")
+
+
+def check_sizes(features: SparseRows) -> None:
+    """Raise DataError if there are no samples or no features."""
+    for n, what in zip(features.shape, ("sample", "feature"), strict=True):
+        if n == 0:
+            few = "there are no samples" if what == "sample" else "there are no features"
+            raise DataError(
+                f"{few}: Found array with 0 {what}(s) (shape={features.shape}) while a minimum of 1 is required."
+            )

@@ -1,0 +1,145 @@
+"""Options that would have no effect, files that would be lost, labels that would be mistaken: told, not passed over."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from slide_fast import SlideClassifier
+from slide_fast.cli.main import main
+from slide_fast.text.ngrams import NgramCounter
+from slide_fast.text.settings import TextSettings
+
+X = np.eye(3).repeat(40, axis=0)
+
+
+def refused(slide, capsys, command):
+    """The message with which arguments are refused."""
+    with pytest.raises(SystemExit) as error:
+        slide(command)
+    assert error.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [10, 0, 7], [1.0, 2.0, 5.0]])
+def test_labels_of_a_file_are_values_of_the_classes(slide, tmp_path, values):
+    model = SlideClassifier(hidden=(16,), epochs=20, micro_batch=16, learning_rate=0.05, n_workers=1)
+    model.fit(X, np.array(values).repeat(40)).save(tmp_path / "model")
+    lines = [f"{int(values[i])} {i}:1" for i in range(3)]
+    (tmp_path / "new.svm").write_text("\n".join([*lines, "99 0:1", ""]))
+    code, stdout, stderr = slide(f"evaluate {tmp_path}/model {tmp_path}/new.svm --json")
+    figures = json.loads(stdout.splitlines()[-1])
+    assert code == 0 and figures["n_unlabelled"] == 1 and figures["precision_at_1"] == pytest.approx(0.75)
+    assert "new.svm: left out 1 label that the model does not have" in stderr
+    (tmp_path / "known.svm").write_text("\n".join([*lines, ""]))
+    assert "left out" not in slide(f"evaluate {tmp_path}/model {tmp_path}/known.svm")[2]
+
+
+def test_numbers_of_a_file_are_no_names(slide, tmp_path):
+    SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(X, np.array(list("abc")).repeat(40)).save(tmp_path / "model")
+    (tmp_path / "new.svm").write_text("1 0:1\n2 1:1\n")
+    code, _, stderr = slide(f"evaluate {tmp_path}/model {tmp_path}/new.svm")
+    assert code == 1 and "new.svm, row 0: 1 is a label of type number, but the known ones, such as 'a', are" in stderr
+
+
+def test_test_samples_have_labels(slide, tmp_path, data):
+    features = sparse.csr_matrix(np.eye(3))
+    sparse.save_npz(tmp_path / "X.npz", features)
+    sparse.save_npz(tmp_path / "Y.npz", features)
+    train = f"train {tmp_path}/X.npz --labels {tmp_path}/Y.npz --out {tmp_path}/run --workers 1"
+    code, _, stderr = slide(f"{train} --test {tmp_path}/X.npz")
+    assert code == 1 and stderr.endswith(f"{tmp_path}/X.npz: no sample has a label; give them with --test-labels\n")
+    assert slide(train)[0] == 0
+    code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/X.npz")
+    assert code == 1 and stderr.endswith(f"{tmp_path}/X.npz: no sample has a label; give them with --labels\n")
+    (tmp_path / "none.txt").write_text("1 150 60\n 0:1\n")
+    assert "none.txt: no sample has a label" in slide(f"evaluate {{run}} {tmp_path}/none.txt")[2]
+
+
+@pytest.mark.parametrize("name", ["W0.npy", "a.pdf", "-", "data.tsv", "png"])
+def test_curves_are_png(slide, tmp_path, name):
+    (tmp_path / name).write_text("kept")
+    code, _, stderr = slide(f"plot {{run}} --out {tmp_path}/{name}")
+    assert code == 2 and "curves are drawn as PNG; give a name that ends in .png" in stderr
+    assert (tmp_path / name).read_text() == "kept"
+    assert slide(f"plot {{run}} --out {tmp_path}/A.PNG")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "config.toml", "curves.png", "checkpoints/step-1/W0.npy", "model/new"]
+)
+def test_answers_replace_no_file_of_the_run(slide, trained, tmp_path, name):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    before = sorted((path, path.stat().st_size) for path in run.rglob("*"))
+    code, _, stderr = slide(f"predict {run} {{data}}/test.txt --out {run}/{name}")
+    assert code == 2 and len(stderr.splitlines()) == 1 and "--out" in stderr
+    assert sorted((path, path.stat().st_size) for path in run.rglob("*")) == before
+    assert slide(f"predict {run} {{data}}/test.txt --out {run}/answers.txt")[0] == 0
+
+
+def test_a_resumed_run_keeps_the_dtype_of_its_model(slide, tmp_path):
+    run = tmp_path / "run"
+    first = f"train {{data}}/train.txt --out {run} --workers 1 --hidden 8 --checkpoint-every 1"
+    assert slide(f"{first} --epochs 2 --dtype float16")[0] == 0
+    for more, dtype in ((" --epochs 3", "float16"), (" --epochs 4 --dtype float32", "float32")):
+        assert slide(f"{first} --resume{more}")[0] == 0
+        assert json.loads(slide(f"info {run} --json")[1].splitlines()[-1])["dtype"] == dtype
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train {data}/train.txt --out x --test-labels {data}/test.txt", "--test-labels needs --test"),
+        ("train {data}/train.txt --out x --eval-metric ndcg_at_5", "--eval-metric needs samples to evaluate on"),
+        ("bench {data}/train.txt --shape amazon-670k", "bench takes DATA or --shape, not both"),
+        ("bench {data}/train.txt --seconds inf", "'inf' is not a finite number"),
+    ],
+)
+def test_options_without_effect_are_refused(slide, capsys, command, message):
+    assert message in refused(slide, capsys, command)
+
+
+def test_options_of_texts_do_not_go_with_numbers(slide, tmp_path):
+    for command in (f"train {{data}}/train.txt --out {tmp_path}/run", "predict {run} {data}/test.txt"):
+        code, _, stderr = slide(f"{command} --on-error skip")
+        assert code == 2 and "--on-error: " in stderr
+    (tmp_path / "texts").write_text("__label__a one\n__label__b two\n")
+    code, _, stderr = slide(f"train {tmp_path}/texts --out {tmp_path}/run --buckets 16 --min-df 1")
+    assert code == 2 and "--min-df has no effect with --buckets" in stderr
+
+
+def test_too_short_a_measurement_tells_how_long_it_must_be(slide, monkeypatch):
+    code, _, stderr = slide("bench {data}/train.txt --seconds 0.000001 --workers 1")
+    assert code == 2 and "--seconds 1e-06 is too short" in stderr
+    assert int(stderr.split("give ")[1].split(" or more")[0]) >= 1
+
+
+def test_label_names_that_repeat_are_told(slide, tmp_path):
+    (tmp_path / "names").write_text("same\n" * 3 + "".join(f"{i}\n" for i in range(57)))
+    code, _, stderr = slide(f"train {{data}}/train.txt --label-names {tmp_path}/names --out {tmp_path}/run {{small}}")
+    assert code == 0 and "names: 2 of 60 names repeat earlier ones" in stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["verify --json --steps 1 --labels 20", "train {data}/tiny --out {out} --json", "verify"]
+)
+def test_a_result_that_cannot_be_printed_is_told_before_the_work(data, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(command.format(data=data, out=tmp_path / "run").split()) == 1
+    assert "standard output is closed" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "like"),
+    [({"word_ngrams": 10**9}, {"word_ngrams": 3}), ({"char_ngrams": (1, 10**9)}, {"char_ngrams": (1, 7)}),
+     ({"char_ngrams": (9, 10**9)}, {})],
+)  # fmt: skip
+def test_n_grams_end_where_the_texts_do(settings, like):
+    texts = ["red apple", "a green apple", ""]
+    long, short = (NgramCounter(TextSettings.checked(**given)) for given in (settings, like))
+    for mine, other in zip(long.count(texts), short.count(texts), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert long.named(texts[1]) == short.named(texts[1])
