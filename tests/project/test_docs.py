@@ -211,6 +211,13 @@ def figures_of_files():
         yield f"{ours['sampled']:.1f}", ("docs/performance.md", "docs/compare.md")
     for row in json.loads((RESULTS / "throughput_peers.json").read_text())["rows"][:2]:
         yield f"{row['samples_per_second']['median']:,.0f}", ("docs/performance.md", "docs/compare.md")
+    run, ratio = json.loads((RESULTS / "throughput_run.json").read_text())["rows"], "first_over_this"
+    for figure in (f"{row['samples_per_second']['median']:,.0f}" for row in run):
+        yield figure, ("docs/performance.md",)
+    yield f"{run[1][ratio]['median']:.2f}", ("docs/performance.md", "docs/results.md")
+    two = json.loads((RESULTS / "scaling_amazon-670k_2.json").read_text())["rows"][1]
+    for spread in (two["ratio_to_first"], two["machine"]):
+        yield f"{spread['median']:.2f}", ("docs/performance.md",)
     memory = json.loads((RESULTS / "memory_amazon-670k.json").read_text())
     for n_bytes in (memory["bytes"]["beyond these"], memory["allowed_beyond"]):
         yield f"{n_bytes / 2**20:.0f}", ("docs/performance.md",)
