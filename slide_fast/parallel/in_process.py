@@ -30,8 +30,12 @@ class InProcess:
         tasks: Iterable[Any],
         should_stop: Callable[[], bool] | None = None,
         at_most: Callable[[], int] | None = None,
+        ahead: int = 0,
     ) -> Iterator[tuple[Any, Any]]:
-        """Yield (task, result) for each task until `should_stop`, called before each, returns true."""
+        """Yield (task, result) for each task until `should_stop`, called before each, returns true.
+
+        `at_most` and `ahead` have no effect: there is one task at a time.
+        """
         tasks = iter(tasks)
         while should_stop is None or not should_stop():
             task = next(tasks, NOTHING)

@@ -181,11 +181,12 @@ class Pool:
         tasks: Iterable[Any],
         should_stop: Callable[[], bool] | None = None,
         at_most: Callable[[], int] | None = None,
+        ahead: int = 0,
     ) -> Iterator[tuple[Any, Any]]:
         """Carry out tasks; a call acts as a barrier: after it no task is in progress.
 
-        The next task is drawn when a worker is free, so tasks start in order. If the caller stops iterating early,
-        workers with a task in progress are killed, and replaced by the next call.
+        The next task is drawn when a worker is free, or up to `ahead` tasks earlier, so tasks start in order. If the
+        caller stops iterating early, workers with a task in progress are killed, and replaced by the next call.
 
         Parameters
         ----------
@@ -196,6 +197,8 @@ class Pool:
             second to finish, then their workers are killed.
         at_most : callable, optional
             Returns how many workers may have a task; called before each task is handed out.
+        ahead : int
+            Number of tasks to draw while all workers are busy: for tasks that take time to make.
 
         Yields
         ------
@@ -212,6 +215,7 @@ class Pool:
         if not self._finalizer.alive or self._busy():
             raise RuntimeError("the pool is closed, or another run of it is in progress")
         tasks, deadline = iter(tasks), None
+        drawn: deque[Any] = deque()
         done: list[tuple[Any, Any]] = []
         self._orphaned.clear()
         try:
@@ -219,11 +223,14 @@ class Pool:
                 if deadline is None and should_stop is not None and should_stop():
                     deadline = time.monotonic() + STOP_SECONDS
                 if deadline is None:
-                    self._hand_out(tasks, at_most or (lambda: self.n_workers))
+                    self._hand_out(lambda: drawn.popleft() if drawn else next(tasks, NOTHING),
+                                   at_most or (lambda: self.n_workers))  # fmt: skip
                 yield from done
                 busy = self._busy()
                 if not busy or (deadline is not None and time.monotonic() > deadline):
                     return
+                while len(drawn) < ahead and not connection.wait([worker.connection for worker in busy], 0):
+                    drawn.append(next(tasks, NOTHING))
                 done = self._collect(busy)
         finally:
             for worker in self._busy():
@@ -246,7 +253,7 @@ class Pool:
         while len(self._workers) < self.n_workers:
             self._workers.append(_Worker(self._setup, self._descriptors))
 
-    def _hand_out(self, tasks: Iterator[Any], at_most: Callable[[], int]) -> None:
+    def _hand_out(self, draw: Callable[[], Any], at_most: Callable[[], int]) -> None:
         """Give tasks to free workers, as many as may have one; tasks of dead workers go first."""
         if self.restarts > self._max_restarts:
             raise WorkerDiedError(
@@ -255,7 +262,7 @@ class Pool:
         self._start_missing()
         for worker in self._workers:
             if worker.task is NOTHING and len(self._busy()) < at_most():
-                task = self._orphaned.popleft() if self._orphaned else next(tasks, NOTHING)
+                task = self._orphaned.popleft() if self._orphaned else draw()
                 if task is NOTHING:
                     return
                 worker.hand(task)

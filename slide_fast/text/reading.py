@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from .vectorizer import Vectorizer, fit, joined
 
 TEXTS_AT_ONCE = 4096
 FEW_BATCHES = 4  # that one process counts before others have started
+AHEAD = 4  # batches for each process that are read while all are busy, or not yet started
 
 
 class TextData(NamedTuple):
@@ -67,11 +70,23 @@ def counted(texts: Iterable[Sequence[str]], settings: TextSettings, n_workers: i
     ) as pool:
         early: dict[int, Counts] = {}
         due = 0
-        for (number, _), counts in pool.run(tasks):
+        for (number, _), counts in pool.run(tasks, ahead=AHEAD * n_workers):
             early[number] = counts
             while due in early:
                 yield early.pop(due)
                 due += 1
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the search for unreachable cycles: there are many rows, and none in a cycle."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Numbered(dict[str, int]):
@@ -114,7 +129,8 @@ class LabelRows:
 def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> TextData:
     """Read the texts and labels of a training file. Raises DataError, ConfigError."""
     labels = LabelRows()
-    blocks = list(counted(_texts(file, labels), settings, n_workers))
+    with _without_collection():
+        blocks = list(counted(_texts(file, labels), settings, n_workers))
     if not blocks:
         raise DataError("there are no texts", file.path)
     vectorizer, features = fit(settings, blocks)
@@ -133,7 +149,8 @@ def read_known(file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_w
     """
     labels = LabelRows()
     parts = map(vectorizer.rows, counted(_texts(file, labels), vectorizer.settings, n_workers))
-    features = joined(parts, vectorizer.n_columns)
+    with _without_collection():
+        features = joined(parts, vectorizer.n_columns)
     rows, _, n_unknown = labels.finish(names)
     return Dataset(features, rows), n_unknown
 

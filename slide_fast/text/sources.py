@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from slide_ref.common.diagnosis import EMPTY, not_text
@@ -253,7 +254,7 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tupl
 
 
 def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], Row]:
-    places = [names.index(name) for name in columns.texts]
+    pick, several = itemgetter(*(names.index(name) for name in columns.texts)), len(columns.texts) > 1
     place = None if columns.labels is None else names.index(columns.labels)
 
     def parse(fields: list[str]) -> Row:
@@ -263,7 +264,8 @@ def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], 
                 f"{len(fields)} field{s}, but the first line names {len(names)} columns; separate them as there"
             )
         labels = [] if place is None else _labels(fields[place], columns.separator)
-        return Row(" ".join([fields[at] for at in places]), labels)
+        texts = pick(fields)
+        return Row(" ".join(texts) if several else texts, labels)
 
     return parse
 

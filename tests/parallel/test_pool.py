@@ -204,6 +204,28 @@ def test_tasks_are_drawn_when_a_worker_is_free(pool):
         assert drawn <= n_done + 3  # two under way, and one result that came together with this one
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 3, 50])
+def test_tasks_can_be_drawn_while_all_workers_are_busy(pool, ahead):
+    drawn, most = [], 0
+
+    def tasks():
+        for i in range(12):
+            drawn.append(i)
+            yield ("add", i, 0.05)
+
+    for n_done, (task, result) in enumerate(pool.run(tasks(), ahead=ahead), start=1):
+        assert result == 10 * task[1]
+        most = max(most, len(drawn) - n_done)
+    assert sorted(drawn) == list(range(12)) and n_done == 12
+    assert min(ahead, 9) <= most <= 3 + ahead  # two under way, and one result that came together with this one
+
+
+def test_no_task_that_was_drawn_is_lost_when_its_worker_dies(fresh_pool):
+    tasks = [("first_time", "kill", signal.SIGKILL), *(("add", i, 0.01) for i in range(20))]
+    done = dict(fresh_pool.run(iter(tasks), ahead=5))
+    assert done == dict(zip(tasks, ["survived", *(10 * i for i in range(20))], strict=True))
+
+
 def test_a_run_is_a_barrier(pool, shared):
     for n in range(1, 4):
         for _ in pool.run(("add", i, 0.001 * (i % 3)) for i in range(10)):
