@@ -70,7 +70,7 @@ def read_dataset(
 def _share_of(share: Callable[[int], range], n_samples: int) -> range:
     kept = share(n_samples)
     fits = isinstance(kept, range) and kept.step > 0 and (not kept or (kept[0] >= 0 and kept[-1] < n_samples))
-    require(fits, "share", kept, f"a function that returns an ascending range within range({n_samples})")
+    require(fits, f"share({n_samples})", kept, f"an ascending range within range({n_samples})")
     return kept
 
 

@@ -59,7 +59,7 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
             data.features.check(f"{name}, features")
             data.labels.check(f"{name}, labels")
             if data.labels.data is not None:
-                raise DataError(f"{name}: labels have values; give labels.indicator(...), which checks and drops them")
+                raise DataError(f"{name}: labels must have no values; convert them with labels.indicator(name)")
             if not (data.features.is_canonical() and data.labels.is_canonical()):
                 what = "ids of a row are repeated or not ascending, or values are not float32"
                 raise DataError(f"{name}: {what}; call canonical() of both parts")
@@ -156,7 +156,9 @@ def fit_with_state(
         A run to resume from a checkpoint, or a finished run to train further; by default the network is new.
     callback : callable, optional
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
-        ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``.
+        ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``. An evaluation
+        after which nothing was trained has no ``loss``, ``active_neurons`` and ``samples_per_second``; if the network
+        was restored, ``kept_epoch`` is its epoch.
     label_names : list of str, optional
         Stored in the model and in checkpoints. Default: those of `state`.
     text : TextColumns, optional
@@ -213,7 +215,7 @@ def fit_with_state(
         resumes = state is not None and state.progress is not None
         summary = summarise(train, test, weights, with_fingerprint=resumes or checkpoints is not None)
         if state is not None:
-            state.check_fits(config, summary)
+            state = state.fitted_to(config, summary)
         data, begun = data_arrays(train, test, weights), None if state is None else dict(state.arrays)
         state = None if state is None else state.without_arrays()
         del train, test, weights

@@ -245,7 +245,8 @@ def fit(
     rebuild(network, earlier.rebuilds, train.features)
     n_steps = total_steps(config, train.n_samples)
     alone = in_batch_steps(config, n_steps)
-    number_of = {after: earlier.rebuilds + 1 + i for i, after in enumerate(rebuild_steps(config, n_steps))}
+    schedule = enumerate(rebuild_steps(config, n_steps), start=earlier.rebuilds + 1)
+    number, next_rebuild = next(schedule, (0, n_steps))
     step = 0
     losses: list[float] = []
     steps: list[StepReport] = []
@@ -256,8 +257,9 @@ def fit(
             if step == alone:
                 halves = ([steps[i - 1] for i in of(config, train.n_samples)] for of in (fresh_steps, repeated_steps))
                 network.is_by_heart = learns_by_heart(config, *map(mean_loss, halves))
-            if step in number_of:
-                rebuild(network, number_of[step], train.features)
+            if step == next_rebuild:
+                rebuild(network, number, train.features)
+                number, next_rebuild = next(schedule, (0, n_steps))
             step += 1
             batch = micro_batch(config, train, order, epoch, step, weights)
             reports.append(train_step(network, batch._replace(step=earlier.steps + step)))

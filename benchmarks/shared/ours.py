@@ -128,7 +128,7 @@ def own_curve(
     def watch(event: dict[str, Any]) -> None:
         if event["kind"] == "evaluation":
             points.append({key: event[key] for key in ("epoch", "seconds", "precision_at_1", "precision_at_5")})
-            active.append(event["active_neurons"])
+            active.append(event.get("active_neurons", active[-1] if active else 0.0))
             keep(points)
             if is_open and ended(points, max_seconds):
                 raise _Enough

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from slide_ref.common.errors import DataError
 from slide_ref.common.metrics import RANKS, by_frequency, recall_at
 from slide_ref.common.metrics import evaluate as all_measures
 from slide_ref.common.sparse_rows import Dataset, SparseRows
@@ -63,17 +64,15 @@ def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset
     if model.text is not None:
         return read_texts(options.test, model, options, session, needs_labels=True)
     refuse_text_options(options)
-    test, sizes = (
-        read_samples(options.test, options.labels, labelled_by="--labels"),
-        {"features": model.n_features, "labels": model.n_labels},
-    )
-    if model.label_values is not None:  # as from Python, where labels need not count from 0
-        known = Known(classes_of(model), form_of(model)[0], None)
-        labels = known.of_file(test.labels, options.test, drop_unknown=True)
-        if n_unknown := test.labels.nnz - labels.nnz:
-            left_out = f"left out {numbered(n_unknown, 'label')} that the model does not have"
-            session.console.line(f"{options.test}: {left_out}")
-        test = Dataset(test.features, labels)
+    test = read_samples(options.test, options.labels, needs_labels=True, option="--labels")
+    known = Known(classes_of(model), form_of(model)[0], None)
+    labels = known.of_file(test.labels, options.test, options.test, drop_unknown=True)
+    if n_unknown := test.labels.nnz - labels.nnz:
+        left_out = f"left out {numbered(n_unknown, 'label')} that the model does not have"
+        session.console.line(f"{options.test}: {left_out}")
+    if not labels.nnz:
+        raise DataError("no label of these samples is one of the model", options.test)
+    test, sizes = Dataset(test.features, labels), {"features": model.n_features, "labels": model.n_labels}
     return fitting(test, options.test, sizes, "the model", session.console)
 
 

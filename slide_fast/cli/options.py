@@ -207,10 +207,10 @@ def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
-    whole = command.add_mutually_exclusive_group()
-    whole.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run; "
-                       "what it holds is not chosen for the data")  # fmt: skip
-    whole.add_argument("--preset", choices=sorted(PRESETS),
+    group = command.add_mutually_exclusive_group()
+    group.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run; "
+                       "settings in it are used as they are, not adapted to the data")  # fmt: skip
+    group.add_argument("--preset", choices=sorted(PRESETS),
                        help="built-in settings; fast: 128 hidden neurons, whatever the data; wide: 1,024, trained only "
                        "against the labels of the micro-batch, for data with few samples per label; paper: a "
                        "separate active set for each sample, from 50 SimHash tables with 9-bit codes, from the first "
@@ -296,16 +296,11 @@ def _add_verify(add: Add) -> None:
     _add_numbers(
         verify,
         ("--steps", count, "N", None, "training steps (default: 12, or as many as fit in a minute)"),
-        (
-            "--labels",
-            count,
-            "N",
-            None,
-            "labels to keep, evenly spaced (default: 20,000 with centroid tables, else 500,000 / lsh.L)",
-        ),
+        ("--labels", count, "N", None, "number of labels to keep, spread evenly over the ids (default: 20,000 with "
+         "centroid tables, else 500,000 / lsh.L)"),
         ("--micro-batch", count, "N", None, "samples per step (default: as in the settings, but at most 32)"),
         ("--seed", whole(0), "N", None, "random seed (default: 0)"),
-    )
+    )  # fmt: skip
 
 
 def _add_bench(add: Add) -> None:

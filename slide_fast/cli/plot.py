@@ -18,7 +18,7 @@ def plot(options: Namespace, session: Session) -> dict[str, Any]:
     runs = [Path(run) for run in options.runs]
     out = options.out or str(runs[0] / CURVES if len(runs) == 1 else CURVES)
     if Path(out).suffix.lower() != ".png":
-        raise ConfigError(f"--out {out}: curves are drawn as PNG; give a name that ends in .png")
+        raise ConfigError(f"--out {out}: curves are saved as PNG; give a name that ends in .png")
     plot_runs(runs, out)
     session.console.result(out)
     return {"curves": out}

@@ -21,7 +21,7 @@ from slide_ref.common.storage.replacing import standing
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..text.ngrams import NgramCounter
-from .run_folder import CHECKPOINTS, CONFIG, CURVES, METRICS
+from .run_folder import CHECKPOINTS, FILES, METRICS
 from .session import Session, fitting, with_index_for
 from .texts import refuse_text_options, tell_skipped, tell_table, texts_to_answer, vectorizer_of
 
@@ -123,13 +123,13 @@ def _check_output(out: Path, data: str, model: Path) -> None:
     """Raise ConfigError if the answers would replace the samples, or a file of the model or its run."""
     if out.is_file() and Path(data).exists() and out.samefile(data):
         raise ConfigError(f"--out {out}: is the file of the samples; choose another file")
-    place, folder = out.resolve(), standing(model).resolve()
-    if folder in place.parents:
-        raise ConfigError(f"--out {out}: lies in the model folder; choose another place")
-    run = folder.parent
-    if (run / METRICS).is_file() and (place in (run / CONFIG, run / METRICS, run / CURVES)
-                                      or run / CHECKPOINTS in place.parents):  # fmt: skip
-        raise ConfigError(f"--out {out}: is a file of the run; choose another file")
+    place = out.resolve()
+    for folder in (standing(model).resolve(), *place.parents):
+        if folder in place.parents and (folder / "config.json").is_file():
+            raise ConfigError(f"--out {out}: lies in a model folder; choose another place")
+        is_run = folder in place.parents and (folder / METRICS).is_file()
+        if is_run and (place in [folder / name for name in FILES] or folder / CHECKPOINTS in place.parents):
+            raise ConfigError(f"--out {out}: is a file of a run; choose another file")
 
 
 @contextmanager

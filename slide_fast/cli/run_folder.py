@@ -12,11 +12,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from slide_ref.common.config import WEIGHT_DTYPES, Config
-from slide_ref.common.errors import ConfigError, ModelError, SlideError
+from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError, SlideError
 from slide_ref.common.storage.complete_file import complete_file
-from slide_ref.common.storage.model_folder import MODEL, Model, load_model, save_model
-from slide_ref.common.storage.precision import dtype_of
+from slide_ref.common.storage.model_folder import MODEL, Model, save_model
 from slide_ref.common.storage.replacing import standing
 
 from ..display.plots import plot_runs
@@ -26,6 +25,7 @@ from .earlier_run import EarlierRun
 from .settings import to_toml
 
 CONFIG, METRICS, CURVES = "config.toml", "metrics.jsonl", "curves.png"
+FILES = (CONFIG, METRICS, CURVES)
 CHECKPOINTS, LOCK = "checkpoints", ".lock"
 
 
@@ -108,7 +108,7 @@ class RunFolder:
         self.model_path = self.path / MODEL
         self.took_back = False
         self._made: list[Path] = []
-        self._earlier = EarlierRun(self.path, (CONFIG, METRICS, CURVES), CHECKPOINTS)
+        self._earlier = EarlierRun(self.path, FILES, CHECKPOINTS)
         self._is_new = self._has_model = False
         self._metrics: TextIO = io.StringIO()  # until `begin`
         self._open = ExitStack()
@@ -169,13 +169,6 @@ class RunFolder:
             except (ValueError, KeyError, TypeError):
                 continue
         return kept
-
-    def dtype(self) -> str:
-        """Return the dtype of the weights of the model that is here; float32 if there is none."""
-        try:
-            return dtype_of(load_model(self.model_path, mmap=True))
-        except ModelError:
-            return WEIGHT_DTYPES[0]
 
     def record(self, event: dict[str, Any]) -> None:
         """Append an event to metrics.jsonl, if its kind is recorded, and flush it to disk."""

@@ -71,17 +71,19 @@ def read_samples(
     path: str | Path,
     labels: str | None = None,
     share: Callable[[int], range] | None = None,
-    labelled_by: str | None = None,
+    needs_labels: bool = False,
+    option: str = "",
 ) -> Dataset:
-    """Read samples; there must be some, and some with labels if an option is named that gives them, except in a share.
+    """Read samples; there must be some, and some with labels if they are needed, except in a share.
 
-    The other arguments are those of `read_dataset`. Raises DataError.
+    `option` is that of `labels`, for a message. The other arguments are those of `read_dataset`. Raises DataError.
     """
     data = read_dataset(path, labels, share)
     if share is None and not data.n_samples:
         raise _error("there are no samples", path)
-    if share is None and labelled_by is not None and not data.labels.nnz:
-        advice = f"; give them with {labelled_by}" if labels is None and Path(path).suffix.lower() == ".npz" else ""
+    if share is None and needs_labels and not data.labels.nnz:
+        could_be_given = option and labels is None and Path(path).suffix.lower() == ".npz"
+        advice = f"; give them with {option}" if could_be_given else ""
         raise DataError(f"no sample has a label{advice}", path)
     return data
 

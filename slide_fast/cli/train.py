@@ -50,7 +50,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=dtype_of(options, folder))
+        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype)
         figures = run.train_on(data, options.workers, resumed)[1]
     session.console.result(run.report(figures))
     return figures
@@ -75,12 +75,8 @@ def plan(options: Namespace) -> tuple[Checkpoints, TrainingState | None, dict[st
     """
     checkpoints = Checkpoints(Path(options.out) / CHECKPOINTS, options.checkpoint_every, options.keep)
     state = checkpoints.last(mmap=True) if options.resume else None
+    checkpoints.dtype = options.dtype or (WEIGHT_DTYPES[0] if state is None else state.dtype)
     return checkpoints, state, settings_of(options, {} if state is None else state.config.to_dict())
-
-
-def dtype_of(options: Namespace, folder: RunFolder) -> str:
-    """Return the dtype of the weights in the model folder: as given, or with ``--resume`` as before."""
-    return options.dtype or (folder.dtype() if options.resume else WEIGHT_DTYPES[0])
 
 
 def read_files(
@@ -102,10 +98,10 @@ def read_files(
         samples, own_names, text = read_training_texts(options, session)
         return [_share_of(part, share) for part in samples], own_names, text
     refuse_text_options(options)
-    data = [read_samples(*train, share, "--labels")]
+    data = [read_samples(*train, share, True, "--labels")]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
     if options.test is not None:
-        read = read_samples(*test, share, "--test-labels")
+        read = read_samples(*test, share, True, "--test-labels")
         data.append(fitting(read, options.test, sizes, "the training data", session.console))
     names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
     if names is not None and len(set(names)) < len(names):

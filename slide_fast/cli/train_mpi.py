@@ -27,7 +27,7 @@ from .main import FAILURES, exit_code
 from .run_folder import RunFolder
 from .session import Session
 from .settings import config_of
-from .train import dtype_of, plan, print_config, read_files, run_options_of
+from .train import plan, print_config, read_files, run_options_of
 from .training_run import TrainingRun, counts_of
 
 
@@ -91,7 +91,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
         session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
         run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=dtype_of(options, folder))
+        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype)
         with RankEngine(own) as engine:
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts, state is not None)[1]
             peaks = engine.run(Peaks())

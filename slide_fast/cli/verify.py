@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from argparse import Namespace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,8 @@ class _Run:
         """Take `n_steps` steps, or as many as time allows; return the first disagreement, or None."""
         wanted, deadline = n_steps or STEPS, math.inf if n_steps else time.monotonic() + SECONDS
         total = total_steps(self.config, self.data.n_samples)
-        alone, rebuilds = in_batch_steps(self.config, total), set(rebuild_steps(self.config, total))
+        alone = in_batch_steps(self.config, total)
+        rebuilds = set(takewhile(lambda step: step <= wanted, rebuild_steps(self.config, total)))
         try:
             self._rebuild(wanted)
             while self.step < wanted and (self.step <= alone or time.monotonic() < deadline):

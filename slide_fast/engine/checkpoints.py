@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from slide_ref.common.config import EVAL_METRICS, Config
+from slide_ref.common.config import EVAL_METRICS, WEIGHT_DTYPES, Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
-from slide_ref.common.lsh_config import positive, whole
+from slide_ref.common.lsh_config import one_of, positive, whole
 from slide_ref.common.parameters import array_shapes
-from slide_ref.common.schedule import total_steps
+from slide_ref.common.parts import parts_of
+from slide_ref.common.schedule import in_batch_steps, total_steps
 from slide_ref.common.storage.array_files import Arrays
 from slide_ref.common.storage.array_folder import is_count, load_arrays, save_arrays
 from slide_ref.common.storage.model_folder import Model, save_model
@@ -65,6 +66,8 @@ class TrainingState:
         For the model.
     judged_by : str
         The metric that selects the best network of the run to resume.
+    dtype : str
+        Of the weights in the model folder that the run is to write.
     """
 
     config: Config
@@ -77,6 +80,7 @@ class TrainingState:
     history: tuple[Event, ...] = ()
     label_names: list[str] | None = None
     judged_by: str = EVAL_METRICS[0]
+    dtype: str = WEIGHT_DTYPES[0]
 
     @classmethod
     def of(cls, model: Model, kept: TrainingState | None = None) -> TrainingState:
@@ -95,16 +99,44 @@ class TrainingState:
             self, arrays={key: self.arrays[key] for key in self.arrays if key not in model.arrays}
         )
 
-    def completed(self, model: Model) -> TrainingState:
-        """Return a state that was taken `besides` a model, with the arrays of that model."""
-        return dataclasses.replace(self, arrays={**model.arrays, **self.arrays})
+    def completed(self, model: Model) -> TrainingState | None:
+        """Return a state that was taken `besides` a model, with the arrays of that model; None if it is of another."""
+        own = self.arrays.get("W0", model.arrays["W0"])  # joblib files of earlier releases hold all arrays twice
+        return dataclasses.replace(self, arrays={**self.arrays, **model.arrays}) if np.array_equal(
+            own, model.arrays["W0"]) else None  # fmt: skip
 
     def without_arrays(self) -> TrainingState:
         """Return the state without its arrays, so that they can be freed once they are copied for training."""
         return dataclasses.replace(self, arrays={})
 
-    def check_fits(self, config: Config, summary: DataSummary) -> None:
-        """Raise ConfigError or DataError if a run with these settings and data cannot continue from this state."""
+    def has_early_tables(self, config: Config, n_train: int) -> bool:
+        """Tell whether the output's tables are filled, but further in-batch steps come first in a run with more epochs.
+
+        Such tables must be empty, as they would be without an interruption: they are not queried before they are built
+        again, or not at all (S32, S37).
+        """
+        progress = self.progress
+        if progress is None or progress.all_rebuilt < 0:
+            return False
+        return progress.step < in_batch_steps(config, total_steps(config, n_train))
+
+    def fitted_to(self, config: Config, summary: DataSummary) -> TrainingState:
+        """Return the state from which a run with these settings and data continues.
+
+        Raises ConfigError or DataError if there is none.
+        """
+        self._check_fits(config, summary)
+        if not self.has_early_tables(config, summary.n_train):
+            return self
+        arrays = dict(self.arrays)
+        for part in parts_of(config, self.n_labels).values():
+            if part.layer == len(config.hidden):
+                for name in (f"filled{part.name}", f"table_offsets{part.name}"):
+                    if name in arrays:
+                        arrays[name] = np.zeros_like(arrays[name])
+        return dataclasses.replace(self, arrays=arrays)
+
+    def _check_fits(self, config: Config, summary: DataSummary) -> None:
         for what, mine, theirs in (
             ("features", self.n_features, summary.n_features),
             ("labels", self.n_labels, summary.n_labels),
@@ -147,7 +179,8 @@ def save_state(folder: str | Path, state: TrainingState) -> None:
         "progress": progress,
     }
     description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.past._asdict()}
-    description |= {"history": list(state.history), "label_names": state.label_names, "judged_by": state.judged_by}
+    description |= {"history": list(state.history), "label_names": state.label_names}
+    description |= {"judged_by": state.judged_by, "dtype": state.dtype}
     save_arrays(folder, description, state.arrays)
 
 
@@ -171,6 +204,7 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
             config, n_features, n_labels, arrays, past, progress, str(description["data"]),
             _history(description.get("history", [])), _names(description.get("label_names"), n_labels),
             str(description.get("judged_by", EVAL_METRICS[0])),
+            one_of("dtype", description.get("dtype", WEIGHT_DTYPES[0]), WEIGHT_DTYPES),
         )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: incomplete checkpoint ({error}); use an earlier one") from error
@@ -220,10 +254,13 @@ class Checkpoints:
         Epochs between checkpoints; infinite: only when a run is interrupted.
     keep : int
         Number of checkpoints to keep, the newest ones.
+    dtype : str
+        Of the weights in the model folder that the run is to write; kept with each checkpoint.
     """
 
-    def __init__(self, folder: str | Path, every: float = math.inf, keep: int = 2):
+    def __init__(self, folder: str | Path, every: float = math.inf, keep: int = 2, dtype: str = WEIGHT_DTYPES[0]):
         self.folder, self.every, self.keep = Path(folder), positive("every", every), whole("keep", keep, 1)
+        self.dtype = one_of("dtype", dtype, WEIGHT_DTYPES)
 
     def saved(self) -> list[Path]:
         """List the folders of existing checkpoints, oldest first."""
@@ -237,7 +274,7 @@ class Checkpoints:
         """
         assert state.progress is not None
         new = self.folder / f"{PREFIX}{state.progress.step:09}"
-        save_state(new, state)
+        save_state(new, dataclasses.replace(state, dtype=self.dtype))
         saved = self.saved()
         upto = saved.index(new) + 1
         for old in [*saved[: max(upto - self.keep, 0)], *saved[upto:]]:

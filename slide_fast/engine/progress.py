@@ -81,7 +81,7 @@ class Progress:
 
 
 def tell_all(listeners: list[Callable[[Event], None]]) -> Callable[[Event], None]:
-    """Make a callback that passes each event on to all listeners, in order; one may change it for those that follow."""
+    """Make a callback that passes each event on to all listeners, in order; what one changes in it, later ones see."""
 
     def tell(event: Event) -> None:
         for listen in listeners:

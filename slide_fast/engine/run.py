@@ -68,6 +68,8 @@ class Run:
         self.progress = Progress(rebuilds=self.past.rebuilds)
         if state is not None and state.progress is not None:
             self.progress = copy.deepcopy(state.progress)
+            if state.has_early_tables(config, summary.n_train):
+                self.progress.all_rebuilt = -1
         self.reported = [] if state is None else list(state.history)
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
@@ -95,8 +97,9 @@ class Run:
         if self.stop.is_set() or self.options.saves_regularly:
             self.save()
         if not self.stop.is_set():
-            scores = self.evaluate(of_step=self.take_best())
-            self.report("end", scores | {"n_train_unlabelled": self.progress.n_unlabelled})
+            kept = self.take_best()
+            scores = self.evaluate(of_step=kept)
+            self.report("end", scores | self._kept(kept) | {"n_train_unlabelled": self.progress.n_unlabelled})
 
     def train(self) -> None:
         """Train until epochs, time or patience run out, with rebuilds, checkpoints and evaluations in between."""
@@ -256,10 +259,14 @@ class Run:
             self.reported.append(dict(event))
         self.options.callback(event)
 
+    def _kept(self, step: int | None) -> Event:
+        """Return the epoch of a network, known by its step, that was restored; nothing if it is the last one."""
+        return {} if step in (None, self.progress.step) else {"kept_epoch": step / self.steps_per_epoch}
+
     def evaluate(self, n_rows: int | None = None, of_step: int | None = None) -> Event:
         """Measure P@k and other metrics on the first `n_rows` test rows in keyed order; None: all.
 
-        `of_step` is the step of a network that was restored; None: of the current one.
+        `of_step` is the step of a network that was restored; None: it is the current one.
         """
         if self.summary.test_labels is None:
             return {}
@@ -278,9 +285,7 @@ class Run:
             if self.stop.is_set():
                 return {}
         since = self.progress.since_evaluation
-        figures = (since.summary() if since.n_samples else {}) | scores
-        if of_step not in (None, self.progress.step):
-            figures["kept_epoch"] = of_step / self.steps_per_epoch
+        figures = (since.summary() if since.n_samples else {}) | scores | self._kept(of_step)
         self.progress.since_evaluation, self.measured = Totals(), scores
         self.report("evaluation", figures)
         return scores

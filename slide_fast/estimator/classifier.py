@@ -21,7 +21,7 @@ from ..engine.training_info import history_of
 from . import validation
 from .embeddings import EmbeddingMixin
 from .feature_coding import as_features
-from .fitting import OF_FIT, Given, Part, train
+from .fitting import FORCED, OF_FIT, Given, Part, train
 from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
 from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train
@@ -310,7 +310,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             scale of inputs again, from its samples, and does not train as `partial_fit` did.
         """
         model = load_model(folder, mmap)
-        named = model.config.to_dict() | model.facts.get(OF_FIT, {})
+        named, of_fit = model.config.to_dict(), model.facts.get(OF_FIT)
+        if isinstance(of_fit, dict):
+            named |= {key: of_fit[key] for key in FORCED if key in of_fit}
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
         hidden, seed, _ = tuple(named.pop("hidden")), named.pop("seed"), named.pop("input_scale")
         classifier = cls(hidden, **own, settings=named, random_state=seed)
@@ -323,8 +325,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
 
 
 def _check_ascending(classes: Any) -> None:
-    """Raise DataError unless class labels ascend, as the columns of an indicator must that have them as names."""
+    """Raise DataError unless class labels ascend, as they must where the columns of y, or of a file, stand for them."""
     if (np.diff(as_labels(classes, name="classes").rows.indices) <= 0).any():
-        raise DataError(
-            "classes: the columns of y are labels in ascending order; sort classes, and the columns with it"
-        )
+        raise DataError("classes: the columns of y, or the labels of a file, stand for the classes in ascending order; "
+                        "give them so, each once")  # fmt: skip

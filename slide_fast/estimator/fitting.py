@@ -61,7 +61,7 @@ class Part(NamedTuple):
         """Return a model whose last part was interrupted: that does not count, as it will be given again."""
         model, before = self.noted(model), self.before
         if before is None:
-            return dataclasses.replace(model, label_counts=None)
+            return dataclasses.replace(model, label_counts=None, facts=model.facts | {"n_train_samples": 0})
         kept = {key: before.facts[key] for key in ("labels_per_sample", "n_train_samples") if key in before.facts}
         return dataclasses.replace(model, facts=model.facts | kept, label_counts=before.label_counts)
 

@@ -14,7 +14,7 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 from slide_ref.common.xmc_lines import COUNT_LIMIT
 
-from ..data import read_dataset, without_unknown_features
+from ..data import names_no_sizes, read_dataset, without_unknown_features
 from ..parallel.machine import require_memory
 from ..parallel.units import numbered
 from .feature_coding import as_features, is_sparse, rows_of_sparse
@@ -251,11 +251,14 @@ class Known(NamedTuple):
     kind: str
     n_features: int | None
 
-    def of_file(self, labels: SparseRows, name: str, drop_unknown: bool = False) -> SparseRows:
-        """Return a file's labels as columns: its numbers are values of the classes where y was values, not columns."""
-        if self.kind not in ("classes", "lists"):
-            return labels
-        return numbers_as_columns(labels, self.classes, name, drop_unknown)
+    def of_file(self, labels: SparseRows, path: Any, name: str, drop_unknown: bool = False) -> SparseRows:
+        """Return a file's labels as columns.
+
+        In svmlight text, which names no sizes, they are class labels, if y had class labels that are numbers. Other
+        formats have columns.
+        """
+        are_values = self.kind in ("classes", "lists") and self.classes.dtype.kind in "iuf" and names_no_sizes(path)
+        return numbers_as_columns(labels, self.classes, name, drop_unknown) if are_values else labels
 
 
 def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> tuple[SparseRows, Labels]:
@@ -268,7 +271,7 @@ def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> t
         return as_features(X), as_labels(Y, classes, name=name)
     data = _read(X, None if known is None else known.n_features)
     if Y is None:
-        Y = data.labels if known is None else known.of_file(data.labels, name)
+        Y = data.labels if known is None else known.of_file(data.labels, X, name)
     return data.features, as_labels(Y, classes, name=name)
 
 
@@ -276,7 +279,7 @@ def as_truths(X: Any, y: Any, known: Known) -> SparseRows:
     """Convert true labels to compare predictions with; unknown ones are left out. If y is None, read the file X."""
     classes, labels = known.classes, y
     if y is None and is_path(X):
-        labels = known.of_file(read_dataset(X).labels, "y", drop_unknown=True)
+        labels = known.of_file(read_dataset(X).labels, X, "y", drop_unknown=True)
     rows = as_labels(labels, classes, drop_unknown=True).rows
     if rows.n_rows and not rows.nnz:
         warnings.warn("y has no label that was there in training, so no prediction can be right", stacklevel=3)

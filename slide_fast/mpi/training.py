@@ -73,7 +73,7 @@ def prepare(
         n_test = None if test_samples is None else test_samples.n_samples
         check_enough(summary.n_train, summary.n_labelled, n_test)
         if state is not None:
-            state.check_fits(config, summary)
+            state = state.fitted_to(config, summary)
         worker = RankWorker(config, train_samples, test_samples, summary.label_counts, place, state)
     return worker, summary
 

@@ -153,7 +153,7 @@ def rebuild_steps(config: Config, total_steps: int) -> Iterator[int]:
         step = math.floor(total)
         if before < after_in_batch <= step and after_in_batch < total_steps:
             yield after_in_batch
-        if step >= total_steps:
+        if step >= min(total_steps, NEVER_REACHED):
             return
         if not after_in_batch <= step < after_in_batch + gap / 2 and step <= total_steps - gap / 2:
             yield step

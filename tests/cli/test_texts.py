@@ -230,7 +230,7 @@ def test_answers_replace_neither_their_texts_nor_the_model(slide, folder, tmp_pa
     texts.write_text("title\nred apple\n")
     (tmp_path / "link").symlink_to(texts)
     for out, message in ((texts, "is the file of the samples"), (tmp_path / "link", "is the file of the samples"),
-                         (model / "labels.txt", "lies in the model folder")):  # fmt: skip
+                         (model / "labels.txt", "lies in a model folder")):  # fmt: skip
         code, _, stderr = slide("predict", folder / "run", texts, "--text-column", "title", "--out", out)
         assert code == 2 and f"--out {out}: {message}" in stderr
     assert texts.read_text() == "title\nred apple\n" and load_model(model).label_names is not None

@@ -65,12 +65,12 @@ def test_a_reader_that_has_enough_ends_predict_quietly(place):
 
 
 def test_output_into_no_folder_is_one_line(place):
-    for command in ("predict run new.txt --out no/file", "plot run --out no/file"):
+    for command in ("predict run new.txt --out no/file", "plot run --out no/file.png"):
         done = slide(place, f"slide {command}")
         if "matplotlib" not in done.stderr and "no evaluation" not in done.stderr:
             assert done.returncode == 1
             assert done.stderr.splitlines() == [
-                "slide: error: no/file: cannot be written (there is no folder no); choose another file"
+                f"slide: error: {command.split()[-1]}: cannot be written (there is no folder no); choose another file"
             ]
 
 

@@ -216,3 +216,9 @@ def test_s37_by_heart_means_a_loss_that_falls_by_more_than_the_limit():
 @pytest.mark.parametrize(("gap", "growth"), [(2, 700.0), (1, 1e9), (10**6, 699.0), (100, 709.0), (2, 50.0)])
 def test_s14_rebuilds_may_grow_apart_without_end(gap, growth):
     assert rebuilds(gap, growth, in_batch=5, total=2**40) == sorted({5, gap})
+
+
+def test_s14_the_schedule_of_the_longest_run_ends():
+    config = Config(rebuild_gap=2**60, rebuild_growth=1.0, in_batch=0.5)
+    steps = list(rebuild_steps(config, 2**63))
+    assert steps[0] == 2**60 and steps == sorted(set(steps)) and len(steps) == 3

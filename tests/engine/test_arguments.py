@@ -108,9 +108,11 @@ def test_a_run_is_not_resumed_for_fewer_epochs_than_it_has_done(tmp_path):
 
 def test_labels_have_no_values():
     labels = SparseRows(TRAIN.labels.indptr, TRAIN.labels.indices, np.zeros(TRAIN.labels.nnz, np.float32), N_LABELS)
-    with pytest.raises(DataError, match=r"training data: labels have values; give labels.indicator\("):
+    with pytest.raises(
+        DataError, match=r"training data: labels must have no values; convert them with labels.indicator\("
+    ):
         fit(CONFIG, Dataset(TRAIN.features, labels), n_workers=1)
-    with pytest.raises(DataError, match="test data: labels have values"):
+    with pytest.raises(DataError, match="test data: labels must have no values"):
         fit(CONFIG, TRAIN, test=Dataset(TRAIN.features, labels), n_workers=1)
 
 

@@ -277,3 +277,21 @@ def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
 def test_a_schedule_of_checkpoints_must_make_sense(tmp_path, every, keep):
     with pytest.raises(ConfigError, match=r"^every is .* above 0|^keep is .* 1 or more"):
         Checkpoints(tmp_path, every, keep)
+
+
+@pytest.mark.parametrize("lsh", [{"family": "centroid"}, {"family": "simhash", "K": 3, "L": 4}])
+def test_s37_tables_filled_in_a_shorter_run_are_empty_in_one_with_more_epochs(tmp_path, lsh):
+    config = Config(hidden=(16,), micro_batch=20, epochs=1, overfit_limit=0.01).replace(lsh={"min_active": 10, **lsh})
+    train = random_dataset(5, n_samples=200, n_labels=60)
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    fit(config, train, n_workers=1, checkpoints=checkpoints)
+    assert checkpoints.last().progress.all_rebuilt > 0
+    longer, events, own = config.replace(epochs=5), [], []
+    fit(longer, train, n_workers=1, state=checkpoints.last(), callback=events.append)
+    fit(longer, train, n_workers=1, callback=own.append)
+    epochs, as_one = ([e for e in some if e["kind"] == "epoch"] for some in (events, own))
+    assert "by_heart" in [event["kind"] for event in own]  # else this test says nothing
+    for event, other in zip(epochs[1:], as_one[2:], strict=False):
+        assert "bucket_load" not in event and event["active_neurons"] == pytest.approx(
+            other["active_neurons"], rel=0.05
+        )

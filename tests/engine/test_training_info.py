@@ -230,4 +230,5 @@ def test_an_evaluation_of_a_restored_network_has_a_row_of_its_own(capsys):
     assert kept["step"] == last["step"] > kept["kept_epoch"] and "kept_epoch" not in last
     rows = history_table(events).splitlines()[-2:]
     assert [row.split()[0] for row in rows] == [f"{last['epoch']:.2f}", f"{kept['kept_epoch']:.2f}"]
-    assert rows[0].split()[2] == f"{last['loss']:.3f}" and rows[1].split()[2].endswith("%")
+    assert rows[0].split()[2:] == [f"{last['loss']:.3f}", f"{last['precision_at_1']:.2%}"]
+    assert rows[1].split()[2:] == [f"{kept['precision_at_1']:.2%}"]

@@ -133,8 +133,13 @@ def test_a_pickled_model_keeps_no_state_of_another():
 
 def test_columns_of_an_indicator_have_their_names_in_order():
     indicator = np.eye(6, dtype=int)[ONE]
-    with pytest.raises(DataError, match="classes: the columns of y are labels in ascending order; sort classes"):
+    with pytest.raises(
+        DataError, match="classes: the columns of y, or the labels of a file, stand for the classes in ascending order"
+    ):
         small().partial_fit(X, indicator, classes=list("fedcba"))
+    for wrong in ([0, 1, 1, 2, 3, 4, 5], [*range(5, -1, -1)]):
+        with pytest.raises(DataError, match="classes: the columns of y.*each once"):
+            small().partial_fit(X, indicator, classes=wrong)
     with pytest.raises(DataError, match="classes: the columns of y"):
         small().partial_fit(X, sparse.csr_matrix(indicator), classes=[*range(5, -1, -1)])
     assert small().partial_fit(X, indicator, classes=list("abcdef")).classes_.tolist() == list("abcdef")
@@ -191,9 +196,9 @@ def test_a_part_cut_short_by_ctrl_c_does_not_count(n_before):
         patch.setattr("slide_fast.engine.run.Run._account", pressing(lambda: signal.raise_signal(signal.SIGINT)))
         with pytest.raises(KeyboardInterrupt):
             model.partial_fit(X[:200], THREE[:200], classes=range(6))
+    assert model.model_.facts["n_train_samples"] == 400 * n_before
     if before:
         assert model.model_.facts["steps"] > before.facts["steps"]
-        assert model.model_.facts["n_train_samples"] == 400
         assert model.labels_per_sample_ == model.model_.facts["labels_per_sample"] == 3
         np.testing.assert_array_equal(model.model_.label_counts, before.label_counts)
     model.partial_fit(X[:200], THREE[:200])
@@ -204,3 +209,13 @@ def test_a_part_cut_short_by_ctrl_c_does_not_count(n_before):
 def test_what_a_callback_does_to_its_event_concerns_nobody_else(capsys):
     model = small(verbose=True).fit(X, ONE, callback=lambda event: event.clear())
     assert model.history_[-1]["kind"] == "end"
+
+
+def test_facts_of_a_model_that_are_no_settings_are_passed_over(tmp_path):
+    small().partial_fit(X, ONE).save(tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    for wrong in ([1], {"bogus": 1, "hidden": 7}):
+        content = json.loads(path.read_text())
+        content["facts"]["settings_of_fit"] = wrong
+        path.write_text(json.dumps(content))
+        assert SlideClassifier.load(tmp_path / "model").hidden == (16,)
