@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from slide_ref.common.errors import ConfigError, ModelError, SlideError
+from slide_ref.common.errors import ConfigError, SlideError
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.storage.model_folder import Model, find_model, load_model
 from slide_ref.common.storage.replacing import standing
@@ -79,10 +79,10 @@ def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Pre
 def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
     """Return an iterator over the answers to texts, which are read as they arrive."""
     if options.mode == "index" and model.index is None:
-        raise ModelError(f"{options.model}: has no index; build one with slide index, or leave out --mode index")
+        session.console.line(f"{options.model}: has no index (slide index builds one), so all labels are scored")
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
     texts, counter = texts_to_answer(options.data, options), NgramCounter(vectorizer.settings)
-    k, recall = _k(options, model), _recall(options)
+    k, recall = _k(options, model), None if model.index is None else _recall(options)
 
     def blocks() -> Iterator[Block]:
         for number, rows in enumerate(texts):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from argparse import Namespace
 
+import numpy as np
+
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model, TextColumns
@@ -13,7 +15,7 @@ from ..parallel.machine import available_cpus
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
 from ..text.settings import TextSettings
-from ..text.sources import BOM, DELIMITERS, Columns, TextFile, begins_fasttext, first_line
+from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, names_columns
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
@@ -73,6 +75,9 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     tell_skipped(file, session)
     if not names:
         raise DataError("no text has a label", options.train)
+    if options.label_separator is not None and np.diff(data.labels.indptr).max() < 2:
+        session.console.line(f"{options.train}: no cell of {options.label_column} holds more than one label with the "
+                             f"separator {options.label_separator!r}")  # fmt: skip
     source = {} if columns is None else columns._asdict()
     text, samples = vectorizer.saved(source), [data]
     if options.test is not None:
@@ -107,8 +112,7 @@ def tell_table(line: str, model: Model, options: Namespace, session: Session) ->
     source = _source(model)
     if options.text_column or source is None:
         return
-    is_object = line.startswith("{") and all(f'"{name}"' in line for name in source.texts)
-    if is_object or any(set(source.texts) <= set(line.split(delimiter)) for delimiter in DELIMITERS):
+    if names_columns(line, source):
         given = " ".join(f"--text-column {shlex.quote(name)}" for name in source.texts)
         text = f"the first line looks like a table, and each whole line is taken as a text; give {given}"
         session.console.line(f"{options.data}: {text}")
@@ -129,7 +133,8 @@ def texts_in_words(model: Model) -> str:
     """Describe how texts become features."""
     assert model.text is not None
     try:
-        made_of = str(Vectorizer.of(model.text, str.split).settings)
+        by_function = bool(model.text.settings.get(CALLABLE))
+        made_of = str(Vectorizer.of(model.text, str.split if by_function else None).settings)
         source = _source(model)
     except ModelError as error:
         return str(error)

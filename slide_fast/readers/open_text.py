@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from io import BufferedReader
 from typing import BinaryIO, cast
 
-from slide_ref.common.diagnosis import LOOKED_AT, unreadable
+from slide_ref.common.diagnosis import unreadable
 from slide_ref.common.errors import DataError
 
 STANDARD_INPUT = "-"
+BYTES_AT_ONCE = 1 << 20
 GZIP = b"\x1f\x8b"
 
 
@@ -43,16 +44,22 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def first_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the first bytes of a file, unpacked, or of standard input, without consuming them. Raises DataError."""
-    if os.fspath(path) != STANDARD_INPUT and stat.S_ISFIFO(_mode(path)):
+    """Return the beginning of a file, unpacked, or of standard input as far as it has arrived, without consuming it.
+
+    Raises DataError.
+    """
+    is_standard = os.fspath(path) == STANDARD_INPUT
+    if not is_standard and stat.S_ISFIFO(_mode(path)):
         raise DataError("a pipe, whose beginning cannot be read twice; give a file, or - for standard input", path)
     try:
-        with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
-            head = cast(BufferedReader, file).peek(LOOKED_AT)[:LOOKED_AT]
+        with _standard_input() if is_standard else open(path, "rb", BYTES_AT_ONCE) as file:
+            head = cast(BufferedReader, file).peek(BYTES_AT_ONCE)
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head) if head.startswith(GZIP) else head
+        return (
+            zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, BYTES_AT_ONCE) if head.startswith(GZIP) else head
+        )
     except zlib.error:
         return b""  # `open_text` will say what is wrong
 

@@ -15,8 +15,8 @@ READ_AGAIN, MOST_TIMES = 100_000, 4  # lines of CSV, at most, and times the line
 class RecordLines:
     """Lines of text for a CSV reader; keeps track of ends of blocks and of lines that are not UTF-8."""
 
-    def __init__(self, first: list[bytes], blocks: Iterator[list[bytes]]):
-        self.number, self.damaged, self._blocks = 1, False, blocks  # line 1 is the header
+    def __init__(self, first: list[bytes], blocks: Iterator[list[bytes]], number: int = 1):
+        self.number, self.damaged, self._blocks = number, False, blocks  # that of the header
         self._block, self._at = first, 0
         self._of_record: list[bytes] = []
         self._n_returned = 0

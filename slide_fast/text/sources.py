@@ -106,8 +106,11 @@ class TextFile:
         if kind is not None:
             raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)
+        if b"\0" in first[0]:
+            text = "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8"
+            raise DataError(text, self.path, 1)
         head = first_line(b"".join(first))
-        if begins_fasttext(head):
+        if begins_fasttext(head) and not (self.columns and names_columns(head.decode(errors="replace"), self.columns)):
             yield from self._by_line(_fasttext, first, blocks, 1)
         elif self.columns is None:
             if self.needs_labels:
@@ -118,17 +121,20 @@ class TextFile:
         elif head.startswith(b"{"):
             yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
         else:
-            if b"\0" in first[0]:
-                raise DataError(
-                    "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8", self.path, 1
-                )
-            header = self._decoded(first[0], 1)
-            delimiter, names = header_of(header, self.columns, self.path)
+            number = 1
+            while not (first and first[0].strip()):  # blank lines before the header
+                if first:
+                    number, first = number + 1, first[1:]
+                elif (block := next(blocks, None)) is not None:
+                    first = block
+                else:
+                    raise DataError(EMPTY, self.path, 1)
+            delimiter, names = header_of(self._decoded(first[0], number), self.columns, self.path, number)
             parse = _fields_parser(self.columns, names)
             if delimiter == "\t":
-                rest = self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, 2, blank="")
+                rest = self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, number + 1, blank="")
             else:
-                rest = self._by_record(parse, delimiter, first[1:], blocks)
+                rest = self._by_record(parse, delimiter, RecordLines(first[1:], blocks, number))
             yield from rest
 
     def _by_line(
@@ -159,15 +165,12 @@ class TextFile:
             yield rows
             block = next(blocks, None)
 
-    def _by_record(
-        self, parse: Callable[[list[str]], Row], delimiter: str, first: list[bytes], blocks: Iterator[list[bytes]]
-    ) -> Iterator[list[Row]]:
+    def _by_record(self, parse: Callable[[list[str]], Row], delimiter: str, lines: RecordLines) -> Iterator[list[Row]]:
         """Convert CSV to rows; quoted fields may hold line breaks.
 
         After a record with wrong quotes or a wrong number of fields, reading continues with the line after its first,
         whatever the quotes seemed to enclose; in a file where this happens over and over, with the line after its last.
         """
-        lines = RecordLines(first, blocks)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         rows: list[Row] = []
         while True:
@@ -228,28 +231,38 @@ def begins_fasttext(line: bytes) -> bool:
     return any(word.startswith(LABEL.encode()) for word in line.split())
 
 
-def header_of(line: str, columns: Columns, path: str | os.PathLike[str]) -> tuple[str, list[str]]:
+def names_columns(line: str, columns: Columns) -> bool:
+    """Tell whether a first line names the columns of texts, as the header of a table or the keys of a JSON object."""
+    if line.startswith("{"):
+        return all(f'"{name}"' in line for name in columns.texts)
+    try:
+        return bool(header_of(line, Columns(columns.texts), ""))
+    except DataError:
+        return False
+
+
+def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number: int = 1) -> tuple[str, list[str]]:
     """Find the delimiter by which a table's first line names the wanted columns. Raises DataError if none does."""
     wanted = [*columns.texts, *([] if columns.labels is None else [columns.labels])]
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
-    is_csv = os.fspath(path).removesuffix(".gz").endswith(".csv")  # decides where there is a single column
+    is_csv = os.fspath(path).lower().removesuffix(".gz").endswith(".csv")  # decides where there is a single column
     found: list[tuple[int, str, list[str]]] = []
     for delimiter in sorted(DELIMITERS, key=lambda one: is_csv and one != ","):
         try:
             names = line.split("\t") if delimiter == "\t" else next(csv.reader([line], delimiter=delimiter), [])
         except csv.Error as error:
             text = f"the first line does not name columns ({error}); end lines in LF or CR LF"
-            raise DataError(text, path, 1) from error
+            raise DataError(text, path, number) from error
         names = [name.strip() for name in names]
         found.append((sum(name in names for name in wanted), delimiter, names))
     n_found, delimiter, names = max(found, key=lambda one: (one[0], len(one[2])))
     if n_found < len(wanted):
         missing = next(name for name in wanted if name not in names)
         parts = [f"there is no column {missing!r} among {', '.join(names)[:200]}", did_you_mean(missing, names)]
-        raise DataError("; ".join(filter(None, parts)), path, 1)
+        raise DataError("; ".join(filter(None, parts)), path, number)
     twice = next((name for name in wanted if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"the column {twice!r} is there twice; rename one", path, 1)
+        raise DataError(f"the column {twice!r} is there twice; rename one", path, number)
     return delimiter, names
 
 

@@ -68,12 +68,14 @@ class Vectorizer:
         Raises
         ------
         ModelError
-            If it is malformed, or a tokenizer was used in training and none is given.
+            If it is malformed, or a tokenizer was used in training and none is given, or the reverse.
         """
         idf, keys = saved.arrays.get("idf"), saved.arrays.get("keys")
         if saved.settings.get(CALLABLE) and tokenizer is None:
             text = "the texts were split into words by a Python function, which is not saved; load it from Python"
             raise ModelError(f"{text}: SlideTextClassifier.load(folder, tokenizer=…)")
+        if tokenizer is not None and not saved.settings.get(CALLABLE):
+            raise ModelError("the texts were split into words by token_pattern; load the model without a tokenizer")
         try:
             plain = {name: saved.settings[name] for name in _SAVED}
             settings = TextSettings.checked(**plain, tokenizer=tokenizer)

@@ -1,8 +1,11 @@
 """Texts on the command line: from files of every format to the same model, and from the model to answers in words."""
 
+import dataclasses
+import gzip
 import io
 import json
 import os
+import shutil
 import sys
 import threading
 
@@ -12,7 +15,7 @@ import pytest
 from slide_fast import SlideTextClassifier
 from slide_fast.cli.main import main
 from slide_fast.text import reading
-from slide_ref.common.storage.model_folder import load_model
+from slide_ref.common.storage.model_folder import load_model, save_model
 
 NOUNS = {"fruit": ["apple", "pear", "plum"], "sky": ["cloud", "star", "moon"], "sea": ["wave", "fish", "salt"]}
 ADJECTIVES = {"red": ["scarlet", "crimson"], "blue": ["azure", "navy"]}
@@ -332,3 +335,66 @@ def test_a_table_taken_for_plain_lines_is_told(slide, folder):
         assert code == 0 and f"{name}: the first line looks like a table" in stderr and "--text-column title" in stderr
         assert "table" not in slide("predict", folder / "run", folder / name, "--text-column", "title")[2]
     assert "table" not in slide("predict", folder / "run", "-", given=b"a title\n")[2]
+
+
+def answers_of(slide, folder, name, content, *options, **given):
+    (folder / name).write_bytes(content)
+    code, stdout, stderr = slide("predict", folder / "run", folder / name, "-k", 1, *options, **given)
+    return code, stdout.splitlines(), stderr
+
+
+def test_the_ending_of_a_csv_file_may_be_in_capitals(slide, folder):
+    content = b'title\n"apple, navy"\n"red\nmoon"\n'
+    code, answers, _ = answers_of(slide, folder, "one.CSV", content, "--text-column", "title")
+    assert code == 0 and len(answers) == 2
+
+
+@pytest.mark.parametrize("header", [b'"title","tags"\n', b"title , tags\n", b"\ntitle,tags\n"])
+def test_the_header_of_a_table_is_known_as_tables_are_read(slide, folder, header):
+    code, answers, stderr = answers_of(slide, folder, "q.csv", header + b'"apple","fruit"\n')
+    assert code == 0 and (header[:1] == b"\n" or "the first line looks like a table" in stderr)
+    code, answers, stderr = answers_of(slide, folder, "q.csv", header + b'"apple","fruit"\n', "--text-column", "title")
+    assert code == 0 and len(answers) == 1 and "table" not in stderr
+    code, _, stderr = answers_of(slide, folder, "q.csv", header + b'"apple\n', "--text-column", "title")
+    assert code == 1 and f"q.csv, line {header.count(10) + 1}: " in stderr
+
+
+def test_named_columns_go_before_labels_in_the_first_line(slide, folder, tmp_path):
+    code, answers, _ = answers_of(slide, folder, "hl.tsv", b"title\t__label__\napple\tx\n", "--text-column", "title")
+    assert code == 0 and len(answers) == 1
+    lines = b'{"title": "red __label__x", "tags": "a"}\n{"title": "blue", "tags": "b"}\n' * 20
+    (tmp_path / "train.jsonl").write_bytes(lines)
+    code, stdout, stderr = slide("train", tmp_path / "train.jsonl", *COLUMNS, *SMALL, "--out", tmp_path / "run")
+    assert code == 0 and load_model(tmp_path / "run").label_names == ["a", "b"]
+
+
+def test_a_label_far_into_the_first_line_tells_fasttexts_format(slide, tmp_path):
+    long = "apple pear violin " * 200
+    lines = [f"{long}{word} __label__{label}\n" for word, label in (("x", "a"), ("y", "b"))]
+    (tmp_path / "long.ft").write_text("".join(lines * 20))
+    assert slide("train", tmp_path / "long.ft", *SMALL, "--out", tmp_path / "run")[0] == 0
+    (tmp_path / "long.ft.gz").write_bytes(gzip.compress((tmp_path / "long.ft").read_bytes()))
+    assert slide("train", tmp_path / "long.ft.gz", *SMALL, "--out", tmp_path / "run2")[0] == 0
+
+
+def test_text_in_utf_16_is_refused_as_plain_lines_too(slide, folder):
+    code, answers, stderr = answers_of(slide, folder, "u16", "apple\npear\n".encode("utf-16-le"))
+    assert code == 1 and not answers and "the first line contains NUL bytes" in stderr
+
+
+def test_a_separator_that_occurs_nowhere_is_told(slide, folder, tmp_path):
+    columns = ["--text-column", "title", "--label-column", "tags", "--label-separator"]
+    for separator, told in ((";", True), ("|", False)):
+        code, _, stderr = slide(
+            "train", folder / "train.tsv", *columns, separator, *SMALL, "--out", tmp_path / separator
+        )
+        assert code == 0 and ("no cell of tags holds more than one label with the separator ';'" in stderr) == told
+
+
+def test_without_an_index_all_labels_are_scored(slide, folder, tmp_path):
+    shutil.copytree(folder / "run", tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    save_model(tmp_path / "run" / "model", dataclasses.replace(model, index=None))
+    exact = slide("predict", tmp_path / "run", "-", given=b"apple\nnavy\n")[1]
+    code, stdout, stderr = slide("predict", tmp_path / "run", "-", "--mode", "index", given=b"apple\nnavy\n")
+    assert code == 0 and stdout == exact and "has no index (slide index builds one), so all labels are scored" in stderr

@@ -136,3 +136,15 @@ def test_series_and_searches_of_scikit_learn():
 def test_no_texts_are_no_samples():
     with pytest.raises(DataError, match="there are no samples"):
         SlideTextClassifier().fit([], [])
+
+
+def test_a_model_without_a_tokenizer_takes_none(tmp_path):
+    SlideTextClassifier(hidden=4, epochs=1, n_workers=1, min_df=1).fit(["a b", "c d"], ["x", "y"]).save(tmp_path)
+    with pytest.raises(ModelError, match="split into words by token_pattern; load the model without a tokenizer"):
+        SlideTextClassifier.load(tmp_path, tokenizer=list)
+
+
+@pytest.mark.parametrize("pattern", ["", "x*", "(a)?"])
+def test_a_token_pattern_matches_no_empty_text(pattern):
+    with pytest.raises(ConfigError, match="token_pattern is .* that does not match the empty text"):
+        SlideTextClassifier(token_pattern=pattern).fit(["a b", "c d"], ["x", "y"])
