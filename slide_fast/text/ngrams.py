@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, compress
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,9 @@ from .settings import WORDS, TextSettings
 
 Part = tuple[np.ndarray, np.ndarray]
 MOST_WORDS = 1 << 21  # that are remembered from one call to the next
+END = "\xff"  # no character of an ASCII text
 ASCII_WORDS = bytes(ord(chr(code).lower()) if re.fullmatch(WORDS, chr(code)) else ord(" ") for code in range(128))
+ASCII_WORDS = ASCII_WORDS.ljust(255) + END.encode("latin-1")
 
 
 class Counts(NamedTuple):
@@ -85,7 +87,26 @@ class NgramCounter:
 
     def _occurrences(self, texts: Sequence[str]) -> Part:
         """Return the text and key of each occurrence of a feature; for a single text, in the order of `named`."""
-        found = list(map(self._cut, texts))
+        rows, ids = self._numbered(texts)
+        parts = [*self._word_ngrams(ids, rows), *self._char_ngrams(ids, rows)]
+        rows, keys = map(np.concatenate, zip(*parts, strict=True))
+        return rows, keys
+
+    def _numbered(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the text and the number of each word, text by text; ASCII texts, cut together, come first."""
+        is_usual = self.settings.tokenizer is None and self.settings.token_pattern == WORDS
+        is_ascii = np.fromiter((is_usual and text.isascii() for text in texts), np.bool_, len(texts))
+        words = _ascii_words(
+            [text for text, cut_together in zip(texts, is_ascii.tolist(), strict=True) if cut_together]
+        )
+        ids = np.fromiter(map(self._words.__getitem__, words), np.int64, len(words))
+        are_ends = ids == self._words[END]
+        rows = np.flatnonzero(is_ascii)[np.cumsum(are_ends)[~are_ends]]
+        others, other_ids = self._numbered_one_by_one(texts, np.flatnonzero(~is_ascii))
+        return np.concatenate([rows, others]), np.concatenate([ids[~are_ends], other_ids])
+
+    def _numbered_one_by_one(self, texts: Sequence[str], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [self._cut(texts[i]) for i in rows.tolist()]
         try:
             if self.settings.tokenizer is not None and str in map(type, found):
                 raise TypeError("it returned a str")
@@ -94,10 +115,7 @@ class NgramCounter:
             ids = np.fromiter(words, np.int64, int(lengths.sum()))
         except (AttributeError, TypeError, ValueError) as error:
             raise DataError(f"the tokenizer must return a list of str for each text ({error})") from error
-        rows = np.repeat(np.arange(len(found)), lengths)
-        parts = [*self._word_ngrams(ids, rows), *self._char_ngrams(ids, rows)]
-        rows, keys = map(np.concatenate, zip(*parts, strict=True))
-        return rows, keys
+        return np.repeat(rows, lengths), ids
 
     def _word_ngrams(self, ids: np.ndarray, rows: np.ndarray) -> list[Part]:
         """Return for each n the texts and keys of the word n-grams."""
@@ -130,11 +148,15 @@ def _cutter(settings: TextSettings) -> Callable[[str], list[str]]:
         tokenize = settings.tokenizer
         return lambda text: tokenize(text.lower())
     find = re.compile(settings.token_pattern).findall
-    if settings.token_pattern != WORDS:
-        return lambda text: find(text.lower())
-    table = ASCII_WORDS.ljust(256)
-    # A regular expression takes three times as long as bytes.translate, which needs one byte a character.
-    return lambda text: text.encode().translate(table).decode().split() if text.isascii() else find(text.lower())
+    return lambda text: find(text.lower())
+
+
+def _ascii_words(texts: list[str]) -> list[str]:
+    """Return the words of ASCII texts in lower case, with `END` between texts.
+
+    A regular expression takes three times as long as `bytes.translate`, and texts one by one half as long again.
+    """
+    return f" {END} ".join(texts).encode("latin-1").translate(ASCII_WORDS).decode("latin-1").split()
 
 
 def _parts(word: str, n: int) -> list[str]:

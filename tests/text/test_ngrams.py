@@ -1,5 +1,6 @@
 """Features of texts against the plainest program that counts them."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -103,3 +104,15 @@ def test_what_a_tokenizer_may_not_return_is_said(tokenizer):
 def test_settings_that_do_not_fit_are_refused(values, wanted):
     with pytest.raises(ConfigError, match=wanted):
         TextSettings.checked(**values)
+
+
+@given(st.lists(st.text(alphabet="aB\xff \0\n\x1f_9é", max_size=12), max_size=12))
+def test_ascii_texts_cut_together_have_the_words_of_each(texts):
+    counter = NgramCounter(TextSettings.checked())
+    counts = counter.count(texts)
+    for i, text in enumerate(texts):
+        words = Counter(re.findall(r"\w+", text.lower()))
+        codes = slice(counts.indptr[i], counts.indptr[i + 1])
+        keys = dict(zip(counts.keys[counts.codes[codes]].tolist(), counts.counts[codes].tolist(), strict=True))
+        named = counter.named(text)
+        assert {named[key]: n for key, n in keys.items()} == words
