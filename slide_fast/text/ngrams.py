@@ -96,9 +96,7 @@ class NgramCounter:
         """Return the text and the number of each word, text by text; ASCII texts, cut together, come first."""
         is_usual = self.settings.tokenizer is None and self.settings.token_pattern == WORDS
         is_ascii = np.fromiter((is_usual and text.isascii() for text in texts), np.bool_, len(texts))
-        words = _ascii_words(
-            [text for text, cut_together in zip(texts, is_ascii.tolist(), strict=True) if cut_together]
-        )
+        words = _ascii_words(list(compress(texts, is_ascii)))
         ids = np.fromiter(map(self._words.__getitem__, words), np.int64, len(words))
         are_ends = ids == self._words[END]
         rows = np.flatnonzero(is_ascii)[np.cumsum(are_ends)[~are_ends]]
