@@ -223,6 +223,9 @@ def figures_of_files():
         yield f"{n_bytes / 2**20:.0f}", ("docs/performance.md",)
     for row in json.loads((RESULTS / "text_pipe.json").read_text())["rows"]:
         yield f"{row['texts_per_second']:,.0f}", ("docs/how-to/text.md",)
+    for row in json.loads((RESULTS / "text_vectorising.json").read_text())["rows"]:
+        if row["name"] in ("slide, 2 workers", "TfidfVectorizer"):
+            yield f"{row['megabytes_per_second']:.1f}", ("docs/how-to/text.md",)
     rows = {row["name"]: row for row in json.loads((RESULTS / "text_accuracy.json").read_text())["rows"]}
     wide = f"{100 * rows['slide, words, wide']['precision_at_1']:.1f}"
     yield wide, ("README.md", "docs/compare.md", "docs/how-to/text.md", "docs/how-to/from-fasttext.md")
