@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.errors import ConfigError
 from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
 from slide_ref.common.schedule import joined_after
 from slide_ref.common.sparse_rows import Dataset
@@ -132,10 +133,7 @@ class _Bench:
         return SLIDE if self.config.lsh.L else UNIFORM
 
     def measure(self, config: Config, data: Dataset, workers: int, seconds: float, what: str) -> dict[str, float]:
-        """Train for some seconds as after the in-batch steps (S32), with all workers (S33), rebuilds included.
-
-        There is one step at least, whatever time it takes.
-        """
+        """Train for some seconds as after the in-batch steps (S32), with all workers (S33), rebuilds included."""
         last: dict[str, Any] = {}
         self.layers, spent = [], self.spent  # of the run before
 
@@ -147,16 +145,15 @@ class _Bench:
 
         self.session.console.progress(spent / self.seconds, what)
         config = config.replace(epochs=EPOCHS, in_batch=0.0)
-        while True:
-            state = Handover(in_full_swing(config, data, workers))
-            model = fit(config, data, state=state, n_workers=workers, max_seconds=seconds, callback=watch)
-            end = last["end"]
-            if end["samples"]:
-                break
-            seconds = 2 * max(seconds, end["seconds"])  # the tables alone took longer; steps come after them
+        state = Handover(in_full_swing(config, data, workers))
+        model = fit(config, data, state=state, n_workers=workers, max_seconds=seconds, callback=watch)
         self.layers = layers_of(model.arrays)
         self.session.worker_pids = tuple
         self.spent += seconds
+        end = last["end"]
+        if not end["samples"]:
+            raise ConfigError(f"--seconds {self.seconds:g} is too short: {what} got {seconds:.2g} s, which the tables "
+                              "took before the first step; give more")  # fmt: skip
         return {"samples_per_second": end["samples"] / end["seconds"],
                 "active_neurons": last["progress"]["active_neurons"]}  # fmt: skip
 

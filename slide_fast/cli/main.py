@@ -74,10 +74,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _answers_only(options: argparse.Namespace) -> bool:
-    """Tell whether the command's only result, or one that was asked for, is what it prints."""
-    if options.json or getattr(options, "print_config", False):
-        return True
+    """Tell whether the command's only result is what it prints."""
     is_question = options.command in ("bench", "evaluate", "explain", "info", "predict", "verify")
+    is_question |= getattr(options, "print_config", False)
     return is_question and getattr(options, "out", None) is None
 
 

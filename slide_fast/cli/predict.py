@@ -80,14 +80,16 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
     """Return an iterator over the answers to texts, which are read as they arrive."""
     if options.mode == "index" and model.index is None:
         session.console.line(f"{options.model}: has no index (slide index builds one), so all labels are scored")
+        options.mode = "exact"
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
     texts, counter = texts_to_answer(options.data, options), NgramCounter(vectorizer.settings)
-    k, recall = _k(options, model), None if model.index is None else _recall(options)
+    k, recall = _k(options, model), _recall(options)
 
     def blocks() -> Iterator[Block]:
         for number, rows in enumerate(texts):
             if not number and rows:
-                tell_table(rows[0].text or "", model, options, session)
+                lines = (row.text for row in rows if row.text and row.text.strip())
+                tell_table(next(lines, ""), model, options, session)
             features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
             answered = np.array([row.text is not None for row in rows], dtype=np.bool_)
             yield Block(predictor.topk(features, k, recall, with_totals=True), answered)
@@ -123,9 +125,10 @@ def _check_output(out: Path, data: str, model: Path) -> None:
     """Raise ConfigError if the answers would replace the samples, or a file of the model or its run."""
     if out.is_file() and Path(data).exists() and out.samefile(data):
         raise ConfigError(f"--out {out}: is the file of the samples; choose another file")
-    place = out.resolve()
-    for folder in (standing(model).resolve(), *place.parents):
-        if folder in place.parents and (folder / "config.json").is_file():
+    place, own = out.resolve(), standing(model).resolve()
+    for folder in (own, *place.parents):
+        is_model = folder == own or ((folder / "config.json").is_file() and (folder / "W0.npy").is_file())
+        if is_model and folder in place.parents:
             raise ConfigError(f"--out {out}: lies in a model folder; choose another place")
         is_run = folder in place.parents and (folder / METRICS).is_file()
         if is_run and (place in [folder / name for name in FILES] or folder / CHECKPOINTS in place.parents):

@@ -37,11 +37,14 @@ _WORD = re.compile(r"[A-Za-z][\w-]*")
 def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the settings given, of a preset or from a file, overridden by separate options and --set.
 
+    `settings` are those of a run to resume, of which a preset or a file keeps the number of shards.
+
     Raises
     ------
     ConfigError, DataError
         If a setting is unknown or invalid. `config_of` takes the result.
     """
+    shards = (settings or {}).get("shards")
     if options.config is not None:
         settings = read_settings(options.config)
     elif options.preset is not None:
@@ -52,6 +55,8 @@ def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> d
             assign(settings, key, getattr(options, key))
     for key, text in options.set:
         assign(settings, key, parse_value(text))
+    if shards is not None:
+        settings.setdefault("shards", shards)
     if options.n_ranks:
         settings.setdefault("shards", options.n_ranks)
     config_of(settings)

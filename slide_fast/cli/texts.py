@@ -76,8 +76,8 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     if not names:
         raise DataError("no text has a label", options.train)
     if options.label_separator is not None and np.diff(data.labels.indptr).max() < 2:
-        session.console.line(f"{options.train}: no cell of {options.label_column} holds more than one label with the "
-                             f"separator {options.label_separator!r}")  # fmt: skip
+        told = f"no text has more than one label with --label-separator {options.label_separator!r}"
+        session.console.line(f"{options.train}: {told}")
     source = {} if columns is None else columns._asdict()
     text, samples = vectorizer.saved(source), [data]
     if options.test is not None:

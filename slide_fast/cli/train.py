@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slide_ref.common.config import WEIGHT_DTYPES
+from slide_ref.common.errors import ModelError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.label_names import read_label_names
-from slide_ref.common.storage.model_folder import TextColumns
+from slide_ref.common.storage.model_folder import TextColumns, find_model, load_model
+from slide_ref.common.storage.precision import dtype_of as weights_dtype
 from slide_ref.common.validation import kept_aside, split
 
 from ..display.wording import aligned
@@ -75,8 +78,16 @@ def plan(options: Namespace) -> tuple[Checkpoints, TrainingState | None, dict[st
     """
     checkpoints = Checkpoints(Path(options.out) / CHECKPOINTS, options.checkpoint_every, options.keep)
     state = checkpoints.last(mmap=True) if options.resume else None
-    checkpoints.dtype = options.dtype or (WEIGHT_DTYPES[0] if state is None else state.dtype)
+    checkpoints.dtype = options.dtype or _dtype_before(options, state)
     return checkpoints, state, settings_of(options, {} if state is None else state.config.to_dict())
+
+
+def _dtype_before(options: Namespace, state: TrainingState | None) -> str:
+    """Return the dtype in which the run to resume stores its weights; float32 for a new run."""
+    if state is not None and state.dtype is None:  # a checkpoint of an earlier release
+        with suppress(ModelError):
+            return weights_dtype(load_model(find_model(options.out), mmap=True))
+    return WEIGHT_DTYPES[0] if state is None or state.dtype is None else state.dtype
 
 
 def read_files(

@@ -30,6 +30,8 @@ from .settings import config_of
 from .train import plan, print_config, read_files, run_options_of
 from .training_run import TrainingRun, counts_of
 
+PATHS = ("train", "labels", "test", "test_labels", "label_names", "config", "out")
+
 
 def train(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide train --mpi``: like `slide_fast.cli.train`; only the first process prints and returns.
@@ -40,8 +42,9 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     with ExitStack() as stack:
         if ranks.rank:
             session.console.stream = stack.enter_context(open(os.devnull, "w"))
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first says when to stop
-            stack.callback(signal.signal, signal.SIGINT, before)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, signal.SIG_IGN)  # the first says when to stop
+                stack.callback(signal.signal, number, before)
         return _train_or_leave(options, session, ranks)
 
 
@@ -62,6 +65,18 @@ def _train_or_leave(options: Namespace, session: Session, ranks: Communicator) -
     return figures
 
 
+def _check_alike(ranks: Communicator, options: Namespace, settings: dict[str, Any]) -> None:
+    """Raise ConfigError if processes have different options or settings; all must call. Paths may differ."""
+    own = {name: value is not None if name in PATHS else value for name, value in vars(options).items()
+           if name not in ("refuse", "command_line")} | {"settings": settings}  # fmt: skip
+    first = ranks.broadcast(own) if ranks.rank == 0 else ranks.broadcast()
+    different = [name.replace("_", "-") for name in first if first[name] != own.get(name)]
+    if different:
+        raise ConfigError(
+            f"other arguments than the first process has ({', '.join(different)}); start all with the same"
+        )
+
+
 def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
     n_workers = options.workers or 1
     check_number(ranks.size, n_workers)  # before data are read
@@ -78,6 +93,9 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
                 stack.enter_context(folder)
         with together(ranks):  # once the folder is as it was left
             checkpoints, state, settings = plan(options)
+        with together(ranks):
+            _check_alike(ranks, options, settings)
+        with together(ranks):
             data, names, text = read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
             config = config_of(settings, data[0].labels.n_columns)
         own, summary = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)

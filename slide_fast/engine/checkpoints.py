@@ -67,7 +67,7 @@ class TrainingState:
     judged_by : str
         The metric that selects the best network of the run to resume.
     dtype : str
-        Of the weights in the model folder that the run is to write.
+        Of the weights in the model folder that the run is to write; None in checkpoints of earlier releases.
     """
 
     config: Config
@@ -80,7 +80,7 @@ class TrainingState:
     history: tuple[Event, ...] = ()
     label_names: list[str] | None = None
     judged_by: str = EVAL_METRICS[0]
-    dtype: str = WEIGHT_DTYPES[0]
+    dtype: str | None = None
 
     @classmethod
     def of(cls, model: Model, kept: TrainingState | None = None) -> TrainingState:
@@ -204,7 +204,7 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
             config, n_features, n_labels, arrays, past, progress, str(description["data"]),
             _history(description.get("history", [])), _names(description.get("label_names"), n_labels),
             str(description.get("judged_by", EVAL_METRICS[0])),
-            one_of("dtype", description.get("dtype", WEIGHT_DTYPES[0]), WEIGHT_DTYPES),
+            None if (dtype := description.get("dtype")) is None else one_of("dtype", dtype, WEIGHT_DTYPES),
         )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: incomplete checkpoint ({error}); use an earlier one") from error

@@ -328,4 +328,4 @@ def _check_ascending(classes: Any) -> None:
     """Raise DataError unless class labels ascend, as they must where the columns of y, or of a file, stand for them."""
     if (np.diff(as_labels(classes, name="classes").rows.indices) <= 0).any():
         raise DataError("classes: the columns of y, or the labels of a file, stand for the classes in ascending order; "
-                        "give them so, each once")  # fmt: skip
+                        "sort `classes` and name each once")  # fmt: skip

@@ -257,8 +257,11 @@ class Known(NamedTuple):
         In svmlight text, which names no sizes, they are class labels, if y had class labels that are numbers. Other
         formats have columns.
         """
-        are_values = self.kind in ("classes", "lists") and self.classes.dtype.kind in "iuf" and names_no_sizes(path)
-        return numbers_as_columns(labels, self.classes, name, drop_unknown) if are_values else labels
+        if not names_no_sizes(path):
+            return labels
+        are_values = self.kind in ("classes", "lists") and self.classes.dtype.kind in "iuf"
+        values = self.classes if are_values else np.arange(len(self.classes))
+        return numbers_as_columns(labels, values, name, drop_unknown)
 
 
 def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> tuple[SparseRows, Labels]:

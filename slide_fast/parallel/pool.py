@@ -65,7 +65,7 @@ class _Worker:
         return answer
 
     def is_dead(self) -> bool:
-        return self.process.poll() is not None and not connection.wait([self.connection], 0)
+        return self.process.poll() is not None and not _answered([self])
 
     def let_go(self) -> None:
         """Close the pipes, so that the worker ends by itself, immediately."""
@@ -229,7 +229,7 @@ class Pool:
                 busy = self._busy()
                 if not busy or (deadline is not None and time.monotonic() > deadline):
                     return
-                while len(drawn) < ahead and not connection.wait([worker.connection for worker in busy], 0):
+                while deadline is None and len(drawn) < ahead and not _answered(busy):
                     drawn.append(next(tasks, NOTHING))
                 done = self._collect(busy)
         finally:
@@ -270,7 +270,7 @@ class Pool:
     def _collect(self, busy: list[_Worker]) -> list[tuple[Any, Any]]:
         """Wait briefly for answers and collect them; remove workers that died or did not answer in time."""
         start = time.monotonic()
-        ready = connection.wait([worker.connection for worker in busy], POLL_SECONDS)
+        ready = _answered(busy, POLL_SECONDS)
         elapsed = min(time.monotonic() - start, 2 * POLL_SECONDS)  # more than that is a process that was stopped
         done = []
         for worker in busy:
@@ -306,6 +306,11 @@ class Pool:
         code = worker.reap(patience)  # before the pipes are closed: that would end a dying worker with another code
         worker.let_go()
         return code
+
+
+def _answered(workers: list[_Worker], seconds: float = 0.0) -> list[Any]:
+    """Return the connections of workers that have answered, or died, within some seconds."""
+    return connection.wait([worker.connection for worker in workers], seconds)
 
 
 def _result(answer: tuple, pid: int) -> Any:

@@ -44,9 +44,9 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def first_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the beginning of a file, unpacked, or of standard input as far as it has arrived, without consuming it.
+    """Return the beginning of a file, unpacked, without consuming it. Raises DataError.
 
-    Raises DataError.
+    Of standard input it is what has arrived, at most what its buffer holds: 8 kB.
     """
     is_standard = os.fspath(path) == STANDARD_INPUT
     if not is_standard and stat.S_ISFIFO(_mode(path)):

@@ -152,7 +152,7 @@ def _cutter(settings: TextSettings) -> Callable[[str], list[str]]:
 def _ascii_words(texts: list[str]) -> list[str]:
     """Return the words of ASCII texts in lower case, with `END` between texts.
 
-    A regular expression takes three times as long as `bytes.translate`, and texts one by one half as long again.
+    A regular expression takes three times as long as `bytes.translate`, and texts one at a time half as long again.
     """
     return f" {END} ".join(texts).encode("latin-1").translate(ASCII_WORDS).decode("latin-1").split()
 

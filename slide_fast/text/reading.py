@@ -23,7 +23,7 @@ from .vectorizer import Vectorizer, fit, joined
 
 TEXTS_AT_ONCE = 4096
 FEW_BATCHES = 4  # that one process counts before others have started
-AHEAD = 4  # batches for each process that are read while all are busy, or not yet started
+AHEAD = 8  # batches that are read while all processes are busy, or not yet started
 
 
 class TextData(NamedTuple):
@@ -70,7 +70,7 @@ def counted(texts: Iterable[Sequence[str]], settings: TextSettings, n_workers: i
     ) as pool:
         early: dict[int, Counts] = {}
         due = 0
-        for (number, _), counts in pool.run(tasks, ahead=AHEAD * n_workers):
+        for (number, _), counts in pool.run(tasks, ahead=AHEAD):
             early[number] = counts
             while due in early:
                 yield early.pop(due)

@@ -78,10 +78,7 @@ def _range(value: Any) -> tuple[int, int] | None:
 
 def _check_pattern(pattern: Any) -> None:
     try:
-        compiled = re.compile(pattern)
-        groups, reason = compiled.groups, "at most one group, such as r'\\w+'"
-        if compiled.fullmatch(""):
-            groups, reason = 2, "a regular expression that does not match the empty text, such as r'\\w+'"
+        groups, reason = re.compile(pattern).groups, "at most one group, such as r'\\w+'"
     except (re.error, TypeError) as error:
         groups, reason = 2, f"a regular expression ({error})"
     require(isinstance(pattern, str) and groups <= 1, "token_pattern", pattern, reason)

@@ -71,7 +71,7 @@ class TextFile:
     columns : Columns or None
         Columns of a table whose first line names them (TSV without quotes, CSV), or keys of JSON objects, one per line.
         None: each line is a text without labels. A file whose first line has a word that begins with ``__label__`` is
-        always read as fastText format.
+        read as fastText's format, unless that line names the columns.
     needs_labels : bool
         Whether a row without labels, or with an empty text, is an error.
     skips : bool
@@ -106,7 +106,9 @@ class TextFile:
         if kind is not None:
             raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)
-        if b"\0" in first[0]:
+        while not any(map(bytes.strip, first)) and (block := next(blocks, None)) is not None:
+            first = [*first, *block]  # the first line that is not blank tells the format
+        if b"\0" in first_line(b"".join(first)):
             text = "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8"
             raise DataError(text, self.path, 1)
         head = first_line(b"".join(first))
@@ -121,14 +123,10 @@ class TextFile:
         elif head.startswith(b"{"):
             yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
         else:
-            number = 1
-            while not (first and first[0].strip()):  # blank lines before the header
-                if first:
-                    number, first = number + 1, first[1:]
-                elif (block := next(blocks, None)) is not None:
-                    first = block
-                else:
-                    raise DataError(EMPTY, self.path, 1)
+            if not head:
+                raise DataError(EMPTY, self.path, 1)
+            number = 1 + next(i for i, line in enumerate(first) if line.strip())
+            first = first[number - 1 :]
             delimiter, names = header_of(self._decoded(first[0], number), self.columns, self.path, number)
             parse = _fields_parser(self.columns, names)
             if delimiter == "\t":
@@ -233,11 +231,11 @@ def begins_fasttext(line: bytes) -> bool:
 
 def names_columns(line: str, columns: Columns) -> bool:
     """Tell whether a first line names the columns of texts, as the header of a table or the keys of a JSON object."""
-    if line.startswith("{"):
-        return all(f'"{name}"' in line for name in columns.texts)
     try:
+        if line.startswith("{"):
+            return set(columns.texts) <= set(json.loads(line))
         return bool(header_of(line, Columns(columns.texts), ""))
-    except DataError:
+    except (DataError, ValueError, RecursionError):
         return False
 
 

@@ -72,7 +72,7 @@ def test_features_that_svmlight_text_shows_only_later_are_left_out(tmp_path, mon
     assert main(["evaluate", "run", "label.svm"]) == 1
     told = capsys.readouterr().err.splitlines()
     assert told == ["label.svm: left out 1 label that the model does not have",
-                    "slide: error: label.svm: no label of these samples is one of the model"]  # fmt: skip
+                    "slide: error: label.svm: the model has none of the labels of these samples"]  # fmt: skip
 
 
 def test_predict_reads_standard_input(tmp_path, monkeypatch, capsys):

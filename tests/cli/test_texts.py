@@ -388,7 +388,7 @@ def test_a_separator_that_occurs_nowhere_is_told(slide, folder, tmp_path):
         code, _, stderr = slide(
             "train", folder / "train.tsv", *columns, separator, *SMALL, "--out", tmp_path / separator
         )
-        assert code == 0 and ("no cell of tags holds more than one label with the separator ';'" in stderr) == told
+        assert code == 0 and ("no text has more than one label with --label-separator ';'" in stderr) == told
 
 
 def test_without_an_index_all_labels_are_scored(slide, folder, tmp_path):

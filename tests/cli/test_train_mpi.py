@@ -147,7 +147,8 @@ def test_two_ranks_of_two_workers_train_a_model_and_keep_the_best(data, tmp_path
 
 
 @mpi_run.needs_mpi
-def test_ctrl_c_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path, number, code):
     files = [
         "train",
         data / "train.txt",
@@ -167,9 +168,11 @@ def test_ctrl_c_leaves_a_model_and_other_ranks_and_workers_resume(data, tmp_path
         )
         while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
             time.sleep(0.05)
-        victim = re.search(r"0, worker 0: process (\d+) on", log.read_text())
-        os.kill(int(victim[1]), signal.SIGINT)
-        assert process.wait(60) == 130, log.read_text()
+        pids = re.findall(r"\d, worker \d: process (\d+) on", log.read_text())
+        assert len(pids) == 4
+        for pid in pids if number == signal.SIGTERM else pids[:1]:  # as mpiexec passes it on
+            os.kill(int(pid), number)
+        assert process.wait(60) == code, log.read_text()
     assert "slide: interrupted after" in log.read_text() and "train with --resume to continue" in log.read_text()
     epochs = Checkpoints(tmp_path / "run" / "checkpoints").last().progress.step // 5 + 1
     done = slide_on(3, data, tmp_path / "run", "--resume", "--epochs", epochs)
@@ -242,3 +245,31 @@ def test_a_process_that_fails_alone_says_so_and_ends_the_others(workers, data, t
     name = {1: "rank 1", 2: "rank 1, worker 1"}[workers]
     assert done.returncode != 0
     assert re.search(rf"slide: error: {name}, process \d+ on \S+, ends the run: MemoryError: no room\n", done.stderr)
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ("--test {data}/test.txt", "", "test"),
+        ("--seed 1", "--seed 2", "seed, settings"),
+        ("--epochs 2", "", "epochs, "),
+    ],
+)
+def test_ranks_with_other_arguments_are_refused(data, tmp_path, first, second, name):
+    common = f"-m slide_fast train {data}/train.txt --out {tmp_path}/run --mpi".split()
+    parts = [["-n", "1", sys.executable, *common, *some.format(data=data).split()] for some in (first, second)]
+    command = [mpi_run.MPIEXEC, *parts[0], ":", *parts[1]]
+    done = subprocess.run(command, capture_output=True, text=True, env=mpi_run.environment(), timeout=60)
+    assert done.returncode and f"rank 1: other arguments than the first process has ({name}" in done.stderr
+    assert done.stderr.count("slide: error") == 1
+
+
+@mpi_run.needs_mpi
+def test_a_preset_keeps_the_shards_of_the_run_to_resume(data, tmp_path):
+    options = ["train", data / "train.txt", "--out", tmp_path / "run", "--mpi", "--preset", "fast"]
+    options += ["--checkpoint-every", 1, "--epochs"]
+    assert mpi_run.python("-m", "slide_fast", *options, 2, ranks=2).returncode == 0
+    done = mpi_run.python("-m", "slide_fast", *options, 3, "--resume", ranks=1)
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "run" / "model").config.shards == 2

@@ -138,7 +138,7 @@ def test_columns_of_an_indicator_have_their_names_in_order():
     ):
         small().partial_fit(X, indicator, classes=list("fedcba"))
     for wrong in ([0, 1, 1, 2, 3, 4, 5], [*range(5, -1, -1)]):
-        with pytest.raises(DataError, match="classes: the columns of y.*each once"):
+        with pytest.raises(DataError, match="classes: the columns of y.*name each once"):
             small().partial_fit(X, indicator, classes=wrong)
     with pytest.raises(DataError, match="classes: the columns of y"):
         small().partial_fit(X, sparse.csr_matrix(indicator), classes=[*range(5, -1, -1)])

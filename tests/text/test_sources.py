@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -269,3 +270,38 @@ def test_rows_come_as_they_are_written_to_a_pipe(monkeypatch):
         assert next(blocks) == [Row("three", [])]
         sink.close()
         assert list(blocks) == []
+
+
+@pytest.mark.parametrize(
+    "content", [tsv(ROWS), comma(ROWS), json_lines(ROWS), "__label__a red apple\n__label__b green\n", "plain\nlines\n"]
+)
+def test_blank_lines_that_arrive_first_change_nothing(tmp_path, content):
+    columns = None if content[0] in "_p" else COLUMNS
+    options = {"needs_labels": content[0] != "p"}
+    (tmp_path / "file").write_bytes(content.encode())
+    wanted = [row for row in read(tmp_path / "file", columns, **options)]
+    os.mkfifo(tmp_path / "pipe")
+
+    def write():
+        with open(tmp_path / "pipe", "wb", 0) as pipe:
+            pipe.write(b"\n \n")
+            time.sleep(0.1)
+            pipe.write(content.encode())
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    found = read(tmp_path / "pipe", columns, **options)
+    thread.join()
+    assert [row for row in found if row.text.strip()] == wanted
+
+
+def test_utf_16_after_a_blank_line_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes("\napple\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match="the first line contains NUL bytes"):
+        read(tmp_path / "file", None, needs_labels=False)
+
+
+def test_the_keys_of_an_object_may_be_escaped(tmp_path):
+    lines = json.dumps({"größe": "__label__x red", "tags": "a"}) + "\n"
+    (tmp_path / "file").write_text(lines)
+    assert "\\u" in lines and read(tmp_path / "file", Columns(("größe",), "tags")) == [Row("__label__x red", ["a"])]
