@@ -30,7 +30,7 @@ from .parallel.interrupt import deferred_interrupt
 from .parallel.machine import available_cpus
 
 FLOATS = (np.float16, np.float32, np.float64)
-SMALL = 200_000  # samples over all epochs: below this, workers take longer to start than they save
+SMALL = 200_000 * 128  # samples over all epochs times neurons: below this, workers take longer to start than they save
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -43,7 +43,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 def default_workers(config: Config, n_samples: int) -> int:
     """Return the default number of workers: one per available CPU that the run is long enough to use (S33)."""
-    if n_epochs(config, n_samples) * n_samples < SMALL:
+    if n_epochs(config, n_samples) * n_samples * max(128, *config.hidden) < SMALL:
         return 1
     return workers_at(total_steps(config, n_samples), available_cpus())
 

@@ -489,6 +489,9 @@ def test_s33_workers_join_as_steps_are_done(monkeypatch):
 def test_s33_no_more_workers_are_started_than_come_to_train(monkeypatch):
     monkeypatch.setattr(fast, "available_cpus", lambda: 64)
     assert [fast.default_workers(Config(), n) for n in (100, 92_499, 2_266_259)] == [1, 20, 64]
+    # a step of a wide network takes longer, so fewer samples are enough
+    widths = (4,), (128,), (1024,), (128, 1024)
+    assert [fast.default_workers(Config(hidden=hidden, epochs=6), 4_880) for hidden in widths] == [1, 1, 3, 3]
 
 
 def test_s33_steps_of_earlier_runs_count(monkeypatch):
