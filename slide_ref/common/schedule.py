@@ -145,16 +145,16 @@ def rebuild_steps(config: Config, total_steps: int) -> Iterator[int]:
     total_steps : int
         Steps of the whole run.
     """
-    after_in_batch = in_batch_steps(config, total_steps)
+    after_in_batch, near = in_batch_steps(config, total_steps), config.rebuild_gap
     total, before = 0.0, 0
     for i in itertools.count():
-        gap = config.rebuild_gap * math.exp(min(config.rebuild_growth * i, 700.0))  # e^710 is no number
+        gap = near * math.exp(min(config.rebuild_growth * i, 700.0))  # e^710 is no number
         total = min(total + gap, NEVER_REACHED)
         step = math.floor(total)
         if before < after_in_batch <= step and after_in_batch < total_steps:
             yield after_in_batch
         if step >= min(total_steps, NEVER_REACHED):
             return
-        if not after_in_batch <= step < after_in_batch + gap / 2 and step <= total_steps - gap / 2:
+        if not after_in_batch <= step < after_in_batch + near and step <= total_steps - near:
             yield step
         before = step

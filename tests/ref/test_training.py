@@ -81,7 +81,7 @@ def test_s10_such_a_micro_batch_uses_up_its_step_number(monkeypatch):
     assert steps == [step for step, sample in enumerate(order, start=1) if sample in (0, 2)]
 
 
-@pytest.mark.parametrize(("growth", "in_batch"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize(("growth", "in_batch"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.375)])
 def test_s14_rebuilds_come_before_step_one_and_after_their_steps(monkeypatch, growth, in_batch):
     events = []
     monkeypatch.setattr(slide_ref.training, "rebuild", lambda network, number, _: events.append(f"rebuild {number}"))
@@ -92,13 +92,13 @@ def test_s14_rebuilds_come_before_step_one_and_after_their_steps(monkeypatch, gr
     monkeypatch.setattr(
         slide_ref.training, "train_step", lambda network, batch: events.append(batch.step) or step(network, batch)
     )
-    fit(settings(rebuild_growth=growth, in_batch=in_batch), TRAIN)
-    if in_batch:  # 4 steps of 8
-        assert events == ["rebuild 0", 1, 2, 3, "rebuild 1", 4, "rebuild 2", 5, 6, "rebuild 3", 7, 8]
-    elif growth:  # 3; 3 + 4.9 is too close to the end
-        assert events == ["rebuild 0", 1, 2, 3, "rebuild 1", 4, 5, 6, 7, 8]
+    fit(settings(rebuild_gap=2, rebuild_growth=growth, in_batch=in_batch), TRAIN)
+    if in_batch:  # 3 steps of 8
+        assert events == ["rebuild 0", 1, 2, "rebuild 1", 3, "rebuild 2", 4, 5, 6, "rebuild 3", 7, 8]
+    elif growth:  # 2 and 2 + 3.3
+        assert events == ["rebuild 0", 1, 2, "rebuild 1", 3, 4, 5, "rebuild 2", 6, 7, 8]
     else:
-        assert events == ["rebuild 0", 1, 2, 3, "rebuild 1", 4, 5, 6, "rebuild 2", 7, 8]
+        assert events == ["rebuild 0", 1, 2, "rebuild 1", 3, 4, "rebuild 2", 5, 6, "rebuild 3", 7, 8]
 
 
 def test_active_sets_can_be_given():
