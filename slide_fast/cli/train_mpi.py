@@ -42,9 +42,8 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     with ExitStack() as stack:
         if ranks.rank:
             session.console.stream = stack.enter_context(open(os.devnull, "w"))
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.signal(number, signal.SIG_IGN)  # the first says when to stop
-                stack.callback(signal.signal, number, before)
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first says when to stop
+            stack.callback(signal.signal, signal.SIGINT, before)
         return _train_or_leave(options, session, ranks)
 
 
@@ -104,6 +103,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
         own.meter, places, state = meter, ranks.names(), None if state is None else state.without_arrays()
         if ranks.rank:
             del summary
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until then it ends all processes; now the first says when
             follow(own)
             return {}
         places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]

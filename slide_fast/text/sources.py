@@ -106,7 +106,8 @@ class TextFile:
         if kind is not None:
             raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)
-        while not any(map(bytes.strip, first)) and (block := next(blocks, None)) is not None:
+        is_plain = self.columns is None and not self.needs_labels  # each line is answered as it comes
+        while not is_plain and not any(map(bytes.strip, first)) and (block := next(blocks, None)) is not None:
             first = [*first, *block]  # the first line that is not blank tells the format
         if b"\0" in first_line(b"".join(first)):
             text = "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8"

@@ -305,3 +305,22 @@ def test_the_keys_of_an_object_may_be_escaped(tmp_path):
     lines = json.dumps({"größe": "__label__x red", "tags": "a"}) + "\n"
     (tmp_path / "file").write_text(lines)
     assert "\\u" in lines and read(tmp_path / "file", Columns(("größe",), "tags")) == [Row("__label__x red", ["a"])]
+
+
+def test_a_blank_plain_line_does_not_wait_for_the_next(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    may_go_on = threading.Event()
+
+    def write():
+        with open(tmp_path / "pipe", "wb", 0) as pipe:
+            pipe.write(b"\n")
+            assert may_go_on.wait(30)
+            pipe.write(b"text\n")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    rows = iter(TextFile(tmp_path / "pipe", None, needs_labels=False))
+    assert next(rows) == [Row("", [])]
+    may_go_on.set()
+    assert [row for some in rows for row in some] == [Row("text", [])]
+    thread.join()
