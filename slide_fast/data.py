@@ -10,9 +10,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from slide_ref.common.checks import require
 from slide_ref.common.diagnosis import EMPTY, unreadable
 from slide_ref.common.errors import DataError
-from slide_ref.common.lsh_config import require
 from slide_ref.common.sparse_rows import TOO_LARGE, Dataset
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.xmc_lines import COUNT_LIMIT, parse_header

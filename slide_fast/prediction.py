@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
+from slide_ref.common.checks import one_of, plain, whole
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import Index, Preview, n_previewed
-from slide_ref.common.lsh_config import one_of, plain, whole
 from slide_ref.common.parameters import Layer
 from slide_ref.common.sparse_rows import SparseRows
 

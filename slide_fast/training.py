@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from slide_ref.common.checks import require
 from slide_ref.common.config import EVAL_METRICS, Config
 from slide_ref.common.errors import ConfigError, DataError
-from slide_ref.common.lsh_config import require
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.label_names import NO_NAME

@@ -1,7 +1,4 @@
-"""Active sets: retrieval from the tables, labels, union and padding.
-
-Paper, section 4.1 (sampling strategies) and section 3.1 (labels are always active).
-"""
+"""Active sets: retrieval from the tables (paper, section 4.1), labels, always active (3.1), union and padding."""
 
 from __future__ import annotations
 

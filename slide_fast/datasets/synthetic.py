@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from slide_ref.common.checks import one_of, whole
 from slide_ref.common.errors import ConfigError, DataError
-from slide_ref.common.lsh_config import one_of, whole
 from slide_ref.common.rng import Purpose, draw, mix, permutation
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 

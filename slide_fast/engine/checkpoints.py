@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from slide_ref.common.checks import one_of, positive, whole
 from slide_ref.common.config import EVAL_METRICS, WEIGHT_DTYPES, Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
-from slide_ref.common.lsh_config import one_of, positive, whole
 from slide_ref.common.parameters import array_shapes
 from slide_ref.common.parts import parts_of
 from slide_ref.common.schedule import in_batch_steps, total_steps

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from slide_ref.common.checks import is_number, is_whole, one_of, plain, positive, require, true_or_false, whole
 from slide_ref.common.config import EVAL_METRICS
-from slide_ref.common.lsh_config import is_number, is_whole, one_of, plain, positive, require, true_or_false, whole
 from slide_ref.common.storage.model_folder import TextColumns
 
 from ..parallel.machine import available_cpus

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from slide_ref.common.checks import share, whole
 from slide_ref.common.config import RECALL
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples
-from slide_ref.common.lsh_config import share, whole
 from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from slide_ref.common.checks import whole
 from slide_ref.common.errors import DataError
-from slide_ref.common.lsh_config import whole
 
 from ..inference.similar import most_similar
 from ..prediction import all_hidden_outputs

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slide_ref.common.checks import is_whole, plain, require
 from slide_ref.common.errors import DataError, ModelError
-from slide_ref.common.lsh_config import is_whole, plain, require
 
 HAS_SKLEARN = True
 if TYPE_CHECKING:

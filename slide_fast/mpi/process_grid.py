@@ -12,8 +12,8 @@ import os
 import socket
 from typing import NamedTuple
 
+from slide_ref.common.checks import whole
 from slide_ref.common.errors import ConfigError
-from slide_ref.common.lsh_config import whole
 
 from ..parallel.shared_arrays import Handle, Layout, SharedArrays
 from .communicator import Communicator, together

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slide_ref.common.lsh_config import is_whole, plain, require, whole
+from slide_ref.common.checks import is_whole, plain, require, whole
 
 WORDS = r"\w+"  # letters, digits and underscores of any script
 MOST_BUCKETS = 2**31 - 1

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .checks import check_types, is_whole, known_names, layer_sizes, one_of, plain, require
 from .errors import ConfigError
-from .lsh_config import CENTROID_TABLES, LshConfig, check_types, is_whole, one_of, plain, require
-from .suggestions import did_you_mean
+from .lsh_config import CENTROID_TABLES, LshConfig, lsh_of
 
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
@@ -107,7 +107,7 @@ class Config:
     def __post_init__(self) -> None:
         check_types(self, "")
         require(isinstance(self.lsh, LshConfig), "lsh", self.lsh, "an LshConfig")
-        object.__setattr__(self, "hidden", _layer_sizes(self.hidden))
+        object.__setattr__(self, "hidden", layer_sizes("hidden", self.hidden))
         for key, names in (("scope", SCOPES), ("optimizer", OPTIMIZERS), ("decay", DECAYS)):
             one_of(key, getattr(self, key), names)
         for key in ("micro_batch", "rebuild_gap", "shards"):
@@ -177,14 +177,16 @@ class Config:
         """
         require(isinstance(settings, Mapping), "settings", settings, "a dict of settings")
         settings = dict(settings)
-        lsh = _lsh_config(settings.pop("lsh", {}), "lsh", CENTROID_TABLES["family"])
+        lsh = lsh_of(settings.pop("lsh", {}), "lsh", CENTROID_TABLES["family"], _every_name())
         tables = settings.pop("hidden_lsh", {})
         require(isinstance(tables, dict), "hidden_lsh", tables, "tables of settings per layer, such as hidden_lsh.1.K")
-        _check_keys(settings, cls, "")
+        own = [f.name for f in dataclasses.fields(cls) if f.name not in ("lsh", "hidden_lsh")]
+        known_names(settings, own, "", _every_name())
         hidden_lsh = {}
         for key, table in tables.items():
             layer = int(key) if str(key).isdecimal() else key
-            hidden_lsh[layer] = _lsh_config(table, f"hidden_lsh.{key}", LshConfig.family, min_active=0)
+            name = f"hidden_lsh.{key}"
+            hidden_lsh[layer] = lsh_of(table, name, LshConfig.family, _every_name(), min_active=0)
         return cls(**settings, lsh=lsh, hidden_lsh=tuple(hidden_lsh.items()))
 
     def replace(self, **settings: Any) -> Config:
@@ -202,39 +204,6 @@ class Config:
         return Config.from_dict({**plain, **settings})
 
 
-def _layer_sizes(hidden: Any) -> tuple[int, ...]:
-    """Return layer sizes as plain numbers; a single number means one layer."""
-    given = plain(hidden)
-    given = given.tolist() if hasattr(given, "tolist") else given
-    listed = isinstance(given, (list, tuple, range))
-    require(listed or is_whole(given), "hidden", hidden, "a list of layer sizes, or one size")
-    sizes = tuple(map(plain, given if listed else [given]))
-    fitting = len(sizes) >= 1 and all(is_whole(n) and n >= 1 for n in sizes)
-    require(fitting, "hidden", sizes, "one or more layer sizes of at least 1")
-    return sizes
-
-
-def _check_keys(settings: dict[str, Any], known: type, prefix: str) -> None:
-    names = [prefix + f.name for f in dataclasses.fields(known) if f.name not in ("lsh", "hidden_lsh")]
-    for key in settings:
-        if f"{prefix}{key}" not in names:
-            tables = (("", Config), ("lsh.", LshConfig))
-            everywhere = names + [table + f.name for table, of in tables for f in dataclasses.fields(of)]
-            parts = [
-                f"unknown setting {prefix}{key}",
-                f"known are {', '.join(names)}",
-                did_you_mean(str(key), everywhere),
-            ]
-            raise ConfigError("; ".join(filter(None, parts)))
-
-
-def _lsh_config(table: Any, name: str, family: Any, **defaults: Any) -> LshConfig:
-    """Make a layer's table settings from plain values and a family's defaults; `name` appears in errors."""
-    require(isinstance(table, dict), name, table, "a table of settings")
-    _check_keys(table, LshConfig, f"{name}.")
-    if plain(table.get("family", family)) == CENTROID_TABLES["family"]:
-        defaults = CENTROID_TABLES | defaults
-    try:
-        return LshConfig(**defaults | table)
-    except ConfigError as error:
-        raise ConfigError(f"{name}.{str(error).removeprefix('lsh.')}") from None
+def _every_name() -> list[str]:
+    """Return the names of all settings."""
+    return [prefix + f.name for prefix, of in (("", Config), ("lsh.", LshConfig)) for f in dataclasses.fields(of)]

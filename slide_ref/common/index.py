@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .checks import share, whole
 from .errors import DataError
-from .lsh_config import share, whole
 from .rng import Purpose, permutation
 from .sparse_rows import SparseRows
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from dataclasses import dataclass
 from typing import Any
 
+from .checks import check_types, known_names, one_of, plain, require
 from .errors import ConfigError
-from .suggestions import did_you_mean
 
 FAMILIES = ("simhash", "wta", "dwta", "doph", "centroid")
 POLICIES = ("fifo", "reservoir")
@@ -24,85 +23,6 @@ CENTROID_TABLES: dict[str, Any] = {
     "strategy": "hardest",
     "budget": 32,
 }
-
-
-def require(condition: bool, key: str, value: Any, wanted: str) -> None:
-    """Raise ConfigError, with a one-line message, unless a setting is valid."""
-    if not condition:
-        text = " ".join(repr(value).split())
-        raise ConfigError(f"{key} is {text if len(text) <= 100 else text[:99] + '…'}; it must be {wanted}")
-
-
-def plain(value: Any) -> Any:
-    """Convert a NumPy number, bool or string to plain Python; return anything else unchanged."""
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else value
-
-
-def is_whole(value: Any) -> bool:
-    """Tell whether a plain value is a whole number that fits in 64 bits."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a plain value is a number; infinity is one, NaN is not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-
-
-def whole(key: str, value: Any, least: int) -> int:
-    """Return a whole number as a plain int. Raises ConfigError if it is something else or below `least`."""
-    value = plain(value)
-    require(is_whole(value), key, value, f"a whole number of {least} or more")
-    require(value >= least, key, value, f"{least} or more")
-    return value
-
-
-def positive(key: str, value: Any) -> float:
-    """Return a number above 0, possibly infinite, as a plain float. Raises ConfigError if it is something else."""
-    value = plain(value)
-    require(is_number(value), key, value, "a number above 0")
-    require(value > 0, key, value, "above 0")
-    return value
-
-
-def share(key: str, value: Any) -> float:
-    """Return a number above 0 and at most 1 as a plain float. Raises ConfigError if it is something else."""
-    value = plain(value)
-    require(is_number(value) and 0 < value <= 1, key, value, "above 0 and at most 1")
-    return value
-
-
-def true_or_false(key: str, value: Any) -> bool:
-    """Return a truth value as a plain bool. Raises ConfigError if it is something else."""
-    value = plain(value)
-    require(isinstance(value, bool), key, value, "true or false")
-    return value
-
-
-def one_of(key: str, value: Any, names: tuple[str, ...]) -> str:
-    """Return a value that is one of the given names. Raises ConfigError if it is something else."""
-    value = plain(value)
-    if isinstance(value, str) and value in names:
-        return value
-    meant = did_you_mean(value, names) if isinstance(value, str) else ""
-    require(False, key, value, "; ".join(filter(None, [f"one of {', '.join(names)}", meant])))
-    return value
-
-
-def check_types(config: Any, prefix: str) -> None:
-    """Convert the fields of a dataclass to plain values; raise ConfigError if one has a wrong type."""
-    for f in dataclasses.fields(config):
-        key, value = prefix + f.name, plain(getattr(config, f.name))
-        if f.type == "int":
-            require(is_whole(value), key, value, "a whole number below 2**64")
-        elif f.type == "bool":
-            true_or_false(key, value)
-        elif f.type == "float":
-            require(is_number(value) and abs(value) <= 1e300, key, value, "a finite number")
-        object.__setattr__(config, f.name, value)
 
 
 @dataclass(frozen=True)
@@ -218,3 +138,15 @@ class LshConfig:
     def address_bits(self) -> int:
         """Number of bits of a bucket's address: a table has 2**address_bits buckets (S4)."""
         return min(self.bucket_bits or 16, self.code_bits)
+
+
+def lsh_of(table: Any, name: str, family: str, every_name: list[str], **defaults: Any) -> LshConfig:
+    """Make a layer's table settings from plain values and a family's defaults. Raises ConfigError with `name`."""
+    require(isinstance(table, dict), name, table, "a table of settings")
+    known_names(table, [f.name for f in dataclasses.fields(LshConfig)], f"{name}.", every_name)
+    if plain(table.get("family", family)) == CENTROID_TABLES["family"]:
+        defaults = CENTROID_TABLES | defaults
+    try:
+        return LshConfig(**defaults | table)
+    except ConfigError as error:
+        raise ConfigError(f"{name}.{str(error).removeprefix('lsh.')}") from None

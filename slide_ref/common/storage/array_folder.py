@@ -17,8 +17,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from ..checks import true_or_false
 from ..errors import ModelError
-from ..lsh_config import true_or_false
 from .array_files import DTYPES, SAVE_AGAIN, Arrays, bytes_of, read_array, write_array
 from .replacing import replacing, standing, synced_file
 

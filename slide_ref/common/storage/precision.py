@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..checks import one_of
 from ..config import WEIGHT_DTYPES
 from ..errors import ModelError
-from ..lsh_config import one_of
 from .array_files import Array, Blocks
 from .model_folder import Model
 
