@@ -1,8 +1,9 @@
-"""Active sets of one part of a network: a layer with tables, or one shard of the output layer."""
+"""Active sets of a layer, and of its parts: a layer with tables, or one shard of the output layer."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,12 @@ from .common.parts import Part
 from .common.rng import Key
 from .correction import inclusion
 from .hash_tables import Tables
+from .hashing import addresses_of
+from .network import Activation
 from .sampling import active_sets, retrieve
+
+if TYPE_CHECKING:
+    from .training import Network
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]:
@@ -72,3 +78,34 @@ def choose_in_part(
     if priors is not None and part.layer == len(config.hidden):
         probabilities = inclusion(sets, retrieved, labels, config.scope, priors[part.first : part.last])
     return [ids + part.first for ids in sets], probabilities
+
+
+def choose_active(
+    network: Network, l: int, inputs: list[Activation], batch: MicroBatch
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Choose each sample's active set in layer l, given the layer's inputs. Implements S25 and S30.
+
+    A layer without tables is computed in full. Each shard of the output layer chooses among its own neurons (S31).
+
+    Returns
+    -------
+    sets : list of ndarrays of int64
+    probabilities : list of ndarrays of float64, or None
+        From `inclusion`, in the output layer if its logits are corrected.
+    """
+    layer, parts = network.layers[l], [part for part in network.parts.values() if part.layer == l]
+    if not parts:
+        return [np.arange(len(layer.b))] * len(inputs), None
+    vectors = np.zeros((len(inputs), layer.W.shape[1]), dtype=layer.W.dtype)
+    for vector, activation in zip(vectors, inputs, strict=True):
+        vector[activation.ids] = activation.values
+    chosen, probabilities = [], []
+    for part in parts:
+        addresses = addresses_of(vectors, network.constants[part.word], part.lsh, network.config.seed, part.word)
+        in_part = choose_in_part(part, network.tables[part.word], addresses, network.config, batch, network.priors)
+        chosen.append(in_part[0])
+        probabilities.append(in_part[1])
+    sets = [np.concatenate(own) for own in zip(*chosen, strict=True)]
+    if probabilities[0] is None:
+        return sets, None
+    return sets, [np.concatenate(own) for own in zip(*probabilities, strict=True)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .active_sets import choose_in_part
+from .active_sets import choose_active
 from .common.config import Config
 from .common.divergence import check_loss, check_weights
 from .common.hash_constants import ROUNDS, HashConstants, samples_to_cluster
@@ -28,10 +28,11 @@ from .common.schedule import (
 )
 from .common.sparse_rows import Dataset, SparseRows
 from .hash_tables import CentroidTable, HashTables, Tables, build_tables
-from .hashing import addresses_of, hash_constants
+from .hashing import hash_constants
 from .hashing.centroid import buckets_of, k_means
 from .network import Activation, RowGradient, backward, forward
 from .optimizers import update
+from .prediction import hidden_outputs
 
 
 class StepReport(NamedTuple):
@@ -96,12 +97,6 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
     return Network(config, layers, parts, constants, {})
 
 
-def inputs_of_layer(layers: list[Layer], l: int, features: SparseRows) -> np.ndarray:
-    """Return the inputs of layer l >= 1 if all layers before it are evaluated in full, (n_samples, n_inputs)."""
-    trace = forward(layers[:l], features, lambda l, inputs: [np.arange(len(layers[l].b))] * len(inputs))
-    return np.array([np.maximum(row.values, 0) for row in trace[-1]])
-
-
 def mean_loss(reports: list[StepReport]) -> float:
     """Return the mean loss over the labelled samples of some steps; nan if there are none."""
     n_labelled = sum(report.n_labelled for report in reports)
@@ -135,40 +130,9 @@ def rebuild(network: Network, number: int, features: SparseRows | None = None) -
         else:
             assert features is not None
             samples = samples_to_cluster(lsh, seed, part.layer, number, features.n_rows)
-            queries = inputs_of_layer(network.layers, part.layer, features.take(samples))
+            queries = hidden_outputs(network.layers[: part.layer + 1], features.take(samples))
             centroids = network.constants[word] = k_means(queries, lsh.n_centroids, ROUNDS)
             network.tables[word] = CentroidTable(buckets_of(centroids, W, b, lsh))
-
-
-def choose_active(
-    network: Network, l: int, inputs: list[Activation], batch: MicroBatch
-) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """Choose each sample's active set in layer l, given the layer's inputs. Implements S25 and S30.
-
-    A layer without tables is computed in full. Each shard of the output layer chooses among its own neurons (S31).
-
-    Returns
-    -------
-    sets : list of ndarrays of int64
-    probabilities : list of ndarrays of float64, or None
-        From `inclusion`, in the output layer if its logits are corrected.
-    """
-    layer, parts = network.layers[l], [part for part in network.parts.values() if part.layer == l]
-    if not parts:
-        return [np.arange(len(layer.b))] * len(inputs), None
-    vectors = np.zeros((len(inputs), layer.W.shape[1]), dtype=layer.W.dtype)
-    for vector, activation in zip(vectors, inputs, strict=True):
-        vector[activation.ids] = activation.values
-    chosen, probabilities = [], []
-    for part in parts:
-        addresses = addresses_of(vectors, network.constants[part.word], part.lsh, network.config.seed, part.word)
-        in_part = choose_in_part(part, network.tables[part.word], addresses, network.config, batch, network.priors)
-        chosen.append(in_part[0])
-        probabilities.append(in_part[1])
-    sets = [np.concatenate(own) for own in zip(*chosen, strict=True)]
-    if probabilities[0] is None:
-        return sets, None
-    return sets, [np.concatenate(own) for own in zip(*probabilities, strict=True)]
 
 
 @np.errstate(over="ignore", invalid="ignore")  # check_loss says it better

@@ -11,7 +11,7 @@ import numpy as np
 import slide_ref as ref
 import slide_ref.hash_tables
 import slide_ref.hashing.centroid
-import slide_ref.training
+import slide_ref.prediction
 from slide_ref.common.hash_constants import ROUNDS, samples_to_cluster
 from slide_ref.common.lsh_config import N_GROUPS, LshConfig
 from slide_ref.common.parameters import Layer
@@ -65,7 +65,7 @@ def rebuild_centroids(
     rows = features.take(samples_to_cluster(part.lsh, seed, part.layer, number, features.n_rows))
     layers64 = [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
     sides = (layers, rows), (layers64, rows), without_signs(layers, rows)
-    queries, exact, size = (ref.training.inputs_of_layer(of, part.layer, samples) for of, samples in sides)
+    queries, exact, size = (ref.prediction.hidden_outputs(of[: part.layer + 1], samples) for of, samples in sides)
     ours = prediction.hidden_outputs(layers[: part.layer + 1], rows, scratch)
     n_terms = int(np.diff(rows.indptr).max(initial=0)) + sum(layer.W.shape[1] for layer in layers[1 : part.layer])
     check_floats(report, "queries", ours, queries, exact, size, n_terms)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 import slide_ref as ref
+import slide_ref.active_sets
 import slide_ref.correction
 import slide_ref.hash_tables
 import slide_ref.hashing.centroid
@@ -201,7 +202,7 @@ class Lockstep:
             Of the reference.
         """
         layer = self.reference.layers[l]
-        chosen, probabilities = ref.training.choose_active(self.reference, l, inputs, batch)
+        chosen, probabilities = ref.active_sets.choose_active(self.reference, l, inputs, batch)
         vectors = np.zeros((len(inputs), layer.W.shape[1]), layer.W.dtype)
         for vector, activation in zip(vectors, inputs, strict=True):
             vector[activation.ids] = activation.values

@@ -119,7 +119,7 @@ OTHER_NAME = {
         "sums over steps",
         "test_free_running_worker_has_the_losses_of_the_reference",
     ),
-    "training.choose_active": (
+    "active_sets.choose_active": (
         "engine.learner.Learner.choose_active",
         "a task",
         "test_free_running_worker_has_the_losses_of_the_reference",
@@ -128,11 +128,6 @@ OTHER_NAME = {
         "hashing.centroid.nearest",
         "many vectors at once",
         "test_s34_nearest_of_dyadic_vectors_are_equal",
-    ),
-    "training.inputs_of_layer": (
-        "prediction.hidden_outputs",
-        "all samples at once",
-        "test_s14_s31_tasks_of_a_rebuild_make_the_tables_of_the_reference",
     ),
     "training.mean_loss": (
         "engine.progress.Totals.mean_loss",

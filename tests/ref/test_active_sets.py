@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from slide_ref.active_sets import choose_active
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parts import label_edges, parts_of
 from slide_ref.common.rng import Purpose, draw, mix
 from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
-from slide_ref.training import choose_active, micro_batch, new_network, rebuild
+from slide_ref.training import micro_batch, new_network, rebuild
 
 LSH = {"budget": 5, "min_active": 4}
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import slide_ref.active_sets
 import slide_ref.training
 from slide_ref.common.config import Config
 from slide_ref.common.schedule import sample_order
@@ -179,9 +180,9 @@ def test_s25_where_nothing_is_retrieved_the_next_layer_sees_zeros(scope):
 def test_s25_the_query_is_the_activation_with_zeros_at_inactive_neurons(monkeypatch):
     config = deep(hidden=(4, 5, 3), hidden_lsh={1: {"K": 1, "L": 1}, 2: {"K": 1, "L": 1}})
     network = with_hidden_tables(config, 1)
-    asked, addresses_of = [], slide_ref.training.addresses_of
+    asked, addresses_of = [], slide_ref.active_sets.addresses_of
     monkeypatch.setattr(
-        slide_ref.training, "addresses_of", lambda v, *args: asked.append(v[0].tolist()) or addresses_of(v, *args)
+        slide_ref.active_sets, "addresses_of", lambda v, *args: asked.append(v[0].tolist()) or addresses_of(v, *args)
     )
     train_step(network, micro_batch(config, data([[0]]), np.arange(1), 0, 1))
     hidden = np.maximum(network.layers[0].b, 0)
