@@ -18,6 +18,7 @@ from ..display.wording import aligned
 from ..mpi.communicator import Communicator, mpi_ranks, together
 from ..mpi.process_grid import check_number
 from ..mpi.rank_engine import RankEngine, follow
+from ..mpi.rank_worker import RankWorker
 from ..mpi.sample_ranges import range_of
 from ..mpi.tasks import Peaks
 from ..mpi.training import conduct, prepare
@@ -64,43 +65,53 @@ def _train_or_leave(options: Namespace, session: Session, ranks: Communicator) -
     return figures
 
 
-def _check_alike(ranks: Communicator, options: Namespace, settings: dict[str, Any]) -> None:
-    """Raise ConfigError if processes have different options or settings; all must call. Paths may differ."""
-    own = {name: value is not None if name in PATHS else value for name, value in vars(options).items()
-           if name not in ("refuse", "command_line")} | {"settings": settings}  # fmt: skip
+def _check_alike(ranks: Communicator, own: dict[str, Any], what: str) -> None:
+    """Raise ConfigError if a process has other values than the first; all must call."""
     first = ranks.broadcast(own) if ranks.rank == 0 else ranks.broadcast()
-    different = [name.replace("_", "-") for name in first if first[name] != own.get(name)]
+    different = ", ".join(name for name in first if first[name] != own.get(name))
     if different:
-        raise ConfigError(
-            f"other arguments than the first process has ({', '.join(different)}); start all with the same"
-        )
+        raise ConfigError(f"not the {what} of the first process ({different}); start all processes with the same")
+
+
+def _arguments(options: Namespace) -> dict[str, Any]:
+    """Return what all processes must be started with alike: of paths, only which are given."""
+    names = vars(options).keys() - {"refuse", "command", "mpi", "n_ranks", "json", "command_line"}
+    values = {name: getattr(options, name) for name in sorted(names)}
+    return {
+        f"--{name.replace('_', '-')}": value is not None if name in PATHS else value for name, value in values.items()
+    }
 
 
 def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
     n_workers = options.workers or 1
-    check_number(ranks.size, n_workers)  # before data are read
-    options.n_ranks = ranks.size // n_workers
-    if options.print_config:
-        return print_config(options, session) if ranks.rank == 0 else {}
     with ExitStack() as stack:
         meter = stack.enter_context(MemoryMeter())
-        with together(ranks):
-            if options.auto:
-                raise ConfigError("train --mpi does not support --auto; leave it out")
-            folder = RunFolder(options.out, options.overwrite or options.resume)
-            if ranks.rank == 0:
-                stack.enter_context(folder)
-        with together(ranks):  # once the folder is as it was left
-            checkpoints, state, settings = plan(options)
-        with together(ranks):
-            _check_alike(ranks, options, settings)
-        with together(ranks):
-            data, names, text = read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
-            config = config_of(settings, data[0].labels.n_columns)
-        own, summary = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
-        counts = _counts(data, ranks)
-        del data
-        own.meter, places, state = meter, ranks.names(), None if state is None else state.without_arrays()
+        try:
+            with together(ranks):
+                _check_alike(ranks, _arguments(options), "arguments")
+                check_number(ranks.size, n_workers)
+                if options.auto:
+                    raise ConfigError("train --mpi does not support --auto; leave it out")
+            options.n_ranks = ranks.size // n_workers
+            if options.print_config:
+                return print_config(options, session) if ranks.rank == 0 else {}
+            with together(ranks):
+                folder = RunFolder(options.out, options.overwrite or options.resume)
+                if ranks.rank == 0:
+                    stack.enter_context(folder)
+            with together(ranks):  # once the folder is as it was left
+                checkpoints, state, settings = plan(options)
+            with together(ranks):
+                _check_alike(ranks, settings, "settings")
+            with together(ranks):
+                data, names, text = read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
+                config = config_of(settings, data[0].labels.n_columns)
+            own, summary = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
+            counts = _counts(data, ranks)
+            del data
+            own.meter, places, state = meter, ranks.names(), None if state is None else state.without_arrays()
+        except KeyboardInterrupt as error:  # the others wait for this process
+            ranks.give_up(error)
         if ranks.rank:
             del summary
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until then it ends all processes; now the first says when
@@ -114,17 +125,22 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts, state is not None)[1]
             peaks = engine.run(Peaks())
             session.bytes_elsewhere = sum(peaks) - meter.peak_bytes
+    figures |= _about_ranks(own, peaks, session)
+    session.console.result(run.report(figures))
+    session.console.result(aligned([("of ranks", ", ".join(map(size, peaks)))]))
+    return figures
+
+
+def _about_ranks(own: RankWorker, peaks: list[int], session: Session) -> dict[str, Any]:
+    """Return figures of the ranks: their number, memory and messages."""
     steps = max(own.n_steps, 1)
-    figures |= {
+    return {
         "ranks": own.ranks.size,
         "rank_peak_memory_bytes": peaks,
         "peak_memory_bytes": session.totals()["peak_memory_bytes"],
         "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items() if n},
         "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items() if n},
     }
-    session.console.result(run.report(figures))
-    session.console.result(aligned([("of ranks", ", ".join(map(size, peaks)))]))
-    return figures
 
 
 def _counts(data: list[Dataset], ranks: Communicator) -> dict[str, int]:

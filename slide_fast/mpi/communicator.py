@@ -19,6 +19,7 @@ from slide_ref.common.errors import DivergedError, SlideError
 from ..parallel.streams import Screen
 
 PIECE = 1 << 24  # bytes of an array on their way at once
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells count
 SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when the end comes
 
 
@@ -176,9 +177,12 @@ class MpiRanks(Communicator):
 
     def give_up(self, error: BaseException) -> NoReturn:
         what = f"{type(error).__name__}: {error}"
-        print(f"slide: error: {self.title()}, {super().names()[0]}, ends the run: {what}", file=Screen(), flush=True)
+        told = f"slide: error: {self.title()}, {super().names()[0]}, ends the run: {what}"
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        if not is_interrupt or self.rank == 0:
+            print("slide: interrupted" if is_interrupt else told, file=Screen(), flush=True)
         time.sleep(SECONDS_TO_SPEAK)
-        self._world.Abort(1)
+        self._world.Abort(INTERRUPTED if is_interrupt else 1)
         raise error
 
 

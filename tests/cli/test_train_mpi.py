@@ -249,20 +249,58 @@ def test_a_process_that_fails_alone_says_so_and_ends_the_others(workers, data, t
 
 @mpi_run.needs_mpi
 @pytest.mark.parametrize(
-    ("first", "second", "name"),
+    ("first", "second", "told"),
     [
-        ("--test {data}/test.txt", "", "test"),
-        ("--seed 1", "--seed 2", "seed, settings"),
-        ("--epochs 2", "", "epochs, "),
+        ("--test {data}/test.txt", "", "arguments of the first process (--test)"),
+        ("--seed 1", "--seed 2", "arguments of the first process (--seed)"),
+        ("--print-config", "", "arguments of the first process (--print-config)"),
+        ("--workers 2", "", "arguments of the first process (--workers)"),
+        ("--config {out}/a.toml", "--config {out}/b.toml", "settings of the first process (epochs)"),
     ],
 )
-def test_ranks_with_other_arguments_are_refused(data, tmp_path, first, second, name):
+def test_processes_with_other_arguments_are_refused(data, tmp_path, first, second, told):
+    (tmp_path / "a.toml").write_text("epochs = 1")
+    (tmp_path / "b.toml").write_text("epochs = 2")
     common = f"-m slide_fast train {data}/train.txt --out {tmp_path}/run --mpi".split()
-    parts = [["-n", "1", sys.executable, *common, *some.format(data=data).split()] for some in (first, second)]
+    own = [some.format(data=data, out=tmp_path).split() for some in (first, second)]
+    parts = [["-n", "1", sys.executable, *common, *some] for some in own]
     command = [mpi_run.MPIEXEC, *parts[0], ":", *parts[1]]
     done = subprocess.run(command, capture_output=True, text=True, env=mpi_run.environment(), timeout=60)
-    assert done.returncode and f"rank 1: other arguments than the first process has ({name}" in done.stderr
+    assert done.returncode and f"rank 1: not the {told}; start all processes with the same" in done.stderr
     assert done.stderr.count("slide: error") == 1
+
+
+SLOW = """
+import os, sys, time
+import slide_fast.cli.train_mpi as command
+from slide_fast.cli.main import main
+
+def read_files(*arguments):
+    os.write(1, f"reading {os.getpid()} {command.mpi_ranks().rank}\\n".encode())  # at once, beside other processes
+    time.sleep(50)
+
+command.read_files = read_files
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@mpi_run.needs_mpi
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGINT, False), (signal.SIGTERM, True), (signal.SIGTERM, False)]
+)
+def test_a_signal_before_training_ends_all_processes(data, tmp_path, number, to_all):
+    log = tmp_path / "log"
+    command = [mpi_run.MPIEXEC, "-n", "2", sys.executable, "-c", SLOW, "train", data / "train.txt", "--mpi", "--out"]
+    with log.open("w") as file:
+        own = [*map(str, command), str(tmp_path / "run")]
+        process = subprocess.Popen(own, stdout=file, stderr=subprocess.STDOUT, env=mpi_run.environment())
+        while process.poll() is None and log.read_text().count("reading") < 2:
+            time.sleep(0.05)
+        for pid, rank in re.findall(r"reading (\d+) (\d)", log.read_text()):
+            if to_all or rank == "0":
+                os.kill(int(pid), number)
+        assert process.wait(20) in (130, 143)
+    assert "slide: interrupted" in log.read_text()
 
 
 @mpi_run.needs_mpi
