@@ -37,7 +37,7 @@ _WORD = re.compile(r"[A-Za-z][\w-]*")
 def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the settings given, of a preset or from a file, overridden by separate options and --set.
 
-    `settings` are those of a run to resume, of which a preset or a file keeps the number of shards.
+    `settings` are those of the run to resume; with a preset or a file only its number of shards is kept.
 
     Raises
     ------

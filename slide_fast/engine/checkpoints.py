@@ -146,7 +146,10 @@ class TrainingState:
         if self.progress is None:
             shapes = [array_shapes(c, self.n_features, self.n_labels) for c in (self.config, config)]
             if shapes[0] != shapes[1]:
-                raise ConfigError("the layers or the optimizer of the network differ from the settings")
+                names = ("hidden", "optimizer", "beta1", "momentum")
+                pairs = {name: (getattr(config, name), getattr(self.config, name)) for name in names}
+                told = ", ".join(f"{name} is {now}, but was {was}" for name, (now, was) in pairs.items() if now != was)
+                raise ConfigError(f"the network cannot be trained further: {told}; set it back, or train a new network")
             return
         had, has = _flat(self.config.to_dict()), _flat(config.to_dict())
         changed = [key for key in has if had.get(key) != has[key] and key != "epochs"]

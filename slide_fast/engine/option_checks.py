@@ -15,6 +15,8 @@ from slide_ref.common.storage.model_folder import TextColumns
 from ..parallel.machine import available_cpus
 from .checkpoints import Checkpoints, TrainingState
 
+WEIGHTINGS = ("balanced", "propensity")  # of classes
+
 
 def _workers(key: str, value: Any) -> int | None:
     value = plain(value)
@@ -63,8 +65,8 @@ def _fraction(key: str, value: Any) -> float | None:
 
 
 def _class_weight(key: str, value: Any) -> Any:
-    fits = value is None or value in ("balanced", "propensity") if not isinstance(value, Mapping) else True
-    require(fits, key, value, "balanced, propensity, a dict of weights per label, or None")
+    fits = value is None or isinstance(value, Mapping) or (isinstance(value, str) and value in WEIGHTINGS)
+    require(fits, key, value, f"{', '.join(WEIGHTINGS)}, a dict of weights per label, or None")
     return value
 
 

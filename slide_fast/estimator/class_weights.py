@@ -12,6 +12,7 @@ from slide_ref.common.metrics import inverse_propensity
 from slide_ref.common.sparse_rows import SparseRows
 
 from .label_decoding import places_of
+from .validation import numbers_in
 
 
 def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, classes: np.ndarray) -> np.ndarray:
@@ -38,7 +39,7 @@ def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, c
     if class_weight == "balanced":
         return labels.nnz / (np.count_nonzero(counts) * np.maximum(counts, 1))
     assert isinstance(class_weight, Mapping)
-    weights, given = np.ones(len(classes)), np.array(list(class_weight.values()), dtype=np.float64)
+    weights, given = np.ones(len(classes)), numbers_in(list(class_weight.values()), "class_weight")
     if not (np.isfinite(given).all() and (given >= 0).all()):
         raise DataError("class_weight contains a weight that is negative or not finite; give numbers >= 0")
     weights[places_of(list(class_weight), classes, 1, "class_weight")] = given

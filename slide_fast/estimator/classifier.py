@@ -22,6 +22,7 @@ from . import validation
 from .embeddings import EmbeddingMixin
 from .feature_coding import as_features
 from .fitting import FORCED, OF_FIT, Given, Part, train
+from .label_coding import same_labels
 from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
 from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train
@@ -238,7 +239,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         config = wanted.replace(epochs=1, seed=seed, **steady)
         given = None if classes is None else validation.as_classes(classes)
         known = self.classes_ if goes_on else given
-        if goes_on and given is not None and given.tolist() != np.sort(self.classes_).tolist():
+        if goes_on and given is not None and not same_labels(given, np.sort(self.classes_)):
             raise DataError("`classes` differs from the first call of partial_fit")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys

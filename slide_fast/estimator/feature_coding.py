@@ -44,8 +44,10 @@ def rows_of_sparse(X: Any, name: str) -> SparseRows:
     if X.shape[1] >= COUNT_LIMIT:
         raise DataError(f"{name} has {X.shape[1]} columns, but there may be fewer than 2**31")
     X = X.tocsr()
-    if X.nnz and X.indices.dtype != np.int32 and X.indices.max() >= COUNT_LIMIT:
-        raise DataError(f"{name}: it stores a value in column {X.indices.max()} of {X.shape[1]}; make the matrix again")
+    if X.nnz and X.indices.dtype != np.int32:  # else `check` finds ids out of range
+        for column in (X.indices.max(), X.indices.min()):
+            if not 0 <= column < COUNT_LIMIT:
+                raise DataError(f"{name}: it stores a value in column {column} of {X.shape[1]}; make the matrix again")
     data = _as_float32(X.data, name)
     return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
 

@@ -252,6 +252,13 @@ def places_in(
     return places
 
 
+def same_labels(labels: np.ndarray, others: np.ndarray) -> bool:
+    """Tell whether two arrays hold the same labels in the same order; times may have different units."""
+    if labels.dtype.kind == others.dtype.kind and labels.dtype.kind in "Mm":
+        return np.array_equal(labels, others)
+    return labels.tolist() == others.tolist()
+
+
 def numbers_as_columns(rows: SparseRows, classes: np.ndarray, name: str, drop_unknown: bool = False) -> SparseRows:
     """Return labels that a file holds as numbers as columns of classes that have these values.
 

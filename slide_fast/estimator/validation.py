@@ -304,6 +304,14 @@ def _read(path: str | Path, n_features: int | None) -> Dataset:
     return data
 
 
+def numbers_in(values: Any, name: str) -> np.ndarray:
+    """Convert weights to an array of float64. Raises DataError if one is no number."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} holds something other than numbers ({error})") from error
+
+
 def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
     """Convert sample weights to float64; None if all are equal (S10).
 
@@ -316,7 +324,7 @@ def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
         return None
     if np.ma.is_masked(sample_weight):
         raise DataError("sample_weight has masked values, which are missing; fill them")
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = numbers_in(sample_weight, "sample_weight")
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)
     if weights.ndim != 1:
@@ -326,5 +334,5 @@ def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise DataError("sample_weight contains a value that is negative or not finite; give numbers >= 0")
     if not weights.any():
-        raise DataError("the weight is zero for every sample in sample_weight; there is nothing to learn from")
+        raise DataError("the weight is zero for every sample in sample_weight; give some of them more than 0")
     return None if (weights == weights[0]).all() else weights

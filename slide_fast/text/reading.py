@@ -23,7 +23,7 @@ from .vectorizer import Vectorizer, fit, joined
 
 TEXTS_AT_ONCE = 4096
 FEW_BATCHES = 4  # that one process counts before others have started
-AHEAD = 8  # batches that are read while all processes are busy, or not yet started
+AHEAD = 8  # batches in all that are read while processes are busy, or not yet started
 
 
 class TextData(NamedTuple):

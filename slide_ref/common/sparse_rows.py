@@ -137,7 +137,9 @@ class SparseRows:
     def check(self, what: str) -> None:
         """Raise DataError unless the arrays are consistent, ids are in range and values are finite."""
         indptr = self.indptr
-        if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != self.nnz or np.any(np.diff(indptr) < 0):
+        if not all(isinstance(array, np.ndarray) for array in (indptr, self.indices, self.data) if array is not None):
+            raise DataError(f"{what}: indptr, indices and data must be arrays of NumPy")
+        if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != self.nnz or np.any(indptr[1:] < indptr[:-1]):
             raise DataError(f"{what}: indptr does not describe rows of {self.nnz} stored values; rebuild the arrays")
         if self.nnz and (self.indices.min() < 0 or self.indices.max() >= self.n_columns):
             outside = (self.indices < 0) | (self.indices >= self.n_columns)

@@ -269,7 +269,7 @@ def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
         fit(CONFIG, TRAIN, weights=np.arange(60.0), state=state)
     with pytest.raises(DataError, match="50 labels, but the network was trained on 60"):
         fit(CONFIG, random_dataset(0, n_labels=50), state=state)
-    with pytest.raises(ConfigError, match="the layers or the optimizer of the network differ"):
+    with pytest.raises(ConfigError, match="the network cannot be trained further"):
         fit(CONFIG.replace(hidden=(9,)), TRAIN, state=TrainingState(CONFIG, 30, 60, state.arrays))
 
 

@@ -219,3 +219,24 @@ def test_facts_of_a_model_that_are_no_settings_are_passed_over(tmp_path):
         content["facts"]["settings_of_fit"] = wrong
         path.write_text(json.dumps(content))
         assert SlideClassifier.load(tmp_path / "model").hidden == (16,)
+
+
+def test_dates_of_another_unit_are_the_same_classes():
+    days = np.array(["2020-01-01", "2021-01-01", "2022-01-01", "2023-01-01", "2024-01-01", "2025-01-01"], "M8[D]")
+    model = small().partial_fit(X, days[ONE], classes=days)
+    model.partial_fit(X, days[ONE].astype("M8[ns]"), classes=days.astype("M8[ns]"))
+    with pytest.raises(DataError, match="`classes` differs from the first call"):
+        model.partial_fit(X, days[ONE], classes=days + 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"hidden": 8}, r"hidden is \(8,\), but was \(16,\)"),
+        ({"settings": {"optimizer": "sgd"}}, "optimizer is sgd, but was adam"),
+        ({"settings": {"beta1": 0.5}}, "beta1 is 0.5, but was 0.0"),
+    ],
+)
+def test_what_of_a_network_cannot_change_is_named(change, told):
+    with pytest.raises(ConfigError, match=f"the network cannot be trained further: {told}.*; set it back"):
+        small(warm_start=True).fit(X, ONE).set_params(**change).fit(X, ONE)

@@ -6,8 +6,10 @@ from scipy import sparse
 
 from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_fast.estimator.validation import as_features, as_labels
-from slide_ref.common.errors import DataError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.sparse_rows import SparseRows
+
+pd = pytest.importorskip("pandas")
 
 X = np.eye(6, dtype=np.float32).repeat(10, axis=0)
 Y = np.arange(6).repeat(10)
@@ -126,3 +128,37 @@ def test_labels_of_a_file_are_columns_where_training_had_columns(tmp_path):
     for _ in range(20):
         model.partial_fit(X, y, classes=["a", "b", "c"])
     assert model.score(path) == 1
+
+
+def test_columns_below_zero_are_refused_as_those_beyond_the_last(tmp_path):
+    X, y = np.eye(6), np.arange(6)
+    broken = sparse.csr_array(X)
+    broken.indices = broken.indices.astype(np.int64) - 2**32
+    with pytest.raises(DataError, match="X: it stores a value in column -429496729[0-9] of 6; make the matrix again"):
+        SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(broken, y)
+    with pytest.raises(DataError, match="it stores a value in column -429496729"):
+        SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(X, broken)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.uint32])
+def test_rows_whose_ends_fall_are_refused(dtype):
+    rows = SparseRows(np.array([0, 3, 1, 4], dtype), np.array([0, 1, 2, 3], np.int32), np.ones(4, np.float32), 6)
+    with pytest.raises(DataError, match="X: indptr does not describe rows of 4 stored values"):
+        as_features(rows)
+    with pytest.raises(DataError, match="X: indptr, indices and data must be arrays of NumPy"):
+        as_features(SparseRows([0, 1], [0], None, 6))
+
+
+@pytest.mark.parametrize("weights", [np.ones(6), [1, 2], pd.Series([1.0] * 6), 3])
+def test_class_weights_that_are_no_dict_are_refused(weights):
+    with pytest.raises(ConfigError, match="class_weight is .*it must be balanced, propensity, a dict of"):
+        SlideClassifier(class_weight=weights).fit(np.eye(6), np.arange(6))
+
+
+def test_weights_are_numbers():
+    X, y = np.eye(6), np.arange(6)
+    with pytest.raises(DataError, match="class_weight holds something other than numbers"):
+        SlideClassifier(class_weight={0: "x"}, n_workers=1).fit(X, y)
+    model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(X, y)
+    with pytest.raises(DataError, match="sample_weight holds something other than numbers"):
+        model.score(X, y, sample_weight="a")

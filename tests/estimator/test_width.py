@@ -35,5 +35,5 @@ def test_training_goes_on_with_the_width_there_is(samples):
     assert model.model_.config.hidden == (24,)
     model = SlideClassifier(n_workers=1).partial_fit(X[:9], y[:9], classes=range(12))  # too few for a wide one
     assert model.partial_fit(X, y).model_.config.hidden == (128,)
-    with pytest.raises(ConfigError, match="the layers or the optimizer of the network differ"):
+    with pytest.raises(ConfigError, match="the network cannot be trained further"):
         SlideClassifier(n_workers=1, warm_start=True).fit(X, y).set_params(hidden=(8,)).fit(X, y)
