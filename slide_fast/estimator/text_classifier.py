@@ -15,7 +15,7 @@ from slide_ref.common.storage.model_folder import TextColumns
 from ..engine.option_checks import checked
 from ..parallel.machine import available_cpus
 from ..text.reading import batches_of, counted
-from ..text.settings import WORDS, TextSettings
+from ..text.settings import WORDS, TextSettings, require_words
 from ..text.vectorizer import Vectorizer, fit, joined
 from .classifier import SlideClassifier
 from .label_coding import is_missing, shown
@@ -119,6 +119,7 @@ class SlideTextClassifier(SlideClassifier):
         if goes_on:
             self._check_unchanged(settings)
             return super()._samples(X, y, known, goes_on)
+        require_words(settings)
         self._vectorizer, rows = fit(settings, list(self._counted(as_texts(X), settings)))
         return super()._samples(rows, y, known, goes_on)
 

@@ -67,6 +67,13 @@ class TextSettings:
         return settings
 
 
+def require_words(settings: TextSettings) -> None:
+    """Raise ConfigError if the token pattern finds words without characters; models that have such are still read."""
+    if settings.tokenizer is None and not all(re.findall(settings.token_pattern, " a b1, c-d ")):
+        wanted = r"a regular expression that matches no empty word, such as r'\w+'"
+        require(False, "token_pattern", settings.token_pattern, wanted)
+
+
 def _range(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -120,12 +119,7 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
     ------
     DataError
         If there are no texts, or no feature occurs in `min_df` of them.
-    ConfigError
-        If the token pattern matches the empty text.
     """
-    if settings.tokenizer is None and re.fullmatch(settings.token_pattern, ""):
-        what = "a regular expression that does not match the empty text, such as r'\\w+'"
-        raise ConfigError(f"token_pattern is {settings.token_pattern!r}; it must be {what}")
     n_texts = sum(len(block.indptr) - 1 for block in blocks)
     if not n_texts:
         raise DataError("there are no samples; give at least one text")

@@ -144,7 +144,7 @@ def test_a_model_without_a_tokenizer_takes_none(tmp_path):
         SlideTextClassifier.load(tmp_path, tokenizer=list)
 
 
-@pytest.mark.parametrize("pattern", ["", "x*", "(a)?"])
-def test_a_token_pattern_matches_no_empty_text(pattern):
-    with pytest.raises(ConfigError, match="token_pattern is .* that does not match the empty text"):
+@pytest.mark.parametrize("pattern", ["", "x*", "(a)?", r"\b", r"\b|x", r"\w*(?=\s)"])
+def test_a_token_pattern_matches_no_empty_word(pattern):
+    with pytest.raises(ConfigError, match="token_pattern is .* that matches no empty word"):
         SlideTextClassifier(token_pattern=pattern).fit(["a b", "c d"], ["x", "y"])

@@ -570,3 +570,24 @@ def test_in_process_stops_before_it_draws_the_next_task():
         done.append(task)
     assert done == [0, 1, 2]
     assert next(tasks) == 3
+
+
+def test_after_a_stop_no_further_task_is_drawn(pool):
+    drawn, done = [], []
+
+    def tasks():
+        for i in range(40):
+            drawn.append(i)
+            time.sleep(0.02)  # so that not as many as may are drawn before the stop
+            yield ("add", i, 0.03)
+
+    stopped_at = []
+
+    def should_stop():
+        if len(done) >= 4 and not stopped_at:
+            stopped_at.append(len(drawn))
+        return bool(stopped_at)
+
+    for result in pool.run(tasks(), should_stop, ahead=30):
+        done.append(result)
+    assert stopped_at == [len(drawn)] and len(drawn) < 40
