@@ -579,12 +579,12 @@ def test_after_a_stop_no_further_task_is_drawn(pool):
         for i in range(40):
             drawn.append(i)
             time.sleep(0.02)  # so that not as many as may are drawn before the stop
-            yield ("add", i, 0.03)
+            yield ("add", i, 0.6 if i == 1 else 0.1)
 
     stopped_at = []
 
     def should_stop():
-        if len(done) >= 4 and not stopped_at:
+        if done and not stopped_at:
             stopped_at.append(len(drawn))
         return bool(stopped_at)
 
