@@ -1,6 +1,7 @@
 """Compare on your data what one could train in place of SLIDE: accuracy, seconds, memory, and the size of the model.
 
     python benchmarks/compare.py --data FOLDER                  with train.txt and test.txt in XMC form
+    python benchmarks/compare.py --data train.csv --test test.csv --text-column text --label-column tags
     python benchmarks/compare.py --data library_titles --only slide omikuji
 
 Contenders: SLIDE with its defaults and with `--preset fast`, omikuji, XR-Linear of PECOS, scikit-learn with a
@@ -22,6 +23,9 @@ from typing import Any
 from shared import tasks
 from shared.contenders import CONTENDERS, MOST_SEPARATE, PECOS, run
 from shared.harness import child, in_turn, require_agreement, spread, table, write_result
+
+from slide_fast.cli.text_options import add_columns
+from slide_fast.cli.texts import columns_of
 
 HEADER = ("", "P@1 %", "P@3 %", "P@5 %", "PSP@1 %", "training s", "rows/s", "peak GB", "model MB")
 
@@ -67,14 +71,21 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="a folder with train.txt and test.txt, or a task's name")
+    what = "a folder with train.txt and test.txt, a task's name, or with --test a file of texts"
+    parser.add_argument("--data", required=True, help=what)
+    parser.add_argument("--test", metavar="FILE", help="texts to judge on; --data is then the file of training texts")
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--workers", type=int, default=2, help="worker processes or threads (default: 2)")
     parser.add_argument("--max-seconds", type=float, default=600.0, help="of training (default: 600)")
     parser.add_argument("--pecos", metavar="PYTHON", help="a Python that has libpecos")
     parser.add_argument("--rounds", type=int, default=1, help="medians of so many runs (default: 1)")
+    add_columns(parser, as_trained=False)
     options = parser.parse_args()
     require_agreement()
+    if options.test is not None:
+        options.data = tasks.converted(options.data, options.test, columns_of(options), options.on_error == "skip")
+    elif options.text_column:
+        parser.error("texts need a second file to judge on; name it with --test")
     names = taking_part(options.only, options.data, options.pecos)
     given = options.data, options.workers, options.max_seconds
     runs = in_turn(

@@ -10,7 +10,7 @@ import numpy as np
 
 from slide_ref.common.checks import require
 from slide_ref.common.config import EVAL_METRICS, Config
-from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.errors import DataError
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.label_names import NO_NAME
@@ -203,13 +203,11 @@ def fit_with_state(
         eval_every=eval_every, eval_samples=eval_samples, max_seconds=max_seconds, patience=patience,
         checkpoints=checkpoints, callback=callback, label_names=label_names, text=text, eval_metric=eval_metric,
     )  # fmt: skip
-    if test is None and options.keeps_best:
-        raise ConfigError("patience needs samples to evaluate on; give some as test")
     check_fits(train, test, weights, label_names)
     n_workers = pool["n_workers"] or default_workers(config, train.n_samples)
     need = estimate(config, train, test, n_workers, weights, options.keeps_best)
     sizes = train.features.n_columns, train.labels.n_columns
-    check_left(max(need.data, need.to_come), *sizes)
+    check_left(need.to_come, *sizes)
     with ExitStack() as stack:
         stop = stack.enter_context(deferred_interrupt())
         resumes = state is not None and state.progress is not None
@@ -228,8 +226,6 @@ def fit_with_state(
         engine.allocate(begun)
         engine.start(n_workers, run.past.steps, pool["max_restarts"], pool["worker_timeout"])
         run.report("start", {"n_workers": n_workers, "pids": lambda: engine.pids, "n_samples": summary.n_train})
-        if checkpoints is not None and not resumes:
-            checkpoints.require_unused()  # after the callback, which may have set others aside
         run.carry_out()
         if stop.is_set():
             raise TrainingInterrupted(run.model())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]:
-    """Return each sample's true labels that lie in a part, numbered within it. Hidden layers have none."""
+    """Return each sample's true labels in a part, ascending, counted from its first neuron; hidden layers have none."""
     if part.layer < len(config.hidden):
         return [np.arange(0)] * len(batch.samples)
     rows = (batch.data.labels.row(i)[0] for i in range(len(batch.samples)))

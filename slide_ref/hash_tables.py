@@ -107,7 +107,8 @@ class CentroidTable:
     def occupancy(self) -> dict[str, float]:
         """Return figures of how full the table is, as `HashTables.occupancy` does."""
         n, size = self.buckets.shape
-        return {"entries": n * size, "neurons": len(np.unique(self.buckets)), "buckets": n, "fullest": size}
+        fullest = size if n else 0
+        return {"entries": n * size, "neurons": len(np.unique(self.buckets)), "buckets": n, "fullest": fullest}
 
 
 Tables = HashTables | CentroidTable

@@ -26,7 +26,7 @@ from .prediction import hidden_outputs, predict_topk, previews
 
 
 def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of each neuron's logit relative to the mean of all logits. Implements S28.
+    """Return the standard deviation, near a centroid, of each logit minus the mean of all logits. Implements S28.
 
     Parameters
     ----------
@@ -70,7 +70,11 @@ def build_index(layers: list[Layer], samples: IndexSamples) -> Index:
 
 
 def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second_moment: np.ndarray) -> Preview:
-    """Project the weights on the directions in which samples differ most from their centroids. Implements S28."""
+    """Make a preview: weights along the directions in which samples differ most from their centroids. Implements S28.
+
+    `centroids` has shape (n_centroids, n_inputs), `buckets` (n_centroids, bucket_size), and `second_moment`, of the
+    samples' differences from their nearest centroids, (n_inputs, n_inputs).
+    """
     directions = directions_of(second_moment).astype(output.W.dtype)
     levels = [
         output.W[bucket] @ centroid + output.b[bucket] for bucket, centroid in zip(buckets, centroids, strict=True)
@@ -79,7 +83,7 @@ def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second
 
 
 def places_of_best(layers: list[Layer], features: SparseRows, index: Index) -> tuple[np.ndarray, np.ndarray | None]:
-    """Find the position of each row's best labels in its bucket, and how long the preview keeps them.
+    """Find where each row's best labels stand in its bucket, and how many neurons may be previewed without losing them.
 
     Implements S28.
 
@@ -97,10 +101,10 @@ def places_of_best(layers: list[Layer], features: SparseRows, index: Index) -> t
     for row, cell in enumerate(cells):
         bucket = index.buckets[cell].tolist()
         n_measured = DEEP_MEASURED if row < DEEP_ROWS else MEASURED
+        own = previews(index, cell, inputs[row], size)
         for rank, label in enumerate(best[row, :n_measured].tolist()):
             places[row, rank] = bucket.index(label) if label in bucket else size
             limits[row, rank] = size
-            own = previews(index, cell, inputs[row], size)
             if own is not None and label in bucket:
                 ahead = np.flatnonzero(own > own[places[row, rank]])
                 n_kept = n_previewed(MEASURED if rank < MEASURED else DEEP_MEASURED)

@@ -66,8 +66,7 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose) -> Trace:
         ids, values = features.row(i)
         trace[0].append(Activation(ids.astype(np.int64), values.astype(dtype)))
     for l, layer in enumerate(layers):
-        everyone = np.arange(len(layer.b))
-        active = [everyone] * features.n_rows if l == 0 else choose(l, trace[l])
+        active = [np.arange(len(layer.b))] * features.n_rows if l == 0 else choose(l, trace[l])
         outputs = []
         for inputs, ids in zip(trace[l], active, strict=True):
             if l == 0:

@@ -15,7 +15,7 @@ from .network import Activation, forward
 
 
 def hidden_outputs(layers: list[Layer], features: SparseRows) -> np.ndarray:
-    """Return the inputs of the output layer, shape (n_samples, n_inputs)."""
+    """Return the inputs of the last of `layers`, shape (n_samples, n_inputs), all layers before it computed in full."""
     hidden = layers[:-1]
     trace = forward(hidden, features, lambda l, inputs: [np.arange(len(hidden[l].b))] * len(inputs))
     inputs = np.zeros((features.n_rows, layers[-1].W.shape[1]), dtype=layers[-1].W.dtype)
@@ -50,7 +50,10 @@ def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> np.ndarra
 
 
 def previews(index: Index, cell: int, inputs: np.ndarray, size: int) -> np.ndarray | None:
-    """Estimate the logits of the first neurons of a bucket; None without a preview. Implements S28."""
+    """Estimate the logits, shape (size,), of the first `size` neurons in bucket `cell`. Implements S28.
+
+    `inputs`, shape (n_inputs,), are those of the output layer for one row. None if the index has no preview.
+    """
     if index.preview is None:
         return None
     along = index.preview.directions.T @ (inputs - index.centroids[cell])

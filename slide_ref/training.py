@@ -38,8 +38,16 @@ from .prediction import hidden_outputs
 class StepReport(NamedTuple):
     """Results of one step.
 
-    `loss` is the mean over labelled rows (nan if there are none); `active` has one set per sample for each layer after
-    the first; `inclusion` holds the inclusion probabilities of the output's active sets if logits were corrected.
+    Attributes
+    ----------
+    loss : float
+        Weighted mean over the labelled rows; nan if there are none.
+    n_labelled : int
+    active : dict of int to list of ndarrays of int64
+        For each layer after the first, the active set of each labelled row.
+    gradients : list of RowGradient, one per layer
+    inclusion : list of ndarrays of float64, or None
+        Inclusion probabilities of the output's active sets; None if logits were not corrected.
     """
 
     loss: float
@@ -79,7 +87,15 @@ class Network:
 
 
 class Earlier(NamedTuple):
-    """A network trained before, and the steps, epochs and rebuilds of that training (S13)."""
+    """A network to train further (S13).
+
+    Attributes
+    ----------
+    network : Network
+        Only its layers are used.
+    steps, epochs, rebuilds : int
+        Those of the training before; `rebuilds` includes the build before its first step.
+    """
 
     network: Network
     steps: int = 0
@@ -88,7 +104,13 @@ class Earlier(NamedTuple):
 
 
 def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np.float32) -> Network:
-    """Make a network with initial weights in `dtype` (float32 or float64), without tables yet (S1)."""
+    """Make a network with initial weights in `dtype`, float32 or float64, and without tables. Implements S1.
+
+    Raises
+    ------
+    ConfigError
+        If there are more shards than labels.
+    """
     shapes = array_shapes(config, n_features, n_labels)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
     initialise(layers, config.seed, input_scale=config.input_scale)
@@ -185,10 +207,21 @@ def fit(
     weights: np.ndarray | None = None,
     earlier: Earlier | None = None,
 ) -> tuple[Network, list[float]]:
-    """Train a new network, or continue an earlier one (S13), for the epochs in its settings. Implements S18, S33.
+    """Train a new network, or an earlier one further, with one worker. Implements S13 and S18.
 
-    This is a run with one worker. The same settings and data give the same bytes on the same machine and libraries,
-    since all randomness is keyed. `weights` holds the weight of each sample (S10).
+    The same settings and data give the same bytes on the same machine and libraries, since all randomness is keyed.
+
+    Parameters
+    ----------
+    config : Config
+    train : Dataset
+        Canonical rows.
+    dtype : type
+        Of a new network: float32 or float64.
+    weights : ndarray of float, shape (n_samples,), optional
+        Weight of each sample, finite and at least 0 (S10); default: all equal.
+    earlier : Earlier, optional
+        Its layers are changed in place. Settings may differ, but for those that change the shapes of arrays.
 
     Returns
     -------
@@ -201,34 +234,29 @@ def fit(
     DivergedError
         If training diverged (S29).
     """
+    network = new_network(config, train.features.n_columns, train.labels.n_columns, dtype)
     if earlier is None:
-        earlier = Earlier(new_network(config, train.features.n_columns, train.labels.n_columns, dtype))
-    network = earlier.network
+        earlier = Earlier(network)
+    network.layers = earlier.network.layers
     network.priors = label_priors(train.labels) if config.correction else None
-    network.is_by_heart = False
     rebuild(network, earlier.rebuilds, train.features)
-    n_steps = total_steps(config, train.n_samples)
+    n_steps, per_epoch = total_steps(config, train.n_samples), steps_per_epoch(train.n_samples, config.micro_batch)
     alone = in_batch_steps(config, n_steps)
-    schedule = enumerate(rebuild_steps(config, n_steps), start=earlier.rebuilds + 1)
-    number, next_rebuild = next(schedule, (0, n_steps))
-    step = 0
+    due = {step: number for number, step in enumerate(rebuild_steps(config, n_steps), start=earlier.rebuilds + 1)}
     losses: list[float] = []
-    steps: list[StepReport] = []
+    steps: list[StepReport] = []  # without active sets and gradients
     for epoch in range(earlier.epochs, earlier.epochs + n_epochs(config, train.n_samples)):
         order = sample_order(config.seed, epoch, train.n_samples)
-        reports = []
-        for _ in range(steps_per_epoch(train.n_samples, config.micro_batch)):
+        for step in range(len(steps), len(steps) + per_epoch):
             if step == alone:
                 halves = ([steps[i - 1] for i in of(config, train.n_samples)] for of in (fresh_steps, repeated_steps))
                 network.is_by_heart = learns_by_heart(config, *map(mean_loss, halves))
-            if step == next_rebuild:
-                rebuild(network, number, train.features)
-                number, next_rebuild = next(schedule, (0, n_steps))
-            step += 1
-            batch = micro_batch(config, train, order, epoch, step, weights)
-            reports.append(train_step(network, batch._replace(step=earlier.steps + step)))
-            steps.append(reports[-1])
-        losses.append(mean_loss(reports))
+            if step in due:
+                rebuild(network, due[step], train.features)
+            batch = micro_batch(config, train, order, epoch, step + 1, weights)
+            report = train_step(network, batch._replace(step=earlier.steps + step + 1))
+            steps.append(StepReport(report.loss, report.n_labelled, {}, []))
+        losses.append(mean_loss(steps[-per_epoch:]))
     for l, layer in enumerate(network.layers):
-        check_weights(step, {f"W{l}": layer.W, f"b{l}": layer.b})
+        check_weights(earlier.steps + n_steps, {f"W{l}": layer.W, f"b{l}": layer.b})
     return network, losses

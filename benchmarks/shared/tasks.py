@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from slide_fast.data import read_dataset, write_npz
+from slide_fast.data import read_dataset, write_npz, write_xmc
 from slide_fast.datasets.stdlib_names import build_task
 from slide_fast.datasets.synthetic import SHAPES, Shape, generate
 from slide_fast.text.reading import read_known, read_training
 from slide_fast.text.settings import TextSettings
 from slide_fast.text.sources import Columns, TextFile
+from slide_ref.common.errors import SlideError
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.sparse_rows import Dataset
 
@@ -86,11 +87,32 @@ def _titles() -> list[Path]:
         sys.exit(f"{folder}: no such folder with train.tsv and test.tsv")
 
     def make() -> tuple[Dataset, Dataset]:
-        train = read_training(TextFile(str(folder / "train.tsv"), TITLE_COLUMNS), TextSettings.checked(), 2)
-        test, _ = read_known(TextFile(str(folder / "test.tsv"), TITLE_COLUMNS), train.vectorizer, train.names, 2)
-        return train.data, test
+        return _of_texts(str(folder / "train.tsv"), str(folder / "test.tsv"), TITLE_COLUMNS)
 
     return _kept(f"{TITLES}-{(folder / 'train.tsv').stat().st_mtime_ns}", make)
+
+
+def converted(train: str, test: str, columns: Columns | None, skips: bool) -> str:
+    """A folder, named like the first of two files of texts, with their features and labels in XMC form.
+
+    Unreadable lines end the program, or are skipped.
+    """
+    folder = CACHE / "texts" / Path(train).name.split(".")[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        parts = _of_texts(train, test, columns, skips)
+    except SlideError as error:
+        sys.exit(str(error))
+    for name, part in zip(("train.txt", "test.txt"), parts, strict=True):
+        write_xmc(folder / name, part)
+    return str(folder)
+
+
+def _of_texts(train: str, test: str, columns: Columns | None, skips: bool = False) -> tuple[Dataset, Dataset]:
+    """Training and test samples from texts, with the features that `slide train` makes of them."""
+    known = read_training(TextFile(train, columns, skips=skips), TextSettings.checked(), 2)
+    test_file = TextFile(test, columns, skips=skips)
+    return known.data, read_known(test_file, known.vectorizer, known.names, 2)[0]
 
 
 def _kept(name: str, make: Callable[[], tuple[Dataset, Dataset]]) -> list[Path]:

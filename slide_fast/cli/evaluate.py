@@ -34,8 +34,11 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
     started = time.perf_counter()
     predictor = Predictor(with_index_for(model, test.features, options, session), options.workers)
     seconds_to_build = time.perf_counter() - started
-    recall = None if options.mode == "exact" else options.recall
-    ids, figures = _timed_answers(predictor, test.features, recall, session)
+    recall = None if options.mode == "exact" else options.recall  # also where no index could be made
+    try:
+        ids, figures = _timed_answers(predictor, test.features, recall, session)
+    except DataError as error:
+        raise DataError(error.message, options.test) from None
     scores = all_measures(ids, test.labels, propensities(model))
     unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
     lines = [score_table(scores), "", f"{test.n_samples:,} test samples{unlabelled}"]

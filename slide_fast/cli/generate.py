@@ -35,7 +35,12 @@ def generate(options: Namespace, session: Session) -> dict[str, Any]:
     def tell() -> None:
         session.console.line(f"writing {options.shape} data into {options.dir}")
 
-    synthetic.generate(options.dir, options.shape, seed=options.seed, started=tell, **sizes)
+    try:
+        synthetic.generate(options.dir, options.shape, seed=options.seed, started=tell, **sizes)
+    except ConfigError as error:
+        name, _, rest = str(error).partition(" ")
+        option = next((option for option, own in SIZES.items() if own == name), None)
+        raise ConfigError(f"--{option.replace('_', '-')} {rest}" if option else str(error)) from None
     lines = [f"{file}  {size(file.stat().st_size)}" for file in files]
     session.console.result("\n".join(lines))
     return {"train": str(files[0]), "test": str(files[1]), "seconds": time.perf_counter() - started}

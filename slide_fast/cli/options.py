@@ -85,9 +85,12 @@ def _check_evaluation(options: argparse.Namespace) -> None:
         )
     if options.test is None and options.test_labels is not None:
         options.refuse("train --test-labels needs --test, the samples that have these labels")
-    if options.test is None and not aside and options.eval_metric is not None:
-        options.refuse("train --eval-metric needs samples to evaluate on: --test or --validation-fraction")
-    options.eval_metric = options.eval_metric or EVAL_METRICS[0]
+    for name, default in (("eval_metric", EVAL_METRICS[0]), ("eval_every", 1.0), ("eval_samples", 10_000)):
+        given = getattr(options, name)
+        if options.test is None and not aside and given is not None:
+            option = f"--{name.replace('_', '-')}"
+            options.refuse(f"train {option} needs samples to evaluate on: --test or --validation-fraction")
+        setattr(options, name, default if given is None else given)
     if options.mpi and (aside or options.eval_metric == "loss"):
         what = "--validation-fraction" if aside else "--eval-metric loss"
         options.refuse(f"train --mpi does not support {what}; give --test and another metric")
@@ -166,8 +169,8 @@ def _add_train(add: Add) -> None:
         ("--learning-rate", positive, "X", None, f"peak learning rate (default: {rates}); less for layers wider "
          "than 128: with 1,024 neurons 0.005 up to 300 steps, then less"),
         _max_seconds(math.inf),
-        ("--eval-every", positive, "E", 1.0, "epochs between evaluations (default: 1)"),
-        ("--eval-samples", count, "N", 10_000, "test samples per evaluation; the last one uses all (default: 10000)"),
+        ("--eval-every", positive, "E", None, "epochs between evaluations (default: 1)"),
+        ("--eval-samples", count, "N", None, "test samples per evaluation; the last one uses all (default: 10000)"),
         ("--patience", count, "N", None, "stop after this many evaluations without improvement; the best network "
          "is kept"),
         ("--validation-fraction", part, "F", None, "fraction of TRAIN to hold out for evaluation, instead of --test"),

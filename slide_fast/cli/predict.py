@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.errors import ConfigError, DataError, SlideError
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.storage.model_folder import Model, find_model, load_model
 from slide_ref.common.storage.replacing import standing
@@ -72,8 +72,16 @@ def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Pre
     data = read_dataset(options.data)
     data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
     predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)
-    blocks = predictor.blocks(data.features, _k(options, model), _recall(options), options.threshold is not None)
-    return predictor, (Block(answers, None, done / data.n_samples) for done, answers in blocks)
+    found = predictor.blocks(data.features, _k(options, model), _recall(options), options.threshold is not None)
+
+    def blocks() -> Iterator[Block]:
+        try:
+            for done, answers in found:
+                yield Block(answers, None, done / data.n_samples)
+        except DataError as error:
+            raise DataError(error.message, options.data) from None
+
+    return predictor, blocks()
 
 
 def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:

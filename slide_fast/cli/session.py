@@ -128,7 +128,12 @@ def with_index_for(model: Model, features: SparseRows, options: Namespace, sessi
     if options.mode == "exact" or model.index is not None:
         return model
     session.console.progress(0.0, "making an index of these samples")
-    return indexed_by(model, features, options.workers)
+    model = indexed_by(model, features, options.workers)
+    if model.index is None:
+        too_few = "has no index, and these samples are too few to build one, so all labels are scored"
+        session.console.line(f"{options.model}: {too_few}")
+        options.mode = "exact"
+    return model
 
 
 def _error(message: str, path: str | Path) -> DataError:

@@ -54,7 +54,7 @@ def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> d
         if getattr(options, key, None) is not None:
             assign(settings, key, getattr(options, key))
     for key, text in options.set:
-        assign(settings, key, parse_value(text))
+        assign(settings, key, parse_value(key, text))
     if shards is not None:
         settings.setdefault("shards", shards)
     if options.n_ranks:
@@ -99,7 +99,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         raise _located(str(error), text, path) from error
     except RecursionError as error:
         raise DataError("values are nested too deeply", path) from error
-    except ConfigError as error:
+    except ValueError as error:  # also of numbers with thousands of digits
         raise DataError(str(error), path) from error
     return settings
 
@@ -125,16 +125,16 @@ def assign(settings: dict[str, Any], key: str, value: Any) -> None:
     inner[name] = value
 
 
-def parse_value(text: str) -> Any:
-    """Parse a value in TOML syntax; a one-word string needs no quotes. Raises ConfigError."""
+def parse_value(key: str, text: str) -> Any:
+    """Parse a value in TOML syntax; a one-word string needs no quotes. Raises ConfigError with the key."""
     try:
         value = tomllib.loads(f"value = {text}")
         if value.keys() == {"value"}:
             return value["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # of tomllib, or of numbers with thousands of digits
         if _WORD.fullmatch(text):
             return text
-    raise ConfigError(f"{text!r} is not a value; give a number, a word or a list such as [256, 128]")
+    raise ConfigError(f"{key}: {text!r} is not a value; give a number, a word or a list such as [256, 128]")
 
 
 def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:

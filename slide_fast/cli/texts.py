@@ -12,6 +12,7 @@ from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model, TextColumns
 
 from ..parallel.machine import available_cpus
+from ..parallel.units import numbered
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
 from ..text.settings import TextSettings
@@ -19,24 +20,39 @@ from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, 
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
+LONGEST_HEADER = 1024  # bytes; a longer first line of standard input is no header of XMC text
+SEPARATORS = "|;,"  # of labels in one cell, as files have them most often
 FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")  # options that are settings of texts
 
 
 def are_texts(path: str, options: Namespace) -> bool:
     """Tell whether a training file holds texts: columns are named, or it begins like a fastText file."""
-    return bool(options.text_column) or begins_fasttext(first_line(first_bytes(path).removeprefix(BOM)))
+    if options.text_column:
+        return True
+    head = first_bytes(path).removeprefix(BOM)
+    is_unended = path == "-" and len(head) > LONGEST_HEADER and b"\n" not in head.lstrip()
+    return is_unended or begins_fasttext(first_line(head))
 
 
-def columns_of(options: Namespace, trained: Columns | None = None) -> Columns | None:
-    """Return the columns that options name; the others are those that a model was trained on."""
+def columns_of(options: Namespace, trained: Columns | None = None, needs_labels: bool = False) -> Columns | None:
+    """Return the columns that options name; the others are those that a model was trained on.
+
+    None: texts are in no table. Raises ConfigError if options do not fit together, or labels that are needed have no
+    column.
+    """
     texts = options.text_column or (trained.texts if trained else None)
-    if getattr(options, "label_separator", None) == "":
+    labels, separator = (getattr(options, f"label_{name}", None) for name in ("column", "separator"))
+    if separator == "":
         raise ConfigError("--label-separator is empty; leave it out if each text has one label")
     if not texts:
+        for name, value in (("column", labels), ("separator", separator)):
+            if value is not None:
+                raise ConfigError(f"--label-{name} is for tables and JSON; name their texts with --text-column")
         return None
-    labels = getattr(options, "label_column", None) or (trained.labels if trained else None)
-    separator = getattr(options, "label_separator", None) or (trained.separator if trained else None)
-    return Columns(tuple(texts), labels, separator)
+    labels = labels or (trained.labels if trained else None)
+    if needs_labels and labels is None:
+        raise ConfigError(f"texts to {options.command} on need labels; name their column with --label-column")
+    return Columns(tuple(texts), labels, separator or (trained.separator if trained else None))
 
 
 def _source(model: Model) -> Columns | None:
@@ -56,12 +72,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
 
     Raises ConfigError, DataError.
     """
-    columns = columns_of(options)
-    for name in ("label_column", "label_separator"):
-        if columns is None and getattr(options, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} is for tables and JSON; name their texts with --text-column")
-    if columns is not None and columns.labels is None:
-        raise ConfigError("texts to train on need labels; name their column with --label-column")
+    columns = columns_of(options, needs_labels=True)
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
@@ -71,13 +82,16 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     settings, n_workers = TextSettings.checked(**given), options.workers or available_cpus()
     file = TextFile(options.train, columns, skips=options.on_error == "skip")
     session.console.progress(0.0, f"reading {options.train}")
-    data, names, vectorizer = read_training(file, settings, n_workers)
-    tell_skipped(file, session)
+    try:
+        data, names, vectorizer = read_training(file, settings, n_workers)
+    finally:
+        tell_skipped(file, session)
     if not names:
         raise DataError("no text has a label", options.train)
-    if options.label_separator is not None and np.diff(data.labels.indptr).max() < 2:
-        told = f"no text has more than one label with --label-separator {options.label_separator!r}"
-        session.console.line(f"{options.train}: {told}")
+    if columns is not None:
+        told = _about_separator(options.label_separator, data, names)
+        if told is not None:
+            session.console.line(f"{options.train}: {told}")
     source = {} if columns is None else columns._asdict()
     text, samples = vectorizer.saved(source), [data]
     if options.test is not None:
@@ -86,13 +100,26 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     return samples, names, text
 
 
+def _about_separator(separator: str | None, data: Dataset, names: list[str]) -> str | None:
+    """Return a note if the separator of labels is never used, or if one seems to be missing."""
+    if separator is not None:
+        is_used = np.diff(data.labels.indptr).max() > 1
+        return None if is_used else f"no text has more than one label with --label-separator {separator!r}"
+    for mark in SEPARATORS:
+        joined = [name for name in names if mark in name]
+        if 2 * len(joined) > len(names) > len({part for name in names for part in name.split(mark)}):
+            advice = f"if a cell holds several labels, give --label-separator {shlex.quote(mark)}"
+            return f"labels such as {joined[0]!r} contain {mark!r}; {advice}"
+    return None
+
+
 def read_texts(path: str, model: Model, options: Namespace, session: Session, needs_labels: bool) -> Dataset:
     """Read texts from a file like that of training, or one whose columns options name, for a model.
 
     Raises DataError, ModelError, ConfigError.
     """
     vectorizer = vectorizer_of(model)
-    columns = columns_of(options, _source(model))
+    columns = columns_of(options, _source(model), needs_labels)
     if columns is not None and not needs_labels:
         columns = columns._replace(labels=None)
     file = TextFile(path, columns, needs_labels, options.on_error == "skip")
@@ -138,7 +165,7 @@ def texts_in_words(model: Model) -> str:
         source = _source(model)
     except ModelError as error:
         return str(error)
-    by = "; split into words by a Python function" if model.text.settings.get(CALLABLE) else ""
+    by = "; split into words by a Python function" if by_function else ""
     columns = "" if source is None else f"; columns {', '.join(source.texts)}; labels in {source.labels}"
     return made_of + by + columns
 
@@ -151,15 +178,16 @@ def _known(
     if not data.n_samples:
         raise DataError("there are no texts", file.path)
     if n_unknown and file.needs_labels:
-        session.console.line(f"{file.path}: {n_unknown:,} labels that {owner} does not have are left out")
+        session.console.line(f"{file.path}: left out {numbered(n_unknown, 'label')} that {owner} does not have")
+    if file.needs_labels and not data.labels.nnz:
+        raise DataError(f"{owner} has none of the labels of these texts", file.path)
     return data
 
 
 def tell_skipped(file: TextFile, session: Session) -> None:
     """Print how many lines were skipped, if any were."""
     if file.n_skipped:
-        s = "" if file.n_skipped == 1 else "s"
-        session.console.line(f"{file.n_skipped:,} line{s} skipped, the first: {file.first_skipped}")
+        session.console.line(f"{numbered(file.n_skipped, 'line')} skipped, the first: {file.first_skipped}")
 
 
 def refuse_text_options(options: Namespace) -> None:

@@ -117,11 +117,11 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # until then it ends all processes; now the first says when
             follow(own)
             return {}
-        places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
-        session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
-        run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype)
         with RankEngine(own) as engine:
+            places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
+            session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
+            run_options = run_options_of(options, checkpoints, names, text)
+            run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype)
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts, state is not None)[1]
             peaks = engine.run(Peaks())
             session.bytes_elsewhere = sum(peaks) - meter.peak_bytes

@@ -37,7 +37,7 @@ SYNTHETIC = {"n_samples": 600, "n_features": 500, "n_labels": 2000, "nonzeros": 
 SYNTHETIC_MIN_ACTIVE = 100
 STAGES = {
     "codes": ("hash constants", "addresses of neurons", "addresses of samples"),
-    "centroids": ("queries", "cells", "centroids", "nearest centroids"),
+    "centroids": ("queries", "cells", "centroids", "groups", "nearest centroids"),
     "buckets": ("bucket sizes", "buckets"),
     "active sets": ("active sets", "inactive neurons", "probabilities of being active"),
     "activations": ("activations",),

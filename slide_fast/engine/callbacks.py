@@ -75,7 +75,7 @@ class Evaluating:
 
     def __init__(self, run: Run):
         self._steps = steps_apart(run.options.eval_every * run.steps_per_epoch)
-        self.due = next(step for step in self._steps if step > run.progress.evaluated)
+        self.due = next(step for step in self._steps if step > run.progress.evaluated and step >= run.progress.step)
 
     def __call__(self, run: Run) -> None:
         progress = run.progress

@@ -10,6 +10,8 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.rng import Purpose, mix
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
+from ..kernels.sparse_products import values_of
+
 SAMPLES_AT_ONCE = 1 << 14
 
 
@@ -75,7 +77,7 @@ def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 
         rows = np.arange(start, min(start + SAMPLES_AT_ONCE, train.n_samples))
         words = mix(0, Purpose.FINGERPRINT, first_sample + rows)
         for part in train.take(rows):
-            values = np.ones(part.nnz, dtype=np.float32) if part.data is None else part.data
+            values = values_of(part, np.float32)
             entries = part.indices.astype(np.uint64) | values.view(np.uint32).astype(np.uint64) << np.uint64(32)
             sums = np.cumsum(mix(0, Purpose.FINGERPRINT, entries), dtype=np.uint64)
             sums = np.concatenate([np.zeros(1, dtype=np.uint64), sums])[part.indptr]

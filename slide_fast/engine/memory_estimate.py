@@ -91,7 +91,8 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
     if lsh is not None:
         each = lsh.room(n_labels) if lsh.family == "centroid" else lsh.bucket_size
-        returned = (lsh.budget or config.shards * lsh.L * each) if lsh.L else 0
+        budget = 0 if lsh.strategy == "threshold" else lsh.budget  # which it has none of (S24)
+        returned = (budget or config.shards * lsh.L * each) if lsh.L else 0
         found = len(np.unique(train.labels.take(np.arange(b)).indices)) + b * returned
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = first_layer(first, config.hidden[0]) + n_active * (config.hidden[-1] + b)

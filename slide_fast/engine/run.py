@@ -66,22 +66,26 @@ class Run:
         self.config, self.summary, self.options, self.engine, self.stop = config, summary, options, engine, stop
         self.past = PastRuns() if state is None else state.past
         self.progress = Progress(rebuilds=self.past.rebuilds)
-        if state is not None and state.progress is not None:
-            self.progress = copy.deepcopy(state.progress)
-            if state.has_early_tables(config, summary.n_train):
-                self.progress.all_rebuilt = -1
         self.reported = [] if state is None else list(state.history)
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
             self.label_names = state.label_names
-        if state is not None and state.progress is not None and state.label_names not in (None, self.label_names):
-            raise DataError("training data: the names of labels differ from those of the run to resume")
-        if state is not None and state.progress is not None and state.judged_by != options.eval_metric:
-            raise ConfigError(f"the run to resume uses eval_metric {state.judged_by}, not {options.eval_metric}")
-        if options.checkpoints is None and self.progress.best_step and options.keeps_best:
-            raise ConfigError("the best network of the run to resume is kept with its checkpoints; give checkpoints")
+        self.resumes = state is not None and state.progress is not None
+        if state is not None and state.progress is not None:
+            self.progress = copy.deepcopy(state.progress)
+            if state.has_early_tables(config, summary.n_train):
+                self.progress.all_rebuilt = -1
+            if state.label_names not in (None, self.label_names):
+                raise DataError("training data: the names of labels differ from those of the run to resume")
+            if state.judged_by != options.eval_metric:
+                raise ConfigError(f"the run to resume uses eval_metric {state.judged_by}, not {options.eval_metric}")
         self.measured: Event = {}  # scores of the network as it is now
-        if options.checkpoints is not None and self.progress.best_step and options.keeps_best:
+        if summary.test_labels is None and options.keeps_best:
+            raise ConfigError("patience needs samples to evaluate on; give some as test")
+        if self.progress.best_step and options.keeps_best:
+            if options.checkpoints is None:
+                text = "the best network of the run to resume is kept with its checkpoints"
+                raise ConfigError(f"{text}; give checkpoints")
             engine.load_best(options.checkpoints.folder / BEST)
         self.steps_per_epoch = steps_per_epoch(summary.n_train, config.micro_batch)
         self.n_steps = total_steps(config, summary.n_train)
@@ -92,8 +96,15 @@ class Run:
         return self.past.steps + self.progress.step
 
     def carry_out(self) -> None:
-        """Train to the end, or until the user stops the run, and evaluate the network."""
+        """Train to the end, or until the user stops the run, and evaluate the network.
+
+        Raises ConfigError if a new run is to write checkpoints to a folder that has those of another.
+        """
+        if self.options.checkpoints is not None and not self.resumes:
+            self.options.checkpoints.require_unused()  # the callback may have set others aside at the start
         self.train()
+        if self.options.keeps_best and not self.stop.is_set() and self.progress.n_worse < self.options.patience:
+            self.judge(self.evaluate(self.options.eval_samples))  # before the checkpoint that is kept with the best
         if self.stop.is_set() or self.options.saves_regularly:
             self.save()
         if not self.stop.is_set():
@@ -310,8 +321,6 @@ class Run:
         progress = self.progress
         if not self.options.keeps_best:
             return progress.step
-        if progress.n_worse < self.options.patience:
-            self.judge(self.evaluate(self.options.eval_samples))
         self.engine.restore_best()
         return progress.best_step or progress.step
 

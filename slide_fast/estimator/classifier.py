@@ -20,15 +20,12 @@ from ..engine.progress import Event
 from ..engine.training_info import history_of
 from . import validation
 from .embeddings import EmbeddingMixin
-from .feature_coding import as_features
 from .fitting import FORCED, OF_FIT, Given, Part, train
 from .label_coding import same_labels
 from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
 from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train
 from .validation import Labels, as_labels
-
-__all__ = ["SlideClassifier", "as_features", "as_labels"]
 
 
 class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):

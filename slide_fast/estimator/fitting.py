@@ -101,11 +101,13 @@ def train(
         weights = None if weights is None else weights[~aside]
     config = _with_width(estimator, config, data, goes_on)
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
+    begun = 0 if state is None else state.past.steps
     weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
     if weights is not None and not weights.any():
         raise DataError("sample_weight and class_weight leave no weight on any sample to train on; "
                         "give some of them more than 0")  # fmt: skip
     estimator._index_samples = _samples_for_index(estimator, config.seed, data.features, goes_on)
+    n_test = 0 if held_out is None else held_out.n_samples
     samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)
     weights_to_train = Handover(weights)
     del features, labels, data, held_out, weights  # none of these is to lie beside the copy that is trained on
@@ -121,17 +123,21 @@ def train(
             callback = given.callback
             listeners.append(lambda event: callback(dict(event)))  # what it does to the event concerns nobody else
         if estimator.verbose:
-            listeners.append(TrainingDisplay(console, config, options["max_seconds"], len(estimator.classes_)))
+            shown = {key: options[key] for key in ("eval_every", "eval_samples", "patience", "eval_metric")}
+            sizes = len(estimator.classes_), n_test
+            listeners.append(TrainingDisplay(console, config, options["max_seconds"], *sizes, **shown))
         try:
             model, end = fit_with_state(
                 config, samples_to_train, test=samples_to_test, weights=weights_to_train, state=state,
                 callback=tell_all(listeners), text=text, **options,
             )  # fmt: skip
         except TrainingInterrupted as interrupted:
-            if interrupted.model.facts["steps"] > (0 if state is None else state.past.steps):
+            if interrupted.model.facts["steps"] > begun:
                 _set_model(estimator, None, part.cut_short(interrupted.model) if part else interrupted.model)
             raise
-    _set_model(estimator, end if keeps_state else None, part.noted(model) if part else model)
+    if part is not None:
+        model = part.noted(model) if model.facts["steps"] > begun else part.cut_short(model)
+    _set_model(estimator, end if keeps_state else None, model)
 
 
 def _set_model(estimator: SlideClassifier, state: TrainingState | None, model: Model) -> None:
@@ -164,11 +170,11 @@ def _samples_for_index(
 def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
     """Return samples to evaluate on, from (X, y) or a path."""
     X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
-    X = estimator._rows_of(X)
     known = validation.Known(estimator.classes_, estimator._kind, estimator.n_features_in_)
-    features, labels = validation.as_dataset(X, y, known, "y of eval_set")
     try:
+        X = estimator._rows_of(X)
+        features, labels = validation.as_dataset(X, y, known, "y of eval_set")
         estimator._check_features(X, features, reset=False)
     except DataError as error:
-        raise DataError(f"eval_set: {error}") from error
+        raise error if "eval_set" in str(error) else DataError(f"eval_set: {error}") from error
     return Dataset(features, labels.rows)

@@ -173,7 +173,7 @@ def _check_numbers(array: np.ndarray, name: str, row_of: Callable[[int], int]) -
         refuse_missing(name, row_of(int(np.argmax(np.isnan(array)))))
     if np.isinf(array).any():
         row = row_of(int(np.argmax(np.isinf(array))))
-        raise DataError(f"{name}, row {row}: Input y contains infinity, which is not finite; remove or replace it")
+        raise DataError(f"{name}, row {row}: Input {name} contains infinity, which is not finite; remove or replace it")
     fraction = array != np.floor(array)
     if fraction.any():
         i = int(np.argmax(fraction))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -21,6 +22,10 @@ def config_of(estimator: Any, **changes: Any) -> Config:
     named = {"seed": seed_from(estimator.random_state)} | {key: getattr(estimator, key) for key in SETTINGS}
     if estimator.hidden is None:
         del named["hidden"]
+    defaults = inspect.signature(type(estimator)).parameters
+    for key in SETTINGS:
+        if key in (estimator.settings or {}) and repr(getattr(estimator, key)) != repr(defaults[key].default):
+            raise ConfigError(f"{key} is given as a parameter and in settings; leave one of them out")
     return Config.from_dict({**named, **(estimator.settings or {})}).replace(**changes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,14 @@ class NotFittedError(ModelError, _Unfitted):
     """An estimator that is used before it has been trained."""
 
 
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package or scikit-learn."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("slide_fast", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
+
+
 def seed_from(random_state: Any) -> int:
     """Return the seed of a run: the number given, or a draw from a generator; None: a new one each time."""
     source = np.random.default_rng() if random_state is None else plain(random_state)
@@ -130,10 +139,9 @@ def check_names(estimator: Any, X: Any, reset: bool) -> None:
     known, owner = getattr(estimator, "feature_names_in_", None), type(estimator).__name__
     if known is None or names is None:
         if names is not None:
-            warnings.warn(f"X has feature names, but {owner} was fitted without feature names", stacklevel=5)
+            warn(f"X has feature names, but {owner} was fitted without feature names")
         elif known is not None:
-            text = f"X does not have valid feature names, but {owner} was fitted with feature names"
-            warnings.warn(text, stacklevel=5)
+            warn(f"X does not have valid feature names, but {owner} was fitted with feature names")
         return
     if names != known.tolist():
         raise DataError(_differences(known.tolist(), names))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -29,6 +28,7 @@ from .label_coding import (
     values_of_array,
     values_of_items,
 )
+from .sklearn_base import warn
 
 KINDS = ("classes", "lists", "indicator", "sparse indicator", "rows")
 BYTES_PER_LABEL = 32  # at least: class, count, a weight and a bias, and their moments
@@ -177,7 +177,7 @@ def _column(array: np.ndarray, name: str) -> np.ndarray:
         except ImportError:
             Category = UserWarning
         text = f"A column-vector {name} was passed when a 1d array was expected; change its shape to (n_samples,)"
-        warnings.warn(text, Category, stacklevel=4)
+        warn(text, Category)
     return array.ravel()
 
 
@@ -237,10 +237,9 @@ def _check_ids(ids: Any, lengths: np.ndarray, make_labels: bool, name: str, row_
     if ids[largest] <= 1 and length > 1 and (lengths == length).all():
         table = ids.reshape(-1, length)
         if length > 2 or (table[:, 0] == table[:, 1]).any():
-            warnings.warn(
+            warn(
                 f"{name}: each row holds {length} numbers, all 0 or 1. They are taken as label ids; if each row is an "
-                f"indicator, give np.array({name}), else repeat no id within a row",
-                stacklevel=5,
+                f"indicator, give np.array({name}), else repeat no id within a row"
             )
 
 
@@ -270,12 +269,17 @@ def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> t
     If that file names no sizes, unknown features are left out, with a warning. Messages call Y `name`.
     """
     classes = None if known is None else known.classes
-    if not is_path(X):
-        return as_features(X), as_labels(Y, classes, name=name)
-    data = _read(X, None if known is None else known.n_features)
-    if Y is None:
-        Y = data.labels if known is None else known.of_file(data.labels, X, name)
-    return data.features, as_labels(Y, classes, name=name)
+    if is_path(X):
+        data = _read(X, None if known is None else known.n_features)
+        features = data.features
+        if Y is None:
+            Y = data.labels if known is None else known.of_file(data.labels, X, name)
+    else:
+        features = as_features(X)
+    labels = as_labels(Y, classes, name=name)
+    if features.n_rows != labels.rows.n_rows:
+        raise DataError(f"X has {features.n_rows} samples, but {name} has {labels.rows.n_rows}; give as many of both")
+    return features, labels
 
 
 def as_truths(X: Any, y: Any, known: Known) -> SparseRows:
@@ -285,7 +289,7 @@ def as_truths(X: Any, y: Any, known: Known) -> SparseRows:
         labels = known.of_file(read_dataset(X).labels, X, "y", drop_unknown=True)
     rows = as_labels(labels, classes, drop_unknown=True).rows
     if rows.n_rows and not rows.nnz:
-        warnings.warn("y has no label that was there in training, so no prediction can be right", stacklevel=3)
+        warn("y has no label that was there in training, so no prediction can be right")
     return rows
 
 
@@ -300,7 +304,7 @@ def _read(path: str | Path, n_features: int | None) -> Dataset:
         data, n_left_out = without_unknown_features(data, n_features, path)
         if n_left_out:
             what = f"left out {numbered(n_left_out, 'value')} of features that were not there in training"
-            warnings.warn(f"{path}: {what}", stacklevel=4)
+            warn(f"{path}: {what}")
     return data
 
 

@@ -51,11 +51,11 @@ class Answers(NamedTuple):
         return np.exp(self.scores - self.totals[:, None])
 
 
-def require_finite(scores: np.ndarray) -> None:
-    """Raise DataError if a score is NaN or infinite; -inf stands for a label that is missing."""
+def require_finite(scores: np.ndarray, first: int = 0) -> None:
+    """Raise DataError if a score of row `first` or later is NaN or infinite; -inf stands for a missing label."""
     if not (scores < np.inf).all():
-        row = int(np.argmin((scores < np.inf).all(axis=1)))
-        raise DataError(f"row {row}: the values are too large: scores are not finite; scale X as in training")
+        row = first + int(np.argmin((scores < np.inf).all(axis=1)))
+        raise DataError(f"row {row}: the values are too large: scores are not finite; scale them as in training")
 
 
 def with_index(model: Model, samples: IndexSamples, n_threads: int | None = None) -> Model:
@@ -108,8 +108,13 @@ class Predictor:
         size, index = self.size(k, recall), self.model.index
         return 1.0 if index is None else recall_measured(index, k, size, self.model.n_labels)
 
-    def topk(self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False) -> Answers:
-        """Return the k best labels of each sample, among all or, given a recall, among the index's candidates."""
+    def topk(
+        self, features: SparseRows, k: int, recall: float | None = None, with_totals: bool = False, first: int = 0
+    ) -> Answers:
+        """Return the k best labels of each sample, among all or, given a recall, among the index's candidates.
+
+        Raises DataError if scores are not finite; rows are numbered from `first` in its message.
+        """
         size, index = None if recall is None else self.size(k, recall), self.model.index
         totals = np.full(features.n_rows, -np.inf) if with_totals else None
         if size is None or index is None:
@@ -118,7 +123,7 @@ class Predictor:
             best = predict_topk_index(self.layers, features, k, index, size, self.n_threads, totals)
         else:
             best = few_through_index(self.layers, features, k, index, size, scratch_of_thread(), totals)
-        require_finite(best[1])
+        require_finite(best[1], first)
         return Answers(*best, size, totals)
 
     def blocks(
@@ -128,4 +133,4 @@ class Predictor:
         at_once = ROWS_AT_ONCE * self.n_threads * BLOCKS_A_THREAD
         for first in range(0, features.n_rows, at_once):
             rows = np.arange(first, min(first + at_once, features.n_rows))
-            yield first + len(rows), self.topk(features.take(rows), k, recall, with_totals)
+            yield first + len(rows), self.topk(features.take(rows), k, recall, with_totals, first)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from slide_ref.common.parameters import Layer
@@ -11,15 +9,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from ..kernels.blas_warnings import without_false_alarms
 from ..kernels.scratch import Scratch, computed
-from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gather_rows, hidden_outputs
-
-
-def _blocks(layers: list[Layer], features: SparseRows) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield blocks of rows with their inputs of the output layer."""
-    scratch = Scratch()
-    for start in range(0, features.n_rows, ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, features.n_rows))
-        yield slice(start, start + len(rows)), hidden_outputs(layers, features.take(rows), scratch)
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gather_rows
 
 
 @without_false_alarms
@@ -57,10 +47,12 @@ def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
     ndarray of float64, shape (n_samples,)
     """
     output, totals, scratch = layers[-1], np.full(features.n_rows, -np.inf), Scratch()
-    for rows, inputs in _blocks(layers, features):
+    inputs = all_hidden_outputs(layers, features)
+    for start in range(0, features.n_rows, ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
         for first in range(0, len(output.b), LABELS_AT_ONCE):
             part = slice(first, first + LABELS_AT_ONCE)
-            logits = (inputs @ computed(output.W[part], scratch).T + output.b[part]).astype(np.float64)
+            logits = (inputs[rows] @ computed(output.W[part], scratch).T + output.b[part]).astype(np.float64)
             largest = logits.max(axis=1)
             sums = np.exp(logits - largest[:, None]).sum(axis=1)
             totals[rows] = np.logaddexp(totals[rows], largest + np.log(sums))

@@ -246,6 +246,7 @@ class RankWorker:
     def keep_best(self) -> None:
         """Remember the current network as the best."""
         if self.workers.rank == 0:
+            self.best = {}  # the last one goes before the next one comes
             self.best = {name: array.copy() for name, array in self._weights().items()}
 
     def load_best(self, folder: Path) -> None:

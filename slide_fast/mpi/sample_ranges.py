@@ -7,6 +7,8 @@ import numpy as np
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
+from ..engine.data_summary import n_labelled
+from ..kernels.sparse_products import values_of
 from ..parallel.shared_arrays import Layout
 from .communicator import Communicator, together
 from .process_grid import Place, shared_by_workers
@@ -17,16 +19,13 @@ def range_of(n: int, ranks: Communicator) -> range:
     return range(ranks.rank * n // ranks.size, (ranks.rank + 1) * n // ranks.size)
 
 
-def _values(features: SparseRows) -> np.ndarray:
-    return np.ones(features.nnz, dtype=np.float32) if features.data is None else features.data
-
-
 def _pack(data: Dataset, weights: np.ndarray | None) -> np.ndarray:
     """Pack samples and their weights into one array of 32-bit words."""
     features, labels = data
     lengths = [np.diff(rows.indptr).astype(np.int32) for rows in data]
-    own = [] if weights is None else [weights.view(np.int32)]
-    return np.concatenate([*lengths, features.indices, _values(features).view(np.int32), labels.indices, *own])
+    own = [] if weights is None else [weights.astype(np.float64, copy=False).view(np.int32)]
+    words = [*lengths, features.indices, values_of(features, np.float32).view(np.int32), labels.indices, *own]
+    return np.concatenate(words, dtype=np.int32)  # whatever the integers of the ids are
 
 
 def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> tuple[Dataset, np.ndarray]:
@@ -72,7 +71,7 @@ def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Data
     for name, rows, first in zip(Dataset._fields, own, firsts, strict=True):
         arrays[f"{name}_indptr"][1:][mine] = rows.indptr[1:] + first
         arrays[f"{name}_indices"][first : first + rows.nnz] = rows.indices
-    arrays["values"][firsts[0] : firsts[0] + own.features.nnz] = _values(own.features)
+    arrays["values"][firsts[0] : firsts[0] + own.features.nnz] = values_of(own.features, np.float32)
     if weights is not None:
         arrays["weights"][mine] = weights
     workers.barrier()
@@ -118,8 +117,7 @@ class SharedSamples:
     def __init__(self, own: Dataset, ranks: Communicator, weights: np.ndarray | None = None):
         self.own, self.weights, self._ranks = own, weights, ranks
         self.n_features, self.n_labels = own.features.n_columns, own.labels.n_columns
-        n_labelled = int(np.count_nonzero(np.diff(own.labels.indptr)))
-        found = np.concatenate(ranks.allgather(np.array([[own.n_samples, n_labelled, *_columns(own, weights)]])))
+        found = np.concatenate(ranks.allgather(np.array([[own.n_samples, n_labelled(own), *_columns(own, weights)]])))
         _check_columns(found[:, 2:])
         self._ends, self.n_labelled = np.cumsum(found[:, 0]), int(found[:, 1].sum())
         self.n_samples = int(self._ends[-1])

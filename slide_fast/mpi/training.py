@@ -18,7 +18,7 @@ from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
 
 from ..engine.checkpoints import TrainingState
-from ..engine.data_summary import DataSummary, check_enough, fingerprint, n_labelled
+from ..engine.data_summary import DataSummary, check_enough, fingerprint
 from ..engine.options import RunOptions
 from ..engine.run import Run
 from ..parallel.interrupt import deferred_interrupt
@@ -32,13 +32,12 @@ from .sample_ranges import SharedSamples, pooled
 
 def summarise_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Communicator) -> DataSummary:
     """Summarise data that is divided among the ranks; all of them must call this."""
-    own = np.append(np.bincount(train.own.labels.indices, minlength=train.n_labels), n_labelled(train.own))
-    counts, n = np.split(ranks.allreduce(own), [train.n_labels])
+    counts = ranks.allreduce(np.bincount(train.own.labels.indices, minlength=train.n_labels))
     test_labels = None if test is None else test.all_labels()
     number = np.array([fingerprint(train.own, train.weights, train.first)], dtype=np.uint64)
     total = int(ranks.allreduce(number)[0])  # modulo 2^64
     sizes = train.n_samples, train.n_features, train.n_labels
-    return DataSummary(*sizes, counts, int(n[0]), test_labels, f"{total:016x}")
+    return DataSummary(*sizes, counts, train.n_labelled, test_labels, f"{total:016x}")
 
 
 def assembled(model: Model) -> Model:
@@ -74,6 +73,7 @@ def prepare(
         check_enough(summary.n_train, summary.n_labelled, n_test)
         if state is not None:
             state = state.fitted_to(config, summary)
+    with together(everyone):
         worker = RankWorker(config, train_samples, test_samples, summary.label_counts, place, state)
     return worker, summary
 
@@ -167,4 +167,8 @@ def fit_sharded(
         del summary
         return follow(own)
     with RankEngine(own) as engine:
-        return finish(conduct(engine, summary, state=None if state is None else state.without_arrays(), **options))
+        try:
+            return finish(conduct(engine, summary, state=None if state is None else state.without_arrays(), **options))
+        except TrainingInterrupted as stop:
+            stop.model = assembled(stop.model)  # as long as the others follow
+            raise

@@ -156,9 +156,14 @@ def rows_of_scipy(arrays: Mapping[str, np.ndarray]) -> SparseRows:
     if kind == b"csr":
         return SparseRows(arrays["indptr"].astype(np.int64), arrays["indices"], data, n_columns)
     if kind == b"coo":
-        row, column = arrays["row"], arrays["col"]
+        row, column = arrays["row"].astype(np.int64), arrays["col"]
     else:
-        row, column = arrays["indices"], np.repeat(np.arange(n_columns), np.diff(arrays["indptr"]))
+        counts = np.diff(arrays["indptr"].astype(np.int64))
+        if len(counts) != n_columns or counts.min(initial=0) < 0:
+            raise DataError("indptr does not describe the columns; save the matrix again")
+        row, column = arrays["indices"].astype(np.int64), np.repeat(np.arange(n_columns), counts)
+    if not len(row) == len(column) == len(data):
+        raise DataError("rows, columns and data differ in number; save the matrix again")
     if len(row) and not 0 <= row.min() <= row.max() < n_rows:
         raise DataError(f"a row lies outside 0..{n_rows - 1}; save the matrix again")
     order = np.argsort(row, kind="stable")

@@ -134,7 +134,10 @@ def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> Tex
         blocks = list(counted(_texts(file, labels), settings, n_workers))
     if not blocks:
         raise DataError("there are no texts", file.path)
-    vectorizer, features = fit(settings, blocks)
+    try:
+        vectorizer, features = fit(settings, blocks)
+    except DataError as error:
+        raise DataError(error.message, file.path) from None
     rows, names, _ = labels.finish()
     return TextData(Dataset(features, rows), names, vectorizer)
 

@@ -86,6 +86,6 @@ def _range(value: Any) -> tuple[int, int] | None:
 def _check_pattern(pattern: Any) -> None:
     try:
         groups, reason = re.compile(pattern).groups, "at most one group, such as r'\\w+'"
-    except (re.error, TypeError) as error:
+    except (re.error, TypeError, OverflowError, RecursionError) as error:
         groups, reason = 2, f"a regular expression ({error})"
     require(isinstance(pattern, str) and groups <= 1, "token_pattern", pattern, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
@@ -19,6 +20,7 @@ from .lines import RecordLines, line_blocks
 
 LONGEST_FIELD = 1 << 24  # characters in a field of CSV; the csv module's own limit is that of short articles
 LABEL = "__label__"  # begins each label in fastText's format
+SPACES = re.compile(r"[ \t\r\n\v\f\0]+")  # between the words of fastText's format, which other spaces do not end
 DELIMITERS = "\t,;|"
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
 BOM = b"\xef\xbb\xbf"
@@ -335,7 +337,7 @@ def _check_encodes(label: str) -> None:
 
 
 def _fasttext(line: str) -> Row:
-    words = line.split()
+    words = list(filter(None, SPACES.split(line)))
     names = [word.removeprefix(LABEL) for word in words if word.startswith(LABEL)]
     text = " ".join([word for word in words if not word.startswith(LABEL)])
     return Row(text, [name for name in names if name])

@@ -129,7 +129,7 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
         n_columns = len(keys)
         if not n_columns:
             n = settings.min_df
-            raise DataError(f"no word occurs in {n} of the {n_texts:,} texts; lower min_df" if n > 1 else
+            raise DataError(f"no word occurs in {n} of the {n_texts:,} texts; lower min_df (--min-df)" if n > 1 else
                             "the texts contain no words; check the token pattern")  # fmt: skip
     parts, df = [], np.zeros(n_columns, dtype=np.int64)
     while blocks:

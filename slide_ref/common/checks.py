@@ -103,7 +103,10 @@ def layer_sizes(key: str, value: Any) -> tuple[int, ...]:
 
 
 def known_names(settings: Iterable[Any], names: list[str], prefix: str, everywhere: list[str]) -> None:
-    """Raise ConfigError for a setting that is none of some names, with a suggestion from those of all tables."""
+    """Raise ConfigError at the first setting whose name is unknown; the message lists `names` and suggests the nearest.
+
+    `prefix`, such as ``"lsh."``, stands before these names in messages; `everywhere` holds further names to suggest.
+    """
     known = [prefix + name for name in names]
     for key in settings:
         if f"{prefix}{key}" not in known:

@@ -34,14 +34,14 @@ BINARY = (
     (rb"PK(\x03\x04|\x05\x06)", "is a zip archive", f"{UNPACK}, or if it is .npz, name it so"),
     (rb"\xd0\xcf\x11\xe0", "is an Excel workbook or another Office document", CONVERT),
     (rb"\x93NUMPY", "is a NumPy array (.npy)", CONVERT),
-    (rb"PAR1", "is a Parquet file", CONVERT),
-    (rb"ARROW1|FEA1|\xff\xff\xff\xff", "is an Arrow file", CONVERT),
+    (rb"PAR1[^ -~\s]", "is a Parquet file", CONVERT),
+    (rb"ARROW1\x00|FEA1\x00|\xff\xff\xff\xff", "is an Arrow file", CONVERT),
     (rb"\x89HDF", "is an HDF5 file", CONVERT),
     (rb"\x80[\x02-\x05]", "is a pickle", CONVERT),
-    (rb"SQLite format 3", "is an SQLite database", CONVERT),
-    (rb"MATLAB ", "is a MATLAB file", CONVERT),
+    (rb"SQLite format 3\x00", "is an SQLite database", CONVERT),
+    (rb"MATLAB \d\.\d MAT-file", "is a MATLAB file", CONVERT),
     (rb"%PDF-", "is a PDF document", ANOTHER),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8", "is a picture", ANOTHER),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a", "is a picture", ANOTHER),
 )
 # How the first line of other text looks.
 TEXT = (

@@ -54,7 +54,7 @@ class DivergedError(SlideError, ArithmeticError):
     Parameters
     ----------
     step : int
-        The step of the run, from 1, at which divergence was detected.
+        The step, from 1 and counted on from earlier runs (S13), at which divergence was detected.
     what : str
         What was found there.
     """

@@ -135,9 +135,12 @@ def n_previewed(k: int) -> int:
 
 
 def found_at(index: Index, k: int, n_labels: int) -> np.ndarray:
-    """Return the recall of the k best labels, or of all, among the first 0, 1, … neurons of a bucket.
+    """Return the recall at k for each number of neurons scored per bucket, measured on held-out rows. Implements S28.
 
-    Averaged over the rows with that many known labels; empty if there are none.
+    Returns
+    -------
+    ndarray of float64, shape (bucket_size + 1,)
+        Item m: if the first m neurons are scored. Empty if no row has k (or, if fewer, all) best labels measured.
     """
     n_best, size = min(k, n_labels), index.buckets.shape[1]
     if n_best > index.places.shape[1]:
@@ -177,5 +180,5 @@ def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
 
 
 def recall_measured(index: Index, k: int, size: int | None, n_labels: int) -> float:
-    """Return the fraction of the exact top k of held-out rows that is among the first neurons of their buckets."""
+    """Return the recall at k of held-out rows if `size` neurons per bucket are scored; None: all, so it is 1."""
     return 1.0 if size is None else float(found_at(index, k, n_labels)[size])

@@ -37,7 +37,7 @@ class LshConfig:
     K : int
         Digits per code; a code has at most 64 bits. A centroid table has 2**K buckets, K at most 16.
     base : int
-        Number of values of a digit: for WTA and DWTA the coordinates in a bin. Not used by SimHash.
+        Number of values of a digit: for WTA and DWTA the coordinates in a bin. Not used by SimHash and centroid tables.
     top : int
         How many of the largest values DOPH hashes.
     L : int
@@ -141,7 +141,11 @@ class LshConfig:
 
 
 def lsh_of(table: Any, name: str, family: str, every_name: list[str], **defaults: Any) -> LshConfig:
-    """Make a layer's table settings from plain values and a family's defaults. Raises ConfigError with `name`."""
+    """Make a layer's table settings from a dict of plain values; missing ones take the defaults of their hash family.
+
+    `family` is the family of a table that names none, `defaults` replace those of `LshConfig`. Raises ConfigError if a
+    name is unknown or a value does not fit; the message calls the table `name`, and suggests one of `every_name`.
+    """
     require(isinstance(table, dict), name, table, "a table of settings")
     known_names(table, [f.name for f in dataclasses.fields(LshConfig)], f"{name}.", every_name)
     if plain(table.get("family", family)) == CENTROID_TABLES["family"]:

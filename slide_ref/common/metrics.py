@@ -1,5 +1,6 @@
-"""Metrics of ranked predictions (S16). Each is a fraction in 0..1, averaged over all samples.
+"""Metrics of ranked predictions (S16). Each is a fraction in 0..1.
 
+P@k and nDCG@k are averaged over all samples; PSP@k and recall by frequency are ratios of two sums over all samples.
 The metrics are those of the Extreme Classification Repository. Throughout, `ids` holds one row of predicted labels per
 sample, best first and distinct, -1 where a prediction is missing, and `labels` holds the true ones in canonical form. A
 sample without true labels counts as 0. If `ids` has fewer than k columns, the rest counts as missing.
@@ -158,7 +159,7 @@ GROUPS = ("head", "torso", "tail")
 
 
 def by_frequency(ids: np.ndarray, labels: SparseRows, label_counts: np.ndarray) -> list[dict[str, float | int | str]]:
-    """Split the hits at 5 by label frequency: frequent, medium and rare labels.
+    """Split the hits at 5 by label frequency: frequent, medium and rare labels. Implements S16.
 
     Labels are sorted by training count, largest first; ties go to the lower id. The head is the first labels that
     together make up a third of all label occurrences in training, the torso makes up the second third, and the tail is

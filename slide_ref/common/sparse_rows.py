@@ -59,12 +59,17 @@ class SparseRows:
         return ids, self.data[self.indptr[i] : self.indptr[i + 1]]
 
     def take(self, rows: np.ndarray) -> SparseRows:
-        """Return the rows of these numbers, in this order, or those that are true in a mask, as new arrays.
+        """Return some rows as new arrays.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,), or of bool, shape (n_rows,)
+            Row numbers in the order wanted, also repeated; or a mask.
 
         Raises
         ------
         DataError
-            If there is no such row, or `rows` is neither.
+            If a number is outside [0, n_rows), or `rows` is neither of the two.
         """
         rows = np.asarray(rows)
         if rows.dtype == np.bool_ and rows.shape == (self.n_rows,):
@@ -175,7 +180,7 @@ class Dataset(NamedTuple):
 
 
 def rows_from_lists(lists: list[list[int]], n_columns: int) -> SparseRows:
-    """Make canonical rows of ids without values, from one list of ids per row."""
+    """Make canonical rows of ids without values, from lists of ids, one per row. Raises DataError if one is out of range."""
     lengths = np.fromiter((len(ids) for ids in lists), dtype=np.int64, count=len(lists))
     indices = np.fromiter((i for ids in lists for i in ids), dtype=np.int64, count=int(lengths.sum()))
     if len(indices) and (indices.min() < 0 or indices.max() >= n_columns):

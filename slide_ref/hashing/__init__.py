@@ -27,7 +27,11 @@ CODES: dict[str, Codes] = {
 
 
 def hash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> HashConstants:
-    """Return the constants of a layer's hash functions; only centroids change during training (S14)."""
+    """Return the constants of a layer's hash functions for vectors of length `n_inputs`.
+
+    `layer` is its word in keys, or that of a shard (S31). Only centroids change during training (S14). Shapes and
+    dtypes are those of the family's function in `slide_ref.common.hash_constants`.
+    """
     return CONSTANTS[lsh.family](lsh, seed, layer, n_inputs)
 
 
@@ -56,7 +60,7 @@ def fold(codes: np.ndarray, lsh: LshConfig, seed: int, layer: int) -> np.ndarray
 
 
 def addresses_of(vectors: np.ndarray, constants: HashConstants, lsh: LshConfig, seed: int, layer: int) -> np.ndarray:
-    """Return each vector's bucket address in each table: hash, then fold.
+    """Return the bucket address in each table of each of some vectors, shape (n, d): hash, then fold (S4).
 
     Returns
     -------

@@ -15,7 +15,7 @@ from ..common.lsh_config import N_GROUPS, LshConfig
 
 
 def squared_distances(vector: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Return a vector's squared distances to all centroids, minus its own squared norm. Implements S34."""
+    """Return a vector's squared distances to all centroids, less its squared norm: shape (n_centroids,); see S34."""
     return (centroids**2).sum(axis=1) - 2 * (centroids @ vector)
 
 

@@ -89,7 +89,8 @@ def train_in_lockstep(config, train, n_steps=None, weights=None):
 @given(st.data())
 def test_lockstep_on_any_small_problem(data):
     train = data.draw(datasets(real_arrays))
-    train_in_lockstep(data.draw(configs(train.labels.n_columns)), train, n_steps=5)
+    weights = some_weights(train.n_samples) if data.draw(st.booleans()) else None
+    train_in_lockstep(data.draw(configs(train.labels.n_columns)), train, n_steps=5, weights=weights)
 
 
 @pytest.mark.parametrize("scope", ["batch", "sample"])
@@ -98,7 +99,6 @@ def test_lockstep_over_two_epochs(lsh, scope):
     report = train_in_lockstep(settings_of(lsh, scope=scope), random_dataset(0))
     assert {"loss", "W of layer 0", "b_v of layer 1", "touched rows of layer 1"} <= set(report.compared)
     assert lsh == "dense" or report.compared["active sets"] > 0
-    assert all(0 <= deviation <= 1 for deviation in report.deviation.values())
 
 
 @pytest.mark.parametrize("lsh", LSH)
@@ -444,6 +444,7 @@ def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monke
     config, train = settings_of(lsh, rebuild_growth=0.3), random_dataset(8, min_features=1)
     options = {"weights": some_weights(train.n_samples)}
     counts, losses = (10, 2, 3), {}
+    again = config.replace(weight_decay=2.0, lsh=dataclasses.replace(config.lsh, budget=2))  # not as it was before
     network, _ = ref.fit(config, train, **options)
     sides = {
         dtype: dataclasses.replace(network, layers=verify.as_dtype(network.layers, dtype))
@@ -452,11 +453,9 @@ def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monke
     arrays = {name: array.copy() for name, array in parameters_of(network.layers).items()}
     for dtype, side in sides.items():
         earlier = ref.Earlier(side, *counts)
-        expected, losses[dtype] = journal_of_the_reference(
-            monkeypatch, config, train, dtype, earlier=earlier, **options
-        )
+        expected, losses[dtype] = journal_of_the_reference(monkeypatch, again, train, dtype, earlier=earlier, **options)
     state = TrainingState(config, *shape_of(train), arrays, PastRuns(*counts))
-    journal, events = journal_of_the_fast_path(monkeypatch, config, train, state=state, **options)
+    journal, events = journal_of_the_fast_path(monkeypatch, again, train, state=state, **options)
     assert journal == expected and ("rebuild", 3) in journal and max(entry[1] for entry in journal) == 10 + 12
     epochs = [event["loss"] for event in events if event["kind"] == "epoch"]
     check_losses(epochs, losses[np.float32], losses[np.float64])

@@ -46,6 +46,7 @@ def test_a_file_says_what_a_zero_stands_for():
         (b"epochs = 3\nhidden = [", ", line 2: Invalid value at the end of the file"),
         (b"epochs = 3\nepochs = 4\n", ", line 2, column 11: Cannot overwrite a value"),
         (b"# \xff\n", ", line 1: not UTF-8 text"),
+        (b"seed = " + b"9" * 5000, ": Exceeds the limit"),
         (b"epoch = 3\n", ": unknown setting epoch; known are hidden, "),
         (b"[lsh]\nk = 3\n", ": unknown setting lsh.k; known are lsh.family, "),
         (b"epochs = 'x'\n", ": epochs is 'x'; it must be a whole number"),
@@ -74,13 +75,13 @@ def test_a_missing_file_is_named(tmp_path):
     [("3", 3), ("1e-3", 1e-3), ("[64, 32]", [64, 32]), ("batch", "batch"), ("'a b'", "a b"), ("true", True)],
 )
 def test_values_are_spelled_as_in_toml_or_are_words(text, value):
-    assert parse_value(text) == value
+    assert parse_value("key", text) == value
 
 
-@pytest.mark.parametrize("text", ["", "a b", "[1", "1\nepochs = 2", "=", "3 4"])
+@pytest.mark.parametrize("text", ["", "a b", "[1", "1\nepochs = 2", "=", "3 4", "[" * 3000, "9" * 5000])
 def test_what_is_no_value_is_refused(text):
-    with pytest.raises(ConfigError, match="is not a value"):
-        parse_value(text)
+    with pytest.raises(ConfigError, match=r"lsh.K: .* is not a value"):
+        parse_value("lsh.K", text)
 
 
 def test_inner_settings_are_assigned_by_dotted_names():
@@ -97,7 +98,7 @@ def test_inner_settings_are_assigned_by_dotted_names():
 def test_settings_of_hidden_layers_are_assigned_by_dotted_names():
     settings = {"hidden": [8, 4, 4]}
     for key, text in (("hidden_lsh.1.K", "6"), ("hidden_lsh.1.L", "5"), ("hidden_lsh.2.min_active", "2")):
-        assign(settings, key, parse_value(text))
+        assign(settings, key, parse_value(key, text))
     assert config_of(settings).hidden_lsh == ((1, LshConfig(K=6, L=5, min_active=0)), (2, LshConfig(min_active=2)))
 
 

@@ -14,7 +14,9 @@ import pytest
 
 from slide_fast import SlideTextClassifier
 from slide_fast.cli.main import main
+from slide_fast.cli.texts import _about_separator
 from slide_fast.text import reading
+from slide_ref.common.sparse_rows import Dataset, rows_from_lists
 from slide_ref.common.storage.model_folder import load_model, save_model
 
 NOUNS = {"fruit": ["apple", "pear", "plum"], "sky": ["cloud", "star", "moon"], "sea": ["wave", "fish", "salt"]}
@@ -391,6 +393,27 @@ def test_a_separator_that_occurs_nowhere_is_told(slide, folder, tmp_path):
         assert code == 0 and ("no text has more than one label with --label-separator ';'" in stderr) == told
 
 
+def test_a_separator_that_seems_to_be_missing_is_told(slide, folder, tmp_path):
+    columns = ["--text-column", "title", "--label-column", "tags"]
+    code, _, stderr = slide("train", folder / "train.tsv", *columns, *SMALL, "--out", tmp_path / "run")
+    assert code == 0 and "contain '|'; if a cell holds several labels, give --label-separator '|'" in stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "mark"),
+    [
+        (["a,b", "a,c", "b,c", "a,b,c"], ","),
+        (["a;b", "a;c", "b;c", "c;a", "d,e"], ";"),
+        (["Poe, Edgar", "Woolf, Virginia"], None),  # as many parts as names
+        (["a", "b", "c", "a,b"], None),
+    ],
+)
+def test_a_separator_is_known_by_parts_that_come_again(names, mark):
+    labels = rows_from_lists([[0], [1]], 4)
+    told = _about_separator(None, Dataset(labels, labels), names)
+    assert (told is None) if mark is None else (f"contain {mark!r}" in told)
+
+
 def test_without_an_index_all_labels_are_scored(slide, folder, tmp_path):
     shutil.copytree(folder / "run", tmp_path / "run")
     model = load_model(tmp_path / "run")
@@ -398,3 +421,55 @@ def test_without_an_index_all_labels_are_scored(slide, folder, tmp_path):
     exact = slide("predict", tmp_path / "run", "-", given=b"apple\nnavy\n")[1]
     code, stdout, stderr = slide("predict", tmp_path / "run", "-", "--mode", "index", given=b"apple\nnavy\n")
     assert code == 0 and stdout == exact and "has no index (slide index builds one), so all labels are scored" in stderr
+
+
+def test_texts_none_of_whose_labels_is_known_are_refused(slide, folder, tmp_path):
+    (tmp_path / "new.tsv").write_text("title\ttags\nred apple\tzzz\n")
+    code, _, stderr = slide("evaluate", folder / "run", tmp_path / "new.tsv")
+    assert code == 1 and stderr.endswith("new.tsv: the model has none of the labels of these texts\n")
+    assert "left out 1 label that the model does not have" in stderr
+    code, _, stderr = slide(
+        "train", folder / "train.tsv", *COLUMNS, *SMALL, "--test", tmp_path / "new.tsv", "--out", tmp_path / "run"
+    )
+    assert code == 1 and "new.tsv: the training data has none of the labels of these texts" in stderr
+
+
+def test_columns_of_labels_are_checked_where_the_model_knows_none(slide, folder, tmp_path):
+    texts, tags = [text for text, _ in ROWS], [tags for _, tags in ROWS]
+    SlideTextClassifier(hidden=4, epochs=1, n_workers=1, min_df=1).fit(texts, tags).save(tmp_path / "model")
+    code, _, stderr = slide("evaluate", tmp_path / "model", folder / "test.tsv", "--text-column", "title")
+    assert code == 2 and "texts to evaluate on need labels; name their column with --label-column" in stderr
+    code, _, stderr = slide("evaluate", tmp_path / "model", folder / "train.txt", "--label-column", "tags")
+    assert code == 2 and "--label-column is for tables and JSON; name their texts with --text-column" in stderr
+
+
+@pytest.mark.parametrize("text", ["MATLAB or Python", "PAR1 binds apples", "GIF8 is no picture", "ARROW1 and FEA1"])
+def test_texts_that_begin_like_a_format_are_texts(slide, folder, text):
+    code, answers, _ = answers_of(slide, folder, "like", f"{text}\nred\n".encode())
+    assert code == 0 and len(answers) == 2
+
+
+def test_skipped_lines_are_told_where_none_is_left(slide, tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"title": "a b", "tags": "x"}\n')
+    columns = ["--text-column", "titel", "--label-column", "tags"]
+    code, _, stderr = slide("train", tmp_path / "t.jsonl", *columns, "--on-error", "skip", "--out", tmp_path / "run")
+    assert code == 1 and "1 line skipped, the first: " in stderr and "titel" in stderr
+
+
+def test_a_label_may_come_late_in_the_first_line_of_standard_input(slide, tmp_path):
+    content = "apple " * 3000 + "__label__a\npear __label__b\n"
+    code, _, stderr = slide("train", "-", *SMALL, "--min-df", "1", "--out", tmp_path / "run", given=content.encode())
+    assert code == 0, stderr
+
+
+def test_words_that_are_too_rare_are_told_with_the_file_and_the_option(slide, tmp_path):
+    (tmp_path / "t.ft").write_text("__label__a red\n")
+    code, _, stderr = slide("train", tmp_path / "t.ft", "--out", tmp_path / "run")
+    assert code == 1 and "t.ft: no word occurs in 2 of the 1 texts; lower min_df (--min-df)" in stderr
+
+
+def test_a_pattern_that_is_too_large_is_told(slide, folder, tmp_path):
+    code, _, stderr = slide(
+        "train", folder / "train.tsv", *COLUMNS, "--token-pattern", "a{99999999999}", "--out", tmp_path
+    )
+    assert code == 2 and "token_pattern" in stderr and "a regular expression" in stderr

@@ -128,6 +128,8 @@ def test_a_resumed_run_keeps_the_dtype_of_its_model(slide, tmp_path):
     [
         ("train {data}/train.txt --out x --test-labels {data}/test.txt", "--test-labels needs --test"),
         ("train {data}/train.txt --out x --eval-metric ndcg_at_5", "--eval-metric needs samples to evaluate on"),
+        ("train {data}/train.txt --out x --eval-every 0.5", "--eval-every needs samples to evaluate on"),
+        ("train {data}/train.txt --out x --eval-samples 9", "--eval-samples needs samples to evaluate on"),
         ("bench {data}/train.txt --shape amazon-670k", "bench takes DATA or --shape, not both"),
         ("bench {data}/train.txt --seconds inf", "'inf' is not a finite number"),
     ],
@@ -186,3 +188,25 @@ def test_a_checkpoint_that_knows_no_dtype_goes_on_in_that_of_the_model(slide, tm
         del content["dtype"]
         path.write_text(json.dumps(content))
     assert slide(f"{first} --resume --epochs 3")[0] == 0 and dtype_of(slide, run) == "float16"
+
+
+def test_sizes_to_generate_are_named_as_options(slide, tmp_path):
+    code, _, stderr = slide(f"generate {tmp_path}/new --labels 3")
+    assert code == 2 and "--labels-per-sample is 5; it must be a whole number from 1 to 3" in stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_few_samples_make_no_index(slide, tmp_path):
+    SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(3), range(3)).save(tmp_path / "model")
+    (tmp_path / "new.txt").write_text("2 3 3\n0 0:1\n1 1:1\n")
+    code, stdout, stderr = slide(f"evaluate {tmp_path}/model {tmp_path}/new.txt --mode index --json")
+    assert code == 0 and "too few to build one, so all labels are scored" in stderr
+    assert json.loads(stdout.splitlines()[-1])["mode"] == "exact"
+
+
+def test_a_file_is_named_where_its_scores_overflow(slide, tmp_path):
+    SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(3), range(3)).save(tmp_path / "model")
+    (tmp_path / "new.txt").write_text("2 3 3\n0 0:1\n1 0:3e38 1:3e38 2:3e38\n")
+    for command in ("predict", "evaluate"):
+        code, _, stderr = slide(f"{command} {tmp_path}/model {tmp_path}/new.txt")
+        assert code == 1 and f"{tmp_path}/new.txt: row 1: the values are too large" in stderr

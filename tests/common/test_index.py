@@ -35,9 +35,10 @@ def test_s28_a_quarter_of_the_samples_is_kept_aside_by_key():
     order = permutation(5, Purpose.INDEX, n=40)
     clustered, kept_aside = samples_for_index(5, FEATURES)
     assert kept_aside.n_rows == 10 and clustered.n_rows == 30
-    assert [row for row in rows_in(kept_aside) if FEATURES.row(row)[0].size] == [
-        row for row in order[:10].tolist() if FEATURES.row(row)[0].size
-    ]
+    for part, wanted in ((kept_aside, order[:10]), (clustered, order[10:])):
+        assert [row for row in rows_in(part) if FEATURES.row(row)[0].size] == [
+            row for row in wanted.tolist() if FEATURES.row(row)[0].size
+        ]
 
 
 def test_s28_no_more_samples_are_used_than_are_needed(monkeypatch):

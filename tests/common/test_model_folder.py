@@ -13,7 +13,9 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError, ModelError
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import array_shapes, initialise, layers_of
+from slide_ref.common.storage import model_folder
 from slide_ref.common.storage.array_folder import load_arrays, save_arrays
+from slide_ref.common.storage.index_arrays import checked, from_arrays
 from slide_ref.common.storage.label_names import read_label_names
 from slide_ref.common.storage.model_folder import Model, load_model, save_model
 
@@ -262,3 +264,32 @@ def test_names_of_features_that_are_missing_or_damaged(tmp_path, raw, wanted):
     if raw is not None:
         path.write_bytes(raw)
     refused(tmp_path / "model", "features.json", wanted)
+
+
+def test_a_model_with_names_comes_back_after_a_crash_between_the_renames(folder):
+    work = folder.parent / ".model.saving"
+    work.mkdir()
+    folder.rename(work / "old")
+    assert load_model(folder).label_names == NAMES
+
+
+def test_names_and_weights_are_of_one_model_while_another_replaces_it(folder, monkeypatch):
+    load = model_folder.load_arrays
+
+    def replaced_meanwhile(place, mmap):
+        content = load(place, mmap)
+        monkeypatch.setattr(model_folder, "load_arrays", load)
+        save_model(folder, model_for(label_names=NAMES[::-1], facts={"steps": 13}))
+        return content
+
+    monkeypatch.setattr(model_folder, "load_arrays", replaced_meanwhile)
+    model = load_model(folder)
+    assert (model.label_names, model.facts) == (NAMES[::-1], {"steps": 13})
+
+
+@pytest.mark.parametrize("name", ["centroids", "buckets", "places"])
+def test_an_index_array_of_no_dimension_is_refused(name):
+    arrays = {"centroids": ((2, 4), "float32"), "buckets": ((2, 3), "int32"), "places": ((2, 3), "int32")}
+    made = {key: np.zeros(() if key == name else shape, dtype) for key, (shape, dtype) in arrays.items()}
+    with pytest.raises(DataError, match="does not match the network"):
+        checked(from_arrays(made), 4, 3)

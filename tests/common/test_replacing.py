@@ -188,6 +188,21 @@ def test_ctrl_c_at_any_call_leaves_the_old_model_or_the_new_one(tmp_path):
         assert generation_of(folder) == 3 and sorted(os.listdir(tmp_path)) == ["model", "other"]
 
 
+def test_ctrl_c_right_after_the_new_model_stands_is_ctrl_c(tmp_path, monkeypatch):
+    save(tmp_path / "model", 1)
+    rename = Path.rename
+
+    def interrupted(path, target):
+        rename(path, target)
+        if path.name == "new":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path / "model", 2)
+    assert generation_of(tmp_path / "model") == 2
+
+
 def test_a_reader_sees_one_model_while_another_process_replaces_it(tmp_path):
     folder, seen, ended = tmp_path / "model", set(), threading.Event()
     save(folder, 0)

@@ -295,3 +295,34 @@ def test_s37_tables_filled_in_a_shorter_run_are_empty_in_one_with_more_epochs(tm
         assert "bucket_load" not in event and event["active_neurons"] == pytest.approx(
             other["active_neurons"], rel=0.05
         )
+
+
+def test_a_run_resumed_with_evaluations_closer_together_goes_on(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    fit(CONFIG, TRAIN, test=TEST, n_workers=1, eval_every=9.0, checkpoints=checkpoints)
+    options = {"test": TEST, "n_workers": 1, "checkpoints": checkpoints, "state": checkpoints.last()}
+    epochs = []
+
+    def note(event):
+        if event["kind"] == "evaluation":
+            epochs.append(event["epoch"])
+
+    fit(CONFIG.replace(epochs=6), TRAIN, callback=note, **options)
+    assert epochs == [4, 5, 6]
+
+
+def test_the_last_checkpoint_knows_the_best_network_that_is_kept_with_it(tmp_path, monkeypatch):
+    scores = iter([0.1, 0.9, 0.9, 0.5, 0.6, 0.9])  # of four epochs, and at the end of both runs, of the network kept
+    evaluate = Run.evaluate
+
+    def scored(run, *args, **options):
+        return evaluate(run, *args, **options) | {"precision_at_1": next(scores)}
+
+    monkeypatch.setattr(Run, "evaluate", scored)
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    options = {"test": TEST, "n_workers": 1, "patience": 9, "checkpoints": checkpoints}
+    first = fit(CONFIG.replace(epochs=2), TRAIN, **options)
+    state, best = checkpoints.last(), load_model(tmp_path / "best")
+    assert state.progress.best_score == 0.9 and state.progress.best_step == best.facts["steps"]
+    model, _ = fit_with_state(CONFIG, TRAIN, state=state, **options)
+    assert_same_bytes(model.arrays, first.arrays)  # 0.5 and 0.6 are worse

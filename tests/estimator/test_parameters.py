@@ -1,6 +1,7 @@
 """Parameters from Python are checked as strictly as on the command line, and before any work."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -245,3 +246,29 @@ def test_sizes_of_generated_data_are_checked(key, value, tmp_path):
     with pytest.raises(ConfigError, match=f"^{key} is .*; it must be "):
         generate(tmp_path / "data", "wiki10-31k", **{key: value})
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["epochs", "hidden", "micro_batch", "learning_rate"])
+def test_a_parameter_and_a_setting_of_the_same_name_exclude_each_other(name):
+    with pytest.raises(ConfigError, match=f"{name} is given as a parameter and in settings"):
+        SlideClassifier(**{name: 3}, settings={name: 3}, n_workers=1).fit(np.eye(4), range(4))
+    SlideClassifier(settings={name: 3}, n_workers=1).fit(np.eye(4), range(4))
+
+
+def test_warnings_point_at_the_line_that_called():
+    X, y = np.eye(4), np.arange(4)
+    model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(X, y)
+    calls = (lambda: model.fit(X, y.reshape(-1, 1)), lambda: model.score(X, y.reshape(-1, 1)),
+             lambda: model.partial_fit(X, y.reshape(-1, 1)), lambda: model.score(X, y + 9),
+             lambda: model.fit(X, [[0, 0, 1]] * 4))  # fmt: skip
+    for call in calls:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_part_of_which_no_step_was_trained_does_not_count():
+    model = SlideClassifier(hidden=4, n_workers=1, max_seconds=1e-9).partial_fit(np.eye(4), range(4))
+    assert model.model_.facts["steps"] == model.model_.facts["n_train_samples"] == 0
+    assert model.model_.label_counts is None

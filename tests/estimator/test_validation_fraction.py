@@ -49,3 +49,24 @@ def test_what_does_not_go_together_is_refused():
         SlideClassifier(validation_fraction=0.1).fit(X, Y, eval_set=(X, Y))
     with pytest.raises(DataError, match=r"1 sample\(s\), none of which can be held out"):
         SlideClassifier(validation_fraction=0.1).fit(X.take(np.arange(1)), [[1]])
+
+
+@pytest.mark.parametrize("more", [[0, 1], [-1]])
+def test_samples_and_labels_are_as_many(more):
+    y = [*range(8), *more] if more != [-1] else [*range(7)]
+    for options in ({}, {"validation_fraction": 0.25}):
+        with pytest.raises(DataError, match=f"X has 8 samples, but y has {len(y)}; give as many of both"):
+            SlideClassifier(hidden=4, epochs=1, n_workers=1, **options).fit(np.eye(8), y)
+
+
+def test_what_is_shown_follows_the_metric(capsys):
+    options = {"validation_fraction": 0.3, "patience": 2, "eval_metric": "ndcg_at_5", "verbose": True}
+    SlideClassifier(**SMALL | {"epochs": 2}, **options).fit(X, Y)
+    assert "nDCG@5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["X", "y"])
+def test_errors_in_an_eval_set_are_said_of_it(place):
+    samples, labels = (np.eye(4) * np.nan if place == "X" else np.eye(4)), ([0, 1, 2, 9] if place == "y" else range(4))
+    with pytest.raises(DataError, match="eval_set"):
+        SlideClassifier(n_workers=1, epochs=1).fit(np.eye(4), range(4), eval_set=(samples, labels))

@@ -10,6 +10,7 @@ from slide_fast.prediction import FEW, predict_topk, predict_topk_index
 from slide_fast.training import fit
 from slide_ref.common import index as index_module
 from slide_ref.common.config import Config
+from slide_ref.common.errors import DataError
 from slide_ref.common.index import samples_for_index
 from slide_ref.common.metrics import recall_at
 
@@ -71,6 +72,14 @@ def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, recall):
     assert np.array_equal(np.concatenate([answers.ids for _, answers in parts]), whole.ids)
     assert np.allclose(np.concatenate([answers.scores for _, answers in parts]), whole.scores, rtol=1e-5)
     assert all(answers.n_candidates == whole.n_candidates for _, answers in parts)
+
+
+def test_a_row_whose_scores_overflow_is_named_by_its_number_among_all(samples, model, monkeypatch):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 25)
+    features = samples.features.canonical()
+    features.data[features.indptr[321] :] *= 1e38
+    with np.errstate(all="ignore"), pytest.raises(DataError, match="row 321: the values are too large"):
+        list(Predictor(model, 1).blocks(features, K))
 
 
 @pytest.mark.parametrize("recall", [None, RECALL])

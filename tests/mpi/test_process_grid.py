@@ -1,7 +1,10 @@
 """Ranks of several workers: what holds exactly of teams that train without locks, and what holds of whole runs."""
 
+import contextlib
+import dataclasses
 import math
 import re
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +15,7 @@ from thread_ranks import on_ranks
 
 import slide_fast.training as fast
 from slide_fast.engine.checkpoints import BEST, Checkpoints
-from slide_fast.mpi import process_grid
+from slide_fast.mpi import process_grid, training
 from slide_fast.mpi.process_grid import place_of, shared_by_workers
 from slide_fast.mpi.rank_engine import RankEngine, follow
 from slide_fast.mpi.rank_worker import RankWorker
@@ -28,6 +31,7 @@ from slide_ref.common.storage.model_folder import load_model
 
 CONFIG = Config.from_dict(USUAL | {"lsh": LSH})
 SIZES = [(1, 2), (2, 2), (3, 2), (2, 3)]  # ranks, workers
+TRAIN = random_dataset(0)
 HIDDEN = ("W0", "b0", "W_v0", "b_v0")
 
 
@@ -131,6 +135,64 @@ def test_samples_of_workers_come_in_the_order_asked_for(n_ranks, n_workers, has_
         for ours, theirs in zip(found, expected, strict=True):
             assert ours.indptr.tolist() == theirs.indptr.tolist() and ours.indices.tolist() == theirs.indices.tolist()
         assert found.features.data.tolist() == (expected.features.data.tolist() if has_values else [1] * found[0].nnz)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_ids_of_64_bits_and_weights_of_32_are_sent_as_what_they_are(size):
+    data = random_dataset(0)
+    wide = Dataset(*(part._replace(indices=part.indices.astype(np.int64)) for part in data))
+    weights = np.linspace(0, 1, data.n_samples, dtype=np.float32)
+
+    def work(ranks):
+        own = list(range_of(data.n_samples, ranks))
+        return SharedSamples(wide.take(np.array(own)), ranks, weights[own]).take(np.arange(5))
+
+    for taken, taken_weights in on_ranks(size, work):
+        assert taken.features.data.tolist() == data.take(np.arange(5)).features.data.tolist()
+        assert taken_weights.tolist() == weights[:5].tolist()
+
+
+def test_a_state_that_fits_on_one_process_only_is_an_error_for_all(tmp_path):
+    checkpoints, train = Checkpoints(tmp_path, every=1.0), random_dataset(0)
+    fast.fit(CONFIG, train, n_workers=1, checkpoints=checkpoints)
+    right = checkpoints.last()
+
+    def work(ranks):
+        state = dataclasses.replace(right, data="0" * 16) if ranks.rank else right
+        with pytest.raises(DataError):
+            fit_sharded(CONFIG, part_of(train, ranks), ranks=ranks, state=state)
+        return True
+
+    assert on_ranks(2, work) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"), [({"patience": 1}, "patience needs samples"), ({}, "holds checkpoints of another run")]
+)
+def test_a_run_over_ranks_is_refused_where_one_on_a_machine_is(tmp_path, options, error):
+    checkpoints, train = Checkpoints(tmp_path, every=1.0), random_dataset(0)
+    fast.fit(CONFIG, train, n_workers=1, checkpoints=checkpoints)
+    there = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=error):
+        run((1, 1), CONFIG, train, **options, **({} if options else {"checkpoints": checkpoints}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+def test_ctrl_c_gives_a_whole_model_back(monkeypatch):
+    pressed = threading.Event()
+    monkeypatch.setattr(training, "deferred_interrupt", lambda: contextlib.nullcontext(pressed))
+
+    def press(event):
+        if event["kind"] == "progress":
+            pressed.set()
+
+    def work(ranks):
+        try:
+            return fit_sharded(CONFIG, part_of(TRAIN, ranks), ranks=ranks, callback=press)
+        except fast.TrainingInterrupted as stop:
+            return np.asarray(stop.model.arrays["W1"]).shape
+
+    assert on_ranks(2, work) == [(TRAIN.labels.n_columns, CONFIG.hidden[-1]), None]
 
 
 @pytest.mark.parametrize("size", [(2, 2), (4, 1)])

@@ -38,7 +38,6 @@ def test_s31_ranks_in_lockstep_with_the_reference(size, task):
     for report in on_ranks(size, lambda ranks: lockstep(task, ranks)):
         assert {"initial weights", "samples", "loss", "predictions", "gradients W of layer 0"} <= report.compared.keys()
         assert task == "dense" or any(report.compared[stage] for stage in report.compared if stage.startswith("bucket"))
-        assert all(0 <= deviation <= 1 for deviation in report.deviation.values())
 
 
 @mpi_run.needs_mpi

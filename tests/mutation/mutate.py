@@ -150,7 +150,7 @@ def verdict(fault: Fault) -> tuple[bool, str]:
         return False, f"STALE: {fault.old!r} is not in the file"
     outcome = with_fault(fault, f"{fault.test}::{fault.by}") if fault.by else None
     if outcome is not None and outcome.code in (1, "hung"):
-        return True, f"caught by {fault.by}"
+        return True, f"caught by {fault.by}" + (", which hung" if outcome.code == "hung" else "")
     outcome = with_fault(fault, fault.test, 10 * SECONDS_TO_HANG)
     if outcome.code == "hung":
         return True, "caught: the tests hang"

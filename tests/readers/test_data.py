@@ -220,3 +220,24 @@ def test_a_share_is_an_ascending_range_within_the_file(tmp_path, write, share):
     write(path, some_data(40))
     with pytest.raises(ConfigError, match=r"share.* an ascending range within range\(40\)"):
         read_dataset(path, share=lambda n_samples: share)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"format": b"coo", "row": [0], "col": [0, 1, 2], "data": np.ones(3)},
+        {"format": b"coo", "row": [0, 1, 1], "col": [0], "data": np.ones(3)},
+        {"format": b"csc", "indices": [0, 1], "indptr": [0, 1, 2], "data": np.ones(2)},
+        {"format": b"csc", "indices": [0, 1], "indptr": [0, 2, 1, 2], "data": np.ones(2)},
+    ],
+)
+def test_a_matrix_whose_arrays_do_not_fit_together_is_refused(tmp_path, arrays):
+    np.savez(tmp_path / "x.npz", shape=np.array([2, 3]), **{name: np.array(value) for name, value in arrays.items()})
+    with pytest.raises(DataError, match="save the matrix again"):
+        read_dataset(tmp_path / "x.npz")
+
+
+def test_numbers_of_rows_may_be_unsigned(tmp_path):
+    arrays = {"row": np.array([0, 1], dtype=np.uint64), "col": np.array([0, 2]), "data": np.ones(2)}
+    np.savez(tmp_path / "x.npz", format=np.array(b"coo"), shape=np.array([2, 3]), **arrays)
+    assert read_dataset(tmp_path / "x.npz").features.indices.tolist() == [0, 2]

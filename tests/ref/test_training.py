@@ -250,3 +250,10 @@ def test_s1_dtype_follows_the_parameters():
 def test_s18_a_run_is_reproducible_and_depends_on_the_seed():
     (first, losses), (second, again), (third, _) = (fit(settings(seed=seed), TRAIN) for seed in (7, 7, 8))
     assert same(state(first), state(second)) and losses == again and not same(state(first), state(third))
+
+
+def test_s1_initial_weights_are_gaussian_draws_of_seed_and_layer():
+    network = new_network(Config(hidden=(300,), seed=7), 500, 400)
+    for l, (layer, deviation) in enumerate(zip(network.layers, (0.1, 1 / np.sqrt(900)), strict=True)):
+        wanted = np.random.default_rng([7, l]).standard_normal(layer.W.shape, dtype=np.float32) * np.float32(deviation)
+        assert np.array_equal(layer.W, wanted) and not layer.b.any() and not layer.W_v.any() and not layer.b_v.any()

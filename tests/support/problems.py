@@ -161,6 +161,8 @@ def configs(draw, n_labels):
         },
         optimizer=optimizer,
         momentum=draw(st.sampled_from([0.0, 0.9])) if optimizer == "sgd" else 0.0,
+        beta1=draw(st.sampled_from([0.0, 0.0, 0.9])),
+        correction=draw(st.sampled_from([True, True, False])),
         weight_decay=draw(st.sampled_from([0.25, 0.0, 2.0])),
         input_scale=draw(st.sampled_from([1.0, 1.0, 0.25, 3.0])),
         warmup_steps=draw(st.sampled_from([0, 0, 1, 3, 100])),

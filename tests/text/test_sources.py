@@ -324,3 +324,9 @@ def test_a_blank_plain_line_does_not_wait_for_the_next(tmp_path):
     may_go_on.set()
     assert [row for some in rows for row in some] == [Row("text", [])]
     thread.join()
+
+
+def test_labels_of_fasttext_end_at_ascii_spaces_only(tmp_path):
+    (tmp_path / "t.ft").write_text("__label__a\u00a0b\tred\u3000apple\n__label__c blue\n")
+    rows = [row for block in TextFile(tmp_path / "t.ft", None) for row in block]
+    assert [tuple(row) for row in rows] == [("red\u3000apple", ["a\u00a0b"]), ("blue", ["c"])]

@@ -11,9 +11,9 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ..errors import ModelError
 from .array_files import DTYPES, SAVE_AGAIN, Arrays, bytes_of, read_array, write_array
 from .replacing import replacing, standing, synced_file
 
+T = TypeVar("T")
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _ENTRY_KEYS = ("shape", "dtype", "crc32")
@@ -108,15 +109,23 @@ def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any],
     folder = Path(folder)
     if folder.is_file():
         raise ModelError(f"{folder}: is a file; {GIVE_MODEL}")
+    return read_unchanged(folder, lambda place: _read(place, mmap))
+
+
+def read_unchanged(folder: Path, read: Callable[[Path], T]) -> T:
+    """Return the result of `read(place)`, where `place` holds the content of a folder that may be replaced meanwhile.
+
+    It is read again if another process has replaced it, so that all parts of the result belong together.
+    """
     while True:
         before = _identity(folder)
         try:
-            content = _read(before[0] if before else folder, mmap)
+            content = read(before[0] if before else folder)
         except ModelError:
             if _identity(folder) == before:
                 raise
         else:
-            if _identity(folder) == before:  # else another process has put a new model there meanwhile
+            if _identity(folder) == before:
                 return content
 
 

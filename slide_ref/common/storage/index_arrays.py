@@ -11,6 +11,8 @@ from ..index import PREVIEWED_PART, Index, Preview
 def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
     """Return an index that was read from files; raise DataError unless it fits a layer of these sizes."""
     centroids, buckets, places, preview, limits = index
+    if any(array.ndim != 2 for array in (centroids, buckets, places)):
+        raise DataError("the index does not match the network")
     n, size = len(centroids), buckets.shape[-1]
     kinds = {
         "centroids": (centroids, "float32", (n, n_inputs)),

@@ -15,7 +15,7 @@ from ..errors import ConfigError, DataError, ModelError
 from ..index import Index
 from ..parameters import array_shapes
 from .array_files import SAVE_AGAIN, Arrays
-from .array_folder import GIVE_MODEL, check_text, is_count, load_arrays, save_arrays
+from .array_folder import GIVE_MODEL, check_text, is_count, load_arrays, read_unchanged, save_arrays
 from .index_arrays import arrays_of, checked, from_arrays
 from .label_names import join_names, read_label_names, read_list
 from .replacing import standing
@@ -132,7 +132,10 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     ModelError
         If anything is missing, malformed, or does not fit the rest. The message names the file.
     """
-    folder = find_model(folder)
+    return read_unchanged(find_model(folder), lambda place: _load(place, mmap))
+
+
+def _load(folder: Path, mmap: bool) -> Model:
     description, arrays = load_arrays(folder, mmap)
     path = folder / "config.json"
     keys = ("n_features", "n_labels", "facts", "config", "has_label_names")

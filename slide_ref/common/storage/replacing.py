@@ -65,7 +65,7 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
             folder.rename(old)
         new.rename(folder)
     except BaseException:
-        if old.exists():
+        if old.exists() and not folder.exists():
             old.rename(folder)
         raise
 
