@@ -1,6 +1,6 @@
 """Tags of texts: from a docstring of Python's standard library to its module and the names of its parameters.
 
-The texts come with every Python, so nothing is downloaded. A text has about three tags, of some thousands: names such as
+The texts come with every Python, so nothing is downloaded. A text has about three of some thousand tags: names such as
 ``path``, ``encoding`` or ``socket``. A tenth of the texts is for testing.
 """
 

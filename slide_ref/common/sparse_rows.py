@@ -180,7 +180,7 @@ class Dataset(NamedTuple):
 
 
 def rows_from_lists(lists: list[list[int]], n_columns: int) -> SparseRows:
-    """Make canonical rows of ids without values, from lists of ids, one per row. Raises DataError if one is out of range."""
+    """Make canonical rows of ids without values, one from each list. Raises DataError if an id is out of range."""
     lengths = np.fromiter((len(ids) for ids in lists), dtype=np.int64, count=len(lists))
     indices = np.fromiter((i for ids in lists for i in ids), dtype=np.int64, count=int(lengths.sum()))
     if len(indices) and (indices.min() < 0 or indices.max() >= n_columns):
