@@ -26,6 +26,7 @@ from shared.harness import child, in_turn, require_agreement, spread, table, wri
 
 from slide_fast.cli.text_options import add_columns
 from slide_fast.cli.texts import columns_of
+from slide_ref.common.errors import ConfigError
 
 HEADER = ("", "P@1 %", "P@3 %", "P@5 %", "PSP@1 %", "training s", "rows/s", "peak GB", "model MB")
 
@@ -80,10 +81,15 @@ def main() -> None:
     parser.add_argument("--pecos", metavar="PYTHON", help="a Python that has libpecos")
     parser.add_argument("--rounds", type=int, default=1, help="medians of so many runs (default: 1)")
     add_columns(parser, as_trained=False)
+    parser.set_defaults(command="train")  # as messages call it
     options = parser.parse_args()
     require_agreement()
     if options.test is not None:
-        options.data = tasks.converted(options.data, options.test, columns_of(options), options.on_error == "skip")
+        try:
+            columns = columns_of(options, needs_labels=True)
+        except ConfigError as error:
+            parser.error(str(error))
+        options.data = tasks.converted(options.data, options.test, columns, options.on_error == "skip")
     elif options.text_column:
         parser.error("texts need a second file to judge on; name it with --test")
     names = taking_part(options.only, options.data, options.pecos)

@@ -203,6 +203,7 @@ def fit_with_state(
         eval_every=eval_every, eval_samples=eval_samples, max_seconds=max_seconds, patience=patience,
         checkpoints=checkpoints, callback=callback, label_names=label_names, text=text, eval_metric=eval_metric,
     )  # fmt: skip
+    options.require_test(test)
     check_fits(train, test, weights, label_names)
     n_workers = pool["n_workers"] or default_workers(config, train.n_samples)
     need = estimate(config, train, test, n_workers, weights, options.keeps_best)

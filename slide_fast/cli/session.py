@@ -124,7 +124,10 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
 
 
 def with_index_for(model: Model, features: SparseRows, options: Namespace, session: Session) -> Model:
-    """With ``--mode index`` return the model with an index, built from the samples to predict for if it has none."""
+    """With ``--mode index`` return the model with an index, built from the samples to predict for if it has none.
+
+    If they are too few, the mode becomes exact.
+    """
     if options.mode == "exact" or model.index is not None:
         return model
     session.console.progress(0.0, "making an index of these samples")

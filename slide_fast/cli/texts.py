@@ -102,9 +102,10 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
 
 def _about_separator(separator: str | None, data: Dataset, names: list[str]) -> str | None:
     """Return a note if the separator of labels is never used, or if one seems to be missing."""
+    if np.diff(data.labels.indptr).max() > 1:
+        return None  # cells are split, or hold lists
     if separator is not None:
-        is_used = np.diff(data.labels.indptr).max() > 1
-        return None if is_used else f"no text has more than one label with --label-separator {separator!r}"
+        return f"no text has more than one label with --label-separator {separator!r}"
     for mark in SEPARATORS:
         joined = [name for name in names if mark in name]
         if 2 * len(joined) > len(names) > len({part for name in names for part in name.split(mark)}):

@@ -91,7 +91,7 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
     if lsh is not None:
         each = lsh.room(n_labels) if lsh.family == "centroid" else lsh.bucket_size
-        budget = 0 if lsh.strategy == "threshold" else lsh.budget  # which it has none of (S24)
+        budget = 0 if lsh.strategy == "threshold" else lsh.budget  # that strategy has none (S24)
         returned = (budget or config.shards * lsh.L * each) if lsh.L else 0
         found = len(np.unique(train.labels.take(np.arange(b)).indices)) + b * returned
         n_active = min(n_labels, max(found, lsh.min_active))

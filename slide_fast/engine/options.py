@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slide_ref.common.config import EVAL_METRICS
+from slide_ref.common.errors import ConfigError
 from slide_ref.common.storage.model_folder import TextColumns
 
 from .checkpoints import Checkpoints
@@ -34,6 +35,11 @@ class RunOptions:
         """Make checked options, whose events also go to Python's logging. Raises ConfigError."""
         found = checked(options)
         return cls(**found | {"callback": log_event(found.get("callback") or (lambda event: None))})
+
+    def require_test(self, test: object) -> None:
+        """Raise ConfigError if the best network is to be kept, but there are no samples to evaluate on."""
+        if test is None and self.keeps_best:
+            raise ConfigError("patience needs samples to evaluate on; give some as test")
 
     @property
     def keeps_best(self) -> bool:

@@ -80,8 +80,6 @@ class Run:
             if state.judged_by != options.eval_metric:
                 raise ConfigError(f"the run to resume uses eval_metric {state.judged_by}, not {options.eval_metric}")
         self.measured: Event = {}  # scores of the network as it is now
-        if summary.test_labels is None and options.keeps_best:
-            raise ConfigError("patience needs samples to evaluate on; give some as test")
         if self.progress.best_step and options.keeps_best:
             if options.checkpoints is None:
                 text = "the best network of the run to resume is kept with its checkpoints"
@@ -104,7 +102,7 @@ class Run:
             self.options.checkpoints.require_unused()  # the callback may have set others aside at the start
         self.train()
         if self.options.keeps_best and not self.stop.is_set() and self.progress.n_worse < self.options.patience:
-            self.judge(self.evaluate(self.options.eval_samples))  # before the checkpoint that is kept with the best
+            self.judge_last()  # before the checkpoint that is kept with the best network
         if self.stop.is_set() or self.options.saves_regularly:
             self.save()
         if not self.stop.is_set():
@@ -315,6 +313,18 @@ class Run:
                 self.engine.keep_best()
             if options.checkpoints is not None:
                 options.checkpoints.save_best(self.model())
+
+    def judge_last(self) -> None:
+        """Judge the last network, unless it has been judged.
+
+        It counts as one without improvement only if an evaluation was due, since the run may be resumed.
+        """
+        progress = self.progress
+        n_worse, was_due = progress.n_worse, progress.evaluated == progress.step
+        if progress.since_evaluation.n_samples:
+            self.judge(self.evaluate(self.options.eval_samples))
+        if progress.n_worse and not was_due:
+            progress.n_worse = n_worse
 
     def take_best(self) -> int:
         """Restore the best network, if early stopping is used; return the step of the network that is kept."""

@@ -49,7 +49,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     learning_rate : float
         Largest learning rate of the run; 0: chosen by the number of steps, as in `Config`.
     settings : dict, optional
-        Further settings of `Config`, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
+        Further settings of `Config` that no other parameter sets, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
     n_workers : int, optional
         HOGWILD worker processes; -1: one per CPU; None: the same, but no more than the run is long enough for, see
         `slide_fast.training.fit_with_state`. With one worker a run is reproducible bit for bit; with more it never is.
@@ -208,7 +208,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         """Train for one epoch on these samples, on top of what was learned before; the learning rate does not decay.
 
         All samples are trained on: `patience` and `validation_fraction` have no effect. Label counts, and the number of
-        labels that `predict` returns, are those of all calls together; a call cut short by Ctrl-C does not count.
+        labels that `predict` returns, are those of all calls together; a call cut short by Ctrl-C, or too short for a
+        step, does not count.
 
         Parameters
         ----------

@@ -176,5 +176,7 @@ def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
         features, labels = validation.as_dataset(X, y, known, "y of eval_set")
         estimator._check_features(X, features, reset=False)
     except DataError as error:
-        raise error if "eval_set" in str(error) else DataError(f"eval_set: {error}") from error
+        if "eval_set" in str(error):
+            raise
+        raise DataError(f"eval_set: {error}") from error
     return Dataset(features, labels.rows)

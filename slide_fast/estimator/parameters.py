@@ -24,7 +24,8 @@ def config_of(estimator: Any, **changes: Any) -> Config:
         del named["hidden"]
     defaults = inspect.signature(type(estimator)).parameters
     for key in SETTINGS:
-        if key in (estimator.settings or {}) and repr(getattr(estimator, key)) != repr(defaults[key].default):
+        is_given = key in defaults and repr(getattr(estimator, key)) != repr(defaults[key].default)
+        if is_given and key in (estimator.settings or {}):
             raise ConfigError(f"{key} is given as a parameter and in settings; leave one of them out")
     return Config.from_dict({**named, **(estimator.settings or {})}).replace(**changes)
 

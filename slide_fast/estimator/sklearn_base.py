@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,8 @@ import numpy as np
 
 from slide_ref.common.checks import is_whole, plain, require
 from slide_ref.common.errors import DataError, ModelError
+
+from .validation import warn
 
 HAS_SKLEARN = True
 if TYPE_CHECKING:
@@ -83,14 +83,6 @@ else:
 
 class NotFittedError(ModelError, _Unfitted):
     """An estimator that is used before it has been trained."""
-
-
-def warn(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called this package or scikit-learn."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("slide_fast", "sklearn"):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, category, stacklevel=level)
 
 
 def seed_from(random_state: Any) -> int:

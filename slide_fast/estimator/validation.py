@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -28,10 +30,17 @@ from .label_coding import (
     values_of_array,
     values_of_items,
 )
-from .sklearn_base import warn
 
 KINDS = ("classes", "lists", "indicator", "sparse indicator", "rows")
 BYTES_PER_LABEL = 32  # at least: class, count, a weight and a bias, and their moments
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package or scikit-learn."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("slide_fast", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
 
 
 def is_path(X: Any) -> bool:
@@ -278,7 +287,9 @@ def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> t
         features = as_features(X)
     labels = as_labels(Y, classes, name=name)
     if features.n_rows != labels.rows.n_rows:
-        raise DataError(f"X has {features.n_rows} samples, but {name} has {labels.rows.n_rows}; give as many of both")
+        raise DataError(
+            f"X has {numbered(features.n_rows, 'sample')}, but {name} has {labels.rows.n_rows}; give as many of both"
+        )
     return features, labels
 
 

@@ -160,7 +160,9 @@ def fit_sharded(
         As for `slide_fast.training.fit_with_state`.
     """
     with together(ranks):
-        if RunOptions.checked(**options).eval_metric == "loss":
+        asked = RunOptions.checked(**options)
+        asked.require_test(test)
+        if asked.eval_metric == "loss":
             raise ConfigError(NO_LOSS)
     own, summary = prepare(config, train, test, ranks, state, n_workers, weights)
     if ranks.rank:

@@ -444,7 +444,7 @@ def test_s13_further_training_takes_the_same_steps_and_has_the_same_losses(monke
     config, train = settings_of(lsh, rebuild_growth=0.3), random_dataset(8, min_features=1)
     options = {"weights": some_weights(train.n_samples)}
     counts, losses = (10, 2, 3), {}
-    again = config.replace(weight_decay=2.0, lsh=dataclasses.replace(config.lsh, budget=2))  # not as it was before
+    again = config.replace(weight_decay=2.0, lsh={"budget": 2})  # not as it was before
     network, _ = ref.fit(config, train, **options)
     sides = {
         dtype: dataclasses.replace(network, layers=verify.as_dtype(network.layers, dtype))

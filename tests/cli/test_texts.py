@@ -114,7 +114,7 @@ def test_labels_that_training_had_not_are_counted_and_their_texts_kept(slide, fo
     (tmp_path / "new.tsv").write_text("title\ttags\napple navy\tfruit|new\nmoon\tnewer\n")
     code, stdout, stderr = slide("evaluate", folder / "run", tmp_path / "new.tsv", "--json")
     figures = json.loads(stdout.splitlines()[-1])
-    assert code == 0 and f"{tmp_path}/new.tsv: 2 labels that the model does not have are left out" in stderr
+    assert code == 0 and f"{tmp_path}/new.tsv: left out 2 labels that the model does not have" in stderr
     assert figures["n_unlabelled"] == 1 and figures["precision_at_1"] <= 0.5
 
 

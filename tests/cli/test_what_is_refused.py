@@ -11,6 +11,7 @@ from slide_fast import SlideClassifier
 from slide_fast.cli.main import main
 from slide_fast.text.ngrams import NgramCounter
 from slide_fast.text.settings import TextSettings
+from slide_ref.common.storage.model_folder import save_model
 
 X = np.eye(3).repeat(40, axis=0)
 
@@ -197,15 +198,18 @@ def test_sizes_to_generate_are_named_as_options(slide, tmp_path):
 
 
 def test_few_samples_make_no_index(slide, tmp_path):
-    SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(3), range(3)).save(tmp_path / "model")
+    model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(3), range(3)).model_  # has no index yet
+    save_model(tmp_path / "model", model)
     (tmp_path / "new.txt").write_text("2 3 3\n0 0:1\n1 1:1\n")
     code, stdout, stderr = slide(f"evaluate {tmp_path}/model {tmp_path}/new.txt --mode index --json")
     assert code == 0 and "too few to build one, so all labels are scored" in stderr
     assert json.loads(stdout.splitlines()[-1])["mode"] == "exact"
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy: overflow
 def test_a_file_is_named_where_its_scores_overflow(slide, tmp_path):
-    SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(3), range(3)).save(tmp_path / "model")
+    model = SlideClassifier(hidden=8, epochs=20, micro_batch=16, learning_rate=0.05, n_workers=1)
+    model.fit(X, np.arange(3).repeat(40)).save(tmp_path / "model")
     (tmp_path / "new.txt").write_text("2 3 3\n0 0:1\n1 0:3e38 1:3e38 2:3e38\n")
     for command in ("predict", "evaluate"):
         code, _, stderr = slide(f"{command} {tmp_path}/model {tmp_path}/new.txt")

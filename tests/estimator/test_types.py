@@ -86,6 +86,7 @@ def test_public_names_are_there_and_listed():
     [
         ("import slide_fast", ("numpy", "importlib.metadata", "slide_fast.estimator", "slide_ref.common.errors")),
         ("from slide_fast import SlideError, __version__", ("numpy", "slide_fast.estimator.classifier")),
+        ("import slide_fast.cli.evaluate", ("sklearn", "scipy")),
         ("import slide_fast.engine.worker", ("slide_fast.estimator.classifier", "slide_fast.training", "sklearn")),
     ],
 )

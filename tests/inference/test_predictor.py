@@ -1,5 +1,7 @@
 """A model and its index, as the command line and the estimator use them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from problems import random_dataset
@@ -13,6 +15,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import samples_for_index
 from slide_ref.common.metrics import recall_at
+from slide_ref.common.sparse_rows import SparseRows
 
 K, RECALL = 3, 0.8
 
@@ -74,12 +77,14 @@ def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, recall):
     assert all(answers.n_candidates == whole.n_candidates for _, answers in parts)
 
 
-def test_a_row_whose_scores_overflow_is_named_by_its_number_among_all(samples, model, monkeypatch):
+def test_a_row_whose_scores_overflow_is_named_by_its_number_among_all(model, monkeypatch):
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 25)
-    features = samples.features.canonical()
-    features.data[features.indptr[321] :] *= 1e38
+    large = dataclasses.replace(model, arrays={name: 1e4 * np.abs(array) for name, array in model.arrays.items()})
+    values = np.ones(400, dtype=np.float32)
+    values[321] = 3e38
+    features = SparseRows(np.arange(401), np.zeros(400, dtype=np.int32), values, model.n_features)
     with np.errstate(all="ignore"), pytest.raises(DataError, match="row 321: the values are too large"):
-        list(Predictor(model, 1).blocks(features, K))
+        list(Predictor(large, 1).blocks(features, K))
 
 
 @pytest.mark.parametrize("recall", [None, RECALL])

@@ -140,7 +140,7 @@ def test_samples_of_workers_come_in_the_order_asked_for(n_ranks, n_workers, has_
 @pytest.mark.parametrize("size", [1, 2])
 def test_ids_of_64_bits_and_weights_of_32_are_sent_as_what_they_are(size):
     data = random_dataset(0)
-    wide = Dataset(*(part._replace(indices=part.indices.astype(np.int64)) for part in data))
+    wide = Dataset(*(dataclasses.replace(part, indices=part.indices.astype(np.int64)) for part in data))
     weights = np.linspace(0, 1, data.n_samples, dtype=np.float32)
 
     def work(ranks):

@@ -245,7 +245,7 @@ def test_a_single_column_of_csv_has_quotes(tmp_path):
         ("titel\ttags\nx\ta\n", COLUMNS, "line 1: there is no column 'title' among titel, tags; did you mean titel?"),
         ("title,tag\nx,a\n", COLUMNS, "line 1: there is no column 'tags' among title, tag; did you mean tag?"),
         ("title\ttags\nx\ta\n", None, "line 1: no word of the first line begins with __label__, as in fastText's"),
-        (b"PAR1abc", COLUMNS, "line 1: the file is a Parquet file"),
+        (b"PAR1\x15abc", COLUMNS, "line 1: the file is a Parquet file"),
         (b"\xff\xfea\0", COLUMNS, "line 1: the file begins with a byte order mark of UTF-16"),
         (b"titl\xe9,tags\n", COLUMNS, "line 1: not UTF-8 text"),
     ],
@@ -327,6 +327,6 @@ def test_a_blank_plain_line_does_not_wait_for_the_next(tmp_path):
 
 
 def test_labels_of_fasttext_end_at_ascii_spaces_only(tmp_path):
-    (tmp_path / "t.ft").write_text("__label__a\u00a0b\tred\u3000apple\n__label__c blue\n")
+    (tmp_path / "t.ft").write_text("__label__a\u00a0b\tred\u3000apple\n__label__c blue\n", encoding="utf-8")
     rows = [row for block in TextFile(tmp_path / "t.ft", None) for row in block]
     assert [tuple(row) for row in rows] == [("red\u3000apple", ["a\u00a0b"]), ("blue", ["c"])]

@@ -121,7 +121,7 @@ def read_unchanged(folder: Path, read: Callable[[Path], T]) -> T:
         before = _identity(folder)
         try:
             content = read(before[0] if before else folder)
-        except ModelError:
+        except (ModelError, OSError):
             if _identity(folder) == before:
                 raise
         else:
