@@ -47,6 +47,12 @@ def read_dataset(
         Given the number of samples, returns an ascending range of those to keep; default: all. For XMC text no others
         are held in memory.
 
+    Returns
+    -------
+    Dataset
+        Canonical rows; labels have no values. In svmlight text the largest ids decide the numbers of features and
+        labels.
+
     Raises
     ------
     DataError
@@ -205,7 +211,9 @@ def _shortened(values: np.ndarray) -> np.ndarray:
 
 
 def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
-    """Write a data set as an uncompressed ``.npz`` with the arrays `NPZ_KEYS`: rows of features X and labels Y.
+    """Write a data set as an uncompressed ``.npz``: rows of features X and labels Y.
+
+    Its arrays are ``X_indptr``, ``X_indices``, ``X_data``, ``X_shape``, ``Y_indptr``, ``Y_indices`` and ``Y_shape``.
 
     The file appears under its name when it is complete; what was there before is replaced.
 

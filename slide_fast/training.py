@@ -123,8 +123,8 @@ def fit_with_state(
 ) -> tuple[Model, TrainingState]:
     """Train a network.
 
-    Samples are copied to memory that the workers share. Data, weights and a state that are passed in a `Handover` are
-    then released, so that there is no second copy during the run.
+    Samples are copied to memory that the workers share. Data, weights and a state that are passed in a
+    `slide_fast.engine.handover.Handover` are then released, so that there is no second copy during the run.
 
     Parameters
     ----------
@@ -133,8 +133,9 @@ def fit_with_state(
         Canonical rows (see `SparseRows`).
     test : Dataset, optional
         Samples to evaluate on, with no more features and labels than `train`.
-    weights : ndarray of float64, shape (n_samples,), optional
-        Weight of each training sample (S10); finite, at least 0.
+    weights : ndarray of float, shape (n_samples,), optional
+        Weight of each training sample (S10), relative to the others of its micro-batch; finite, at least 0, and above 0
+        for some sample that has labels.
     n_workers : int, optional
         HOGWILD worker processes; 1 trains in this process; -1: one per CPU that this process may use. Default: the
         same, but no more than the run is long enough for. With one worker a run is reproducible bit for bit on the same
@@ -142,23 +143,26 @@ def fit_with_state(
     eval_every : float
         Epochs between evaluations during training.
     eval_samples : int
-        Number of test rows, chosen by key, that these evaluations use; the last one uses all.
+        Number of test samples, chosen by key (S2), that these evaluations use; the last one uses all.
     max_seconds : float, optional
-        Training ends after about this time, including rebuilds but not evaluations.
+        Training ends after about this many seconds, including rebuilds but not evaluations; a resumed run counts those
+        before it was interrupted too.
     patience : int, optional
         Training stops after this many evaluations on `test` in a row (one every `eval_every` epochs) without
         improvement in `eval_metric`, and the best network evaluated is returned. By default the last network is
         returned.
     checkpoints : Checkpoints, optional
-        Stores the state of the run, and the best model by `eval_metric` on `test`. For a new run its folder must hold
-        none of another.
+        Stores the state of the run, and the best model by `eval_metric` on `test`. Unless a run is resumed, its folder
+        must be without checkpoints.
     state : TrainingState, optional
         A run to resume from a checkpoint, or a finished run to train further; by default the network is new.
     callback : callable, optional
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
-        ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``. An evaluation
-        after which nothing was trained has no ``loss``, ``active_neurons`` and ``samples_per_second``; if the network
-        was restored, ``kept_epoch`` is its epoch.
+        ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``. All but
+        ``memory`` and ``evaluating`` have ``seconds``, ``step``, ``samples`` and ``rebuilds`` of the run so far. An
+        ``epoch`` has ``loss``, ``active_neurons`` and ``samples_per_second``; so has an ``evaluation``, unless nothing
+        was trained since the one before, and it has the metrics by name. If the network was restored, ``kept_epoch`` is
+        its epoch.
     label_names : list of str, optional
         Stored in the model and in checkpoints. Default: those of `state`.
     text : TextColumns, optional

@@ -154,7 +154,7 @@ def _add_train(add: Add) -> None:
     train.add_argument("--out", metavar="RUN", help="run folder; must be new unless --resume or --overwrite is given")
     _add_labels(train, "--labels", "TRAIN")
     _add_labels(train, "--test-labels", "TEST")
-    _add_workers(train, "worker processes (default: the number of CPUs, 1 for short runs; with --mpi: 1 per rank)")
+    _add_workers(train, "worker processes (default: the number of CPUs, fewer for short runs; with --mpi: 1 per rank)")
     hidden = ",".join(map(str, defaults.hidden))
     epochs = "5; below 30,000 samples up to 10"
     rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps"
@@ -163,17 +163,18 @@ def _add_train(add: Add) -> None:
         ("--epochs", count, "N", None, f"passes over the training samples (default: {epochs}); 6 for a wide network"),
         ("--seed", whole(0), "N", None, f"random seed (default: {defaults.seed})"),
         ("--hidden", layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
-         "1,024, as --preset wide, for 2,000 samples or more with two labels or more on average or dense inputs, "
-         "unless that needs more than 2^28 weights; not with --mpi"),
+         "without --mpi 1,024, as in --preset wide, for 2,000 samples or more with two labels or more on average or "
+         "dense inputs, unless that needs more than 2^28 weights"),
         ("--micro-batch", count, "N", None, f"samples per micro-batch and worker (default: {defaults.micro_batch})"),
         ("--learning-rate", positive, "X", None, f"peak learning rate (default: {rates}); less for layers wider "
          "than 128: with 1,024 neurons 0.005 up to 300 steps, then less"),
         _max_seconds(math.inf),
         ("--eval-every", positive, "E", None, "epochs between evaluations (default: 1)"),
         ("--eval-samples", count, "N", None, "test samples per evaluation; the last one uses all (default: 10000)"),
-        ("--patience", count, "N", None, "stop after this many evaluations without improvement; the best network "
-         "is kept"),
-        ("--validation-fraction", part, "F", None, "fraction of TRAIN to hold out for evaluation, instead of --test"),
+        ("--patience", count, "N", None, "stop after this many evaluations in a row without improvement; the best "
+         "network is kept"),
+        ("--validation-fraction", part, "F", None, "fraction of TRAIN to hold out for evaluation, instead of --test; "
+         "one of the two is needed for --eval-every, --eval-samples, --eval-metric and --patience; not with --mpi"),
         ("--checkpoint-every", positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, which "
          "also keeps the best model (default: only the one written on Ctrl-C)"),
         ("--keep", count, "N", 2, "checkpoints to keep (default: 2)"),
@@ -192,16 +193,18 @@ def _add_train(add: Add) -> None:
                        "too")  # fmt: skip
     train.add_argument("--mpi", action="store_true",
                        help="under mpiexec: split the labels over ranks of --workers processes each; shards is the "
-                       "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]")  # fmt: skip
-    train.add_argument("--label-names", metavar="FILE", help="label names, one per line, saved with the model")
+                       "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]; not with --auto, "
+                       "--validation-fraction or --eval-metric loss")  # fmt: skip
+    train.add_argument("--label-names", metavar="FILE", help="label names for the model, one per line; not for texts")
     add_columns(train, as_trained=False)
     add_features(train, whole)
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
                        help="choose the micro-batch for the data and, with lsh.family=simhash, K and bucket size, "
-                       "unless they are given")  # fmt: skip
+                       "unless they are given; not with --resume, --print-config or --mpi")  # fmt: skip
     train.add_argument("--print-config", action="store_true",
-                       help="print all settings of this run as TOML, for --config, and exit")  # fmt: skip
+                       help="print all settings, as given or by default, as TOML for --config, and exit; TRAIN is not "
+                       "read, so nothing is adapted to it")  # fmt: skip
 
 
 def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
@@ -248,11 +251,12 @@ def _add_users_of_models(add: Add) -> None:
     )
     add_columns(predict, as_trained=False, labels=False)
     predict.add_argument("-k", type=count, default=5, metavar="K",
-                         help="labels per sample, at most all of the model (default: 5)")  # fmt: skip
+                         help="best labels per sample, no more than the model has (default: 5)")  # fmt: skip
     predict.add_argument("--threshold", type=share, metavar="P",
-                         help="write only labels of at least this probability; scores are probabilities")  # fmt: skip
+                         help="write only labels of at least this probability; scores are then probabilities, "
+                         "not logits")  # fmt: skip
     predict.add_argument("--out", type=unless_standard, metavar="FILE",
-                         help="write to a file instead of standard output")  # fmt: skip
+                         help="write to a file instead of standard output; needed with --json")  # fmt: skip
     _add_mode(predict)
     _add_workers(predict, "threads (default: the number of CPUs)")
 
@@ -294,7 +298,8 @@ def _add_verify(add: Add) -> None:
         "the float32 rounding error of the reference itself. Exit code 1 if the two disagree. Settings that are not "
         "given have their defaults, not what slide train chooses for the data: give its config.toml.",
     )
-    verify.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: a small synthetic task)")
+    verify.add_argument("data", metavar="DATA", nargs="?", help="training samples: XMC text, svmlight text (.svm) or "
+                        ".npz; no texts (default: a small synthetic task)")  # fmt: skip
     _add_settings(verify)
     _add_numbers(
         verify,
@@ -315,9 +320,10 @@ def _add_bench(add: Add) -> None:
         "queried from the first step on (in_batch = 0). Accuracy is not compared. Settings that are not "
         "given have their defaults, not what slide train chooses for the data: give its config.toml.",
     )
-    bench.add_argument("data", metavar="DATA", nargs="?", help="training samples (default: synthetic, see --shape)")
-    bench.add_argument("--shape", metavar="NAME",
-                       help="without DATA: amazon-670k (default), delicious-200k or wiki10-31k")  # fmt: skip
+    bench.add_argument("data", metavar="DATA", nargs="?", help="training samples: XMC text, svmlight text (.svm) or "
+                       ".npz; no texts (default: synthetic, see --shape)")  # fmt: skip
+    bench.add_argument("--shape", metavar="NAME", help="sizes of synthetic samples, not with DATA: amazon-670k "
+                       "(default), delicious-200k or wiki10-31k")  # fmt: skip
     _add_workers(bench, "worker processes (default: the number of CPUs)")
     _add_numbers(bench, ("--seconds", finite, "S", 40.0, "total training time of the measurement (default: 40)"))
     _add_settings(bench)

@@ -26,14 +26,16 @@ def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, label
 def add_features(command: argparse.ArgumentParser, whole: Callable[[int], Count]) -> None:
     """Add options that say how texts become features."""
     group = command.add_argument_group("text features")
-    group.add_argument("--word-ngrams", type=whole(0), metavar="N", help="word n-grams of up to N words (default: 1)")
+    group.add_argument("--word-ngrams", type=whole(0), metavar="N",
+                       help="word n-grams of up to N words; 0, with --char-ngrams: none (default: 1)")  # fmt: skip
     group.add_argument("--char-ngrams", type=_pair, metavar="N,M",
                        help="also character n-grams of N to M characters, within words (default: none)")  # fmt: skip
     group.add_argument("--min-df", type=whole(1), metavar="N",
-                       help="drop features that occur in fewer training texts (default: 2); not with "
+                       help="drop features that occur in fewer than N training texts (default: 2); not with "
                        "--buckets")  # fmt: skip
     group.add_argument("--buckets", type=whole(0), metavar="N",
-                       help="hash features into N columns (default: one column per training feature)")  # fmt: skip
+                       help="hash features into N columns (default: one column per training feature); not with "
+                       "--min-df")  # fmt: skip
     group.add_argument("--token-pattern", metavar="REGEX", help=r"regular expression of a word (default: \w+)")
 
 

@@ -66,8 +66,9 @@ class TrainingState:
         For the model.
     judged_by : str
         The metric that selects the best network of the run to resume.
-    dtype : str
-        Of the weights in the model folder that the run is to write; None in checkpoints of earlier releases.
+    dtype : str, optional
+        Dtype of the weights in the model folder that the run is to write; None unless the state comes from a
+        checkpoint, and in checkpoints of earlier releases.
     """
 
     config: Config
@@ -84,7 +85,7 @@ class TrainingState:
 
     @classmethod
     def of(cls, model: Model, kept: TrainingState | None = None) -> TrainingState:
-        """Return the final state of the run that made a model: the state kept, or one with new moments."""
+        """Return the state to train a model further from: `kept` if it is the model's, else one with new moments."""
         if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
             return kept
         counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
@@ -254,11 +255,17 @@ class Checkpoints:
     ----------
     folder : path
     every : float
-        Epochs between checkpoints; infinite: only when a run is interrupted.
+        Epochs between checkpoints; infinite, the default: only when a run is interrupted.
     keep : int
         Number of checkpoints to keep, the newest ones.
     dtype : str
-        Of the weights in the model folder that the run is to write; kept with each checkpoint.
+        Dtype of the weights in the model folder that the run is to write, ``"float32"`` (the default) or ``"float16"``;
+        recorded in each checkpoint.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
     """
 
     def __init__(self, folder: str | Path, every: float = math.inf, keep: int = 2, dtype: str = WEIGHT_DTYPES[0]):

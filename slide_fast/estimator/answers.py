@@ -87,12 +87,14 @@ class PredictionMixin:
         X
             See the class.
         k : int
+            Number of labels to find, 1 or more.
         mode : str
-            ``"exact"`` evaluates every label; ``"index"`` only those that an index finds, which may miss the best.
+            ``"exact"`` scores every label; ``"index"`` only those that an index finds, which may miss the best.
         recall : float
-            With ``"index"``: the fraction of the exact top k that the index should find, above 0 and at most 1. The
-            index is saved with the network. If it is missing, or stale after further training, the call builds one from
-            training samples or else from X; with fewer than 256 of these, answers are exact.
+            With ``"index"``: the fraction of the exact top k that the index should find, above 0 and at most 1; default
+            0.95. Where the index cannot reach it, answers are exact. The index is saved with the network. If it is
+            missing, or stale after further training, the call builds one from training samples, or else from X if that
+            has 256 samples or more; without an index, answers are exact.
 
         Returns
         -------
@@ -120,8 +122,21 @@ class PredictionMixin:
     def predict(self, X: Any) -> Any:
         """Predict the best label of each sample, or its best labels if training samples may have several.
 
-        Each sample then gets as many labels as a labelled training sample had on average, in the form that y had in
-        training: an indicator matrix, or lists.
+        Parameters
+        ----------
+        X
+            See the class.
+
+        Returns
+        -------
+        ndarray, shape (n_samples,), or indicator matrix, shape (n_samples, n_labels), or list of lists
+            In the form that y had in training. If samples may have several labels, each gets as many as a labelled
+            training sample had on average, rounded, and at least 1.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As for `predict_topk`.
         """
         layers, features = self._asked(X)
         k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
@@ -136,12 +151,19 @@ class PredictionMixin:
         X
             See the class.
         labels : sequence, optional
-            Labels to score, as in `classes_`; default: all.
+            Labels to score, as in `classes_`, one for each column; default: all.
 
         Returns
         -------
         ndarray of float32, shape (n_samples, n_chosen)
             With two classes and `labels` not given, shape (n_samples,): the second logit minus the first.
+
+        Raises
+        ------
+        NotFittedError, DataError
+            As for `predict_topk`; also DataError if there is no such label.
+        MemoryError
+            If the scores of all labels do not fit in memory; choose some with `labels`.
         """
         layers, features = self._asked(X)
         logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
@@ -161,7 +183,11 @@ class PredictionMixin:
         return found
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Return the fraction of samples whose best label is right (P@1); labels unknown to training count as wrong."""
+        """Return P@1: the fraction of samples whose best label is one of their own.
+
+        X, y and `sample_weight` are as in `fit`; with weights, the fraction is weighted. True labels that did not occur
+        in training count as wrong.
+        """
         layers, features = self._asked(X)
         truths = validation.as_truths(X, y, Known(self.classes_, self._kind, None))
         if truths.n_rows != features.n_rows:

@@ -32,27 +32,32 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     """A network with a huge softmax, trained on CPU cores: each step computes only some of the labels.
 
     X is SparseRows, a SciPy matrix or array of any sparse format, a dense array, a DataFrame of numbers, or the path of
-    a data set. y holds class labels of one type, one per sample; or lists of label ids or names; or it is an indicator
-    matrix, one column per label (SciPy matrix, array of 0 and 1, SparseRows); see `as_labels`. scikit-learn and SciPy
-    need not be installed. Parameters are checked when training begins; NumPy numbers are accepted. A call that raises
-    leaves the estimator unchanged.
+    a file for `slide_fast.data.read_dataset`. y holds class labels of one type, one per sample; or lists of label ids
+    or names; or it is an indicator matrix, one column per label (SciPy matrix, array of 0 and 1, SparseRows); see
+    `slide_fast.estimator.validation.as_labels`. scikit-learn and SciPy need not be installed. Parameters are checked
+    when training begins; NumPy numbers are accepted. A call that raises an error leaves the estimator unchanged; Ctrl-C
+    during training keeps what was learned.
 
     Parameters
     ----------
     hidden : sequence of int, or int, optional
-        Neurons of each hidden layer; one number means one layer. Default: 1,024 if there are enough samples and they
-        have two or more labels on average or dense inputs; else 128 (`slide_fast.engine.auto_settings.suited`).
+        Neurons of each hidden layer; one number means one layer. Default: 1,024 for at least 2,000 samples that have
+        two or more labels on average or dense inputs, if that needs at most 2**28 weights and `settings` has no
+        `scope`, `lsh` or `hidden_lsh`; else 128 (`slide_fast.engine.auto_settings.suited`).
     epochs : int
-        Passes of `fit` over the samples; 0: chosen by the number of samples, as in `Config`.
+        Passes of `fit` over the samples; 0: chosen by the number of samples, as in `Config`, or 6 for a new network
+        that has 1,024 neurons by default.
     micro_batch : int
         Samples that a worker processes at once.
     learning_rate : float
-        Largest learning rate of the run; 0: chosen by the number of steps, as in `Config`.
+        Largest learning rate of the run; 0: chosen by the number of steps and the width of the layers (S27).
     settings : dict, optional
-        Further settings of `Config` that no other parameter sets, for example ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``.
+        Further settings of `Config`, such as ``{"scope": "sample", "lsh": {"K": 9, "L": 50}}``, but none that is set by
+        a parameter.
     n_workers : int, optional
-        HOGWILD worker processes; -1: one per CPU; None: the same, but no more than the run is long enough for, see
-        `slide_fast.training.fit_with_state`. With one worker a run is reproducible bit for bit; with more it never is.
+        HOGWILD worker processes in training; -1: one per CPU; None: the same, but no more than the run is long enough
+        for (S33). With one worker a run is reproducible bit for bit on the same machine and libraries; with more it
+        never is. Prediction uses threads, whatever this number is.
     random_state : int, RandomState, Generator or None
         Seed of all randomness, 0 <= seed < 2**63, or a generator to draw it from; None: a new seed each time.
     warm_start : bool
@@ -62,10 +67,11 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     eval_samples : int
         Number of those samples that each evaluation during training uses.
     patience : int, optional
-        Training stops after this many evaluations in a row without improvement, and the best network is kept.
+        Training stops after this many evaluations in a row without improvement in `eval_metric`, and the best network
+        is kept. Needs `validation_fraction`, or an `eval_set` in `fit`. By default the last network is kept.
     validation_fraction : float, optional
-        Fraction of the training samples that `fit` holds out, chosen by `random_state` (S38), to evaluate on if no
-        `eval_set` is given. `partial_fit` trains on all samples.
+        Fraction of the training samples, above 0 and below 1, that `fit` holds out to evaluate on, chosen by
+        `random_state` (S38). Excludes `eval_set`. `partial_fit` trains on all samples.
     eval_metric : str
         Metric that selects the best network: ``"precision_at_1"``, ``"ndcg_at_5"``, ``"psp_at_3"`` and the like at 1, 3
         and 5, or ``"loss"``.
@@ -73,9 +79,10 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         Weight of the samples of each label. ``"balanced"``: all labels that occur have the same total weight, as in
         scikit-learn; ``"propensity"``: inverse propensity (Jain, Prabhu and Varma, KDD 2016, A = 0.55, B = 1.5), as in
         PSP@k; a dict: weights by label, 1 for those left out. Labels are counted among the samples that `fit` trains
-        on. A sample with several labels gets the mean of their weights, times its `sample_weight`.
+        on. A sample with several labels gets the mean of their weights, times its `sample_weight`. `partial_fit`
+        accepts only a dict.
     max_seconds : float, optional
-        Training ends after about this time.
+        Training ends after about this many seconds, including rebuilds but not evaluations.
     verbose : bool
         Show progress on standard error.
 
@@ -84,13 +91,26 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     classes_ : ndarray, shape (n_labels,)
         The value of each label in y; whole numbers from 0 if y has label ids or columns.
     n_features_in_ : int
+        Number of features of the training samples.
     feature_names_in_ : ndarray of object
         Names of the columns, only if X was a DataFrame; other names are then rejected.
     history_ : list of dict
-        Events that `callback` received at the end of each epoch, at evaluations, and at the end.
+        Events of the kinds ``epoch``, ``evaluation`` and ``end``, as `callback` receives them; those of further
+        training are added.
     labels_per_sample_ : float
         Mean number of labels of the labelled training samples.
     model_ : Model
+        The network, with its settings in `config` and information about its training in `facts`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slide_fast import SlideClassifier
+    >>> X = np.eye(4).repeat(20, axis=0)
+    >>> y = np.array(["north", "east", "south", "west"]).repeat(20)
+    >>> model = SlideClassifier(hidden=16, epochs=20, micro_batch=16, learning_rate=0.05).fit(X, y)
+    >>> model.predict(X[:1])
+    array(['north'], dtype='<U5')
     """
 
     history_: list[Event]
@@ -177,8 +197,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         sample_weight : array of float, shape (n_samples,), optional
             Weight of each sample, 0 or more, relative to the others of its micro-batch: with ``micro_batch=1`` only
             whether it is 0 counts.
-        eval_set : (X, y) or path, optional
-            Samples to evaluate on.
+        eval_set : tuple (X, y) or path, optional
+            Samples to evaluate on; a single pair, not a list of pairs. Excludes `validation_fraction`.
         callback : callable, optional
             Called with events; see `slide_fast.training.fit_with_state`.
 
@@ -189,8 +209,10 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
 
         Raises
         ------
-        DataError, ConfigError, MemoryError, WorkerDiedError
+        DataError, ConfigError, MemoryError, WorkerDiedError, DivergedError
             See `slide_fast.training.fit_with_state`.
+        TypeError
+            If X holds objects that cannot become numbers, or only some of its column names are str.
         KeyboardInterrupt
             On Ctrl-C; `model_` then holds what had been learned, if anything had.
         """
@@ -207,9 +229,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None) -> SlideClassifier:
         """Train for one epoch on these samples, on top of what was learned before; the learning rate does not decay.
 
-        All samples are trained on: `patience` and `validation_fraction` have no effect. Label counts, and the number of
-        labels that `predict` returns, are those of all calls together; a call cut short by Ctrl-C, or too short for a
-        step, does not count.
+        There are no in-batch steps (S32), and only the first call warms up. All samples are trained on: `patience` and
+        `validation_fraction` have no effect. Label counts, and the number of labels that `predict` returns, are those
+        of all calls together; a call cut short by Ctrl-C, or too short for a step, does not count.
 
         Parameters
         ----------
@@ -226,6 +248,15 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         -------
         SlideClassifier
             Itself.
+
+        Raises
+        ------
+        ConfigError
+            If `class_weight` is a str, which needs the labels of all samples; else as for `fit`.
+        DataError
+            If `classes` differs from that of the first call, or y holds another label; else as for `fit`.
+        MemoryError, WorkerDiedError, DivergedError, TypeError, KeyboardInterrupt
+            As for `fit`.
         """
         options, goes_on = options_of(self, judged=False), hasattr(self, "model_")
         if isinstance(self.class_weight, str):
@@ -305,8 +336,14 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         -------
         SlideClassifier
             Weights that were saved in float16 stay float16 and are converted to float32 during computation; further
-            training converts all of them to float32. Parameters are the settings of the network, but `fit` chooses the
-            scale of inputs again, from its samples, and does not train as `partial_fit` did.
+            training converts all of them to float32. Parameters are the settings that the network was trained with; all
+            others have their defaults. Two exceptions: `fit` chooses `input_scale` from its samples again, and after
+            `partial_fit` epochs, decay, in-batch share and warm-up are those that `fit` would have had.
+
+        Raises
+        ------
+        ModelError
+            If the folder holds no complete model.
         """
         model = load_model(folder, mmap)
         named, of_fit = model.config.to_dict(), model.facts.get(OF_FIT)

@@ -29,7 +29,8 @@ class SlideTextClassifier(SlideClassifier):
 
     Features are lower-cased words, optionally also word and character n-grams; their values are (1 + log count) times
     the inverse document frequency in the training texts, and each row has length 1. The text settings are saved with
-    the network: ``slide predict`` and other commands accept such models, and `load` accepts models of ``slide train``.
+    the network: ``slide predict`` and other commands accept such models, and `load` accepts models of ``slide train``,
+    which reads texts from files. Here no paths are accepted, neither as X nor as `eval_set`.
 
     Parameters
     ----------
@@ -42,11 +43,13 @@ class SlideTextClassifier(SlideClassifier):
     char_ngrams : tuple of int, optional
         Smallest and largest n of additional character n-grams, within words that have a space added on each side.
     min_df : int
-        Drop features that occur in fewer training texts. Has no effect unless `buckets` is 0.
+        Features that occur in fewer than this many training texts are dropped. Has no effect unless `buckets` is 0.
     buckets : int
-        Features are hashed into this many columns; 0: one column for each feature of the training texts.
+        Features are hashed into this many columns (not related to the buckets of tables); 0: one column for each
+        feature of the training texts.
     token_pattern : str
-        Regular expression of a word.
+        Regular expression that matches a word, ``\\w+`` by default; with a group, of which there may be one, what the
+        group matches is the word. Has no effect with a `tokenizer`.
     tokenizer : callable, optional
         Splits a lower-cased text into words; returns a list of str. It is not saved: pass it to `load` again.
 
@@ -56,7 +59,10 @@ class SlideTextClassifier(SlideClassifier):
         The value of each label in y.
     n_features_in_ : int
         Number of features.
+    history_ : list of dict
+    labels_per_sample_ : float
     model_ : Model
+        These three are as in `SlideClassifier`.
     """
 
     _vectorizer: Vectorizer

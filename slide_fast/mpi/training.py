@@ -139,16 +139,15 @@ def fit_sharded(
         number of ranks up to the rounding of sums; with more, teams of one worker from every rank update the network
         without locks, and no two runs are the same.
     weights : ndarray of float64, shape (n_samples,), optional
-        Weight of each of these training samples (S10); finite, at least 0. Either all processes give weights, or none
-        does.
+        Weight of each of these samples (S10); finite, at least 0. Either all processes give weights, or none does.
     state : TrainingState, optional
-        A run to resume from a checkpoint, the same in all processes; any number of ranks and workers may have written
-        it.
+        A run to resume from a checkpoint, the same in all processes; written by any number of ranks and workers.
     finish : callable
         Called in the first process with the model, whose arrays are `Blocks` that can be saved; by default the model is
         assembled in the first process.
     **options
-        Those of `conduct`; used only by the first process.
+        Of `slide_fast.training.fit_with_state`, and used by the first process: ``eval_every``, ``eval_samples``,
+        ``max_seconds``, ``patience``, ``checkpoints``, ``callback``, ``label_names``, ``text``, ``eval_metric``.
 
     Returns
     -------
@@ -156,8 +155,8 @@ def fit_sharded(
 
     Raises
     ------
-    SlideError
-        As for `slide_fast.training.fit_with_state`.
+    SlideError, MemoryError, TrainingInterrupted
+        As for `fit_with_state`; also ConfigError if `eval_metric` is ``"loss"``.
     """
     with together(ranks):
         asked = RunOptions.checked(**options)

@@ -27,6 +27,9 @@ WIDE: dict[str, Any] = {"hidden": [1024], "epochs": 6, "lsh": {"L": 0, "min_acti
 class Config:
     """All settings that define a training run, apart from the data.
 
+    They are checked on construction: ConfigError names the first that is out of range or of a wrong type. NumPy numbers
+    are accepted.
+
     Attributes
     ----------
     hidden : tuple of int
@@ -37,7 +40,7 @@ class Config:
     micro_batch : int
         Samples that one worker processes at once.
     epochs : int
-        Passes over the training samples. 0: five, or up to ten if there are few samples (S13).
+        Passes over the training samples. 0: 5, or up to 10 for fewer than 30,000 samples (S13).
     in_batch : float
         Fraction of the steps, at the start of a run, in which a sampled output layer queries no tables: its negatives
         are the labels of the micro-batch and a quarter of the padding (S32). Only in scope ``"batch"``.
@@ -47,34 +50,37 @@ class Config:
     correction : bool
         Whether training corrects the logits of a sampled output layer for the neurons left out (S30).
     optimizer : str
-        One of `OPTIMIZERS`.
+        ``"adam"`` (S12) or ``"sgd"`` (S26).
     learning_rate : float
         Largest learning rate of the run; `warmup_steps` and `decay` set how it changes. 0: chosen by the number of
         steps, 1e-2 in short runs and 4e-3 in long ones, less in wide layers (S27).
     warmup_steps : int
         Steps over which the learning rate rises to its largest value.
     decay : str
-        How the learning rate falls after warmup. One of `DECAYS`.
+        How the learning rate falls after warm-up: ``"constant"`` (not at all), ``"linear"`` or ``"cosine"`` (S27).
     beta1, beta2, epsilon : float
-        Adam's settings. With beta1 = 0 there are no first moments: this saves memory, and rare rows take larger steps.
+        Adam's settings (S12): beta1 and beta2 at least 0 and below 1, epsilon above 0. With beta1 = 0 there are no
+        first moments: this saves memory, and rare rows take larger steps.
     weight_decay : float
         Only for Adam: decay of the weights of a touched feature at each update, in units of the learning rate (S12).
     input_scale : float
         Above 0; about 1 / the length of a sample. The weights of the first layer are initialised and updated at this
-        scale (S39), so that training does not depend on the units of the inputs.
+        scale (S39), so that training does not depend on the units of the inputs. Unless it is set, the estimators and
+        ``slide train`` on one machine choose it if the typical length of a sample is below 1/4 or above 16.
     momentum : float
-        Momentum of SGD.
+        Momentum of SGD (S26), at least 0 and below 1; with Adam it must be 0.
     rebuild_gap : int
-        Steps before the first rebuild of the tables (N0).
+        Steps before the first rebuild of the tables (N0 of S14).
     rebuild_growth : float
-        Growth of the gaps between rebuilds (λ).
+        Growth of the gaps between rebuilds (λ of S14), 0 or more: each is exp(rebuild_growth) times the one before.
     shards : int
         Number of label ranges into which the output layer is split, each with its own tables (S31). At most the number
         of labels.
     seed : int
         Seed of all randomness, 0 <= seed < 2**63.
     lsh : LshConfig
-        Tables of the output layer; by default a centroid table (S34).
+        Tables of the output layer; by default a centroid table (S34) with ``K=10``, ``L=1``, ``bucket_size=0``,
+        ``strategy="hardest"`` and ``budget=32``. `from_dict` and `replace` take a dict.
     hidden_lsh : tuple of (int, LshConfig)
         Tables of hidden layers by layer number, ascending; a mapping is accepted too. Layers are numbered from 0, and
         layer 0 has none. A hidden layer not listed here is dense.

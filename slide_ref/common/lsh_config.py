@@ -29,11 +29,14 @@ CENTROID_TABLES: dict[str, Any] = {
 class LshConfig:
     """Hash tables over the neurons of one layer, and how active neurons are drawn from them.
 
+    The defaults are those of SimHash tables; for those of a centroid table, the default of the output layer, see
+    `Config`. Values are checked on construction, with ConfigError.
+
     Attributes
     ----------
     family : str
-        Hash family (paper, section 3.1 and appendix A). One of `FAMILIES`. With ``"centroid"`` there is one table,
-        whose buckets follow the layer's inputs (S34).
+        Hash family (paper, section 3.1 and appendix A): ``"simhash"`` (S5), ``"wta"`` (S19), ``"dwta"`` (S20),
+        ``"doph"`` (S21), or ``"centroid"``: one table, whose buckets follow the layer's inputs (S34).
     K : int
         Digits per code; a code has at most 64 bits. A centroid table has 2**K buckets, K at most 16.
     base : int
@@ -49,11 +52,12 @@ class LshConfig:
     bucket_bits : int
         Longer codes are folded to this many bits; 0 means min(16, bits of a code).
     policy : str
-        Which neurons a full bucket keeps. One of `POLICIES`. A bucket of a centroid table keeps those with the largest
-        logits.
+        Which neurons a full bucket keeps: ``"fifo"``, the last inserted (S7), or ``"reservoir"``, a uniform subset
+        (S22). A centroid table accepts only ``"fifo"``, but keeps those with the largest logits (S35).
     strategy : str
-        How ids are chosen from the L buckets (paper, section 4.1). One of `STRATEGIES`. ``"hardest"`` takes the first
-        ids of each bucket, which only in a centroid table have the largest logits (S36).
+        How neurons are chosen from the L buckets (paper, section 4.1): ``"vanilla"`` (S8), ``"topk"`` (S23),
+        ``"threshold"`` (S24), or for a centroid table also ``"hardest"``: the first neurons of each bucket, which there
+        have the largest logits (S36).
     budget : int
         β, the largest number of neurons retrieved per sample, labels not counted; 0 means no limit. The strategy
         ``"threshold"`` has no budget.

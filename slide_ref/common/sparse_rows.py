@@ -37,18 +37,22 @@ class SparseRows:
 
     @property
     def n_rows(self) -> int:
+        """Number of rows."""
         return len(self.indptr) - 1
 
     @property
     def nnz(self) -> int:
+        """Number of stored values, in all rows."""
         return len(self.indices)
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Numbers of rows and of columns."""
         return self.n_rows, self.n_columns
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the arrays."""
         return self.indptr.nbytes + self.indices.nbytes + (0 if self.data is None else self.data.nbytes)
 
     def row(self, i: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +92,7 @@ class SparseRows:
     def canonical(self) -> SparseRows:
         """Return rows with sorted ids, duplicates summed in float64 and rounded once, zeros dropped (S17).
 
-        Arrays that need no change are not copied. Only here may values be float64 and ids of any integer type.
+        Arrays that need no change are not copied. Before this call values may be float64 and ids of any integer type.
 
         Raises
         ------
@@ -172,10 +176,11 @@ class Dataset(NamedTuple):
 
     @property
     def n_samples(self) -> int:
+        """Number of samples."""
         return self.features.n_rows
 
     def take(self, rows: np.ndarray) -> Dataset:
-        """Return the given samples, in the given order."""
+        """Return the given samples, in the given order; arguments and errors are those of `SparseRows.take`."""
         return Dataset(self.features.take(rows), self.labels.take(rows))
 
 

@@ -48,8 +48,9 @@ class Model:
     config : Config
     n_features, n_labels : int
     arrays : mapping of str to ndarray of float32, or Blocks, which are assembled only when needed
-        ``W0``, ``b0``, ``W1``, ... with the shapes of `array_shapes`; all weights ``W`` may be float16 instead. The
-        optimiser's moments are not included.
+        Weights ``W0``, shape (n_features, hidden[0]), and ``W1``, ..., shape (n_neurons, n_inputs) of their layer; they
+        may all be float16 instead. Biases ``b0``, ``b1``, ..., shape (n_neurons,). The optimiser's moments are not
+        included.
     facts : dict
         JSON values about training: steps, seconds, samples and so on.
     label_names : list of str, length n_labels, or None
@@ -84,8 +85,9 @@ def save_model(folder: str | Path, model: Model) -> None:
     Raises
     ------
     ModelError
-        As for `save_arrays`, or if the arrays do not fit the settings, a label name contains a line break, or the
-        number of names, counts or values is not `n_labels`, or that of feature names not `n_features`.
+        If the folder cannot be written or holds something other than a model, the arrays do not fit the settings, a
+        label name contains a line break, or the number of names, counts or values is not `n_labels`, or that of feature
+        names not `n_features`. The folder is then unchanged.
     """
     arrays = dict(model.arrays)
     if model.label_counts is not None:
