@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .classifier import SlideClassifier
 
 
+SHOWN = ("max_seconds", "eval_every", "eval_samples", "patience", "eval_metric")  # options that the display follows
 OF_FIT = "settings_of_fit"  # key of facts
 FORCED = ("epochs", "decay", "in_batch", "warmup_steps")  # settings that `partial_fit` does not take from the user
 
@@ -123,9 +124,8 @@ def train(
             callback = given.callback
             listeners.append(lambda event: callback(dict(event)))  # what it does to the event concerns nobody else
         if estimator.verbose:
-            shown = {key: options[key] for key in ("eval_every", "eval_samples", "patience", "eval_metric")}
-            sizes = len(estimator.classes_), n_test
-            listeners.append(TrainingDisplay(console, config, options["max_seconds"], *sizes, **shown))
+            shown = {key: options[key] for key in SHOWN}
+            listeners.append(TrainingDisplay(console, config, n_labels=len(estimator.classes_), n_test=n_test, **shown))
         try:
             model, end = fit_with_state(
                 config, samples_to_train, test=samples_to_test, weights=weights_to_train, state=state,

@@ -143,8 +143,7 @@ def fit_sharded(
     state : TrainingState, optional
         A run to resume from a checkpoint, the same in all processes; written by any number of ranks and workers.
     finish : callable
-        Called in the first process with the model, whose arrays are `Blocks` that can be saved; by default the model is
-        assembled in the first process.
+        Called in the first process with the model, whose arrays are `Blocks`; by default it is assembled in memory.
     **options
         Of `slide_fast.training.fit_with_state`, and used by the first process: ``eval_every``, ``eval_samples``,
         ``max_seconds``, ``patience``, ``checkpoints``, ``callback``, ``label_names``, ``text``, ``eval_metric``.

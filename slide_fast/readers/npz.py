@@ -158,7 +158,7 @@ def rows_of_scipy(arrays: Mapping[str, np.ndarray]) -> SparseRows:
     if kind == b"coo":
         row, column = arrays["row"].astype(np.int64), arrays["col"]
     else:
-        counts = np.diff(arrays["indptr"].astype(np.int64))
+        counts: np.ndarray = np.diff(arrays["indptr"].astype(np.int64))
         if len(counts) != n_columns or counts.min(initial=0) < 0:
             raise DataError("indptr does not describe the columns; save the matrix again")
         row, column = arrays["indices"].astype(np.int64), np.repeat(np.arange(n_columns), counts)

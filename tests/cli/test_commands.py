@@ -115,8 +115,8 @@ def test_s28_the_index_of_a_model_is_made_anew(slide, data, trained, tmp_path):
     before = load_model(tmp_path / "model")
     save_model(tmp_path / "model", dataclasses.replace(before, index=None))
     assert "index          none" in slide(f"info {tmp_path}/model")[1]
-    code, stdout, _ = slide(f"evaluate {tmp_path}/model {{data}}/test.txt --mode index")
-    assert code == 0 and ("of these samples" in stdout or "100.00 %" in stdout)
+    code, stdout, _ = slide(f"evaluate {tmp_path}/model {{data}}/train.txt --mode index")
+    assert code == 0 and "of these samples" in stdout  # 300, which are enough
     code, stdout, _ = slide(f"index {tmp_path}/model {{data}}/train.txt --kept-aside {{data}}/test.txt --json")
     figures, after = last_object(stdout), load_model(tmp_path / "model")
     assert code == 0 and figures["index_recall"] >= 0.95 and figures["model"] == f"{tmp_path}/model"

@@ -98,7 +98,7 @@ def test_one_worker_is_reproducible_to_the_bit():
         (sparse.csr_array(np.ones((2, 2))), [0.5, 1], "Unknown label type"),
         (sparse.csr_array(np.ones((2, 2))), np.array([[2, 0], [1, 0]]), "values other than 0 and 1"),
         (sparse.csr_array(np.ones((2, 2))), None, "requires y"),
-        (sparse.csr_array(np.ones((2, 2))), [0], "labels for 1"),
+        (sparse.csr_array(np.ones((2, 2))), [0], "but y has 1; give as many of both"),
         (sparse.csr_array(np.ones((2, 2))), [[], []], "no sample has a label"),
         (sparse.csr_array((0, 2)), [], "no samples"),
     ],
