@@ -83,7 +83,6 @@ def main() -> None:
     add_columns(parser, as_trained=False)
     parser.set_defaults(command="train")  # as messages call it
     options = parser.parse_args()
-    require_agreement()
     if options.test is not None:
         try:
             columns = columns_of(options, needs_labels=True)
@@ -93,6 +92,8 @@ def main() -> None:
     elif options.text_column:
         parser.error("texts need a second file to judge on; name it with --test")
     names = taking_part(options.only, options.data, options.pecos)
+    print("running the agreement tests, which takes a minute or two", flush=True)
+    require_agreement()
     given = options.data, options.workers, options.max_seconds
     runs = in_turn(
         [partial(tried, name, *given, {"python": options.pecos} if name == PECOS else {}) for name in names],

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def require_agreement(tests: str = "tests/agreement") -> None:
     """
     if os.environ.get(AGREED) == str(os.getppid()):
         return
+    if find_spec("pytest") is None:
+        sys.exit('pytest is not installed; run: python -m pip install -e ".[bench]"')
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "auto", "-m", "not slow", tests]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:

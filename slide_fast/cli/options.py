@@ -103,6 +103,8 @@ class _Parser(argparse.ArgumentParser):
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             meant = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            if self.prog.endswith(" explain") and not unknown[0].startswith("-"):
+                meant = "put the text between quotes"
             self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(unknown)}", meant])))
         return options, unknown
 

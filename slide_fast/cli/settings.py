@@ -89,7 +89,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         settings = tomllib.loads(text)
         config_of(settings)
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", path) from error
+        advice = "give a TOML file of settings, such as a run's config.toml"
+        raise DataError(f"cannot be read ({error.strerror or error}); {advice}", path) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(not_text(raw) or "not UTF-8 text; convert the file to UTF-8", path, line) from error

@@ -22,6 +22,7 @@ from .session import Session
 
 LONGEST_HEADER = 1024  # bytes; a longer first line of standard input is no header of XMC text
 SEPARATORS = "|;,"  # of labels in one cell, as files have them most often
+SELDOM_IN_NAMES = "|;"  # of these, what the name of a single label hardly ever contains
 FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")  # options that are settings of texts
 
 
@@ -50,9 +51,20 @@ def columns_of(options: Namespace, trained: Columns | None = None, needs_labels:
                 raise ConfigError(f"--label-{name} is for tables and JSON; name their texts with --text-column")
         return None
     labels = labels or (trained.labels if trained else None)
+    if needs_labels and labels in texts:
+        raise ConfigError(f"--label-column: {labels!r} is also a column of the texts; name another")
     if needs_labels and labels is None:
         raise ConfigError(f"texts to {options.command} on need labels; name their column with --label-column")
     return Columns(tuple(texts), labels, separator or (trained.separator if trained else None))
+
+
+def _refuse_fasttext(path: str, options: Namespace) -> None:
+    """Raise ConfigError if columns are named, but the file is in fastText's format and does not name them."""
+    if not options.text_column:
+        return
+    line = first_line(first_bytes(path).removeprefix(BOM))
+    if begins_fasttext(line) and not names_columns(line.decode(errors="replace"), Columns(tuple(options.text_column))):
+        raise ConfigError(f"{path} is in fastText's format, which has no columns; leave out --text-column")
 
 
 def _source(model: Model) -> Columns | None:
@@ -73,6 +85,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     Raises ConfigError, DataError.
     """
     columns = columns_of(options, needs_labels=True)
+    _refuse_fasttext(options.train, options)
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
@@ -89,7 +102,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     if not names:
         raise DataError("no text has a label", options.train)
     if columns is not None:
-        told = _about_separator(options.label_separator, data, names)
+        told = _about_labels(options.label_separator, data, names)
         if told is not None:
             session.console.line(f"{options.train}: {told}")
     source = {} if columns is None else columns._asdict()
@@ -100,18 +113,25 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     return samples, names, text
 
 
-def _about_separator(separator: str | None, data: Dataset, names: list[str]) -> str | None:
-    """Return a note if the separator of labels is never used, or if one seems to be missing."""
+def _about_labels(separator: str | None, data: Dataset, names: list[str]) -> str | None:
+    """Return a note if labels look misread, or if their separator is never used or seems to be missing."""
+    for marks, what in (("[]", "lists written as text"), ('"', "texts in quotes, which only CSV has")):
+        marked = [name for name in names if name[:1] in marks or name[-1:] in marks]
+        if 2 * len(marked) > len(names):
+            return (
+                f"labels such as {marked[0]!r} look like {what}; write the names alone, with a separator between them"
+            )
     if np.diff(data.labels.indptr).max() > 1:
         return None  # cells are split, or hold lists
-    if separator is not None:
-        return f"no text has more than one label with --label-separator {separator!r}"
+    told = [] if separator is None else [f"no text has more than one label with --label-separator {separator!r}"]
     for mark in SEPARATORS:
         joined = [name for name in names if mark in name]
-        if 2 * len(joined) > len(names) > len({part for name in names for part in name.split(mark)}):
+        fewer = len(names) > len({part for name in names for part in name.split(mark)})
+        if 2 * len(joined) > len(names) and (fewer or mark in SELDOM_IN_NAMES):
             advice = f"if a cell holds several labels, give --label-separator {shlex.quote(mark)}"
-            return f"labels such as {joined[0]!r} contain {mark!r}; {advice}"
-    return None
+            told.append(f"labels such as {joined[0]!r} contain {mark!r}; {advice}")
+            break
+    return "; ".join(told) or None
 
 
 def read_texts(path: str, model: Model, options: Namespace, session: Session, needs_labels: bool) -> Dataset:
@@ -121,6 +141,7 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
     """
     vectorizer = vectorizer_of(model)
     columns = columns_of(options, _source(model), needs_labels)
+    _refuse_fasttext(path, options)
     if columns is not None and not needs_labels:
         columns = columns._replace(labels=None)
     file = TextFile(path, columns, needs_labels, options.on_error == "skip")

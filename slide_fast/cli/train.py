@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import WEIGHT_DTYPES
-from slide_ref.common.errors import ModelError
+from slide_ref.common.errors import ConfigError, ModelError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.label_names import read_label_names
 from slide_ref.common.storage.model_folder import TextColumns, find_model, load_model
@@ -35,11 +36,16 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide train``: train a network and write a run folder."""
     if options.print_config:
         return print_config(options, session)
+    if options.train == "-" == options.test:
+        raise ConfigError("--test: standard input holds the training samples; give a file")
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
         checkpoints, state, settings = plan(options)
         resumed = None if state is None else Handover(state)
         del state  # the run is to hold the only reference
         data, names, text = read_files(options, session)
+        if options.test is not None and Path(options.test).is_file() and os.path.samefile(options.train, options.test):
+            told = "is the file of the training samples, so the figures say nothing about new ones"
+            session.console.line(f"--test {options.test}: {told}")
         config = config_of(settings, data[0].labels.n_columns)
         config, reason = suited(config, data[0], given=names_in(settings))
         if reason:

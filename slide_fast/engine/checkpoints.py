@@ -88,7 +88,7 @@ class TrainingState:
         """Return the state to train a model further from: `kept` if it is the model's, else one with new moments."""
         if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
             return kept
-        counts = [int(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]
+        counts = [math.ceil(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]  # a begun epoch is used up
         sizes, arrays, history = (model.n_features, model.n_labels), dict(model.arrays), tuple(history_of(model))
         return cls(model.config, *sizes, arrays, PastRuns(0, *counts), history=history, label_names=model.label_names)
 

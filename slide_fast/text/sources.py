@@ -24,6 +24,7 @@ SPACES = re.compile(r"[ \t\r\n\v\f\0]+")  # between the words of fastText's form
 DELIMITERS = "\t,;|"
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
 BOM = b"\xef\xbb\xbf"
+OF_TEXTS = "save its texts as CSV in UTF-8, or as JSON lines"
 
 
 class Columns(NamedTuple):
@@ -104,7 +105,7 @@ class TextFile:
             yield from self._rows(first, blocks)
 
     def _rows(self, first: list[bytes], blocks: Iterator[list[bytes]]) -> Iterator[list[Row]]:
-        kind = not_text(first[0].removeprefix(BOM))
+        kind = not_text(first[0].removeprefix(BOM), OF_TEXTS)
         if kind is not None:
             raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)
@@ -123,6 +124,8 @@ class TextFile:
                 advice = "name the columns of a table with --text-column and --label-column"
                 raise DataError(f"{text}; {advice}", self.path, 1)
             yield from self._by_line(_plain, first, blocks, 1)
+        elif head.startswith(b"[") and not names_columns(head.decode(errors="replace"), self.columns):
+            raise DataError("the file looks like a JSON array; write one object per line, without [ ]", self.path, 1)
         elif head.startswith(b"{"):
             yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
         else:
@@ -131,7 +134,7 @@ class TextFile:
             number = 1 + next(i for i, line in enumerate(first) if line.strip())
             first = first[number - 1 :]
             delimiter, names = header_of(self._decoded(first[0], number), self.columns, self.path, number)
-            parse = _fields_parser(self.columns, names)
+            parse = _fields_parser(self.columns, names, delimiter)
             if delimiter == "\t":
                 rest = self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, number + 1, blank="")
             else:
@@ -202,7 +205,8 @@ class TextFile:
 
     def _checked(self, row: Row) -> Row:
         if not row.labels:
-            raise _Bad("the label is missing; add one, or remove the line")
+            where = f" in {self.columns.labels!r}" if self.columns is not None else ""
+            raise _Bad(f"the label is missing{where}; add one, or remove the line")
         if row.text is None or not row.text.strip():
             raise _Bad("the text is empty; add one, or remove the line")
         return row
@@ -259,6 +263,9 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number:
     n_found, delimiter, names = max(found, key=lambda one: (one[0], len(one[2])))
     if n_found < len(wanted):
         missing = next(name for name in wanted if name not in names)
+        if f'"{missing}"' in names:
+            text = "the first line has quotes around names, which tab-separated files do not have; save it as CSV"
+            raise DataError(text, path, number)
         parts = [f"there is no column {missing!r} among {', '.join(names)[:200]}", did_you_mean(missing, names)]
         raise DataError("; ".join(filter(None, parts)), path, number)
     twice = next((name for name in wanted if names.count(name) > 1), None)
@@ -267,16 +274,16 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number:
     return delimiter, names
 
 
-def _fields_parser(columns: Columns, names: list[str]) -> Callable[[list[str]], Row]:
+def _fields_parser(columns: Columns, names: list[str], delimiter: str) -> Callable[[list[str]], Row]:
     pick, several = itemgetter(*(names.index(name) for name in columns.texts)), len(columns.texts) > 1
     place = None if columns.labels is None else names.index(columns.labels)
 
     def parse(fields: list[str]) -> Row:
         if len(fields) != len(names):
             s = "" if len(fields) == 1 else "s"
-            raise _Malformed(
-                f"{len(fields)} field{s}, but the first line names {len(names)} columns; separate them as there"
-            )
+            quotes = f"put a field that holds {delimiter!r} between quotes"
+            advice = "separate them as there" if delimiter == "\t" else quotes
+            raise _Malformed(f"{len(fields)} field{s}, but the first line names {len(names)} columns; {advice}")
         labels = [] if place is None else _labels(fields[place], columns.separator)
         texts = pick(fields)
         return Row(" ".join(texts) if several else texts, labels)
@@ -297,7 +304,8 @@ def _json_parser(columns: Columns) -> Parser:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise _Bad(f"not valid JSON ({error}); write one object per line") from error
+            at = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise _Bad(f"not valid JSON ({at}); write one object per line") from error
         if not isinstance(values, dict):
             raise _Bad("not a JSON object; write one per line")
         labels = [] if columns.labels is None else _json_labels(values.get(columns.labels), columns)
@@ -309,7 +317,8 @@ def _json_parser(columns: Columns) -> Parser:
 def _json_text(values: dict[str, Any], name: str) -> str:
     text = values.get(name)
     if not isinstance(text, str):
-        what = f"holds {type(text).__name__}, not a text" if name in values else "is missing"
+        held = "null" if text is None else type(text).__name__
+        what = f"holds {held}, not a text" if name in values else "is missing"
         raise _Bad(f"{name!r} {what}; give a string")
     return text
 

@@ -111,5 +111,8 @@ def known_names(settings: Iterable[Any], names: list[str], prefix: str, everywhe
     for key in settings:
         if f"{prefix}{key}" not in known:
             meant = did_you_mean(str(key), known + everywhere)
+            if not prefix and key in everywhere:
+                group, _, name = str(key).rpartition(".")
+                meant = f"give it as {{{group!r}: {{{name!r}: …}}}}"
             parts = [f"unknown setting {prefix}{key}", f"known are {', '.join(known)}", meant]
             raise ConfigError("; ".join(filter(None, parts)))

@@ -10,6 +10,7 @@ from .errors import DataError
 
 EMPTY = "the file is empty; give one that holds samples"
 UNPACK = "unpack it first"
+NAME_NPZ = "give it a name that ends in .npz"
 CONVERT = "save its samples as XMC text, as svmlight text (named .svm) or as .npz"
 TEXTS = f"if it holds texts, name their column to slide train with --text-column; else {CONVERT}"
 RESAVE = "save it as UTF-8 without one"
@@ -30,7 +31,7 @@ BINARY = (
     (rb"Rar!\x1a", "is a RAR archive", UNPACK),
     (rb"(?s:.{257}ustar)", "is a tar archive", UNPACK),
     (rb"(?s:PK\x03\x04.*(\[Content_Types\]|xl/))", "is an Excel workbook", CONVERT),
-    (rb"(?s:PK\x03\x04.{26}[\w.-]+\.npy)", "is an .npz archive", "give it a name that ends in .npz"),
+    (rb"(?s:PK\x03\x04.{26}[\w.-]+\.npy)", "is an .npz archive", NAME_NPZ),
     (rb"PK(\x03\x04|\x05\x06)", "is a zip archive", f"{UNPACK}, or if it is .npz, name it so"),
     (rb"\xd0\xcf\x11\xe0", "is an Excel workbook or another Office document", CONVERT),
     (rb"\x93NUMPY", "is a NumPy array (.npy)", CONVERT),
@@ -57,6 +58,7 @@ TEXT = (
     (rb"[^\t:]*\t[^:]*$|[^\t]*[^\d\t:][^\t]*\t", "looks like tab-separated values (TSV)", TEXTS),
     (rb"[^,:]*,[^:]*$|[^,]*[^\d,: -][^,]*,", "looks like comma-separated values (CSV)", TEXTS),
     (rb"[^;:]*;[^:]*$", "looks like values separated by ';'", TEXTS),
+    (rb"(?i:.*[a-z]{4})", "looks like plain text", TEXTS),
 )
 SAMPLE = re.compile(rb"([+-]?[\d.]+(,\d+)*[ \t]+)?(qid:\d+[ \t]+)*\d+:[+-]?[\d.]")
 HEADER = re.compile(rb"\d+[ \t]+\d+[ \t]+\d+[ \t]*")
@@ -91,9 +93,13 @@ def unreadable(path: str | os.PathLike[str], error: OSError) -> DataError:
     return DataError(f"the file cannot be read: {reason}", path)
 
 
-def not_text(head: bytes) -> str | None:
-    """Identify a file that is not UTF-8 text, and say what to do; None if its first bytes do not reveal it."""
-    return _kind(BINARY, head)
+def not_text(head: bytes, of_texts: str | None = None) -> str | None:
+    """Identify a file that is not UTF-8 text, and say what to do; None if its first bytes do not reveal it.
+
+    `of_texts` is the advice on a file of another format where texts are expected.
+    """
+    kind = _kind(BINARY, head)
+    return kind if kind is None or of_texts is None else kind.replace(CONVERT, of_texts).replace(NAME_NPZ, of_texts)
 
 
 def not_xmc(line: bytes) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 
 from slide_fast import SlideTextClassifier
 from slide_fast.cli.main import main
-from slide_fast.cli.texts import _about_separator
+from slide_fast.cli.texts import _about_labels
 from slide_fast.text import reading
 from slide_ref.common.sparse_rows import Dataset, rows_from_lists
 from slide_ref.common.storage.model_folder import load_model, save_model
@@ -406,12 +406,15 @@ def test_a_separator_that_seems_to_be_missing_is_told(slide, folder, tmp_path):
         (["a;b", "a;c", "b;c", "c;a", "d,e"], ";"),
         (["Poe, Edgar", "Woolf, Virginia"], None),  # as many parts as names
         (["a", "b", "c", "a,b"], None),
+        (["a|b", "c|d", "e"], "|"),  # which names hardly ever contain
+        (["['a'", "'b']", "['c']"], "lists written as text"),
+        (['"a', 'b"', "c"], "in quotes"),
     ],
 )
 def test_a_separator_is_known_by_parts_that_come_again(names, mark):
     labels = rows_from_lists([[0], [1]], 4)
-    told = _about_separator(None, Dataset(labels, labels), names)
-    assert (told is None) if mark is None else (f"contain {mark!r}" in told)
+    told = _about_labels(None, Dataset(labels, labels), names)
+    assert (told is None) if mark is None else (mark in told and "labels such as" in told)
 
 
 def test_without_an_index_all_labels_are_scored(slide, folder, tmp_path):

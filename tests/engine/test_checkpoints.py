@@ -12,6 +12,7 @@ from problems import random_dataset, without_clock
 
 from slide_fast.engine.checkpoints import Checkpoints, PastRuns, TrainingState, load_state, save_state
 from slide_fast.engine.learner import Learner
+from slide_fast.engine.progress import Progress
 from slide_fast.engine.run import Run
 from slide_fast.training import TrainingInterrupted, fit, fit_with_state
 from slide_ref.common.config import Config
@@ -326,3 +327,17 @@ def test_the_last_checkpoint_knows_the_best_network_that_is_kept_with_it(tmp_pat
     assert state.progress.best_score == 0.9 and state.progress.best_step == best.facts["steps"]
     model, _ = fit_with_state(CONFIG, TRAIN, state=state, **options)
     assert_same_bytes(model.arrays, first.arrays)  # 0.5 and 0.6 are worse
+
+
+def test_s13_an_epoch_that_was_begun_is_counted_where_the_state_was_not_kept():
+    model = fit(CONFIG.replace(epochs=1), TRAIN, n_workers=1)
+    begun = dataclasses.replace(model, facts=model.facts | {"epochs": 1.25})  # as a run has that its time ended
+    assert TrainingState.of(begun).past.epochs == 2
+
+
+def test_s32_tables_built_after_the_last_in_batch_step_are_kept():
+    config = Config(scope="batch", in_batch=0.5, epochs=2, micro_batch=1)
+    progress = Progress(step=4, rebuilds=2, rebuilt=4, all_rebuilt=4)
+    state = TrainingState(config, 1, 1, {}, progress=progress)
+    assert not state.has_early_tables(config, 4)
+    assert state.has_early_tables(config.replace(epochs=3), 4)

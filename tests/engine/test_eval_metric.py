@@ -11,11 +11,13 @@ from slide_fast.engine import held_out_loss as module
 from slide_fast.engine.checkpoints import Checkpoints
 from slide_fast.engine.held_out_loss import loss_over_all_labels
 from slide_fast.kernels.scratch import Scratch
+from slide_fast.prediction import predict_topk
 from slide_fast.training import fit
 from slide_ref.common.config import EVAL_METRICS, Config
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.metrics import evaluate, inverse_propensity
 from slide_ref.common.parameters import layers_of
+from slide_ref.common.rng import Purpose, permutation
 
 CONFIG = Config(hidden=(8,), epochs=12, micro_batch=8, learning_rate=0.3, decay="constant")
 TRAIN = random_dataset(0, n_samples=60)
@@ -106,3 +108,13 @@ def test_a_run_is_resumed_by_the_metric_that_it_had(tmp_path):
 def test_other_metrics_are_refused():
     with pytest.raises(ConfigError, match="^eval_metric is 'ndcg_at_7'; it must be one of precision_at_1, .*, loss"):
         run("ndcg_at_7")
+
+
+def test_s2_evaluations_during_a_run_use_the_first_rows_in_keyed_order():
+    data, events = random_dataset(0, n_samples=30, n_labels=9), []
+    config = Config(hidden=(4,), epochs=2, learning_rate=1e-30, weight_decay=0.0, seed=3)
+    model = fit(config, data, test=data, n_workers=1, eval_samples=7, callback=events.append)
+    first = next(event for event in events if event["kind"] == "evaluation")
+    rows = data.take(permutation(3, Purpose.EVALUATION, n=30)[:7])
+    theirs = evaluate(predict_topk(layers_of(model.arrays), rows.features, 5)[0], rows.labels)
+    assert {key: first[key] for key in theirs} == theirs

@@ -6,12 +6,15 @@ import json
 
 import numpy as np
 import pytest
+from problems import random_dataset
 
 import slide_fast
 from slide_fast import DataError, SlideClassifier, fit, load_model
 from slide_fast.cli.main import main
 from slide_fast.data import write_npz
 from slide_fast.engine.checkpoints import Checkpoints
+from slide_fast.engine.progress import Progress
+from slide_fast.engine.tasks import RangeReport
 from slide_fast.engine.training_info import history_table
 from slide_fast.estimator.label_decoding import classes_of, form_of, places_of
 from slide_fast.estimator.validation import as_labels
@@ -232,3 +235,28 @@ def test_an_evaluation_of_a_restored_network_has_a_row_of_its_own(capsys):
     assert [row.split()[0] for row in rows] == [f"{last['epoch']:.2f}", f"{kept['kept_epoch']:.2f}"]
     assert rows[0].split()[2:] == [f"{last['loss']:.3f}", f"{last['precision_at_1']:.2%}"]
     assert rows[1].split()[2:] == [f"{kept['precision_at_1']:.2%}"]
+
+
+def test_s37_a_run_that_memorises_its_samples_says_so_once():
+    data, events = random_dataset(0, n_samples=30, n_labels=9), []
+    lsh = {"family": "simhash", "K": 2, "L": 2, "min_active": 2}
+    settings = {"hidden": [8], "epochs": 6, "micro_batch": 5, "in_batch": 0.4, "overfit_limit": 0.0, "rebuild_gap": 2}
+    fit(Config.from_dict({**settings, "learning_rate": 0.1, "lsh": lsh}), data, n_workers=1, callback=events.append)
+    assert max(event.get("rebuilds", 0) for event in events) > 3
+    assert [event["step"] for event in events if event["kind"] == "by_heart"] == [14]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_buckets_used_is_the_share_of_the_buckets_of_all_shards(shards):
+    data, events = random_dataset(0, n_samples=30, n_labels=40), []
+    lsh = {"family": "simhash", "K": 1, "L": 3, "min_active": 2}  # two buckets in a table, both used
+    settings = {"hidden": [8], "epochs": 1, "in_batch": 0.0, "shards": shards, "lsh": lsh}
+    fit(Config.from_dict(settings), data, n_workers=1, callback=events.append)
+    (epoch,) = (event for event in events if event["kind"] == "epoch")
+    assert epoch["buckets_used"] == 1 and epoch["entries_kept"] == 1
+
+
+def test_a_range_says_how_long_a_step_takes():
+    progress = Progress()
+    progress.add(RangeReport(12, 10, 1.0, 1.0, 6.0), 3)
+    assert progress.step_seconds == 2 and (progress.n_samples, progress.n_unlabelled) == (12, 2)

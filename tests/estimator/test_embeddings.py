@@ -6,9 +6,12 @@ from problems import random_dataset
 
 from slide_fast import SlideClassifier
 from slide_fast.estimator.sklearn_base import NotFittedError
-from slide_fast.inference import similar
+from slide_fast.inference import probabilities, similar
 from slide_fast.inference.similar import most_similar
+from slide_fast.training import fit
+from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.parameters import layers_of
 
 DATA = random_dataset(0, n_samples=300, n_labels=40)
 NAMES = np.array([f"label {i:02}" for i in range(40)])
@@ -79,3 +82,14 @@ def test_wrong_questions_are_refused(model):
         with pytest.raises(NotFittedError):
             ask()
     assert not hasattr(new, "label_embeddings_")
+
+
+def test_probabilities_are_those_over_all_labels_in_blocks_of_any_size(monkeypatch):
+    data = random_dataset(0, n_samples=9, n_labels=23)
+    layers = layers_of(fit(Config(hidden=(4,), epochs=1), data, n_workers=1).arrays)
+    labels = np.arange(23)
+    whole = probabilities.probabilities_of(layers, data.features, labels)
+    monkeypatch.setattr(probabilities, "LABELS_AT_ONCE", 5)
+    monkeypatch.setattr(probabilities, "ROWS_AT_ONCE", 4)
+    in_blocks = probabilities.probabilities_of(layers, data.features, labels)
+    assert np.allclose(in_blocks.sum(axis=1), 1, atol=1e-5) and np.allclose(in_blocks, whole, atol=1e-6)

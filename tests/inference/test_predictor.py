@@ -132,3 +132,9 @@ def test_few_rows_start_no_threads_and_count_no_cpus(samples, model, monkeypatch
     monkeypatch.setattr("slide_fast.parallel.threads.ThreadPoolExecutor", lambda n: asked.append("threads"))
     Predictor(model).topk(samples.features.take(np.arange(n_rows)), K, recall)
     assert asked == []
+
+
+def test_s28_sizes_are_those_of_each_k_and_recall(model):
+    predictor = Predictor(model, 1)
+    for k, recall in ((1, 0.5), (5, 0.5), (5, 0.8), (1, 0.8), (1, 0.5)):
+        assert predictor.size(k, recall) == index_module.size_for(model.index, k, recall, 300)

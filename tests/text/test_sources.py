@@ -126,7 +126,7 @@ BAD = [
     (tsv(ROWS) + "no tab\n", 5, "1 field, but the first line names 2 columns; separate them as there"),
     (tsv(ROWS) + "a\tb\tc\n", 5, "3 fields, but the first line names 2 columns"),
     (comma(ROWS) + "no comma\n", 5, "1 field, but the first line names 2 columns"),
-    (tsv(ROWS) + "text\t | \n", 5, "the label is missing; add one, or remove the line"),
+    (tsv(ROWS) + "text\t | \n", 5, "the label is missing in 'tags'; add one, or remove the line"),
     (tsv(ROWS) + " \ta\n", 5, "the text is empty; add one, or remove the line"),
     (comma(ROWS) + '"one" two,a\n', 5, "wrong quotes"),
     (comma(ROWS) + 'one,"a\n', 5, "wrong quotes"),
@@ -143,7 +143,7 @@ BAD = [
     (json_lines(ROWS) + '{"title": \n', 4, "not valid JSON"),
     (json_lines(ROWS) + "[1]\n", 4, "not a JSON object; write one per line"),
     (json_lines(ROWS) + '{"tags": "a"}\n', 4, "'title' is missing; give a string"),
-    (json_lines(ROWS) + '{"title": null, "tags": "a"}\n', 4, "'title' holds NoneType, not a text; give a string"),
+    (json_lines(ROWS) + '{"title": null, "tags": "a"}\n', 4, "'title' holds null, not a text; give a string"),
     (json_lines(ROWS) + '{"title": "a"}\n', 4, "the label is missing"),
     (json_lines(ROWS) + '{"title": "a", "tags": [1.5]}\n', 4, "'tags' is not a label"),
 ]
