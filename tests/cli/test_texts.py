@@ -476,3 +476,51 @@ def test_a_pattern_that_is_too_large_is_told(slide, folder, tmp_path):
         "train", folder / "train.tsv", *COLUMNS, "--token-pattern", "a{99999999999}", "--out", tmp_path
     )
     assert code == 2 and "token_pattern" in stderr and "a regular expression" in stderr
+
+
+def test_a_column_of_texts_is_no_column_of_labels(slide, folder, tmp_path):
+    columns = ["--text-column", "title", "--label-column", "title"]
+    code, _, stderr = slide("train", folder / "train.tsv", *columns, "--out", tmp_path / "run")
+    assert code == 2 and "--label-column: 'title' is also a column of the texts" in stderr
+
+
+def test_columns_are_not_for_fasttext(slide, folder, tmp_path):
+    code, _, stderr = slide("train", folder / "train.txt", *COLUMNS, "--out", tmp_path / "run")
+    assert code == 2 and "train.txt is in fastText's format, which has no columns; leave out --text-column" in stderr
+
+
+def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path):
+    train = folder / "train.tsv"
+    code, _, stderr = slide("train", train, "--test", train, *COLUMNS, *SMALL, "--out", tmp_path / "run")
+    assert code == 0 and "is the file of the training samples" in stderr
+    code, _, stderr = slide("train", "-", "--test", "-", *COLUMNS, "--out", tmp_path / "other", given=b"")
+    assert code == 2 and "--test: standard input holds the training samples" in stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'[{"title": "a", "tags": "x"}]\n', "looks like a JSON array; write one object per line, without [ ]"),
+        (b'"title"\t"tags"\n"a"\t"x"\n', "the first line has quotes around names"),
+        (b"title,tags\na, b,x\n", "3 fields, but the first line names 2 columns; put a field that holds ',' between"),
+        (b'{"title": "a", "Tags": "x"}\n', "line 1: the label is missing in 'tags'"),
+        (b'{"title": "a"\n', "line 1: not valid JSON (Expecting ',' delimiter, column 14)"),
+        (b"PK\x03\x04" + b"." * 26 + b"xl/", "is an Excel workbook; save its texts as CSV in UTF-8, or as JSON lines"),
+    ],
+)
+def test_tables_that_are_none_are_told_with_what_to_do(slide, tmp_path, content, told):
+    (tmp_path / "bad").write_bytes(content)
+    code, _, stderr = slide("train", tmp_path / "bad", *COLUMNS, "--out", tmp_path / "run")
+    assert code == 1 and told in stderr and len(stderr.splitlines()) == 1
+
+
+def test_texts_without_options_are_told(slide, tmp_path):
+    (tmp_path / "texts").write_text("the particular sadness of cakes\n")
+    code, _, stderr = slide("train", tmp_path / "texts", "--out", tmp_path / "run")
+    assert code == 1 and "looks like plain text; if it holds texts, name their column" in stderr
+
+
+def test_a_text_to_explain_is_quoted(slide, folder, capsys):
+    with pytest.raises(SystemExit):
+        slide("explain", folder / "run", "red", "apple")
+    assert "put the text between quotes" in capsys.readouterr().err

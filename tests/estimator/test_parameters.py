@@ -272,3 +272,8 @@ def test_a_part_of_which_no_step_was_trained_does_not_count():
     model = SlideClassifier(hidden=4, n_workers=1, max_seconds=1e-9).partial_fit(np.eye(4), range(4))
     assert model.model_.facts["steps"] == model.model_.facts["n_train_samples"] == 0
     assert model.model_.label_counts is None
+
+
+def test_a_dotted_setting_is_told_as_python_has_it():
+    with pytest.raises(ConfigError, match=r"unknown setting lsh.L; .*give it as {'lsh': {'L': …}}"):
+        SlideClassifier(settings={"lsh.L": 0}).fit(np.eye(3), range(3))
