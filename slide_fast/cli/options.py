@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
 def check_together(options: argparse.Namespace) -> None:
     """Exit with code 2 if options do not go together."""
     refuse = options.refuse
+    for name in ("out", "dir", "train", "test", "data", "model"):
+        if getattr(options, name, None) == "":
+            refuse(f"{options.command}: {name} is an empty path; give the name of a file or folder")
     if options.command == "predict" and options.json and options.out is None:
         refuse("predict --json needs --out: standard output is kept for the JSON object")
     if hasattr(options, "recall"):

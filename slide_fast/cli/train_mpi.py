@@ -90,6 +90,8 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             with together(ranks):
                 _check_alike(ranks, _arguments(options), "arguments")
                 check_number(ranks.size, n_workers)
+                if ranks.size > 1 and "-" in (options.train, options.test):
+                    raise ConfigError("train --mpi: every process reads the samples, so give a file in place of -")
                 if options.auto:
                     raise ConfigError("train --mpi does not support --auto; leave it out")
             options.n_ranks = ranks.size // n_workers

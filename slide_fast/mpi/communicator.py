@@ -6,7 +6,9 @@ Code that uses a `Communicator` need not know which. Only `mpi_ranks` imports mp
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from slide_ref.common.errors import DivergedError, SlideError
+from slide_ref.common.errors import ConfigError, DivergedError, SlideError
 
 from ..parallel.streams import Screen
 
@@ -170,7 +172,8 @@ class MpiRanks(Communicator):
             if found is not None and (rank == 0 or isinstance(found, DivergedError)):
                 raise found
             if found is not None:
-                raise SlideError(f"{self.title(rank)}: {found}") from found
+                kind = ConfigError if isinstance(found, ConfigError) else SlideError
+                raise kind(f"{self.title(rank)}: {found}") from found
 
     def names(self) -> list[str]:
         return self._world.allgather(super().names()[0])
@@ -205,10 +208,16 @@ def mpi_ranks() -> Communicator:
     SlideError
         If mpi4py, or the MPI library that it needs, is not installed.
     """
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # Python runs none while MPI waits for the others
+        handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, an MPI library is not
         raise SlideError(
             'several ranks need mpi4py and an MPI library; install both with: pip install "slide-numpy[mpi]"'
         ) from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return MpiRanks(MPI.COMM_WORLD, {"sum": MPI.SUM, "max": MPI.MAX})

@@ -60,9 +60,14 @@ def _reconfigure(stream: Any, options: dict[str, Any]) -> None:
 def print_result(text: str) -> None:
     """Print to standard output and flush; do nothing if there is none."""
     if sys.stdout is not None and not getattr(sys.stdout, "closed", False):
-        print(text)
-        if hasattr(sys.stdout, "flush"):
-            sys.stdout.flush()
+        try:
+            print(text)
+            if hasattr(sys.stdout, "flush"):
+                sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def discard_unwritten() -> None:

@@ -12,8 +12,10 @@ import numpy as np
 
 from slide_ref.common.diagnosis import LOOKED_AT, not_npz, unreadable
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import Dataset, SparseRows, rows_from_lists
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 from slide_ref.common.xmc_lines import COUNT_LIMIT
+
+from ..parallel.machine import require_memory
 
 SCIPY_NAMES = ("format", "shape", "data", "indices", "indptr", "row", "col")
 SCIPY_KEYS = {
@@ -47,11 +49,9 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
                 raise DataError("already contains labels; give no separate ones")
             features, rows = _rows_from_arrays(arrays, "X").canonical(), _rows_from_arrays(arrays, "Y").indicator("Y")
         else:
-            features, rows = (
-                _rows_of_matrix(arrays, "X").canonical(),
-                rows_from_lists([[]] * int(arrays["shape"][0]), 0),
-            )
-            rows = rows if labels is None else _read_indicator(labels)
+            features = _rows_of_matrix(arrays, "X").canonical()
+            none = SparseRows(np.zeros(features.n_rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, 0)
+            rows = none if labels is None else _read_indicator(labels)
         if features.n_rows != rows.n_rows:
             raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; the numbers must be equal")
         return Dataset(features, rows)
@@ -131,6 +131,8 @@ def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
             wanted = "numbers" if key == "data" else "whole numbers"
             raise DataError(f"{letter}_{key} must be one-dimensional and hold {wanted}; write the file again")
     shape, indptr = own["shape"].tolist(), own["indptr"].astype(np.int64, copy=False)
+    if not len(indptr):
+        raise DataError(f"{letter}_indptr is empty; write the file again")
     if len(shape) != 2 or shape[0] != len(indptr) - 1 or not 0 <= shape[1] < COUNT_LIMIT:
         wanted = f"[{len(indptr) - 1}, columns], columns below {COUNT_LIMIT}"
         raise DataError(f"{letter}_shape is {shape[:2]}; to match {letter}_indptr it must be {wanted}")
@@ -143,7 +145,9 @@ def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Check the format that ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
     kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")
     missing = [key for key in SCIPY_KEYS.get(kind, ("format",)) if key not in arrays]
-    if kind not in SCIPY_KEYS or missing:
+    if kind in SCIPY_KEYS and missing:
+        raise DataError(f"the file lacks the arrays {', '.join(missing)}; save the matrix again")
+    if kind not in SCIPY_KEYS:
         raise DataError(f"format {kind.decode('ascii', 'replace')!r} is not one of csr, csc, coo; save X.tocsr()")
     return kind
 
@@ -158,14 +162,17 @@ def rows_of_scipy(arrays: Mapping[str, np.ndarray]) -> SparseRows:
     if kind == b"coo":
         row, column = arrays["row"].astype(np.int64), arrays["col"]
     else:
-        counts: np.ndarray = np.diff(arrays["indptr"].astype(np.int64))
-        if len(counts) != n_columns or counts.min(initial=0) < 0:
+        starts = arrays["indptr"].astype(np.int64)
+        counts: np.ndarray = np.diff(starts)
+        is_whole = len(starts) == n_columns + 1 and starts[0] == 0 and starts[-1] == len(data)
+        if not is_whole or counts.min(initial=0) < 0:
             raise DataError("indptr does not describe the columns; save the matrix again")
         row, column = arrays["indices"].astype(np.int64), np.repeat(np.arange(n_columns), counts)
     if not len(row) == len(column) == len(data):
         raise DataError("rows, columns and data differ in number; save the matrix again")
     if len(row) and not 0 <= row.min() <= row.max() < n_rows:
         raise DataError(f"a row lies outside 0..{n_rows - 1}; save the matrix again")
+    require_memory(3 * 8 * n_rows, f"{n_rows} rows need", "save the matrix with fewer rows")
     order = np.argsort(row, kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_rows))]).astype(np.int64)
     return SparseRows(indptr, column[order], data[order], n_columns)

@@ -117,6 +117,9 @@ class TextFile:
             raise DataError(text, self.path, 1)
         head = first_line(b"".join(first))
         if begins_fasttext(head) and not (self.columns and names_columns(head.decode(errors="replace"), self.columns)):
+            if b"\r" in head:
+                text = "the file has lines that end in CR alone; save it with LF or CR LF at the ends of lines"
+                raise DataError(text, self.path, 1)
             yield from self._by_line(_fasttext, first, blocks, 1)
         elif self.columns is None:
             if self.needs_labels:

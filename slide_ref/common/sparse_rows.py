@@ -107,7 +107,7 @@ class SparseRows:
             indptr = np.searchsorted(row_of, np.arange(self.n_rows + 1))
             values = None if values is None else np.bincount(inverse, weights=values)
         if values is not None and values.dtype != np.float32:
-            if np.any(np.abs(values) >= TOO_LARGE):
+            if values.dtype != np.float16 and np.any(np.abs(values) >= TOO_LARGE):  # none is, and the limit overflows
                 raise DataError("a value, or the sum of an id's values in one row, is too large for float32; rescale")
             values = values.astype(np.float32)
         if values is not None:

@@ -1,5 +1,7 @@
 """Options that would have no effect, files that would be lost, labels that would be mistaken: told, not passed over."""
 
+import errno
+import io
 import json
 import shutil
 
@@ -9,6 +11,7 @@ from scipy import sparse
 
 from slide_fast import SlideClassifier
 from slide_fast.cli.main import main
+from slide_fast.parallel.streams import print_result
 from slide_fast.text.ngrams import NgramCounter
 from slide_fast.text.settings import TextSettings
 from slide_ref.common.storage.model_folder import save_model
@@ -214,3 +217,22 @@ def test_a_file_is_named_where_its_scores_overflow(slide, tmp_path):
     for command in ("predict", "evaluate"):
         code, _, stderr = slide(f"{command} {tmp_path}/model {tmp_path}/new.txt")
         assert code == 1 and f"{tmp_path}/new.txt: row 1: the values are too large" in stderr
+
+
+def test_an_empty_path_is_no_folder(slide, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["generate", ""], ["train", "x.txt", "--out", ""]):
+        with pytest.raises(SystemExit) as error:
+            main(arguments)
+        assert error.value.code == 2 and "is an empty path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_standard_output_is_named(slide, monkeypatch):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sys.stdout", Full())
+    with pytest.raises(OSError, match="standard output"):
+        print_result("figures")

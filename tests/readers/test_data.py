@@ -241,3 +241,24 @@ def test_numbers_of_rows_may_be_unsigned(tmp_path):
     arrays = {"row": np.array([0, 1], dtype=np.uint64), "col": np.array([0, 2]), "data": np.ones(2)}
     np.savez(tmp_path / "x.npz", format=np.array(b"coo"), shape=np.array([2, 3]), **arrays)
     assert read_dataset(tmp_path / "x.npz").features.indices.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("indptr", [[0, 2**62, 2**62, 2**62], [1, 2, 2, 3], []])
+def test_columns_that_do_not_begin_or_end_where_they_should_are_refused(tmp_path, indptr):
+    arrays = {"indices": np.array([0, 1]), "indptr": np.array(indptr, dtype=np.int64), "data": np.ones(2)}
+    np.savez(tmp_path / "x.npz", format=np.array(b"csc"), shape=np.array([2, 3]), **arrays)
+    with pytest.raises(DataError, match="indptr does not describe the columns"):
+        read_dataset(tmp_path / "x.npz")
+
+
+def test_more_rows_than_memory_holds_are_refused(tmp_path):
+    arrays = {"row": np.array([0, 2**31 - 2]), "col": np.array([0, 1]), "data": np.ones(2)}
+    np.savez(tmp_path / "x.npz", format=np.array(b"coo"), shape=np.array([2**31 - 1, 3]), **arrays)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MemoryError, match="2147483647 rows need"):
+        patch.setattr("slide_fast.parallel.machine.memory_left", lambda: 2**30)
+        read_dataset(tmp_path / "x.npz")
+
+
+def test_values_of_16_bits_are_read_without_a_warning():
+    values = SparseRows(np.array([0, 1]), np.array([0], dtype=np.int32), np.array([60_000], dtype=np.float16), 1)
+    assert values.canonical().data.tolist() == [60_000]
