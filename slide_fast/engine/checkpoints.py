@@ -144,6 +144,9 @@ class TrainingState:
         ):
             if mine != theirs:
                 raise DataError(f"training data: {theirs} {what}, but the network was trained on {mine}")
+        missing = {f"{kind}{l}" for l in range(len(self.config.hidden) + 1) for kind in "Wb"} - self.arrays.keys()
+        if missing:
+            raise ConfigError(f"state lacks the arrays {', '.join(sorted(missing))}; give one that was not taken apart")
         if self.progress is None:
             shapes = [array_shapes(c, self.n_features, self.n_labels) for c in (self.config, config)]
             if shapes[0] != shapes[1]:

@@ -199,5 +199,5 @@ class PredictionMixin:
 def _best(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ids and scores of the k best labels. Raises DataError if a score is not finite."""
     found = predict_topk(layers, features, k, None)
-    require_finite(found[1])
+    require_finite(np.where(found[0] < 0, 0, np.abs(found[1])))
     return found

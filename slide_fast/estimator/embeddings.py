@@ -9,6 +9,7 @@ import numpy as np
 from slide_ref.common.checks import whole
 from slide_ref.common.errors import DataError
 
+from ..inference.predictor import require_finite
 from ..inference.similar import most_similar
 from ..prediction import all_hidden_outputs
 from .answers import PredictionMixin
@@ -38,7 +39,9 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
             If the estimator is not trained, or the features of X differ from those of the network.
         """
         layers, features = self._asked(X)
-        return all_hidden_outputs(layers, features, None)
+        found = all_hidden_outputs(layers, features, None)
+        require_finite(found.max(axis=1, initial=0)[:, None])
+        return found
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of `transform`: ``slideclassifier0`` and so on, by scikit-learn's rules.

@@ -30,8 +30,6 @@ def as_features(X: Any) -> SparseRows:
     """
     if not isinstance(X, SparseRows):
         X = rows_of_sparse(X, "X") if is_sparse(X) else _rows_of_dense(X)
-    if X.data is not None and not np.isfinite(X.data).all():
-        _refuse_infinite(X.data, "X")
     X.check("X")
     return X.canonical()
 
@@ -59,9 +57,11 @@ def _rows_of_dense(X: Any) -> SparseRows:
         array = np.asarray(X)
         if array.dtype.kind == "c":
             raise DataError("X: Complex data not supported")
+        if array.dtype.kind in "mM":
+            raise TypeError(f"it is of dtype {array.dtype}, not numbers")
         if array.dtype.kind not in "fiub":
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         text = "X is no table of numbers; give a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,7 @@ class SlideTextClassifier(SlideClassifier):
 
 def as_texts(X: Any) -> list[str]:
     """Convert X to a list of str. Raises DataError if an item is not a text."""
-    if isinstance(X, (str, bytes)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
+    if isinstance(X, (str, bytes, Set, Mapping)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
         raise DataError(
             "X is not a sequence of texts; give a list of str, or a column of a table such as table['title']"
         )

@@ -322,8 +322,11 @@ def _read(path: str | Path, n_features: int | None) -> Dataset:
 def numbers_in(values: Any, name: str) -> np.ndarray:
     """Convert weights to an array of float64. Raises DataError if one is no number."""
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(values)
+        if given.dtype.kind in "cmM":
+            raise TypeError(f"dtype {given.dtype}")
+        return given.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name} holds something other than numbers ({error})") from error
 
 
@@ -348,6 +351,8 @@ def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
         raise DataError(f"sample_weight.shape == {weights.shape}, expected ({n_samples},)!")
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise DataError("sample_weight contains a value that is negative or not finite; give numbers >= 0")
+    if weights.max(initial=0) > np.finfo(np.float64).max / max(n_samples, 1):
+        raise DataError("the sum of sample_weight is too large; scale the weights down")
     if not weights.any():
         raise DataError("the weight is zero for every sample in sample_weight; give some of them more than 0")
     return None if (weights == weights[0]).all() else weights

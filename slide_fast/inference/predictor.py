@@ -123,7 +123,7 @@ class Predictor:
             best = predict_topk_index(self.layers, features, k, index, size, self.n_threads, totals)
         else:
             best = few_through_index(self.layers, features, k, index, size, scratch_of_thread(), totals)
-        require_finite(best[1], first)
+        require_finite(np.where(best[0] < 0, 0, np.abs(best[1])), first)
         return Answers(*best, size, totals)
 
     def blocks(

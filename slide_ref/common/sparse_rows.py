@@ -148,6 +148,12 @@ class SparseRows:
         indptr = self.indptr
         if not all(isinstance(array, np.ndarray) for array in (indptr, self.indices, self.data) if array is not None):
             raise DataError(f"{what}: indptr, indices and data must be arrays of NumPy")
+        for array, kinds in ((indptr, "iu"), (self.indices, "iu"), (self.data, "fiub")):
+            if array is not None and (array.ndim != 1 or (array.size and array.dtype.kind not in kinds)):
+                raise DataError(f"{what}: indptr and indices must be one-dimensional arrays of whole numbers, "
+                                "data one of numbers")  # fmt: skip
+        if not isinstance(self.n_columns, (int, np.integer)):
+            raise DataError(f"{what}: n_columns is {self.n_columns!r}; give a whole number")
         if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != self.nnz or np.any(indptr[1:] < indptr[:-1]):
             raise DataError(f"{what}: indptr does not describe rows of {self.nnz} stored values; rebuild the arrays")
         if self.nnz and (self.indices.min() < 0 or self.indices.max() >= self.n_columns):

@@ -254,3 +254,24 @@ def test_a_real_file_system_that_is_full_or_read_only(tmp_path, kind, words):
     message, found = done.stdout.splitlines()
     assert message.startswith("model: cannot be written (") and words in message
     assert found == "{'generation': 1} ['model']"
+
+
+def test_saves_to_one_folder_at_once_wait_for_each_other(tmp_path):
+    def saves():
+        for generation in range(20):
+            save(tmp_path / "model", generation)
+
+    errors = []
+
+    def checked():
+        try:
+            saves()
+        except ModelError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=checked) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and generation_of(tmp_path / "model") == 19

@@ -17,6 +17,7 @@ from slide_fast.engine.run import Run
 from slide_fast.training import TrainingInterrupted, fit, fit_with_state
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import load_model
 
 TRAIN, TEST = random_dataset(0, n_samples=60), random_dataset(1, n_samples=30)
@@ -341,3 +342,14 @@ def test_s32_tables_built_after_the_last_in_batch_step_are_kept():
     state = TrainingState(config, 1, 1, {}, progress=progress)
     assert not state.has_early_tables(config, 4)
     assert state.has_early_tables(config.replace(epochs=3), 4)
+
+
+def test_a_state_without_arrays_is_refused():
+    _, state = fit_with_state(CONFIG.replace(epochs=1), TRAIN, n_workers=1)
+    with pytest.raises(ConfigError, match="state lacks the arrays W0, W1, b0, b1"):
+        fit(CONFIG, TRAIN, n_workers=1, state=state.without_arrays())
+
+
+def test_samples_of_another_kind_are_refused():
+    with pytest.raises(DataError, match="training data: features and labels must be SparseRows"):
+        fit(CONFIG, Dataset([[1.0]], [[0]]), n_workers=1)

@@ -162,3 +162,45 @@ def test_weights_are_numbers():
     model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(X, y)
     with pytest.raises(DataError, match="sample_weight holds something other than numbers"):
         model.score(X, y, sample_weight="a")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy: overflow
+def test_scores_that_overflow_to_minus_infinity_are_no_answer():
+    rng = np.random.default_rng(0)
+    X, y = rng.random((60, 8)), rng.integers(0, 4, 60)
+    model = SlideClassifier(hidden=(8,), epochs=3, micro_batch=16, n_workers=1, random_state=0).fit(X, y)
+    large = X.copy()
+    large[7] = 3e38
+    calls = (model.predict, model.transform, lambda X: model.score(X, y), lambda X: model.predict_topk(X, k=1))
+    for call in calls:
+        with pytest.raises(DataError, match="row 7: the values are too large"):
+            call(large)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"indices": np.array([0.5, 1])}, {"indices": np.array([[0], [1]])}, {"indices": np.array([True, False])},
+        {"data": np.array([1j, 1])}, {"data": np.array(["a", "b"])}, {"data": np.array([[1.0], [1.0]])},
+        {"indptr": np.array([0.0, 1, 2])}, {"n_columns": 2.0}, {"n_columns": None},
+    ],
+)  # fmt: skip
+def test_rows_of_other_arrays_are_refused(changed):
+    right = {"indptr": np.array([0, 1, 2]), "indices": np.array([0, 1]), "data": np.ones(2), "n_columns": 2}
+    SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(SparseRows(**right), [0, 1])
+    with pytest.raises(DataError, match="X: (indptr and indices must be one-dimensional|n_columns is)"):
+        SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(SparseRows(**right | changed), [0, 1])
+
+
+@pytest.mark.parametrize("X", [np.array([["NaT", "2020-01-01"]] * 4, "M8[D]"), [[10**400, 1]] * 4])
+def test_dates_and_endless_numbers_are_no_features(X):
+    with pytest.raises((TypeError, DataError), match="no table of numbers"):
+        SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(X, [0, 1] * 2)
+
+
+@pytest.mark.parametrize("weights", [np.full(4, 1e308), np.ones(4) * 1j, [10**400] * 4])
+def test_weights_that_are_too_large_or_complex_are_refused(weights):
+    model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(np.eye(4), range(4))
+    for call in (model.fit, model.score):
+        with pytest.raises(DataError, match="sample_weight"):
+            call(np.eye(4), range(4), weights)

@@ -148,3 +148,9 @@ def test_a_model_without_a_tokenizer_takes_none(tmp_path):
 def test_a_token_pattern_matches_no_empty_word(pattern):
     with pytest.raises(ConfigError, match="token_pattern is .* that matches no empty word"):
         SlideTextClassifier(token_pattern=pattern).fit(["a b", "c d"], ["x", "y"])
+
+
+@pytest.mark.parametrize("texts", [{"a b", "b c"}, {"a b": 1, "b c": 2}])
+def test_texts_without_an_order_are_refused(texts):
+    with pytest.raises(DataError):
+        SlideTextClassifier(hidden=4, epochs=1, n_workers=1, min_df=1).fit(texts, [0, 1])

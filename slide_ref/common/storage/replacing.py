@@ -30,7 +30,7 @@ def standing(folder: Path) -> Path:
 def replacing(folder: Path) -> Iterator[Path]:
     """Create an empty folder to fill, which replaces `folder` when the block ends without an error.
 
-    What a killed replacement left behind is repaired first. Only one process may replace a folder at any time.
+    What a killed replacement left is repaired first. A second replacement of the same folder waits for the first.
 
     Raises
     ------
@@ -41,22 +41,50 @@ def replacing(folder: Path) -> Iterator[Path]:
     work = _work_of(folder)
     new, old = work / "new", work / "old"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work.mkdir(exist_ok=True)
-    try:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-        new.mkdir()
-        yield new
-        sync_folder(new)
-        _swap(new, folder, old)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not empty if the old folder could not be renamed back
-            work.rmdir()
+    with _alone_in(work):
+        try:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+            new.mkdir()
+            yield new
+            sync_folder(new)
+            _swap(new, folder, old)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            with contextlib.suppress(OSError):  # not empty if the old folder could not be renamed back
+                work.rmdir()
     sync_folder(folder.parent)
+
+
+@contextmanager
+def _alone_in(work: Path) -> Iterator[None]:
+    """Create a folder of work; others that want it wait until the block ends, where the system has locks."""
+    if os.name == "nt":
+        work.mkdir(exist_ok=True)
+        yield
+        return
+    import fcntl
+
+    while True:
+        work.mkdir(exist_ok=True)
+        try:
+            descriptor = os.open(work, os.O_RDONLY)
+        except FileNotFoundError:  # the one before has just removed it
+            continue
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            stands = False
+            with contextlib.suppress(FileNotFoundError):
+                stands = os.path.samestat(os.fstat(descriptor), os.stat(work))
+            if stands:
+                yield
+                return
+        finally:
+            os.close(descriptor)
 
 
 def _swap(new: Path, folder: Path, old: Path) -> None:
