@@ -167,7 +167,7 @@ def test_weights_are_numbers():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy: overflow
 def test_scores_that_overflow_to_minus_infinity_are_no_answer():
     rng = np.random.default_rng(0)
-    X, y = rng.random((60, 8)), rng.integers(0, 4, 60)
+    X, y = rng.random((60, 1000)), rng.integers(0, 4, 60)
     model = SlideClassifier(hidden=(8,), epochs=3, micro_batch=16, n_workers=1, random_state=0).fit(X, y)
     large = X.copy()
     large[7] = 3e38
