@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +14,8 @@ from .common.rng import Key
 from .correction import inclusion
 from .hash_tables import Tables
 from .hashing import addresses_of
-from .network import Activation
+from .network import Activation, Network
 from .sampling import active_sets, retrieve
-
-if TYPE_CHECKING:
-    from .training import Network
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> list[np.ndarray]:

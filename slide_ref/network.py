@@ -1,4 +1,4 @@
-"""Forward and backward passes over active neurons (paper, sections 3.1 and 4.2).
+"""A network, and forward and backward passes over its active neurons (paper, sections 3.1 and 4.2).
 
 An activation is a sparse vector: the ids of the neurons that were computed and their values. All other neurons count as
 zero, send nothing forward and receive no gradient.
@@ -7,12 +7,17 @@ zero, send nothing forward and receive no gradient.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from .common.config import Config
+from .common.hash_constants import HashConstants
 from .common.parameters import Layer
+from .common.parts import Part
 from .common.sparse_rows import SparseRows
+from .hash_tables import Tables
 
 
 class Activation(NamedTuple):
@@ -37,6 +42,35 @@ class RowGradient(NamedTuple):
     ids: np.ndarray
     W: np.ndarray
     b: np.ndarray
+
+
+@dataclass
+class Network:
+    """Parameters, hash functions and tables. Any layer after the first may have tables.
+
+    Attributes
+    ----------
+    config : Config
+    layers : list of Layer
+    parts : dict of int to Part
+        Layers and shards that have tables, by their words in keys (S31).
+    constants : dict of int to ndarray
+        Constants of their hash functions; for a centroid table, its centroids.
+    tables : dict of int to HashTables or CentroidTable
+        Their tables; empty until `rebuild` is called.
+    priors : ndarray of float64, or None
+        From `label_priors` of the training samples; None: logits are not corrected (S30).
+    is_by_heart : bool
+        Whether the run memorises its samples (S37).
+    """
+
+    config: Config
+    layers: list[Layer]
+    parts: dict[int, Part]
+    constants: dict[int, HashConstants]
+    tables: dict[int, Tables]
+    priors: np.ndarray | None = None
+    is_by_heart: bool = False
 
 
 Trace = list[list[Activation]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +9,10 @@ import numpy as np
 from .active_sets import choose_active
 from .common.config import Config
 from .common.divergence import check_loss, check_weights
-from .common.hash_constants import ROUNDS, HashConstants, samples_to_cluster
+from .common.hash_constants import ROUNDS, samples_to_cluster
 from .common.micro_batches import MicroBatch, micro_batch
-from .common.parameters import Layer, array_shapes, initialise, layers_of
-from .common.parts import Part, parts_of
+from .common.parameters import array_shapes, initialise, layers_of
+from .common.parts import parts_of
 from .common.priors import label_priors
 from .common.schedule import (
     fresh_steps,
@@ -27,10 +26,10 @@ from .common.schedule import (
     total_steps,
 )
 from .common.sparse_rows import Dataset, SparseRows
-from .hash_tables import CentroidTable, HashTables, Tables, build_tables
+from .hash_tables import CentroidTable, HashTables, build_tables
 from .hashing import hash_constants
 from .hashing.centroid import buckets_of, k_means
-from .network import Activation, RowGradient, backward, forward
+from .network import Activation, Network, RowGradient, backward, forward
 from .optimizers import update
 from .prediction import hidden_outputs
 
@@ -55,35 +54,6 @@ class StepReport(NamedTuple):
     active: dict[int, list[np.ndarray]]
     gradients: list[RowGradient]
     inclusion: list[np.ndarray] | None = None
-
-
-@dataclass
-class Network:
-    """Parameters, hash functions and tables. Any layer after the first may have tables.
-
-    Attributes
-    ----------
-    config : Config
-    layers : list of Layer
-    parts : dict of int to Part
-        Layers and shards that have tables, by their words in keys (S31).
-    constants : dict of int to ndarray
-        Constants of their hash functions; for a centroid table, its centroids.
-    tables : dict of int to HashTables or CentroidTable
-        Their tables; empty until `rebuild` is called.
-    priors : ndarray of float64, or None
-        From `label_priors` of the training samples; None: logits are not corrected (S30).
-    is_by_heart : bool
-        Whether the run memorises its samples (S37).
-    """
-
-    config: Config
-    layers: list[Layer]
-    parts: dict[int, Part]
-    constants: dict[int, HashConstants]
-    tables: dict[int, Tables]
-    priors: np.ndarray | None = None
-    is_by_heart: bool = False
 
 
 class Earlier(NamedTuple):

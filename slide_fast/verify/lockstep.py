@@ -136,13 +136,13 @@ class Lockstep:
 
     Parameters
     ----------
-    reference : slide_ref.training.Network
+    reference : slide_ref.network.Network
         In float32; trained by `step`.
     features : SparseRows
         Features of the training samples, some of which are clustered in a rebuild of centroid tables.
     """
 
-    def __init__(self, reference: ref.training.Network, features: SparseRows):
+    def __init__(self, reference: ref.network.Network, features: SparseRows):
         self.reference, self.config, self.features = reference, reference.config, features
         self.scratch = Scratch()
         self.report = Report()

@@ -109,7 +109,7 @@ OTHER_NAME = {
         "plain arrays",
         "test_s13_further_training_takes_the_same_steps_and_has_the_same_losses",
     ),
-    "training.Network": (
+    "network.Network": (
         "engine.learner.Learner",
         "state in shared memory",
         "test_free_running_worker_has_the_losses_of_the_reference",
