@@ -167,7 +167,7 @@ class PredictionMixin:
         """
         layers, features = self._asked(X)
         logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
-        require_finite(np.maximum(logits.max(axis=1, initial=0), -logits.min(axis=1, initial=0))[:, None])
+        require_finite(logits)
         if labels is None and self._kind == "classes" and len(self.classes_) == 2:
             return logits[:, 1] - logits[:, 0]
         return logits
@@ -179,7 +179,7 @@ class PredictionMixin:
         """
         layers, features = self._asked(X)
         found = probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
-        require_finite(found.max(axis=1, initial=0)[:, None])
+        require_finite(found)
         return found
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -199,5 +199,5 @@ class PredictionMixin:
 def _best(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ids and scores of the k best labels. Raises DataError if a score is not finite."""
     found = predict_topk(layers, features, k, None)
-    require_finite(np.where(found[0] < 0, 0, np.abs(found[1])))
+    require_finite(found[1], found[0])
     return found

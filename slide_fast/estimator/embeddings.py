@@ -40,7 +40,7 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         """
         layers, features = self._asked(X)
         found = all_hidden_outputs(layers, features, None)
-        require_finite(found.max(axis=1, initial=0)[:, None])
+        require_finite(found)
         return found
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:

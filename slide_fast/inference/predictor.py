@@ -51,10 +51,12 @@ class Answers(NamedTuple):
         return np.exp(self.scores - self.totals[:, None])
 
 
-def require_finite(scores: np.ndarray, first: int = 0) -> None:
-    """Raise DataError if a score of row `first` or later is NaN or infinite; -inf stands for a missing label."""
-    if not (scores < np.inf).all():
-        row = first + int(np.argmin((scores < np.inf).all(axis=1)))
+def require_finite(scores: np.ndarray, ids: np.ndarray | None = None, first: int = 0) -> None:
+    """Raise DataError if a score is NaN or infinite, but where its id is -1; rows are numbered from `first`."""
+    scores = scores if ids is None else np.where(ids < 0, 0, scores)
+    is_finite = np.isfinite(scores.max(axis=1, initial=0)) & np.isfinite(scores.min(axis=1, initial=0))
+    if not is_finite.all():
+        row = first + int(np.argmin(is_finite))
         raise DataError(f"row {row}: the values are too large: scores are not finite; scale them as in training")
 
 
@@ -123,7 +125,7 @@ class Predictor:
             best = predict_topk_index(self.layers, features, k, index, size, self.n_threads, totals)
         else:
             best = few_through_index(self.layers, features, k, index, size, scratch_of_thread(), totals)
-        require_finite(np.where(best[0] < 0, 0, np.abs(best[1])), first)
+        require_finite(best[1], best[0], first)
         return Answers(*best, size, totals)
 
     def blocks(
