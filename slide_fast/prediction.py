@@ -204,6 +204,7 @@ def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> list[np.n
     return found
 
 
+@without_false_alarms
 def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, scratch: Scratch) -> np.ndarray | None:
     """Mark those of a bucket's first neurons with the largest previews, for rows of its cell; None: no preview.
 
@@ -225,6 +226,7 @@ def previews(index: Index, preview: Preview, cell: int, inputs: np.ndarray, size
     return _products(along, gather_rows(preview.reduced, bucket, scratch), preview.levels[cell, :size], scratch)
 
 
+@without_false_alarms
 def _best_in_bucket(
     output: Layer,
     inputs: np.ndarray,

@@ -209,7 +209,6 @@ def test_few_samples_make_no_index(slide, tmp_path):
     assert json.loads(stdout.splitlines()[-1])["mode"] == "exact"
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy: overflow
 def test_a_file_is_named_where_its_scores_overflow(slide, tmp_path):
     model = SlideClassifier(hidden=8, epochs=20, micro_batch=16, learning_rate=0.05, n_workers=1)
     model.fit(X, np.arange(3).repeat(40)).save(tmp_path / "model")

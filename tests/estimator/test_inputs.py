@@ -76,7 +76,6 @@ def test_column_ids_beyond_32_bits_do_not_wrap():
         as_features(rows)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy: overflow
 def test_values_too_large_for_the_network_are_refused():
     model = small(epochs=20, learning_rate=0.05).fit(X, Y)
     row = np.full((1, 6), 3e38, np.float32)
@@ -164,7 +163,6 @@ def test_weights_are_numbers():
         model.score(X, y, sample_weight="a")
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy: overflow
 def test_scores_that_overflow_to_minus_infinity_are_no_answer():
     rng = np.random.default_rng(0)
     X, y = rng.random((60, 1000)), rng.integers(0, 4, 60)

@@ -77,14 +77,22 @@ def test_blocks_are_topk_in_parts(samples, predictor, monkeypatch, recall):
     assert all(answers.n_candidates == whole.n_candidates for _, answers in parts)
 
 
-def test_a_row_whose_scores_overflow_is_named_by_its_number_among_all(model, monkeypatch):
+@pytest.mark.parametrize("recall", [None, RECALL])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_row_whose_scores_overflow_is_named_by_its_number_among_all(model, monkeypatch, n_threads, recall):
+    """NumPy's warnings, which are errors in tests, come from no thread."""
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 25)
     large = dataclasses.replace(model, arrays={name: 1e4 * np.abs(array) for name, array in model.arrays.items()})
     values = np.ones(400, dtype=np.float32)
     values[321] = 3e38
-    features = SparseRows(np.arange(401), np.zeros(400, dtype=np.int32), values, model.n_features)
-    with np.errstate(all="ignore"), pytest.raises(DataError, match="row 321: the values are too large"):
-        list(Predictor(large, 1).blocks(features, K))
+    features, predictor = (
+        SparseRows(np.arange(401), np.zeros(400, np.int32), values, model.n_features),
+        Predictor(large, n_threads),
+    )
+    with pytest.raises(DataError, match="row 321: the values are too large"):
+        list(predictor.blocks(features, K, recall))
+    with pytest.raises(DataError, match="row 0: the values are too large"):
+        predictor.topk(features.take(np.array([321])), K, recall, with_totals=True)
 
 
 @pytest.mark.parametrize("recall", [None, RECALL])
