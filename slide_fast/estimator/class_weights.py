@@ -11,8 +11,9 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.metrics import inverse_propensity
 from slide_ref.common.sparse_rows import SparseRows
 
+from .label_coding import shown
 from .label_decoding import places_of
-from .validation import numbers_in
+from .validation import numbers_in, require_weights
 
 
 def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, classes: np.ndarray) -> np.ndarray:
@@ -31,7 +32,7 @@ def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, c
     Raises
     ------
     DataError
-        If the mapping has a key that is not a label, or a weight that is negative or not finite.
+        If the mapping has a key that is not a label, or a weight that is not a single number, negative or not finite.
     """
     counts = np.bincount(labels.indices, minlength=labels.n_columns)
     if class_weight == "propensity":
@@ -39,10 +40,12 @@ def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, c
     if class_weight == "balanced":
         return labels.nnz / (np.count_nonzero(counts) * np.maximum(counts, 1))
     assert isinstance(class_weight, Mapping)
-    weights, given = np.ones(len(classes)), numbers_in(list(class_weight.values()), "class_weight")
-    if not (np.isfinite(given).all() and (given >= 0).all()):
-        raise DataError("class_weight contains a weight that is negative or not finite; give numbers >= 0")
-    weights[places_of(list(class_weight), classes, 1, "class_weight")] = given
+    known, given = list(class_weight), numbers_in(list(class_weight.values()), "class_weight")
+    if given.ndim != 1:
+        raise DataError(f"class_weight, label {shown(known[0])}: holds several numbers; give one for each label")
+    require_weights(given, "class_weight", lambda i: f"label {shown(known[i])}")
+    weights = np.ones(len(classes))
+    weights[places_of(known, classes, 1, "class_weight")] = given
     return weights
 
 

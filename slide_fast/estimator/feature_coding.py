@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.xmc_lines import COUNT_LIMIT
+
+from .label_coding import shown
 
 
 def is_sparse(X: Any) -> bool:
@@ -46,7 +49,7 @@ def rows_of_sparse(X: Any, name: str) -> SparseRows:
         for column in (X.indices.max(), X.indices.min()):
             if not 0 <= column < COUNT_LIMIT:
                 raise DataError(f"{name}: it stores a value in column {column} of {X.shape[1]}; make the matrix again")
-    data = _as_float32(X.data, name)
+    data = _as_float32(X.data, name, lambda i: int(np.searchsorted(X.indptr, i, "right")) - 1)
     return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
 
 
@@ -70,7 +73,7 @@ def _rows_of_dense(X: Any) -> SparseRows:
         raise DataError(f"{text} ({error})") from error
     check_dimensions(array, "X")
     rows, columns = array.nonzero()
-    data = _as_float32(array[rows, columns], "X")
+    data = _as_float32(array[rows, columns], "X", rows.__getitem__)
     indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
     return SparseRows(indptr, columns.astype(np.int32), data, array.shape[1])
 
@@ -83,19 +86,19 @@ def check_dimensions(X: Any, name: str) -> None:
         raise DataError(f"{name} has {X.ndim} dimensions: {shape}. {advice}")
 
 
-def _as_float32(values: np.ndarray, name: str) -> np.ndarray:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        _refuse_infinite(values, name)
+def _as_float32(values: np.ndarray, name: str, row_of: Callable[[int], int]) -> np.ndarray:
     with np.errstate(over="ignore"):
         data = values.astype(np.float32)
-    if not np.isfinite(data).all():
-        raise DataError(f"{name} contains a value too large for float32; rescale the data")
+    is_finite = np.isfinite(data)
+    if not is_finite.all():
+        i = int(np.argmin(is_finite))
+        if values.dtype.kind == "f" and not np.isfinite(values[i]):
+            kind = "NaN" if np.isnan(values[i]) else "infinity"
+            text = f"Input {name} contains {kind}, which is not finite; remove or replace it"
+        else:
+            text = f"{shown(values[i])} is too large for float32; rescale the data"
+        raise DataError(f"{name}, row {row_of(i)}: {text}")
     return data
-
-
-def _refuse_infinite(values: np.ndarray, name: str) -> None:
-    kind = "NaN" if np.isnan(values).any() else "infinity"
-    raise DataError(f"Input {name} contains {kind}, which is not finite; remove or replace it")
 
 
 def check_sizes(features: SparseRows) -> None:

@@ -330,6 +330,14 @@ def numbers_in(values: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} holds something other than numbers ({error})") from error
 
 
+def require_weights(weights: np.ndarray, name: str, place_of: Callable[[int], str]) -> None:
+    """Raise DataError, at the place of the first, if weights are negative or not finite."""
+    fits = np.isfinite(weights) & (weights >= 0)
+    if not fits.all():
+        i = int(np.argmin(fits))
+        raise DataError(f"{name}, {place_of(i)}: {shown(weights[i])} is negative or not finite; give numbers >= 0")
+
+
 def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
     """Convert sample weights to float64; None if all are equal (S10).
 
@@ -349,8 +357,7 @@ def as_weights(sample_weight: Any, n_samples: int) -> np.ndarray | None:
         raise DataError("Sample weights must be 1D array or scalar")
     if len(weights) != n_samples:
         raise DataError(f"sample_weight.shape == {weights.shape}, expected ({n_samples},)!")
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise DataError("sample_weight contains a value that is negative or not finite; give numbers >= 0")
+    require_weights(weights, "sample_weight", lambda i: f"row {i}")
     if weights.max(initial=0) > np.finfo(np.float64).max / max(n_samples, 1):
         raise DataError("the sum of sample_weight is too large; scale the weights down")
     if not weights.any():

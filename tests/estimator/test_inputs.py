@@ -202,3 +202,31 @@ def test_weights_that_are_too_large_or_complex_are_refused(weights):
     for call in (model.fit, model.score):
         with pytest.raises(DataError, match="sample_weight"):
             call(np.eye(4), range(4), weights)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array, sparse.coo_array, sparse.csc_array, pd.DataFrame])
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (-np.inf, "infinity"), (1e300, "too large for float32")])
+def test_the_first_row_of_a_value_that_is_not_finite_is_named(make, value, what):
+    X = np.ones((9, 3))
+    X[[3, 5], [1, 0]] = value
+    for call in (SlideClassifier(hidden=4, n_workers=1).fit, lambda X, y: as_features(X)):
+        with pytest.raises(DataError, match=f"X, row 3: .*{what}"):
+            call(make(X), np.arange(9))
+
+
+@pytest.mark.parametrize("value", [-1, np.nan, np.inf])
+def test_the_place_of_a_weight_that_is_none_is_named(value):
+    X, y, weights = np.eye(6), np.arange(6), np.ones(6)
+    model = SlideClassifier(hidden=4, epochs=1, n_workers=1).fit(X, y)
+    weights[4:] = value
+    for call in (model.fit, model.score):
+        with pytest.raises(DataError, match=f"sample_weight, row 4: {value:.1f} is negative or not finite"):
+            call(X, y, weights)
+    with pytest.raises(DataError, match="class_weight, label 'b': .* is negative or not finite"):
+        SlideClassifier(class_weight={"a": 2, "b": value}).fit(X, ["a", "b"] * 3)
+
+
+def test_a_class_has_one_weight():
+    for weights in ({0: [1, 2], 1: [3, 4]}, {0: pd.Series([1.0])}):
+        with pytest.raises(DataError, match="class_weight, label 0: holds several numbers"):
+            SlideClassifier(class_weight=weights).fit(np.eye(2), [0, 1])
