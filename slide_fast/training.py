@@ -201,7 +201,6 @@ def fit_with_state(
         On Ctrl-C, with the model as trained so far.
     """
     train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
-    label_names = None if label_names is None else list(label_names)
     require(isinstance(config, Config), "config", config, "a Config")
     checked({"checkpoints": checkpoints, "state": state, "callback": callback, "text": text})
     pool = checked({"n_workers": n_workers, "max_restarts": max_restarts, "worker_timeout": worker_timeout})
@@ -210,7 +209,7 @@ def fit_with_state(
         checkpoints=checkpoints, callback=callback, label_names=label_names, text=text, eval_metric=eval_metric,
     )  # fmt: skip
     options.require_test(test)
-    check_fits(train, test, weights, label_names)
+    check_fits(train, test, weights, options.label_names)
     n_workers = pool["n_workers"] or default_workers(config, train.n_samples)
     need = estimate(config, train, test, n_workers, weights, options.keeps_best)
     sizes = train.features.n_columns, train.labels.n_columns

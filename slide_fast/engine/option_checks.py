@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,12 @@ def _class_weight(key: str, value: Any) -> Any:
     return value
 
 
+def _label_names(key: str, value: Any) -> list[Any] | None:
+    fits = value is None or (isinstance(value, Iterable) and not isinstance(value, (str, bytes, Set, Mapping)))
+    require(fits, key, value, "a list of str, one for each label, or None")
+    return None if value is None else list(value)
+
+
 def _or_none(kind: type, key: str, value: Any) -> Any:
     require(value is None or isinstance(value, kind), key, value, f"a {kind.__name__}, or None")
     return value
@@ -84,6 +90,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "checkpoints": partial(_or_none, Checkpoints),
     "state": partial(_or_none, TrainingState),
     "callback": _function,
+    "label_names": _label_names,
     "text": partial(_or_none, TextColumns),
     "max_restarts": partial(whole, least=0),
     "worker_timeout": positive,

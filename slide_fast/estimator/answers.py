@@ -182,6 +182,11 @@ class PredictionMixin:
         require_finite(found)
         return found
 
+    def predict_log_proba(self, X: Any, labels: Any = None) -> np.ndarray:
+        """Return the logarithms of what `predict_proba` returns: -inf where a probability is 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, labels))
+
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return P@1: the fraction of samples whose best label is one of their own.
 

@@ -344,6 +344,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         ------
         ModelError
             If the folder holds no complete model.
+        ConfigError
+            In a subclass one of whose parameters has no default.
         """
         model = load_model(folder, mmap)
         named, of_fit = model.config.to_dict(), model.facts.get(OF_FIT)
@@ -351,7 +353,13 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             named |= {key: of_fit[key] for key in FORCED if key in of_fit}
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
         hidden, seed, _ = tuple(named.pop("hidden")), named.pop("seed"), named.pop("input_scale")
-        classifier = cls(hidden, **own, settings=named, random_state=seed)
+        try:
+            classifier = cls()
+        except TypeError as error:
+            raise ConfigError(
+                f"{error}; give each parameter of {cls.__name__} a default, so that load can make one"
+            ) from error
+        vars(classifier).update(own, hidden=hidden, settings=named, random_state=seed)
         classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, history_of(model)
         classifier._kind, classifier.labels_per_sample_ = form_of(model)
         classifier.classes_ = classes_of(model)

@@ -178,7 +178,7 @@ class SlideTextClassifier(SlideClassifier):
         if text is None:
             raise ModelError(f"{folder}: this model was not trained on texts; load it with SlideClassifier.load")
         classifier._vectorizer = Vectorizer.of(text, tokenizer)
-        classifier.set_params(**{name: getattr(classifier._vectorizer.settings, name) for name in SETTINGS})
+        vars(classifier).update({name: getattr(classifier._vectorizer.settings, name) for name in SETTINGS})
         return classifier
 
 

@@ -86,6 +86,9 @@ def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
 @pytest.mark.parametrize(
     ("changed", "wanted"),
     [
+        ({"label_names": 5}, "label_names is no list of str"),
+        ({"label_names": "abc"}, "label_names is no list of str"),
+        ({"label_names": ["a", "b", 3]}, "label_names is no list of str"),
         ({"label_names": ["a", "b"]}, "2 label names, but the model has 3 labels"),
         ({"label_names": ["a", "b\nc", "d"]}, "label 1: a name cannot contain a line break"),
         ({"label_names": ["a", "b", "c\r"]}, "label 2: a name cannot contain a line break"),

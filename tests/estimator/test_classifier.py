@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from slide_fast import SlideClassifier
+from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_fast.data import write_npz
 from slide_fast.estimator.parameters import config_of
 from slide_fast.estimator.validation import as_features, as_labels
@@ -19,7 +19,7 @@ sparse = pytest.importorskip("scipy.sparse")
 
 SCRIPT = """
 import numpy as np
-from slide_fast import SlideClassifier
+from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_ref.common.sparse_rows import SparseRows
 
 n = 600
@@ -380,7 +380,7 @@ import sys
 for name in ("sklearn", "scipy", "matplotlib", "pandas"):
     sys.modules[name] = None
 import numpy as np
-from slide_fast import SlideClassifier
+from slide_fast import SlideClassifier, SlideTextClassifier
 X, y = np.eye(4).repeat(10, axis=0), np.array(list("abcd")).repeat(10)
 model = SlideClassifier(hidden=(8,), epochs=30, micro_batch=8, learning_rate=0.05)
 print(model.set_params(random_state=1).fit(X, y).score(X, y), model.get_params()["random_state"])
@@ -400,3 +400,44 @@ def test_two_workers_need_no_main_guard(way, tmp_path):
     done = run_script(arguments, None if way == "unguarded script" else SCRIPT, tmp_path)
     assert "right: 600" in done.stdout
     assert "Error" not in done.stderr
+
+
+class Narrow(SlideClassifier):
+    """Has one parameter of its own, and hides all others."""
+
+    def __init__(self, width=8):
+        super().__init__(width, n_workers=1)
+        self.width = width
+
+
+class NarrowForTexts(SlideTextClassifier):
+    """Hides the parameters of texts."""
+
+    def __init__(self, hidden=8):
+        super().__init__(hidden, n_workers=1, min_df=1)
+
+
+class Needy(SlideClassifier):
+    """Has a parameter without a default."""
+
+    def __init__(self, width):
+        super().__init__(width)
+
+
+def test_a_subclass_with_other_parameters_is_loaded(tmp_path):
+    X, texts, y = np.eye(4), ["a b", "b c", "c d", "d a"], np.arange(4)
+    for given, model in ((X, Narrow(6)), (texts, NarrowForTexts(6))):
+        model.fit(given, y).save(tmp_path / "model")
+        loaded = type(model).load(tmp_path / "model")
+        assert type(loaded) is type(model) and loaded.hidden == (6,)
+        assert np.array_equal(loaded.decision_function(given), model.decision_function(given))
+    with pytest.raises(ConfigError, match="missing .*'width'; give each parameter of Needy a default"):
+        Needy.load(tmp_path / "model")
+
+
+def test_logarithms_of_probabilities_are_minus_infinity_at_0():
+    model = SlideClassifier(hidden=8, epochs=20, learning_rate=0.05, n_workers=1).fit(np.eye(4), np.arange(4))
+    X = np.array([[1, 0, 0, 0], [1e5, 0, 0, 0]])
+    found = model.predict_log_proba(X)
+    assert np.allclose(np.exp(found), model.predict_proba(X)) and np.isneginf(found[1]).any()
+    assert np.array_equal(model.predict_log_proba(X, labels=[2, 0]), found[:, [2, 0]])

@@ -46,6 +46,7 @@ WRONG_OF_FIT = WRONG_OF_RUNS | {
     "callback": [3, "print"],
     "checkpoints": ["folder"],
     "state": [{}],
+    "label_names": [5, "abc", b"abc", {"a"}, {"a": 1}],
 }
 WRONG_OF_ESTIMATORS = WRONG_OF_RUNS | {
     "hidden": [0, -1, 64.0, "64", [], [0], [8.0], [True], {8}, np.ones((2, 2), int)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def read_label_names(path: str | Path, n_labels: int) -> list[str]:
 
 def join_names(names: list[str], n_labels: int) -> str:
     """Return the content of the file. Raises ModelError if a name does not fit in a line, or their number is wrong."""
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ModelError("label_names is no list of str; give a name for each label, or None")
     if len(names) != n_labels:
         raise ModelError(f"{len(names)} label names, but the model has {n_labels} labels")
     for i, name in enumerate(names):
