@@ -23,7 +23,7 @@ from ..inference.predictor import Answers, Predictor
 from ..text.ngrams import NgramCounter
 from .run_folder import CHECKPOINTS, FILES, METRICS
 from .session import Session, fitting, with_index_for
-from .texts import refuse_text_options, tell_skipped, tell_table, texts_to_answer, vectorizer_of
+from .texts import refuse_text_options, tell_no_text, tell_skipped, texts_to_answer, vectorizer_of
 
 
 class Block(NamedTuple):
@@ -97,7 +97,7 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
         for number, rows in enumerate(texts):
             if not number and rows:
                 lines = (row.text for row in rows if row.text and row.text.strip())
-                tell_table(next(lines, ""), model, options, session)
+                tell_no_text(next(lines, ""), model, options, session)
             features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
             answered = np.array([row.text is not None for row in rows], dtype=np.bool_)
             yield Block(predictor.topk(features, k, recall, with_totals=True), answered)

@@ -16,7 +16,7 @@ from ..parallel.units import numbered
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
 from ..text.settings import TextSettings
-from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, names_columns
+from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, is_of_numbers, names_columns
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
@@ -156,12 +156,15 @@ def texts_to_answer(path: str, options: Namespace) -> TextFile:
     return TextFile(path, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
 
 
-def tell_table(line: str, model: Model, options: Namespace, session: Session) -> None:
-    """Print a note if the first line, read as a text, names the columns on which a model was trained."""
+def tell_no_text(line: str, model: Model, options: Namespace, session: Session) -> None:
+    """Print a note if the first line, read as a text, holds numbers, or names the columns a model was trained on."""
     source = _source(model)
-    if options.text_column or source is None:
+    if options.text_column:
         return
-    if names_columns(line, source):
+    if is_of_numbers(line):
+        text = "the first line looks like numbers, but the model was trained on texts, and takes each line as one"
+        session.console.line(f"{options.data}: {text}")
+    if source is not None and names_columns(line, source):
         given = " ".join(f"--text-column {shlex.quote(name)}" for name in source.texts)
         text = f"the first line looks like a table, and each whole line is taken as a text; give {given}"
         session.console.line(f"{options.data}: {text}")
@@ -221,6 +224,6 @@ def refuse_text_options(options: Namespace) -> None:
         why = (
             f"{options.train} holds no texts; name their column with --text-column, or"
             if options.command == "train"
-            else (f"the model {options.model} was not trained on texts;")
+            else (f"the model {options.model} was trained on numbers, not on texts; give such samples, and")
         )
         raise ConfigError(f"--{given[0].replace('_', '-')}: {why} leave it out")

@@ -284,7 +284,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
 
     def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
         """Return samples to train on; if training starts from scratch, also record what they look like."""
-        X = self._rows_of(X)
+        return self._samples_of(self._rows_of(X), y, known, goes_on)
+
+    def _samples_of(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
         expected = None
         if known is not None:
             kind, n_features = (self._kind, self.n_features_in_) if goes_on else ("rows", None)

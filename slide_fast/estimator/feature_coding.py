@@ -67,7 +67,8 @@ def _rows_of_dense(X: Any) -> SparseRows:
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        text = "X is no table of numbers; give a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"
+        forms = "a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"
+        text = f"X is no table of numbers; give {forms}; for texts there is SlideTextClassifier"
         if isinstance(error, TypeError):
             raise TypeError(f"{text}: {error}") from error  # as scikit-learn does
         raise DataError(f"{text} ({error})") from error

@@ -123,6 +123,8 @@ def values_of_items(
     (kind,) = found
     if kind in "Mm" or (kind in "bif" and not objects):
         array = np.array(items)
+        if kind == "m" and array.dtype == object:
+            raise DataError(f"{name} holds durations in days beside others in months or years; give labels of one unit")
         if (array.dtype.kind == "f") == (kind == "f") and array.dtype != object:  # else integers beyond 64 bits
             _check_numbers(array, name, row_of)
             return Values(array, array.dtype)
@@ -227,7 +229,7 @@ def places_in(
     if not len(items) or not n:
         return np.full(len(items), -1)
     known = classes.tolist() if classes.dtype == object else classes
-    ours, theirs = (GROUPS[some.kind] for some in (values, Values(known, None)))
+    ours, theirs = map(_group, (values, Values(known, None)))
     if ours != theirs:
         raise DataError(
             f"{name}, row {row_of(0)}: {shown(items[0])} is a label of type {ours}, but the known ones, such as "
@@ -252,10 +254,16 @@ def places_in(
     return places
 
 
+def _group(values: Values) -> str:
+    """Return what values must share to be compared: durations in months have no number of days."""
+    unit = np.datetime_data(values.items.dtype)[0] if values.kind == "m" else ""
+    return GROUPS[values.kind] + (" in months or years" if unit in ("M", "Y") else "")
+
+
 def same_labels(labels: np.ndarray, others: np.ndarray) -> bool:
     """Tell whether two arrays hold the same labels in the same order; times may have different units."""
     if labels.dtype.kind == others.dtype.kind and labels.dtype.kind in "Mm":
-        return np.array_equal(labels, others)
+        return _group(Values(labels, None)) == _group(Values(others, None)) and np.array_equal(labels, others)
     return labels.tolist() == others.tolist()
 
 

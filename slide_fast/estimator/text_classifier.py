@@ -124,10 +124,11 @@ class SlideTextClassifier(SlideClassifier):
         settings = TextSettings.checked(**{name: getattr(self, name) for name in SETTINGS})
         if goes_on:
             self._check_unchanged(settings)
-            return super()._samples(X, y, known, goes_on)
-        require_words(settings)
-        self._vectorizer, rows = fit(settings, list(self._counted(as_texts(X), settings)))
-        return super()._samples(rows, y, known, goes_on)
+            rows = self._rows_of(X)
+        else:
+            require_words(settings)
+            self._vectorizer, rows = fit(settings, list(self._counted(as_texts(X), settings)))
+        return self._samples_of(rows, y, known, goes_on)
 
     def _check_unchanged(self, settings: TextSettings) -> None:
         """Raise ConfigError if text settings differ from those that the network was trained with."""
@@ -140,8 +141,6 @@ class SlideTextClassifier(SlideClassifier):
                 raise ConfigError(f"{text}; set it back, or train a new network")
 
     def _rows_of(self, X: Any) -> SparseRows:
-        if isinstance(X, SparseRows):  # made by `_samples`
-            return X
         parts = map(self._vectorizer.rows, self._counted(as_texts(X), self._vectorizer.settings))
         return joined(parts, self._vectorizer.n_columns)
 
@@ -186,7 +185,8 @@ def as_texts(X: Any) -> list[str]:
     """Convert X to a list of str. Raises DataError if an item is not a text."""
     if isinstance(X, (str, bytes, Set, Mapping)) or not hasattr(X, "__iter__") or getattr(X, "ndim", 1) != 1:
         raise DataError(
-            "X is not a sequence of texts; give a list of str, or a column of a table such as table['title']"
+            "X is not a sequence of texts, which SlideTextClassifier takes; give a list of str, or a column of a table "
+            "such as table['title']"
         )
     texts = list(X)
     for i, text in enumerate(texts):

@@ -12,7 +12,7 @@ EMPTY = "the file is empty; give one that holds samples"
 UNPACK = "unpack it first"
 NAME_NPZ = "give it a name that ends in .npz"
 CONVERT = "save its samples as XMC text, as svmlight text (named .svm) or as .npz"
-TEXTS = f"if it holds texts, name their column to slide train with --text-column; else {CONVERT}"
+TEXTS = f"if it holds texts, train a model of texts with slide train --text-column; else {CONVERT}"
 RESAVE = "save it as UTF-8 without one"
 ANOTHER = "give the file that holds the samples"
 

@@ -210,13 +210,25 @@ def test_options_about_texts_are_refused_where_there_are_none(slide, tmp_path):
     assert slide("train", tmp_path / "train.txt", "--workers", "1", "--out", tmp_path / "run")[0] == 0
     for command in ("evaluate", "predict", "index"):
         code, _, stderr = slide(command, tmp_path / "run", tmp_path / "train.txt", "--text-column", "title")
-        assert code == 2 and "--text-column: the model" in stderr and "was not trained on texts; leave it out" in stderr
+        assert code == 2 and "--text-column: the model" in stderr
+        assert "was trained on numbers, not on texts; give such samples, and leave it out" in stderr
     command = ["train", tmp_path / "train.txt", "--out", tmp_path / "other"]
     for option in (["--label-column", "tags"], ["--word-ngrams", "2"]):
         code, _, stderr = slide(*command, *option)
         assert code == 2 and f"{option[0]}: {tmp_path}/train.txt holds no texts; name their column with" in stderr
     code, _, stderr = slide("explain", tmp_path / "run", "a text")
     assert code == 1 and "this model was not trained on texts; explain needs one that was" in stderr
+
+
+@pytest.mark.parametrize("content", ["4 3 2\n0 0:1\n1 1:1\n", "1 1:0.5 3:1e-3\n", " 7:1\n"])
+def test_numbers_for_a_model_of_texts_are_told(slide, folder, tmp_path, content):
+    (tmp_path / "x.txt").write_text(content)
+    code, _, stderr = slide("predict", folder / "run", tmp_path / "x.txt")
+    assert code == 0 and f"{tmp_path}/x.txt: the first line looks like numbers, but the model was trained" in stderr
+    for command in ("evaluate", "index"):
+        code, _, stderr = slide(command, folder / "run", tmp_path / "x.txt")
+        assert code == 1 and "line 1: the file looks like samples of numbers; give texts, in a table with" in stderr
+    assert "numbers" not in slide("predict", folder / "run", "-", given=b"10:30 at 3 o'clock\n3 10:30\n")[2]
 
 
 def test_what_would_be_ignored_is_refused(slide, folder, tmp_path):
@@ -517,7 +529,7 @@ def test_tables_that_are_none_are_told_with_what_to_do(slide, tmp_path, content,
 def test_texts_without_options_are_told(slide, tmp_path):
     (tmp_path / "texts").write_text("the particular sadness of cakes\n")
     code, _, stderr = slide("train", tmp_path / "texts", "--out", tmp_path / "run")
-    assert code == 1 and "looks like plain text; if it holds texts, name their column" in stderr
+    assert code == 1 and "looks like plain text; if it holds texts, train a model of texts" in stderr
 
 
 def test_a_text_to_explain_is_quoted(slide, folder, capsys):

@@ -227,6 +227,11 @@ def test_dates_of_another_unit_are_the_same_classes():
     model.partial_fit(X, days[ONE].astype("M8[ns]"), classes=days.astype("M8[ns]"))
     with pytest.raises(DataError, match="`classes` differs from the first call"):
         model.partial_fit(X, days[ONE], classes=days + 1)
+    spans = np.arange(6).astype("m8[D]")
+    model = small().partial_fit(X, spans[ONE], classes=spans).partial_fit(X, spans[ONE], classes=spans.astype("m8[s]"))
+    for classes, message in ((None, "timedelta64 in months or years"), (spans.astype(int).astype("m8[Y]"), "differs")):
+        with pytest.raises(DataError, match=message):
+            model.partial_fit(X, spans[ONE].astype(int).astype("m8[Y]"), classes=classes)
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,7 @@ def test_missing_labels_of_typed_columns(y):
         ([[1, 0.5]], r"^y, row 0: 0.5, of type float. Y holds lists of something other than label ids"),
         ([[True, False]], r"^y, row 0: True, of type bool. .* give np.array\(y\)"),
         ([1, 2.5], r"^y, row 1: 2.5 is a fraction"),
+        ([np.timedelta64(1, "Y"), np.timedelta64(1, "D")], r"^y holds durations in days beside others in months"),
         (np.array([1.0, 2.5], dtype=object), r"^y, row 1: 2.5 is a fraction"),
         ([2**53 + 1, 1.0], r"^y, row 0: 9007199254740993 is too large to mix with floats"),
         ([1.0, float("inf")], r"^y, row 1: .*infinity"),

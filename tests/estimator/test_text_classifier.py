@@ -9,6 +9,7 @@ import pytest
 from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_fast.estimator.sklearn_base import NotFittedError
 from slide_ref.common.errors import ConfigError, DataError, ModelError
+from slide_ref.common.sparse_rows import SparseRows
 
 SMALL = {"hidden": (16,), "epochs": 20, "micro_batch": 16, "learning_rate": 0.02, "n_workers": 1}
 COLOURS = ["red", "green", "blue", "grey"]
@@ -87,8 +88,10 @@ def test_training_goes_on_with_the_words_of_before():
 @pytest.mark.parametrize(
     ("texts", "wanted"),
     [
-        ("one text", "X is not a sequence of texts; give a list of str"),
+        ("one text", "X is not a sequence of texts, which SlideTextClassifier takes; give a list of str"),
         (3, "X is not a sequence of texts"),
+        (np.eye(8), "X is not a sequence of texts"),
+        (SparseRows(np.arange(3), np.zeros(2, np.int32), np.ones(2, np.float32), 27), "X is not a sequence of texts"),
         (np.array([["a", "b"]]), "X is not a sequence of texts"),
         (["a", None], "X, row 1: the text is missing"),
         (["a", float("nan")], "X, row 1: the text is missing"),
@@ -117,6 +120,8 @@ def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(NotFittedError, match="this SlideTextClassifier is not trained yet"):
         SlideTextClassifier().predict(["a"])
     SlideClassifier(**SMALL).fit(np.eye(4), [0, 1, 0, 1]).save(tmp_path)
+    with pytest.raises(DataError, match="X is no table of numbers.*; for texts there is SlideTextClassifier"):
+        SlideClassifier.load(tmp_path).predict(["a text"])
     with pytest.raises(ModelError, match="this model was not trained on texts; load it with SlideClassifier.load"):
         SlideTextClassifier.load(tmp_path)
 
