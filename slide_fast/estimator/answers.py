@@ -10,13 +10,12 @@ from slide_ref.common.checks import share, whole
 from slide_ref.common.config import RECALL
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples
-from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
 
 from ..inference.predictor import Predictor, indexed_by, require_finite, with_index
 from ..inference.probabilities import logits_of, probabilities_of
-from ..prediction import mode_of, predict_topk
+from ..prediction import mode_of
 from . import validation
 from .feature_coding import check_sizes
 from .label_decoding import are_right, as_in_training, in_words, places_of
@@ -54,13 +53,13 @@ class PredictionMixin:
             raise NotFittedError(f"this {type(self).__name__} is not trained yet; call fit or load first")
         return self.model_
 
-    def _asked(self, X: Any) -> tuple[list[Layer], SparseRows]:
-        """Return the network's layers, and checked samples to predict."""
-        layers = layers_of(self._trained().arrays)
+    def _asked(self, X: Any) -> tuple[Predictor, SparseRows]:
+        """Return a predictor for the network, and checked samples to predict."""
+        predictor = Predictor(self._trained())
         X = self._rows_of(X)
         features = validation.as_samples(X, self.n_features_in_)
         self._check_features(X, features, reset=False)
-        return layers, features
+        return predictor, features
 
     def _make_index(self) -> None:
         """Build an index for the network if it has none and training samples are available."""
@@ -68,8 +67,8 @@ class PredictionMixin:
         if self._trained().index is None and samples is not None:
             self.model_ = with_index(self.model_, samples)
 
-    def _predictor(self, features: SparseRows) -> Predictor:
-        """Return a predictor for the current network, with an index if one can be built."""
+    def _indexed(self, features: SparseRows) -> Predictor:
+        """Return a predictor for the network with an index, if one can be built; it is kept for the next call."""
         self._make_index()
         if self.model_.index is None:
             self.model_ = indexed_by(self.model_, features)
@@ -112,12 +111,9 @@ class PredictionMixin:
             If the mode is unknown, or k or the recall is out of range.
         """
         k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
-        layers, features = self._asked(X)
-        if mode == "index":
-            ids, scores = self._predictor(features).topk(features, k, recall)[:2]
-        else:
-            ids, scores = _best(layers, features, k)
-        return in_words(ids, self.classes_), scores
+        predictor, features = self._asked(X)
+        found = self._indexed(features).topk(features, k, recall) if mode == "index" else predictor.topk(features, k)
+        return in_words(found.ids, self.classes_), found.scores
 
     def predict(self, X: Any) -> Any:
         """Predict the best label of each sample, or its best labels if training samples may have several.
@@ -138,10 +134,9 @@ class PredictionMixin:
         NotFittedError, DataError
             As for `predict_topk`.
         """
-        layers, features = self._asked(X)
+        predictor, features = self._asked(X)
         k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
-        ids, _ = _best(layers, features, k)
-        return as_in_training(ids, self.classes_, self._kind)
+        return as_in_training(predictor.topk(features, k).ids, self.classes_, self._kind)
 
     def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
         """Return the logits of the labels.
@@ -165,8 +160,8 @@ class PredictionMixin:
         MemoryError
             If the scores of all labels do not fit in memory; choose some with `labels`.
         """
-        layers, features = self._asked(X)
-        logits = logits_of(layers, features, places_of(labels, self.classes_, features.n_rows))
+        predictor, features = self._asked(X)
+        logits = logits_of(predictor.layers, features, places_of(labels, self.classes_, features.n_rows))
         require_finite(logits)
         if labels is None and self._kind == "classes" and len(self.classes_) == 2:
             return logits[:, 1] - logits[:, 0]
@@ -177,8 +172,8 @@ class PredictionMixin:
 
         Takes the same parameters as `decision_function`; with two classes there are two columns.
         """
-        layers, features = self._asked(X)
-        found = probabilities_of(layers, features, places_of(labels, self.classes_, features.n_rows))
+        predictor, features = self._asked(X)
+        found = probabilities_of(predictor.layers, features, places_of(labels, self.classes_, features.n_rows))
         require_finite(found)
         return found
 
@@ -193,16 +188,9 @@ class PredictionMixin:
         X, y and `sample_weight` are as in `fit`; with weights, the fraction is weighted. True labels that did not occur
         in training count as wrong.
         """
-        layers, features = self._asked(X)
+        predictor, features = self._asked(X)
         truths = validation.as_truths(X, y, Known(self.classes_, self._kind, None))
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
-        best = _best(layers, features, 1)[0][:, 0]
+        best = predictor.topk(features, 1).ids[:, 0]
         return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))
-
-
-def _best(layers: list[Layer], features: SparseRows, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids and scores of the k best labels. Raises DataError if a score is not finite."""
-    found = predict_topk(layers, features, k, None)
-    require_finite(found[1], found[0])
-    return found

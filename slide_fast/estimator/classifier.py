@@ -24,7 +24,7 @@ from .fitting import FORCED, OF_FIT, Given, Part, train
 from .label_coding import same_labels
 from .label_decoding import classes_of, form_of, with_classes
 from .parameters import config_of, options_of
-from .sklearn_base import HAS_SKLEARN, BaseEstimator, ClassifierMixin, copy_to_train
+from .sklearn_base import BaseEstimator, ClassifierMixin, copy_to_train
 from .validation import Labels, as_labels
 
 
@@ -155,24 +155,21 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # type: ignore[misc]  # scikit-learn has it
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state: Any = super().__getstate__() if HAS_SKLEARN else vars(self)
+        state: Any = super().__getstate__()
         state = {key: value for key, value in state.items() if key != "_predicts"}
         if state.get("_state") is not None:  # joblib would write what it shares with the model twice
             state["_state"] = state["_state"].besides(self.model_)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if HAS_SKLEARN:
-            super().__setstate__(state)
-        else:
-            vars(self).update(state)
+        super().__setstate__(state)
         kept = getattr(self, "_state", None)
         if kept is not None:
             self._state = kept.completed(self.model_)

@@ -38,8 +38,8 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         NotFittedError, DataError
             If the estimator is not trained, or the features of X differ from those of the network.
         """
-        layers, features = self._asked(X)
-        found = all_hidden_outputs(layers, features, None)
+        predictor, features = self._asked(X)
+        found = all_hidden_outputs(predictor.layers, features, None)
         require_finite(found)
         return found
 
@@ -60,11 +60,10 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
             names = np.asarray(input_features, dtype=object)
             if known is not None and not np.array_equal(known, names):
                 raise DataError("input_features is not equal to feature_names_in_")
-            if len(names) != self.n_features_in_:
-                n = self.n_features_in_
-                raise DataError(
-                    f"input_features should have length equal to number of features ({n}), got {len(names)}"
-                )
+            n = self.n_features_in_
+            if len(names) != n:
+                text = f"input_features should have length equal to number of features ({n}), got {len(names)}"
+                raise DataError(text)
         return np.array([f"{type(self).__name__.lower()}{i}" for i in range(n_neurons)], dtype=object)
 
     @property

@@ -106,7 +106,5 @@ def check_sizes(features: SparseRows) -> None:
     """Raise DataError if there are no samples or no features."""
     for n, what in zip(features.shape, ("sample", "feature"), strict=True):
         if n == 0:
-            few = "there are no samples" if what == "sample" else "there are no features"
-            raise DataError(
-                f"{few}: Found array with 0 {what}(s) (shape={features.shape}) while a minimum of 1 is required."
-            )
+            found = f"Found array with 0 {what}(s) (shape={features.shape}) while a minimum of 1 is required."
+            raise DataError(f"there are no {what}s: {found}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,70 +15,53 @@ from slide_ref.common.errors import DataError, ModelError
 
 from .validation import warn
 
-HAS_SKLEARN = True
-if TYPE_CHECKING:
 
-    class BaseEstimator:
-        """Shows type checkers the interface."""
+class BaseEstimator:
+    """Parameters by the argument names of `__init__`."""
 
-        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters of the constructor by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-        def set_params(self, **params: Any) -> Any: ...
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters of the constructor. Raises ValueError if there is no such parameter."""
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"Invalid parameter {name!r}; valid parameters are {', '.join(known)}")
+            setattr(self, name, value)
+        return self
 
-        def __setstate__(self, state: dict[str, Any]) -> None: ...
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
-        def __sklearn_tags__(self) -> Any: ...
+    def __repr__(self) -> str:
+        """Return the call that makes an estimator with these parameters; defaults are left out."""
+        signature, own = inspect.signature(type(self)).parameters, self.get_params()
+        changed = [name for name, value in sorted(own.items()) if repr(value) != repr(signature[name].default)]
+        return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in changed)})"
 
-    class ClassifierMixin:
-        """Shows type checkers the interface."""
 
-    class TransformerMixin:
-        """Shows type checkers the interface."""
+class ClassifierMixin:
+    """Adds nothing if scikit-learn is not installed."""
 
-    class _Unfitted(ValueError, AttributeError):
-        """Shows type checkers the interface."""
 
-else:
-    try:
-        from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+class TransformerMixin:
+    """Adds `fit_transform`."""
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Train on samples, and return their `transform`."""
+        return self.fit(X, y, **fit_params).transform(X)  # type: ignore[attr-defined]
+
+
+class _Unfitted(ValueError, AttributeError):
+    """Is scikit-learn's NotFittedError if scikit-learn is installed."""
+
+
+if not TYPE_CHECKING:
+    with suppress(ImportError):
+        from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin  # noqa: F401, F811
         from sklearn.exceptions import NotFittedError as _Unfitted
-    except ImportError:
-        HAS_SKLEARN = False
-
-        class BaseEstimator:
-            """Parameters by the argument names of `__init__`."""
-
-            def get_params(self, deep: bool = True) -> dict[str, Any]:
-                """Return the parameters of the constructor by name."""
-                return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-            def set_params(self, **params: Any) -> Any:
-                """Set parameters of the constructor. Raises ValueError if there is no such parameter."""
-                known = self.get_params()
-                for name, value in params.items():
-                    if name not in known:
-                        raise ValueError(f"Invalid parameter {name!r}; valid parameters are {', '.join(known)}")
-                    setattr(self, name, value)
-                return self
-
-            def __repr__(self) -> str:
-                """Return the call that makes an estimator with these parameters; defaults are left out."""
-                signature, own = inspect.signature(type(self)).parameters, self.get_params()
-                changed = [name for name, value in sorted(own.items()) if repr(value) != repr(signature[name].default)]
-                return f"{type(self).__name__}({', '.join(f'{name}={own[name]!r}' for name in changed)})"
-
-        class ClassifierMixin:
-            """Adds nothing if scikit-learn is not installed."""
-
-        class TransformerMixin:
-            """Adds `fit_transform`."""
-
-            def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
-                """Train on samples, and return their `transform`."""
-                return self.fit(X, y, **fit_params).transform(X)
-
-        class _Unfitted(ValueError, AttributeError):
-            """Is scikit-learn's NotFittedError if scikit-learn is installed."""
 
 
 class NotFittedError(ModelError, _Unfitted):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
-from typing import NamedTuple
+from itertools import chain, count, islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from .settings import TextSettings, require_words
 from .sources import Row, TextFile
 from .vectorizer import Vectorizer, fit, joined
 
+Item = TypeVar("Item")
 TEXTS_AT_ONCE = 4096
 FEW_BATCHES = 4  # that one process counts before others have started
 AHEAD = 8  # batches in all that are read while processes are busy, or not yet started
@@ -45,16 +47,11 @@ class TextData(NamedTuple):
 class Counting:
     """The work of a worker process: counting the features of texts."""
 
-    def __init__(self, settings: TextSettings):
+    def __init__(self, settings: TextSettings, arrays: object = None):
         self._counter = NgramCounter(settings)
 
     def run(self, task: tuple[int, Sequence[str]]) -> Counts:
         return self._counter.count(task[1])
-
-
-def make_counting(settings: TextSettings, arrays: object) -> Counting:
-    """Make the state of a worker process."""
-    return Counting(settings)
 
 
 def counted(texts: Iterable[Sequence[str]], settings: TextSettings, n_workers: int) -> Iterator[Counts]:
@@ -63,11 +60,8 @@ def counted(texts: Iterable[Sequence[str]], settings: TextSettings, n_workers: i
     first = list(islice(batches, FEW_BATCHES))
     alone = n_workers == 1 or len(first) < FEW_BATCHES or settings.tokenizer is not None
     tasks = enumerate(chain(first, batches))
-    with (
-        InProcess(Counting(settings))
-        if alone
-        else Pool(f"{__name__}:{make_counting.__name__}", settings, [], n_workers)
-    ) as pool:
+    pool = InProcess(Counting(settings)) if alone else Pool(f"{__name__}:Counting", settings, [], n_workers)
+    with pool:
         early: dict[int, Counts] = {}
         due = 0
         for (number, _), counts in pool.run(tasks, ahead=AHEAD):
@@ -89,19 +83,11 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _Numbered(dict[str, int]):
-    """Names, numbered in order of appearance."""
-
-    def __missing__(self, name: str) -> int:
-        number = self[name] = len(self)
-        return number
-
-
 class LabelRows:
     """Labels by name, collected row by row."""
 
     def __init__(self) -> None:
-        self._numbers = _Numbered()
+        self._numbers: dict[str, int] = defaultdict(count().__next__)  # in order of appearance
         self._rows = GrowingRows(2**31 - 1, has_values=False)
 
     def extend(self, labels: Sequence[Sequence[str]]) -> None:
@@ -161,23 +147,13 @@ def read_known(file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_w
 
 def _texts(file: Iterable[list[Row]], labels: LabelRows) -> Iterator[list[str]]:
     """Yield batches of the texts of a file; add their labels to `labels`."""
-    for rows in _batches(file):
+    for rows in batches_of(row for row in chain.from_iterable(file) if row.text is not None):
         labels.extend([row.labels for row in rows])
         yield [row.text or "" for row in rows]
 
 
-def _batches(file: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    """Yield the rows that could be read, in batches."""
-    held: list[Row] = []
-    for rows in file:
-        held += [row for row in rows if row.text is not None]
-        while len(held) >= TEXTS_AT_ONCE:
-            yield held[:TEXTS_AT_ONCE]
-            held = held[TEXTS_AT_ONCE:]
-    if held:
-        yield held
-
-
-def batches_of(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Cut texts into batches for `counted`."""
-    return (texts[first : first + TEXTS_AT_ONCE] for first in range(0, len(texts), TEXTS_AT_ONCE))
+def batches_of(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Cut texts, or rows with texts, into batches for `counted`."""
+    left = iter(items)
+    while batch := list(islice(left, TEXTS_AT_ONCE)):
+        yield batch

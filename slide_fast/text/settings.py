@@ -17,20 +17,7 @@ MOST_BUCKETS = 2**31 - 1
 class TextSettings:
     """How texts become features. Texts are converted to lower case first.
 
-    Attributes
-    ----------
-    word_ngrams : int
-        Features are word n-grams of up to this many words.
-    char_ngrams : tuple of int, or None
-        Smallest and largest n of additional character n-grams, within words that have a space added on each side.
-    min_df : int
-        Drop features that occur in fewer training texts. Has no effect on hashed features.
-    buckets : int
-        0: one column for each feature of the training texts. Otherwise features are hashed into this many columns.
-    token_pattern : str
-        Regular expression of a word.
-    tokenizer : callable, optional
-        Splits a text into words, instead of the pattern; returns a list of str. It is not saved with a model.
+    The attributes are the parameters of `SlideTextClassifier` that have these names.
     """
 
     word_ngrams: int = 1
