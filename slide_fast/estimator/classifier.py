@@ -283,12 +283,14 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         """Return samples to train on; if training starts from scratch, also record what they look like."""
         return self._samples_of(self._rows_of(X), y, known, goes_on)
 
-    def _samples_of(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
+    def _samples_of(
+        self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool, name: str = "y"
+    ) -> tuple[SparseRows, Labels]:
         expected = None
         if known is not None:
             kind, n_features = (self._kind, self.n_features_in_) if goes_on else ("rows", None)
             expected = validation.Known(known, kind, n_features)
-        features, labels = validation.as_dataset(X, y, expected)
+        features, labels = validation.as_dataset(X, y, expected, name)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []

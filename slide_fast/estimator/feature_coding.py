@@ -11,7 +11,7 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.xmc_lines import COUNT_LIMIT
 
-from .label_coding import shown
+from .label_coding import row_in, shown
 
 
 def is_sparse(X: Any) -> bool:
@@ -49,7 +49,7 @@ def rows_of_sparse(X: Any, name: str) -> SparseRows:
         for column in (X.indices.max(), X.indices.min()):
             if not 0 <= column < COUNT_LIMIT:
                 raise DataError(f"{name}: it stores a value in column {column} of {X.shape[1]}; make the matrix again")
-    data = _as_float32(X.data, name, lambda i: int(np.searchsorted(X.indptr, i, "right")) - 1)
+    data = _as_float32(X.data, name, row_in(X.indptr))
     return SparseRows(X.indptr.astype(np.int64), X.indices.astype(np.int32), data, X.shape[1])
 
 

@@ -170,11 +170,10 @@ def _samples_for_index(
 def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
     """Return samples to evaluate on, from (X, y) or a path."""
     X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
-    known = validation.Known(estimator.classes_, estimator._kind, estimator.n_features_in_)
     try:
-        X = estimator._rows_of(X)
-        features, labels = validation.as_dataset(X, y, known, "y of eval_set")
-        estimator._check_features(X, features, reset=False)
+        features, labels = estimator._samples_of(
+            estimator._rows_of(X), y, estimator.classes_, goes_on=True, name="y of eval_set"
+        )
     except DataError as error:
         if "eval_set" in str(error):
             raise

@@ -167,12 +167,11 @@ def _refuse(items: list, name: str, row_of: Callable[[int], int], kinds: str) ->
 
 
 def _check_numbers(array: np.ndarray, name: str, row_of: Callable[[int], int]) -> None:
-    if array.dtype.kind in "Mm" and np.isnat(array).any():
-        refuse_missing(name, row_of(int(np.argmax(np.isnat(array)))))
+    missing = array != array  # NaN and NaT
+    if missing.any():
+        refuse_missing(name, row_of(int(np.argmax(missing))))
     if array.dtype.kind != "f":
         return
-    if np.isnan(array).any():
-        refuse_missing(name, row_of(int(np.argmax(np.isnan(array)))))
     if np.isinf(array).any():
         row = row_of(int(np.argmax(np.isinf(array))))
         raise DataError(f"{name}, row {row}: Input {name} contains infinity, which is not finite; remove or replace it")
@@ -267,23 +266,16 @@ def same_labels(labels: np.ndarray, others: np.ndarray) -> bool:
     return labels.tolist() == others.tolist()
 
 
-def numbers_as_columns(rows: SparseRows, classes: np.ndarray, name: str, drop_unknown: bool = False) -> SparseRows:
-    """Return labels that a file holds as numbers as columns of classes that have these values.
+def row_in(indptr: np.ndarray) -> Callable[[int], int]:
+    """Return the function that maps the position of a stored value to its row."""
+    return lambda i: int(np.searchsorted(indptr, i, "right")) - 1
 
-    Raises DataError like `places_in`.
-    """
 
-    if rows.n_columns <= len(classes) and np.array_equal(classes, np.arange(len(classes))):
-        return rows
-
-    def row_of(i: int) -> int:
-        return int(np.searchsorted(rows.indptr, i, "right")) - 1
-
-    numbers = rows.indices.astype(np.int64)
-    places = places_in(Values(numbers, numbers.dtype), classes, name, row_of, drop_unknown)
+def rows_of_places(places: np.ndarray, indptr: np.ndarray, n_labels: int) -> SparseRows:
+    """Make canonical rows of labels; a place of -1 is left out."""
     kept = places >= 0
-    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
-    return SparseRows(indptr, places[kept].astype(np.int32), None, len(classes)).canonical()
+    indptr = np.concatenate([[0], np.cumsum(kept)])[indptr]
+    return SparseRows(indptr, places[kept].astype(np.int32), None, n_labels).canonical()
 
 
 def _places(items: Any, classes: np.ndarray) -> np.ndarray:

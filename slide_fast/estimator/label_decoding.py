@@ -61,10 +61,8 @@ def as_in_training(ids: np.ndarray, classes: np.ndarray, kind: str) -> Any:
         np.put_along_axis(dense, ids.astype(np.int64), 1, axis=1)
         return dense
     rows = SparseRows(np.arange(n_rows + 1) * k, np.sort(ids, axis=1).ravel(), None, len(classes))
-    return _as_csr(rows) if kind == "sparse indicator" else rows
-
-
-def _as_csr(rows: SparseRows) -> Any:
+    if kind == "rows":
+        return rows
     from scipy.sparse import csr_array  # Y was one of SciPy's
 
     return csr_array((np.ones(rows.nnz, dtype=np.int64), rows.indices, rows.indptr), shape=rows.shape)

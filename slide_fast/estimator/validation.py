@@ -20,12 +20,14 @@ from ..parallel.machine import require_memory
 from ..parallel.units import numbered
 from .feature_coding import as_features, is_sparse, rows_of_sparse
 from .label_coding import (
+    Values,
     classes_and_places,
     is_missing,
     is_row,
-    numbers_as_columns,
     places_in,
     refuse_missing,
+    row_in,
+    rows_of_places,
     shown,
     values_of_array,
     values_of_items,
@@ -128,7 +130,7 @@ def as_labels(Y: Any, classes: np.ndarray | None = None, drop_unknown: bool = Fa
         classes, places = classes_and_places(values)
     else:
         places = places_in(values, classes, name, drop_unknown=drop_unknown)
-    return Labels(_rows_of_ids(places, len(classes)), classes, "classes")
+    return Labels(rows_of_places(places, np.arange(len(places) + 1), len(classes)), classes, "classes")
 
 
 def as_classes(classes: Any) -> np.ndarray:
@@ -190,20 +192,11 @@ def _column(array: np.ndarray, name: str) -> np.ndarray:
     return array.ravel()
 
 
-def _rows_of_ids(ids: np.ndarray, n_labels: int) -> SparseRows:
-    """Make rows with one id each, or none if it is -1."""
-    indptr = np.concatenate([[0], np.cumsum(ids >= 0)])
-    return SparseRows(indptr, ids[ids >= 0].astype(np.int32), None, n_labels)
-
-
 def _lists(Y: list, classes: np.ndarray | None, drop_unknown: bool, name: str) -> Labels:
     lists = [item if type(item) is list else _list_of(item, f"{name}, row {i}") for i, item in enumerate(Y)]
     lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
-    ends = np.cumsum(lengths)
-
-    def row_of(i: int) -> int:
-        return int(np.searchsorted(ends, i, "right"))
-
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    row_of = row_in(indptr)
     values = values_of_items(list(chain.from_iterable(lists)), name, row_of, kinds="iUSMm")
     are_ids = values.kind in "iu"
     if are_ids:
@@ -214,10 +207,7 @@ def _lists(Y: list, classes: np.ndarray | None, drop_unknown: bool, name: str) -
         places, classes = values.items, np.arange(int(max(values.items, default=-1)) + 1)
     else:
         classes, places = classes_and_places(values)
-    kept = places >= 0
-    indptr = np.concatenate([[0], np.cumsum(kept)])[np.concatenate([[0], ends])]
-    rows = SparseRows(indptr, places[kept].astype(np.int32), None, len(classes))
-    return Labels(rows.canonical(), classes, "lists")
+    return Labels(rows_of_places(places, indptr, len(classes)), classes, "lists")
 
 
 def _list_of(item: Any, place: str) -> list:
@@ -269,7 +259,11 @@ class Known(NamedTuple):
             return labels
         are_values = self.kind in ("classes", "lists") and self.classes.dtype.kind in "iuf"
         values = self.classes if are_values else np.arange(len(self.classes))
-        return numbers_as_columns(labels, values, name, drop_unknown)
+        if labels.n_columns <= len(values) and np.array_equal(values, np.arange(len(values))):
+            return labels
+        numbers = Values(labels.indices.astype(np.int64), None)
+        places = places_in(numbers, values, name, row_in(labels.indptr), drop_unknown)
+        return rows_of_places(places, labels.indptr, len(values))
 
 
 def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> tuple[SparseRows, Labels]:
@@ -295,10 +289,9 @@ def as_dataset(X: Any, Y: Any, known: Known | None = None, name: str = "y") -> t
 
 def as_truths(X: Any, y: Any, known: Known) -> SparseRows:
     """Convert true labels to compare predictions with; unknown ones are left out. If y is None, read the file X."""
-    classes, labels = known.classes, y
     if y is None and is_path(X):
-        labels = known.of_file(read_dataset(X).labels, X, "y", drop_unknown=True)
-    rows = as_labels(labels, classes, drop_unknown=True).rows
+        y = known.of_file(read_dataset(X).labels, X, "y", drop_unknown=True)
+    rows = as_labels(y, known.classes, drop_unknown=True).rows
     if rows.n_rows and not rows.nnz:
         warn("y has no label that was there in training, so no prediction can be right")
     return rows

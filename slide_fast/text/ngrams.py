@@ -67,7 +67,8 @@ class NgramCounter:
 
     def __init__(self, settings: TextSettings):
         self.settings, self._words = settings, _Words()
-        self._cut = _cutter(settings)
+        cut = settings.tokenizer or re.compile(settings.token_pattern).findall
+        self._cut: Callable[[str], list[str]] = lambda text: cut(text.lower())
 
     def count(self, texts: Sequence[str]) -> Counts:
         """Count the features of some texts. Raises DataError if the tokenizer does not return words."""
@@ -138,15 +139,6 @@ class NgramCounter:
         before = np.cumsum(repeats) - repeats
         at = np.arange(int(repeats.sum())) + np.repeat((ends - lengths)[places] - before, repeats)
         return [(np.repeat(rows, repeats), keys[at])]
-
-
-def _cutter(settings: TextSettings) -> Callable[[str], list[str]]:
-    """Return the function that splits a text into words in lower case."""
-    if settings.tokenizer is not None:
-        tokenize = settings.tokenizer
-        return lambda text: tokenize(text.lower())
-    find = re.compile(settings.token_pattern).findall
-    return lambda text: find(text.lower())
 
 
 def _ascii_words(texts: list[str]) -> list[str]:

@@ -106,18 +106,18 @@ class TextFile:
             yield from self._rows(first, blocks)
 
     def _rows(self, first: list[bytes], blocks: Iterator[list[bytes]]) -> Iterator[list[Row]]:
-        kind = not_text(first[0].removeprefix(BOM), OF_TEXTS)
-        if kind is not None:
-            raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)
+        if (kind := not_text(first[0], OF_TEXTS)) is not None:
+            raise DataError(kind, self.path, 1)
         is_plain = self.columns is None and not self.needs_labels  # each line is answered as it comes
         while not is_plain and not any(map(bytes.strip, first)) and (block := next(blocks, None)) is not None:
             first = [*first, *block]  # the first line that is not blank tells the format
-        if b"\0" in first_line(b"".join(first)):
+        head = first_line(b"".join(first))
+        if b"\0" in head:
             text = "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8"
             raise DataError(text, self.path, 1)
-        head = first_line(b"".join(first))
-        if begins_fasttext(head) and not (self.columns and names_columns(head.decode(errors="replace"), self.columns)):
+        is_header = self.columns is not None and names_columns(head.decode(errors="replace"), self.columns)
+        if begins_fasttext(head) and not is_header:
             if b"\r" in head:
                 text = "the file has lines that end in CR alone; save it with LF or CR LF at the ends of lines"
                 raise DataError(text, self.path, 1)
@@ -127,8 +127,8 @@ class TextFile:
                 text = f"no word of the first line begins with {LABEL}, as in fastText's format"
                 advice = "name the columns of a table with --text-column and --label-column"
                 raise DataError(f"{text}; {advice}", self.path, 1)
-            yield from self._by_line(_plain, first, blocks, 1)
-        elif head.startswith(b"[") and not names_columns(head.decode(errors="replace"), self.columns):
+            yield from self._by_line(lambda line: Row(line, []), first, blocks, 1)
+        elif head.startswith(b"[") and not is_header:
             raise DataError("the file looks like a JSON array; write one object per line, without [ ]", self.path, 1)
         elif head.startswith(b"{"):
             yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
@@ -140,10 +140,9 @@ class TextFile:
             delimiter, names = header_of(self._decoded(first[0], number), self.columns, self.path, number)
             parse = _fields_parser(self.columns, names, delimiter)
             if delimiter == "\t":
-                rest = self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, number + 1, blank="")
+                yield from self._by_line(lambda line: parse(line.split("\t")), first[1:], blocks, number + 1, blank="")
             else:
-                rest = self._by_record(parse, delimiter, RecordLines(first[1:], blocks, number))
-            yield from rest
+                yield from self._by_record(parse, delimiter, RecordLines(first[1:], blocks, number))
 
     def _by_line(
         self, parse: Parser, first: list[bytes], blocks: Iterator[list[bytes]], number: int, blank: str | None = None
@@ -362,10 +361,6 @@ def _fasttext(line: str) -> Row:
     names = [word.removeprefix(LABEL) for word in words if word.startswith(LABEL)]
     text = " ".join([word for word in words if not word.startswith(LABEL)])
     return Row(text, [name for name in names if name])
-
-
-def _plain(line: str) -> Row:
-    return Row(line, [])
 
 
 def _about_quotes(error: csv.Error) -> str:

@@ -42,11 +42,24 @@ class Vectorizer:
 
     def rows(self, counts: Counts) -> SparseRows:
         """Make canonical rows; features without a column are left out."""
-        return self._weighted(_placed(counts, self.columns(counts.keys), self.n_columns))
+        return self._weighted(self._placed(counts))
 
     def columns(self, keys: np.ndarray) -> np.ndarray:
         """Return the columns of features, int32; -1 for a feature without one."""
-        return _columns(keys, self.keys, self.n_columns)
+        known = self.keys
+        if known is None:
+            return draw(keys, self.n_columns).astype(np.int32)
+        if not len(known):
+            return np.full(len(keys), -1, dtype=np.int32)
+        places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+        return np.where(known[places] == keys, places, -1).astype(np.int32)
+
+    def _placed(self, counts: Counts) -> SparseRows:
+        """Make rows from counts; columns ascend with the keys in both cases, and hashed ones may coincide."""
+        indices = self.columns(counts.keys)[counts.codes]
+        kept = indices >= 0
+        indptr = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
+        return SparseRows(indptr, indices[kept], counts.counts[kept].astype(np.float64), self.n_columns).canonical()
 
     def _weighted(self, rows: SparseRows) -> SparseRows:
         assert rows.data is not None
@@ -95,23 +108,6 @@ def _fit(idf: np.ndarray, keys: np.ndarray | None, n_buckets: int) -> bool:
     return keys.dtype == np.uint64 and keys.shape == idf.shape and bool((keys[1:] > keys[:-1]).all())
 
 
-def _columns(keys: np.ndarray, known: np.ndarray | None, n_columns: int) -> np.ndarray:
-    if known is None:
-        return draw(keys, n_columns).astype(np.int32)
-    if not len(known):
-        return np.full(len(keys), -1, dtype=np.int32)
-    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return np.where(known[places] == keys, places, -1).astype(np.int32)
-
-
-def _placed(counts: Counts, columns: np.ndarray, n_columns: int) -> SparseRows:
-    """Make rows from counts; columns ascend with the keys in both cases, and hashed ones may coincide."""
-    indices = columns[counts.codes]
-    kept = indices >= 0
-    indptr = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
-    return SparseRows(indptr, indices[kept], counts.counts[kept].astype(np.float64), n_columns).canonical()
-
-
 def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, SparseRows]:
     """Make a vectorizer from all training texts, and their rows. Empties the list of blocks.
 
@@ -131,18 +127,13 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
             n = settings.min_df
             raise DataError(f"no word occurs in {n} of the {n_texts:,} texts; lower min_df (--min-df)" if n > 1 else
                             "the texts contain no words; check the token pattern")  # fmt: skip
+    vectorizer = Vectorizer(settings, np.zeros(n_columns, np.float32), keys)
     parts, df = [], np.zeros(n_columns, dtype=np.int64)
     while blocks:
-        block = blocks.pop(0)
-        parts.append(_placed(block, _columns(block.keys, keys, n_columns), n_columns))
+        parts.append(vectorizer._placed(blocks.pop(0)))
         df += np.bincount(parts[-1].indices, minlength=n_columns)
-    vectorizer = Vectorizer(settings, idf_of(df, n_texts), keys)
-    return vectorizer, joined([vectorizer._weighted(part) for part in parts], n_columns)
-
-
-def idf_of(df: np.ndarray, n_texts: int) -> np.ndarray:
-    """Return the idf weights of features that occur in `df` of the texts."""
-    return (np.log((1 + n_texts) / (1 + df)) + 1).astype(np.float32)
+    vectorizer.idf = (np.log((1 + n_texts) / (1 + df)) + 1).astype(np.float32)
+    return vectorizer, joined(map(vectorizer._weighted, parts), n_columns)
 
 
 def _kept(blocks: list[Counts], min_df: int) -> np.ndarray:
