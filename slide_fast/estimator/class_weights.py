@@ -22,9 +22,7 @@ def label_weights(class_weight: str | Mapping[Any, float], labels: SparseRows, c
     Parameters
     ----------
     class_weight : str or mapping
-        ``"balanced"``: total label occurrences / (number of labels that occur * count of the label), as in scikit-learn
-        if each sample has one label. ``"propensity"``: inverse propensities of Jain, Prabhu and Varma (KDD 2016), A =
-        0.55, B = 1.5 (S16). A mapping: weights by label; missing labels have 1.
+        As in `SlideClassifier`; inverse propensities are those of S16.
     labels : SparseRows, shape (n_samples, n_labels)
         Labels of the training samples.
     classes : ndarray, shape (n_labels,)

@@ -39,9 +39,7 @@ def as_features(X: Any) -> SparseRows:
 
 def rows_of_sparse(X: Any, name: str) -> SparseRows:
     """Convert a SciPy matrix or array, of features or of labels. Raises DataError."""
-    if np.issubdtype(X.dtype, np.complexfloating):
-        raise DataError(f"{name}: Complex data not supported")
-    check_dimensions(X, name)
+    _check_table(X, name)
     if X.shape[1] >= COUNT_LIMIT:
         raise DataError(f"{name} has {X.shape[1]} columns, but there may be fewer than 2**31")
     X = X.tocsr()
@@ -58,29 +56,27 @@ def _rows_of_dense(X: Any) -> SparseRows:
         raise DataError("X has masked values, which are missing; fill them, X.filled(0), or remove the samples")
     try:
         array = np.asarray(X)
-        if array.dtype.kind == "c":
-            raise DataError("X: Complex data not supported")
         if array.dtype.kind in "mM":
             raise TypeError(f"it is of dtype {array.dtype}, not numbers")
-        if array.dtype.kind not in "fiub":
+        if array.dtype.kind not in "fiubc":
             array = array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
         forms = "a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"
         text = f"X is no table of numbers; give {forms}; for texts there is SlideTextClassifier"
         if isinstance(error, TypeError):
             raise TypeError(f"{text}: {error}") from error  # as scikit-learn does
         raise DataError(f"{text} ({error})") from error
-    check_dimensions(array, "X")
+    _check_table(array, "X")
     rows, columns = array.nonzero()
     data = _as_float32(array[rows, columns], "X", rows.__getitem__)
     indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
     return SparseRows(indptr, columns.astype(np.int32), data, array.shape[1])
 
 
-def check_dimensions(X: Any, name: str) -> None:
-    """Raise DataError if X does not have two dimensions."""
+def _check_table(X: Any, name: str) -> None:
+    """Raise DataError if numbers are complex, or do not have two dimensions."""
+    if X.dtype.kind == "c":
+        raise DataError(f"{name}: Complex data not supported")
     if X.ndim != 2:
         shape = f"expected 2D array, shape (n_samples, n_{'features' if name == 'X' else 'labels'})"
         advice = f"Reshape your data, {name}.reshape(1, -1) if it is one sample"

@@ -11,6 +11,7 @@ import numpy as np
 
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import SparseRows
+from slide_ref.common.storage.label_names import NO_NAME
 
 GROUPS = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "str", "T": "str", "S": "bytes",
           "M": "datetime64", "m": "timedelta64"}  # fmt: skip
@@ -212,10 +213,8 @@ def places_in(
     ----------
     values : Values
     classes : ndarray
-    name : str
-        Name of the labels in messages.
-    row_of : callable, optional
-        Maps a position to the sample that has that label.
+    name, row_of
+        As in `values_of_items`.
     drop_unknown : bool
         Return -1 for a label that is not a class.
 
@@ -328,12 +327,7 @@ def from_json(values: list, dtype: Any) -> np.ndarray:
 
 
 def names_of(classes: np.ndarray) -> list[str]:
-    """Return display names of the classes, none with a line break."""
+    """Return display names of the classes, with line breaks and lone surrogates escaped."""
     labels = classes.astype(str).tolist() if classes.dtype.kind in "Mm" else classes.tolist()
     texts = (label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label) for label in labels)
-    return [text if text.isprintable() else _in_one_line(text) for text in texts]
-
-
-def _in_one_line(text: str) -> str:
-    """Escape line breaks and lone surrogates."""
-    return "".join(ascii(c)[1:-1] if c in "\n\r" or "\ud800" <= c <= "\udfff" else c for c in text)
+    return [NO_NAME.sub(lambda found: ascii(found[0])[1:-1], text) for text in texts]

@@ -17,8 +17,8 @@ OTHERS = ("settings", "warm_start", "verbose", "validation_fraction", "class_wei
 RUN_OPTIONS = ("n_workers", "eval_every", "eval_samples", "max_seconds", "patience", "eval_metric")
 
 
-def config_of(estimator: Any, **changes: Any) -> Config:
-    """Make the settings of a run from an estimator's parameters, with some changes. Raises ConfigError."""
+def config_of(estimator: Any) -> Config:
+    """Make the settings of a run from an estimator's parameters. Raises ConfigError."""
     named = {"seed": seed_from(estimator.random_state)} | {key: getattr(estimator, key) for key in SETTINGS}
     if estimator.hidden is None:
         del named["hidden"]
@@ -27,7 +27,7 @@ def config_of(estimator: Any, **changes: Any) -> Config:
         is_given = key in defaults and repr(getattr(estimator, key)) != repr(defaults[key].default)
         if is_given and key in (estimator.settings or {}):
             raise ConfigError(f"{key} is given as a parameter and in settings; leave one of them out")
-    return Config.from_dict({**named, **(estimator.settings or {})}).replace(**changes)
+    return Config.from_dict({**named, **(estimator.settings or {})})
 
 
 def names_given(estimator: Any) -> set[str]:
@@ -40,8 +40,7 @@ def options_of(estimator: Any, eval_set: Any = None, callback: Any = None, judge
 
     A run that is not `judged` has no samples to evaluate on, so that `patience` has no effect.
     """
-    checked({"eval_set": eval_set, "callback": callback})
-    checked({name: getattr(estimator, name) for name in OTHERS})
+    checked({"eval_set": eval_set, "callback": callback} | {name: getattr(estimator, name) for name in OTHERS})
     if eval_set is not None and estimator.validation_fraction is not None:
         raise ConfigError("eval_set and validation_fraction exclude each other; give only one")
     options = checked({name: getattr(estimator, name) for name in RUN_OPTIONS})

@@ -112,13 +112,11 @@ def check_names(estimator: Any, X: Any, reset: bool) -> None:
             estimator.feature_names_in_ = np.array(names, dtype=object)
         return
     known, owner = getattr(estimator, "feature_names_in_", None), type(estimator).__name__
-    if known is None or names is None:
-        if names is not None:
-            warn(f"X has feature names, but {owner} was fitted without feature names")
-        elif known is not None:
-            warn(f"X does not have valid feature names, but {owner} was fitted with feature names")
-        return
-    if names != known.tolist():
+    if known is None and names is not None:
+        warn(f"X has feature names, but {owner} was fitted without feature names")
+    elif known is not None and names is None:
+        warn(f"X does not have valid feature names, but {owner} was fitted with feature names")
+    elif known is not None and names is not None and names != known.tolist():
         raise DataError(_differences(known.tolist(), names))
 
 

@@ -47,10 +47,8 @@ class TextSettings:
         some = settings.word_ngrams > 0 or settings.char_ngrams is not None
         require(some, "word_ngrams", settings.word_ngrams, "1 or more without char_ngrams")
         _check_pattern(settings.token_pattern)
-        cut = settings.tokenizer
-        require(
-            cut is None or callable(cut), "tokenizer", cut, "a function that takes a text and returns a list of words"
-        )
+        cut, wanted = settings.tokenizer, "a function that takes a text and returns a list of words"
+        require(cut is None or callable(cut), "tokenizer", cut, wanted)
         return settings
 
 

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from slide_ref.common.diagnosis import EMPTY, not_text
 from slide_ref.common.errors import DataError
+from slide_ref.common.storage.label_names import NO_NAME
 from slide_ref.common.suggestions import did_you_mean
 
+from ..parallel.units import numbered
 from ..readers.open_text import open_text
 from .lines import RecordLines, line_blocks
 
@@ -291,10 +293,10 @@ def _fields_parser(columns: Columns, names: list[str], delimiter: str) -> Callab
 
     def parse(fields: list[str]) -> Row:
         if len(fields) != len(names):
-            s = "" if len(fields) == 1 else "s"
             quotes = f"put a field that holds {delimiter!r} between quotes"
             advice = "separate them as there" if delimiter == "\t" else quotes
-            raise _Malformed(f"{len(fields)} field{s}, but the first line names {len(names)} columns; {advice}")
+            found = numbered(len(fields), "field")
+            raise _Malformed(f"{found}, but the first line names {len(names)} columns; {advice}")
         labels = [] if place is None else _labels(fields[place], columns.separator)
         texts = pick(fields)
         return Row(" ".join(texts) if several else texts, labels)
@@ -304,8 +306,8 @@ def _fields_parser(columns: Columns, names: list[str], delimiter: str) -> Callab
 
 def _labels(cell: str, separator: str | None) -> list[str]:
     """Split a cell into label names, stripped of spaces."""
-    if "\n" in cell or "\r" in cell:
-        raise _Bad(f"a label name cannot contain a line break: {cell[:60]!r}")
+    if NO_NAME.search(cell):
+        raise _Bad(f"a label name cannot contain a line break or half a surrogate pair: {cell[:60]!r}")
     parts = [cell] if separator is None else cell.split(separator)
     return list(filter(None, map(str.strip, parts)))
 
@@ -338,22 +340,11 @@ def _json_labels(value: Any, columns: Columns) -> list[str]:
     if value is None:
         return []
     if isinstance(value, str):
-        _check_encodes(value)
         return _labels(value, columns.separator)
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(one, (str, int)) and not isinstance(one, bool) for one in values):
         raise _Bad(f"{columns.labels!r} is not a label; give a string or a list of strings")
-    names = [name for one in values for name in _labels(str(one), None)]
-    _check_encodes("".join(names))
-    return names
-
-
-def _check_encodes(label: str) -> None:
-    """Raise _Bad if a label, from JSON, cannot be written as UTF-8."""
-    try:
-        label.encode()
-    except UnicodeEncodeError as error:
-        raise _Bad(f"the label {label[:60]!a} contains half a surrogate pair; correct it") from error
+    return [name for one in values for name in _labels(str(one), None)]
 
 
 def _fasttext(line: str) -> Row:

@@ -134,10 +134,10 @@ BAD = [
     (
         json_lines(ROWS) + '{"title": "a", "tags": ["x\\ud800"]}\n',
         4,
-        "the label 'x\\ud800' contains half a surrogate pair",
+        "a label name cannot contain a line break or half a surrogate pair: 'x\\ud800'",
     ),
     (tsv(ROWS) + "\t\n", 5, "the label is missing"),
-    ('title,tags\none,"a\nb"\n', 2, "a label name cannot contain a line break: 'a\\nb'"),
+    ('title,tags\none,"a\nb"\n', 2, "a label name cannot contain a line break or half a surrogate pair: 'a\\nb'"),
     (tsv(ROWS).encode() + b"\xff\ta\n", 5, "not UTF-8 text; convert the file to UTF-8"),
     (comma(ROWS).encode() + b"\xff,a\n", 5, "not UTF-8 text; convert the file to UTF-8"),
     (json_lines(ROWS) + '{"title": \n', 4, "not valid JSON"),
