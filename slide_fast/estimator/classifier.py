@@ -216,7 +216,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         options, config = options_of(self, eval_set, callback), config_of(self)
         goes_on = self.warm_start and hasattr(self, "model_")
         with copy_to_train(self) as new:
-            samples = Handover(new._samples(X, y, self.classes_ if goes_on else None, goes_on))
+            samples = Handover(new._samples(X, y, goes_on))
             if not goes_on:
                 vars(new).pop("_first_seed", None)
             given = Given(sample_weight, eval_set, callback, self.validation_fraction, self.class_weight)
@@ -232,9 +232,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X
-            As `fit` takes it.
-        y, sample_weight
+        X, y, sample_weight
             As `fit` takes them.
         classes : sequence, optional
             All classes that will ever occur, in the first call; by default those in y. For label ids
@@ -264,12 +262,11 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         steady = {"decay": "constant", "in_batch": 0.0} | ({"warmup_steps": 0} if goes_on else {})
         config = wanted.replace(epochs=1, seed=seed, **steady)
         given = None if classes is None else validation.as_classes(classes)
-        known = self.classes_ if goes_on else given
         if goes_on and given is not None and not same_labels(given, np.sort(self.classes_)):
             raise DataError("`classes` differs from the first call of partial_fit")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
-            made = new._samples(X, y, known, goes_on)
+            made = new._samples(X, y, goes_on, given)
             if classes is not None and made[1].kind not in ("classes", "lists"):
                 _check_ascending(classes)
             samples = Handover(made)
@@ -279,17 +276,16 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             train(new, config, options, samples, weighting, goes_on, True)
         return self
 
-    def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
+    def _samples(self, X: Any, y: Any, goes_on: bool, classes: np.ndarray | None = None) -> tuple[SparseRows, Labels]:
         """Return samples to train on; if training starts from scratch, also record what they look like."""
-        return self._samples_of(self._rows_of(X), y, known, goes_on)
+        return self._samples_of(self._rows_of(X), y, goes_on, classes)
 
     def _samples_of(
-        self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool, name: str = "y"
+        self, X: Any, y: Any, goes_on: bool, classes: np.ndarray | None = None, name: str = "y"
     ) -> tuple[SparseRows, Labels]:
-        expected = None
-        if known is not None:
-            kind, n_features = (self._kind, self.n_features_in_) if goes_on else ("rows", None)
-            expected = validation.Known(known, kind, n_features)
+        expected = None if classes is None else validation.Known(classes, "rows", None)
+        if goes_on:
+            expected = validation.Known(self.classes_, self._kind, self.n_features_in_)
         features, labels = validation.as_dataset(X, y, expected, name)
         self._check_features(X, features, reset=not goes_on)
         if not goes_on:

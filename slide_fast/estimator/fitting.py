@@ -171,7 +171,7 @@ def _held_out(estimator: SlideClassifier, eval_set: Any) -> Dataset:
     """Return samples to evaluate on, from (X, y) or a path."""
     X, y = (eval_set, None) if validation.is_path(eval_set) else eval_set
     try:
-        features, labels = estimator._samples_of(estimator._rows_of(X), y, estimator.classes_, True, "y of eval_set")
+        features, labels = estimator._samples_of(estimator._rows_of(X), y, True, name="y of eval_set")
     except DataError as error:
         if "eval_set" in str(error):
             raise

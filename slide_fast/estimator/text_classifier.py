@@ -120,7 +120,7 @@ class SlideTextClassifier(SlideClassifier):
         super().partial_fit(X, y, classes, sample_weight)
         return self
 
-    def _samples(self, X: Any, y: Any, known: np.ndarray | None, goes_on: bool) -> tuple[SparseRows, Labels]:
+    def _samples(self, X: Any, y: Any, goes_on: bool, classes: np.ndarray | None = None) -> tuple[SparseRows, Labels]:
         settings = TextSettings.checked(**{name: getattr(self, name) for name in SETTINGS})
         if goes_on:
             self._check_unchanged(settings)
@@ -128,7 +128,7 @@ class SlideTextClassifier(SlideClassifier):
         else:
             require_words(settings)
             self._vectorizer, rows = fit(settings, list(self._counted(as_texts(X), settings)))
-        return self._samples_of(rows, y, known, goes_on)
+        return self._samples_of(rows, y, goes_on, classes)
 
     def _check_unchanged(self, settings: TextSettings) -> None:
         """Raise ConfigError if text settings differ from those that the network was trained with."""
