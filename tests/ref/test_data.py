@@ -148,7 +148,7 @@ def test_s17_a_header_that_is_refused(refuse, header):
         (b"1\0 \0004\0 \0004\0\n\0", "the file is not UTF-8 text: it contains NUL bytes; "),
         (b"1 9 4\r1 2:1\r", "the file has lines that end in CR alone; "),
         (b"\x1f\x8b\x08\0", "the file is compressed with gzip; unpack it first"),
-        (b"label,text\n1,a\n", "the file looks like comma-separated values (CSV); if it holds texts, name their "),
+        (b"label,text\n1,a\n", "the file looks like comma-separated values (CSV); if it holds texts, train a "),
         (b"label\ttext\n1\ta\n", "the file looks like tab-separated values (TSV); "),
     ],
 )
