@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -12,6 +13,7 @@ from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 
 from .. import __version__
+from ..parallel.streams import print_result
 from .argument_types import assignment, count, finite, layer_sizes, mode, part, positive, share, whole
 from .settings import PRESETS
 from .text_options import add_columns, add_features
@@ -115,6 +117,14 @@ class _Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             parts = [f"{value!r} is none of {', '.join(action.choices)}", did_you_mean(value, action.choices)]
             raise argparse.ArgumentError(action, "; ".join(filter(None, parts)))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if (
+            file is not None and file is sys.stdout
+        ):  # help or version; argparse itself ignores that it cannot be written
+            print_result(message, end="")
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         see = " See" if message.endswith("?") else "; see"

@@ -57,11 +57,16 @@ def _reconfigure(stream: Any, options: dict[str, Any]) -> None:
         stream.reconfigure(**options)
 
 
-def print_result(text: str) -> None:
-    """Print to standard output and flush; do nothing if there is none."""
-    if sys.stdout is not None and not getattr(sys.stdout, "closed", False):
+def has_output() -> bool:
+    """Tell whether there is a standard output to print to."""
+    return sys.stdout is not None and not getattr(sys.stdout, "closed", False)
+
+
+def print_result(text: str, end: str = "\n") -> None:
+    """Print to standard output and flush; do nothing if there is none. An OSError names standard output."""
+    if has_output():
         try:
-            print(text)
+            print(text, end=end)
             if hasattr(sys.stdout, "flush"):
                 sys.stdout.flush()
         except BrokenPipeError:

@@ -221,6 +221,31 @@ def test_signals_end_training_with_a_model(slide, data, tmp_path, number, code):
     assert slide(f"evaluate {run} {data}/test.txt")[0] == 0
 
 
+INTERRUPTED_IMPORT = """
+import sys
+class Pressed:
+    def find_spec(self, name, *rest):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Pressed())
+from slide_fast.cli import main
+sys.exit(main(["info", "absent"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("slide_fast.cli.options", ""),
+        ("slide_ref.common.config", ""),
+        ("slide_fast.cli.session", "slide: interrupted\n"),
+    ],
+)
+def test_ctrl_c_while_the_command_is_imported_leaves_no_traceback(module, told):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT, module], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
+
+
 def test_a_closed_pipe_ends_predict_quietly(data, trained, tmp_path):
     rows = 20_000
     (tmp_path / "long.txt").write_text(f"{rows} 150 60\n" + "1 0:1\n" * rows)
