@@ -12,7 +12,7 @@ from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model, find_model, load_model, save_model
 
 from ..inference.predictor import Predictor, with_index
-from .session import Session, check_there, fitting, read_samples
+from .session import Session, check_there, expecting_numbers, fitting, read_samples
 from .texts import read_texts, refuse_text_options
 
 K = 5  # of the recall that is shown
@@ -38,8 +38,9 @@ def _features(path: str, model: Model, options: Namespace, session: Session) -> 
     if model.text is not None:
         return read_texts(path, model, options, session, needs_labels=False).features
     refuse_text_options(options)
-    data = fitting(read_samples(path), path, {"features": model.n_features}, "the model", session.console)
-    return data.features
+    with expecting_numbers(options.model):
+        data = read_samples(path)
+    return fitting(data, path, {"features": model.n_features}, "the model", session.console).features
 
 
 def figures_of(model: Model) -> dict[str, Any]:

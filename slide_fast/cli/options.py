@@ -119,9 +119,7 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, "; ".join(filter(None, parts)))
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        if (
-            file is not None and file is sys.stdout
-        ):  # help or version; argparse itself ignores that it cannot be written
+        if file is not None and file is sys.stdout:  # help or version: argparse ignores OSError
             print_result(message, end="")
         else:
             super()._print_message(message, file)

@@ -22,7 +22,7 @@ from ..inference.predictor import Answers, Predictor
 from ..parallel.streams import print_result
 from ..text.ngrams import NgramCounter
 from .run_folder import CHECKPOINTS, FILES, METRICS
-from .session import Session, fitting, with_index_for
+from .session import Session, expecting_numbers, fitting, with_index_for
 from .texts import refuse_text_options, tell_skipped, tell_table, texts_to_answer, vectorizer_of
 
 
@@ -68,7 +68,8 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
 def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
     """Read samples, and return an iterator over their answers."""
     refuse_text_options(options)
-    data = read_dataset(options.data)
+    with expecting_numbers(options.model):
+        data = read_dataset(options.data)
     data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
     predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)
     found = predictor.blocks(data.features, _k(options, model), _recall(options), options.threshold is not None)

@@ -29,7 +29,8 @@ NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices
 def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
     """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and float types. Nothing is unpickled.
 
-    A SciPy ``.npz`` of one sparse matrix holds the features; labels are in another file, `labels`, or missing.
+    A SciPy ``.npz`` of one sparse matrix holds the features. Where there are no labels, they may be in another file,
+    `labels`.
 
     Returns
     -------
@@ -45,13 +46,14 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
         with open(path, "rb") as file:
             arrays = _load_arrays(file)
         if "format" not in arrays:
-            if labels is not None:
-                raise DataError("already contains labels; give no separate ones")
             features, rows = _rows_from_arrays(arrays, "X").canonical(), _rows_from_arrays(arrays, "Y").indicator("Y")
         else:
             features = _rows_of_matrix(arrays, "X").canonical()
-            none = SparseRows(np.zeros(features.n_rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, 0)
-            rows = none if labels is None else _read_indicator(labels)
+            rows = SparseRows(np.zeros(features.n_rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, 0)
+        if labels is not None:
+            if rows.nnz:
+                raise DataError("already contains labels; give no separate ones")
+            rows = _read_indicator(labels)
         if features.n_rows != rows.n_rows:
             raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; the numbers must be equal")
         return Dataset(features, rows)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from slide_ref.common.diagnosis import EMPTY, not_text
+from slide_ref.common.diagnosis import EMPTY, not_text, not_texts
 from slide_ref.common.errors import DataError
 from slide_ref.common.suggestions import did_you_mean
 
@@ -24,7 +24,7 @@ SPACES = re.compile(r"[ \t\r\n\v\f\0]+")  # between the words of fastText's form
 DELIMITERS = "\t,;|"
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
 BOM = b"\xef\xbb\xbf"
-OF_TEXTS = "save its texts as CSV in UTF-8, or as JSON lines"
+OF_TEXTS = "texts are expected: save them as CSV in UTF-8, or as JSON lines"
 
 
 class Columns(NamedTuple):
@@ -106,6 +106,8 @@ class TextFile:
 
     def _rows(self, first: list[bytes], blocks: Iterator[list[bytes]]) -> Iterator[list[Row]]:
         kind = not_text(first[0].removeprefix(BOM), OF_TEXTS)
+        if kind is None and (numbers := not_texts(first)):
+            kind = f"{numbers}; {OF_TEXTS}"
         if kind is not None:
             raise DataError(kind, self.path, 1)
         first[0] = first[0].removeprefix(BOM)

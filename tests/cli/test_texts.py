@@ -505,7 +505,10 @@ def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path
         (b"title,tags\na, b,x\n", "3 fields, but the first line names 2 columns; put a field that holds ',' between"),
         (b'{"title": "a", "Tags": "x"}\n', "line 1: the label is missing in 'tags'"),
         (b'{"title": "a"\n', "line 1: not valid JSON (Expecting ',' delimiter, column 14)"),
-        (b"PK\x03\x04" + b"." * 26 + b"xl/", "is an Excel workbook; save its texts as CSV in UTF-8, or as JSON lines"),
+        (
+            b"PK\x03\x04" + b"." * 26 + b"xl/",
+            "is an Excel workbook; texts are expected: save them as CSV in UTF-8, or as JSON lines",
+        ),
     ],
 )
 def test_tables_that_are_none_are_told_with_what_to_do(slide, tmp_path, content, told):
@@ -524,3 +527,38 @@ def test_a_text_to_explain_is_quoted(slide, folder, capsys):
     with pytest.raises(SystemExit):
         slide("explain", folder / "run", "red", "apple")
     assert "put the text between quotes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "index"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("2 5 3\n0,1 0:1 3:0.5\n 2:-1e-3\n", "XMC"),
+        ("0,1 0:1 3:0.5\n2 1:1 2:1\n", "svmlight"),
+        ("1:1 2:1\n1:1 4:1\n", "svmlight"),
+    ],
+)
+def test_a_model_of_texts_refuses_numbers(slide, folder, tmp_path, command, content, kind):
+    (tmp_path / "numbers").write_text(content)
+    code, stdout, stderr = slide(command, folder / "run", tmp_path / "numbers")
+    assert code == 1 and stdout == ""
+    told = f"numbers, line 1: the file is {kind} text, which holds numbers; texts are expected: save them as CSV"
+    assert told in stderr and len(stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"3 5 7\nmoon and star\n", b"10:30 moon\n11:00 star\n", b"7 5 3\n", b"10:30\n11:15\n"]
+)
+def test_texts_with_numbers_in_them_are_texts(slide, folder, content):
+    code, stdout, _ = slide("predict", folder / "run", "-", given=content)
+    assert code == 0 and len(stdout.splitlines()) == content.count(b"\n")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "index"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_model_of_numbers_refuses_texts(slide, folder, tmp_path, command, name):
+    (tmp_path / "xmc").write_text("3 3 2\n0 0:1\n1 1:1\n0 2:1\n")
+    assert slide("train", tmp_path / "xmc", *SMALL, "--out", tmp_path / "run")[0] == 0
+    code, stdout, stderr = slide(command, tmp_path / "run", folder / name)
+    assert code == 1 and stdout == "" and len(stderr.splitlines()) == 1
+    assert f"{name}, line 1: " in stderr and f"; the model {tmp_path}/run expects numbers, not texts: save " in stderr
