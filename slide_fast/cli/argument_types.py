@@ -6,19 +6,23 @@ import argparse
 import math
 from collections.abc import Callable
 
+MOST_WORKERS = 4096  # processes or threads, above all machines that are used
 
-def whole(least: int) -> Callable[[str], int]:
-    """Return the type of whole numbers from `least` on."""
+
+def whole(least: int, most: int = 2**64 - 1) -> Callable[[str], int]:
+    """Return the type of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        if int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text} is too large; the most is {most}")
         return int(text)
 
     return parse
 
 
-count = whole(1)
+count, workers = whole(1), whole(1, MOST_WORKERS)
 
 
 def positive(text: str) -> float:

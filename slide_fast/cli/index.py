@@ -20,9 +20,9 @@ K = 5  # of the recall that is shown
 
 def index(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide index``: rewrite a model folder with a new index."""
+    check_there(options.data, options.kept_aside)
     path = find_model(options.model)
     model = load_model(path)
-    check_there(options.data, options.kept_aside)
     features = _features(options.data, model, options, session)
     others = None if options.kept_aside is None else _features(options.kept_aside, model, options, session)
     session.console.progress(0.0, "making the index")

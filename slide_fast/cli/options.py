@@ -14,7 +14,7 @@ from slide_ref.common.suggestions import did_you_mean
 
 from .. import __version__
 from ..parallel.streams import print_result
-from .argument_types import assignment, count, finite, layer_sizes, mode, part, positive, share, whole
+from .argument_types import assignment, count, finite, layer_sizes, mode, part, positive, share, whole, workers
 from .settings import PRESETS
 from .text_options import add_columns, add_features
 
@@ -144,7 +144,7 @@ def _add_overwrite(command: argparse._ActionsContainer, what: str = "an existing
 
 
 def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
-    command.add_argument("--workers", type=count, metavar="N", help=text)
+    command.add_argument("--workers", type=workers, metavar="N", help=text)
 
 
 def _add_numbers(command: argparse.ArgumentParser, *rows: Number) -> None:

@@ -15,7 +15,7 @@ from ..parallel.machine import available_cpus
 from ..parallel.units import numbered
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
-from ..text.settings import TextSettings
+from ..text.settings import TextSettings, require_words
 from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, names_columns
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
@@ -79,20 +79,29 @@ def _source(model: Model) -> Columns | None:
     return Columns(tuple(texts), *others)
 
 
-def read_training_texts(options: Namespace, session: Session) -> tuple[list[Dataset], list[str], TextColumns]:
+def text_settings_of(options: Namespace) -> TextSettings:
+    """Return how texts become features, as options say. Raises ConfigError."""
+    given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
+    if given.get("buckets") and "min_df" in given:
+        raise ConfigError("--min-df has no effect with --buckets, where features share columns; leave one of them out")
+    settings = TextSettings.checked(**given)
+    require_words(settings)
+    return settings
+
+
+def read_training_texts(
+    options: Namespace, settings: TextSettings, session: Session
+) -> tuple[list[Dataset], list[str], TextColumns]:
     """Read training texts, and test texts if any; return data, label names, and text settings to store.
 
     Raises ConfigError, DataError.
     """
     columns = columns_of(options, needs_labels=True)
-    _refuse_fasttext(options.train, options)
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
-    given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
-    if given.get("buckets") and "min_df" in given:
-        raise ConfigError("--min-df has no effect with --buckets, where features share columns; leave one of them out")
-    settings, n_workers = TextSettings.checked(**given), options.workers or available_cpus()
+    _refuse_fasttext(options.train, options)
+    n_workers = options.workers or available_cpus()
     file = TextFile(options.train, columns, skips=options.on_error == "skip")
     session.console.progress(0.0, f"reading {options.train}")
     try:
@@ -102,8 +111,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     if not names:
         raise DataError("no text has a label", options.train)
     if columns is not None:
-        told = _about_labels(options.label_separator, data, names)
-        if told is not None:
+        for told in filter(None, [_about_labels(options.label_separator, data, names), _about_case(names)]):
             session.console.line(f"{options.train}: {told}")
     source = {} if columns is None else columns._asdict()
     text, samples = vectorizer.saved(source), [data]
@@ -132,6 +140,17 @@ def _about_labels(separator: str | None, data: Dataset, names: list[str]) -> str
             told.append(f"labels such as {joined[0]!r} contain {mark!r}; {advice}")
             break
     return "; ".join(told) or None
+
+
+def _about_case(names: list[str]) -> str | None:
+    """Return a note if labels differ only in upper and lower case."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(name.casefold(), name), name) for name in names]
+    pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    if not pairs:
+        return None
+    what = f"{numbered(len(pairs), 'pair')} of labels that differ only in upper and lower case"
+    return f"{what}, such as {' and '.join(map(repr, pairs[0]))}; spell them alike if they are the same"
 
 
 def read_texts(path: str, model: Model, options: Namespace, session: Session, needs_labels: bool) -> Dataset:

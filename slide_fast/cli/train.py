@@ -28,7 +28,7 @@ from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_there, fitting, read_samples
 from .settings import ALL, config_of, names_in, settings_of, toml_of
-from .texts import are_texts, read_training_texts, refuse_text_options
+from .texts import are_texts, read_training_texts, refuse_text_options, text_settings_of
 from .training_run import TrainingRun
 
 
@@ -110,9 +110,10 @@ def read_files(
         If the samples are texts, how they become features.
     """
     train, test = (options.train, options.labels), (options.test, options.test_labels)
-    check_there(*train, *test, options.label_names)  # before any is read
+    text_settings = text_settings_of(options)  # and the files, before any is read
+    check_there(*train, *test, options.label_names)
     if are_texts(options.train, options):
-        samples, own_names, text = read_training_texts(options, session)
+        samples, own_names, text = read_training_texts(options, text_settings, session)
         return [_share_of(part, share) for part in samples], own_names, text
     refuse_text_options(options)
     data = [read_samples(*train, share, True, "--labels")]

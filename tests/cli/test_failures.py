@@ -121,6 +121,8 @@ def test_bad_settings_are_bad_use(slide, tmp_path, options, wanted):
 @pytest.mark.parametrize(
     "command",
     ["", "fly", "train x", "train x --out y --epochs 1.5", "train x --out y --hidden 0", "train x --out y --set K",
+     "train x --out y --workers 0", "train x --out y --workers 5000", "predict x y --workers 99999999999999999999",
+     "index x y --workers 1000000", "bench --workers -1", "train x --out y --eval-samples 99999999999999999999999",
      "train x --out y --eval-every 0", "train x --out y --max-seconds nan", "predict x y -k 0", "predict x y --json",
      "predict x y --mode fast", "train x --out y --auto --resume",
      "evaluate x y --recall 0.5", "evaluate x y --mode index --recall 2", "verify x --steps 0",

@@ -562,3 +562,48 @@ def test_a_model_of_numbers_refuses_texts(slide, folder, tmp_path, command, name
     code, stdout, stderr = slide(command, tmp_path / "run", folder / name)
     assert code == 1 and stdout == "" and len(stderr.splitlines()) == 1
     assert f"{name}, line 1: " in stderr and f"; the model {tmp_path}/run expects numbers, not texts: save " in stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["CARS", "Cars", "boats", "cars"],
+            "2 pairs of labels that differ only in upper and lower case, such as 'CARS' and",
+        ),
+        (
+            ["STRASSE", "straße"],
+            "1 pair of labels that differ only in upper and lower case, such as 'STRASSE' and 'straße'",
+        ),
+        (["boats", "boat", "cars"], None),
+    ],
+)
+def test_labels_that_differ_in_case_are_told(slide, tmp_path, names, told):
+    lines = [f"red {name}\t{name}\n" for name in names * 2]
+    (tmp_path / "t.tsv").write_text("".join(["title\ttags\n", *lines]), encoding="utf-8")
+    code, _, stderr = slide("train", tmp_path / "t.tsv", *COLUMNS[:4], *SMALL, "--out", tmp_path / "run")
+    notes = [line for line in stderr.splitlines() if "upper and lower case" in line]
+    assert code == 0 and len(notes) == (told is not None)
+    assert told is None or notes[0].startswith(f"{tmp_path}/t.tsv: {told}")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--token-pattern x*", "token_pattern is 'x*'; it must be a regular expression that matches no empty word"),
+        ("--token-pattern (", "token_pattern is '('; it must be a regular expression ("),
+        ("--char-ngrams 2,3 --min-df 2 --buckets 9", "--min-df has no effect with --buckets"),
+        ("--text-column t --label-column l --labels y", "--labels cannot be used with texts"),
+        ("--text-column t", "texts to train on need labels; name their column with --label-column"),
+        ("--text-column t --label-separator=", "--label-separator is empty"),
+    ],
+)
+def test_options_about_texts_are_checked_before_the_texts_are_read(slide, monkeypatch, tmp_path, options, told):
+    def read(path):
+        raise AssertionError("read")
+
+    (tmp_path / "y").touch()
+    monkeypatch.setattr("slide_fast.cli.texts.first_bytes", read)
+    options = options.replace(" y", f" {tmp_path}/y").split(" ")
+    code, stdout, stderr = slide("train", "-", *options, "--out", tmp_path / "run")
+    assert code == 2 and told in stderr and len(stderr.splitlines()) == 1 and not (tmp_path / "run").exists()

@@ -85,6 +85,9 @@ def test_test_samples_have_labels(slide, tmp_path, data):
     sparse.save_npz(tmp_path / "empty.npz", sparse.csr_matrix((3, 3)))
     code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/own.npz --labels {tmp_path}/empty.npz")
     assert code == 1 and stderr.endswith(f"{tmp_path}/empty.npz: no sample has a label\n")
+    (tmp_path / "bad.npz").write_text("")
+    code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/bad.npz --labels {tmp_path}/absent.npz")
+    assert code == 1 and "absent.npz: cannot be read (No such file or directory)" in stderr  # before any is read
     (tmp_path / "none.txt").write_text("1 150 60\n 0:1\n")
     assert "none.txt: no sample has a label" in slide(f"evaluate {{run}} {tmp_path}/none.txt")[2]
 
