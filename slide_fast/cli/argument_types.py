@@ -25,39 +25,25 @@ def whole(least: int, most: int = 2**64 - 1) -> Callable[[str], int]:
 count, workers = whole(1), whole(1, MOST_WORKERS)
 
 
-def positive(text: str) -> float:
-    """Read a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+def _number(fits: Callable[[float], bool], what: str) -> Callable[[str], float]:
+    """Return the type of the numbers that fit; NaN never does."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
+        return value
+
+    return parse
 
 
-def finite(text: str) -> float:
-    """Read a finite number above 0."""
-    value = positive(text)
-    if value == math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
-    return value
-
-
-def share(text: str) -> float:
-    """Read a number above 0 and at most 1."""
-    value = positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
-    return value
-
-
-def part(text: str) -> float:
-    """Read a number above 0 and below 1."""
-    value = positive(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
-    return value
+positive = _number(lambda value: value > 0, "number above 0")
+finite = _number(lambda value: 0 < value < math.inf, "finite number above 0")
+share = _number(lambda value: 0 < value <= 1, "number above 0 and at most 1")
+part = _number(lambda value: 0 < value < 1, "number above 0 and below 1")
 
 
 def mode(text: str) -> str:
