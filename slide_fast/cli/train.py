@@ -114,7 +114,9 @@ def read_files(
     check_there(*train, *test, options.label_names)
     if are_texts(options.train, options):
         samples, own_names, text = read_training_texts(options, text_settings, session)
-        return [_share_of(part, share) for part in samples], own_names, text
+        if share is not None:
+            samples = [part.take(np.array(share(part.n_samples), dtype=np.int64)) for part in samples]
+        return samples, own_names, text
     refuse_text_options(options)
     data = [read_samples(*train, share, True, "--labels")]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
@@ -127,10 +129,6 @@ def read_files(
         session.console.line(f"{options.label_names}: {n:,} of {len(names):,} names repeat earlier ones, so answers do "
                              "not tell these labels apart")  # fmt: skip
     return data, names, None
-
-
-def _share_of(data: Dataset, share: Callable[[int], range] | None) -> Dataset:
-    return data if share is None else data.take(np.array(share(data.n_samples), dtype=np.int64))
 
 
 def run_options_of(
