@@ -210,7 +210,7 @@ def _add_train(add: Add) -> None:
                        "--validation-fraction or --eval-metric loss")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="label names for the model, one per line; not for texts")
     add_columns(train, as_trained=False)
-    add_features(train, whole)
+    add_features(train)
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
                        help="choose the micro-batch for the data and, with lsh.family=simhash, K and bucket size, "
