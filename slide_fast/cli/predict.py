@@ -21,9 +21,10 @@ from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..parallel.streams import print_result
 from ..text.ngrams import NgramCounter
+from ..text.sources import TextFile
 from .run_folder import CHECKPOINTS, FILES, METRICS
 from .session import Session, expecting_numbers, fitting, with_index_for
-from .texts import refuse_text_options, tell_skipped, tell_table, texts_to_answer, vectorizer_of
+from .texts import columns_of, refuse_text_options, tell_skipped, tell_table, vectorizer_of
 
 
 class Block(NamedTuple):
@@ -90,8 +91,8 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
         session.console.line(f"{options.model}: has no index (slide index builds one), so all labels are scored")
         options.mode = "exact"
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
-    texts, counter = texts_to_answer(options.data, options), NgramCounter(vectorizer.settings)
-    k, recall = _k(options, model), _recall(options)
+    texts = TextFile(options.data, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
+    counter, k, recall = NgramCounter(vectorizer.settings), _k(options, model), _recall(options)
 
     def blocks() -> Iterator[Block]:
         for number, rows in enumerate(texts):

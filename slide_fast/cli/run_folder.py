@@ -40,10 +40,7 @@ def json_line(values: Mapping[str, Any]) -> str:
 def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder against other runs. The system unlocks it when this process dies.
 
-    Raises
-    ------
-    SlideError
-        If another run is training there.
+    Raises SlideError if another run is training there.
     """
     if sys.platform == "win32":  # no folder can be opened there
         path, flags = folder / LOCK, os.O_RDWR | os.O_CREAT

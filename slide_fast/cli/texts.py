@@ -170,11 +170,6 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
     return _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
 
 
-def texts_to_answer(path: str, options: Namespace) -> TextFile:
-    """Return a file of texts without labels: plain lines, unless options name the columns of a table."""
-    return TextFile(path, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
-
-
 def tell_table(line: str, model: Model, options: Namespace, session: Session) -> None:
     """Print a note if the first line, read as a text, names the columns on which a model was trained."""
     source = _source(model)

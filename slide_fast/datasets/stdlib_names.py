@@ -71,10 +71,6 @@ def build_task(stdlib: Path | None = None) -> DemoTask:
     stdlib : Path, optional
         Folder of the library; default: the running interpreter's standard library.
 
-    Returns
-    -------
-    DemoTask
-
     Raises
     ------
     DataError
@@ -219,10 +215,6 @@ def co_occurrence(task: DemoTask, n_samples: int = 5000, seed: int = 0) -> float
     n_samples : int
         Size of a keyed subset of the test samples; all are used if there are fewer.
     seed : int
-
-    Returns
-    -------
-    float
     """
     train = task.train
     test = task.test.take(permutation(seed, Purpose.EVALUATION, n=task.test.n_samples)[:n_samples])

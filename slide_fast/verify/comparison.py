@@ -85,14 +85,10 @@ def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndar
 
 
 def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Mark projections that may be on either side of 0, depending on the order of summation in float32.
+    """Mark projections that may be on either side of 0, depending on the order of summation: bool, (n, L * K).
 
     A sum of m numbers errs by less than ``m * 2**-24`` times the sum of their absolute values, in any order.
     A projection that is 0 because all its terms are 0 has no rounding.
-
-    Returns
-    -------
-    ndarray of bool, shape (n, L * K)
     """
     vectors, constants = vectors.astype(np.float64), constants.T.astype(np.float64)
     n_terms = np.count_nonzero(constants, axis=0)

@@ -195,11 +195,7 @@ class Lockstep:
     ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
         """Check that both sides choose the same neurons, given the same activations.
 
-        Returns
-        -------
-        fast : Active or None
-        sets, inclusion
-            Of the reference.
+        Returns the fast path's choice, and the reference's sets and inclusion probabilities.
         """
         layer = self.reference.layers[l]
         chosen, probabilities = ref.active_sets.choose_active(self.reference, l, inputs, batch)

@@ -128,11 +128,7 @@ def draw(keys: np.ndarray, n: int | np.ndarray) -> np.ndarray:
 def permutation(seed: int, purpose: Purpose, *indices: int, n: int) -> np.ndarray:
     """Permute 0..n-1 by key: the order that sorts mix(seed, purpose, *indices, i). Implements S3.
 
-    The keys are distinct (see `mix`), so every sorting algorithm gives the same order.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,).
+    The keys are distinct (see `mix`), so every sorting algorithm gives the same order: int64, shape (n,).
     """
     return np.argsort(mix(seed, purpose, *indices, np.arange(n)))
 
