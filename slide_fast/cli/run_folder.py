@@ -149,7 +149,7 @@ class RunFolder:
             self._earlier.set_aside()
             self._is_new = True
         printable = "".join(c if c.isprintable() else "?" for c in command)
-        (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
+        (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config.to_dict())}", encoding="utf-8", newline="\n")
         (self.path / CURVES).unlink(missing_ok=True)
         with complete_file(self.path / METRICS) as file:
             file.write("".join(kept).encode())

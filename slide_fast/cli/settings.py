@@ -137,13 +137,8 @@ def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
     return Config.from_dict(settings)
 
 
-def to_toml(config: Config) -> str:
-    """Format settings as TOML, for `read_settings`."""
-    return toml_of(config.to_dict())
-
-
-def toml_of(settings: dict[str, Any]) -> str:
-    """Format the output of `Config.to_dict` as TOML."""
+def to_toml(settings: dict[str, Any]) -> str:
+    """Format the output of `Config.to_dict` as TOML, for `read_settings`."""
     settings = dict(settings)
     hidden_lsh = settings.pop("hidden_lsh")
     tables = {"lsh": settings.pop("lsh")} | {f"hidden_lsh.{layer}": table for layer, table in hidden_lsh.items()}

@@ -27,7 +27,7 @@ from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_there, fitting, read_samples
-from .settings import ALL, config_of, names_in, settings_of, toml_of
+from .settings import ALL, config_of, names_in, settings_of, to_toml
 from .texts import are_texts, read_training_texts, refuse_text_options, text_settings_of
 from .training_run import TrainingRun
 
@@ -71,7 +71,7 @@ def print_config(options: Namespace, session: Session) -> dict[str, Any]:
     whole = config_of(settings).to_dict()
     if settings.get("lsh", {}).get("min_active") == ALL:
         whole["lsh"]["min_active"] = ALL  # how many that is, the data will say
-    session.console.result(toml_of(whole).rstrip("\n"))
+    session.console.result(to_toml(whole).rstrip("\n"))
     return {"config": whole}
 
 

@@ -135,16 +135,8 @@ def check_addresses(
 ) -> None:
     """Raise Disagreement unless the vectors have the same address in every table, or rounding decides a bit.
 
-    Rounding decides in SimHash only; the other families compare values and do not compute with them.
-
-    Parameters
-    ----------
-    fast, reference : ndarray of int, shape (n, L)
-    vectors : ndarray of float32, shape (n, d)
-        What was hashed.
-    constants
-        From `slide_ref.hashing.hash_constants`.
-    lsh : LshConfig
+    Rounding decides in SimHash only; the other families compare values and do not compute with them. Addresses have the
+    shape (n, L).
     """
     if lsh.family == "simhash":
         assert isinstance(constants, np.ndarray)

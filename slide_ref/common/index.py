@@ -85,18 +85,8 @@ class IndexSamples(NamedTuple):
 def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None = None) -> IndexSamples:
     """Draw the samples that an index is built from. Implements S28.
 
-    Parameters
-    ----------
-    seed : int
-    features : SparseRows
-        Training samples, or others like those to predict for.
-    others : SparseRows, optional
-        Samples that the network was not trained on, to be held out; by default a quarter of `features` is held out.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two samples.
+    `features` are training samples, or others like those to predict for; `others`, on which the network was not
+    trained, are held out. Without any a quarter of `features` is. Raises DataError if there are fewer than two samples.
     """
     if features.n_rows < 2:
         raise DataError(f"an index needs two samples or more, but there are {features.n_rows}")
