@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from slide_ref.common.storage.replacing import standing
 
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
-from ..parallel.streams import print_result
+from ..parallel.streams import standard_output
 from ..text.ngrams import NgramCounter
 from ..text.sources import TextFile
 from .run_folder import CHECKPOINTS, FILES, METRICS
@@ -40,14 +40,15 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
     path = find_model(options.model)
     if options.out is not None:
         _check_output(Path(options.out), options.data, path)
-    with _output(options.out) as write:
+    with _output(options.out) as file:
         model = load_model(path, mmap=True)
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
         answer = _of_samples if model.text is None else _of_texts
         predictor, blocks = answer(model, options, session)
         n_samples, started = 0, time.perf_counter()
         for block in blocks:
-            write("".join(_lines(block, names, options.threshold)))
+            file.writelines(_lines(block, names, options.threshold))
+            file.flush()
             n_samples += len(block.answers.ids)
             if options.out is not None and block.done:
                 session.console.progress(block.done, f"predicting: {n_samples:,} samples")
@@ -145,22 +146,16 @@ def _check_output(out: Path, data: str, model: Path) -> None:
 
 
 @contextmanager
-def _output(path: str | None) -> Iterator[Callable[[str], object]]:
-    """Return what writes to standard output, or to a file that gets its name only when complete.
-
-    Devices and pipes are written directly.
-    """
+def _output(path: str | None) -> Iterator[TextIO]:
+    """Open standard output, or a file that gets its name only when complete; devices and pipes are written directly."""
     if path is None:
-        yield partial(print_result, end="")
+        with standard_output() as stream:
+            yield stream
         return
     try:
-        with complete_file(path) as file:
-
-            def write(text: str) -> None:
-                file.write(text.encode("utf-8"))
-                file.flush()
-
-            yield write
+        with complete_file(path) as file, TextIOWrapper(file, encoding="utf-8", newline="\n") as text:
+            yield text
+            text.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
