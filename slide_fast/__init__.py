@@ -1,6 +1,6 @@
 """Fast SLIDE: the semantics of `slide_ref`, vectorised, with a pool of HOGWILD worker processes."""
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # that of `typing`, whose import would be another while in which Ctrl-C leaves a traceback
 
 __all__ = [
     "Config", "ConfigError", "DataError", "DivergedError", "ModelError", "SlideClassifier", "SlideError",
@@ -8,6 +8,8 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from slide_ref.common.config import Config
     from slide_ref.common.errors import ConfigError, DataError, DivergedError, ModelError, SlideError, WorkerDiedError
     from slide_ref.common.storage.model_folder import load_model
@@ -26,7 +28,7 @@ else:
         "load_model": "slide_ref.common.storage.model_folder",
     }
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> "Any":
         """Import a public name on first use: worker processes and ``slide --help`` do not need most of them."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

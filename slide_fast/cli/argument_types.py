@@ -6,54 +6,44 @@ import argparse
 import math
 from collections.abc import Callable
 
+MOST_WORKERS = 4096  # processes or threads, above all machines that are used
 
-def whole(least: int) -> Callable[[str], int]:
-    """Return the type of whole numbers from `least` on."""
+
+def whole(least: int, most: int = 2**64 - 1) -> Callable[[str], int]:
+    """Return the type of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        if int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text} is too large; the most is {most}")
         return int(text)
 
     return parse
 
 
-count = whole(1)
+count, workers = whole(1), whole(1, MOST_WORKERS)
 
 
-def positive(text: str) -> float:
-    """Read a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+def _number(fits: Callable[[float], bool], what: str) -> Callable[[str], float]:
+    """Return the type of the numbers that fit; NaN never does."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what}")
+        return value
+
+    return parse
 
 
-def finite(text: str) -> float:
-    """Read a finite number above 0."""
-    value = positive(text)
-    if value == math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
-    return value
-
-
-def share(text: str) -> float:
-    """Read a number above 0 and at most 1."""
-    value = positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
-    return value
-
-
-def part(text: str) -> float:
-    """Read a number above 0 and below 1."""
-    value = positive(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
-    return value
+positive = _number(lambda value: value > 0, "number above 0")
+finite = _number(lambda value: 0 < value < math.inf, "finite number above 0")
+share = _number(lambda value: 0 < value <= 1, "number above 0 and at most 1")
+part = _number(lambda value: 0 < value < 1, "number above 0 and below 1")
 
 
 def mode(text: str) -> str:

@@ -20,7 +20,7 @@ from ..estimator.label_decoding import classes_of, form_of
 from ..estimator.validation import Known
 from ..inference.predictor import Predictor
 from ..parallel.units import numbered
-from .session import Session, fitting, read_samples, with_index_for
+from .session import Session, check_there, expecting_numbers, fitting, read_samples, with_index_for
 from .texts import read_texts, refuse_text_options
 
 K = max(RANKS)  # labels a sample that all measures need
@@ -67,7 +67,9 @@ def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset
     if model.text is not None:
         return read_texts(options.test, model, options, session, needs_labels=True)
     refuse_text_options(options)
-    test = read_samples(options.test, options.labels, needs_labels=True, option="--labels")
+    check_there(options.test, options.labels)
+    with expecting_numbers(options.model):
+        test = read_samples(options.test, options.labels, needs_labels=True, option="--labels")
     known = Known(classes_of(model), form_of(model)[0], None)
     labels = known.of_file(test.labels, options.test, options.test, drop_unknown=True)
     if n_unknown := test.labels.nnz - labels.nnz:

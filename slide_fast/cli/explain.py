@@ -36,21 +36,22 @@ def explain(options: Namespace, session: Session) -> dict[str, Any]:
     answers = Predictor(model).topk(sample, min(options.k, model.n_labels), with_totals=True)
     ids, layers = answers.ids[0], layers_of(model.arrays)
     parts, rest = contributions(layers, sample, ids)
+    label_names = model.label_names or [str(label) for label in range(model.n_labels)]
     labels = []
     for at, label in enumerate(ids.tolist()):
         near, cosines = most_similar(layers[-1].W, label, SIMILAR)
         pairs = sorted(zip(sample.indices.tolist(), parts[at].tolist(), strict=True), key=lambda pair: -abs(pair[1]))
         labels.append({
-            "label": _name(model.label_names, label),
+            "label": label_names[label],
             "probability": float(answers.probabilities[0, at]),
             "logit": float(answers.scores[0, at]),
             "features": [[" / ".join(names[column]), value] for column, value in pairs],
             "rest": float(rest[at]),
-            "similar": [[_name(model.label_names, other), cosine]
-                        for other, cosine in zip(near.tolist(), cosines.tolist(), strict=True)],
+            "similar": [[label_names[i], cosine] for i, cosine in zip(near.tolist(), cosines.tolist(), strict=True)],
         })  # fmt: skip
     unknown = sorted(names.get(-1, []))
-    session.console.result("\n\n".join([*map(_in_words, labels), *_about(unknown)]))
+    about = [f"ignored, as the model does not know them: {', '.join(unknown)}"] if unknown else []
+    session.console.result("\n\n".join([*map(_in_words, labels), *about]))
     return {"labels": labels, "unknown": unknown, "model": str(path)}
 
 
@@ -63,10 +64,6 @@ def _names_of_columns(named: dict[int, str], columns: Callable[[np.ndarray], np.
     return names
 
 
-def _name(names: list[str] | None, label: int) -> str:
-    return str(label) if names is None else names[label]
-
-
 def _in_words(label: dict[str, Any]) -> str:
     rows = [(f"  {name}", f"{value:+.3f}") for name, value in label["features"][:SHOWN]]
     left = sum(value for _, value in label["features"][SHOWN:])
@@ -75,7 +72,3 @@ def _in_words(label: dict[str, Any]) -> str:
     near = ", ".join(f"{name} ({cosine:.2f})" for name, cosine in label["similar"])
     head = f"{label['label']}: probability {label['probability']:.3g}, logit {label['logit']:.3f}"
     return "\n".join([head, aligned(rows), *([f"  near: {near}"] if near else [])])
-
-
-def _about(unknown: list[str]) -> list[str]:
-    return [f"ignored, as the model does not know them: {', '.join(unknown)}"] if unknown else []

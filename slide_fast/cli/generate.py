@@ -29,8 +29,10 @@ def generate(options: Namespace, session: Session) -> dict[str, Any]:
     started = time.perf_counter()
     sizes = {name: getattr(options, option) for option, name in SIZES.items()}
     files = [Path(options.dir, name) for name in FILES]
-    if not options.overwrite:
-        _refuse_to_replace(files)
+    there = [] if options.overwrite else [file.name for file in files if file.exists()]
+    if there:
+        advice = "choose another folder, or replace with --overwrite"
+        raise ConfigError(f"{files[0].parent}: holds {' and '.join(there)}; {advice}")
 
     def tell() -> None:
         session.console.line(f"writing {options.shape} data into {options.dir}")
@@ -44,11 +46,3 @@ def generate(options: Namespace, session: Session) -> dict[str, Any]:
     lines = [f"{file}  {size(file.stat().st_size)}" for file in files]
     session.console.result("\n".join(lines))
     return {"train": str(files[0]), "test": str(files[1]), "seconds": time.perf_counter() - started}
-
-
-def _refuse_to_replace(files: list[Path]) -> None:
-    """Raise ConfigError if some of the files exist."""
-    there = [file.name for file in files if file.exists()]
-    if there:
-        advice = "choose another folder, or replace with --overwrite"
-        raise ConfigError(f"{files[0].parent}: holds {' and '.join(there)}; {advice}")

@@ -12,7 +12,7 @@ from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model, find_model, load_model, save_model
 
 from ..inference.predictor import Predictor, with_index
-from .session import Session, check_there, fitting, read_samples
+from .session import Session, check_there, expecting_numbers, fitting, read_samples
 from .texts import read_texts, refuse_text_options
 
 K = 5  # of the recall that is shown
@@ -20,9 +20,9 @@ K = 5  # of the recall that is shown
 
 def index(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide index``: rewrite a model folder with a new index."""
+    check_there(options.data, options.kept_aside)
     path = find_model(options.model)
     model = load_model(path)
-    check_there(options.data, options.kept_aside)
     features = _features(options.data, model, options, session)
     others = None if options.kept_aside is None else _features(options.kept_aside, model, options, session)
     session.console.progress(0.0, "making the index")
@@ -38,8 +38,9 @@ def _features(path: str, model: Model, options: Namespace, session: Session) -> 
     if model.text is not None:
         return read_texts(path, model, options, session, needs_labels=False).features
     refuse_text_options(options)
-    data = fitting(read_samples(path), path, {"features": model.n_features}, "the model", session.console)
-    return data.features
+    with expecting_numbers(options.model):
+        data = read_samples(path)
+    return fitting(data, path, {"features": model.n_features}, "the model", session.console).features
 
 
 def figures_of(model: Model) -> dict[str, Any]:

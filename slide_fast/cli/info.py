@@ -41,7 +41,7 @@ def info(options: Namespace, session: Session) -> dict[str, Any]:
     ]
     saved = Checkpoints(Path(options.model) / CHECKPOINTS).saved()
     pairs += [("checkpoints", ", ".join(folder.name for folder in saved))] if saved else []
-    parts = [aligned(pairs), history_table(history_of(model)), to_toml(model.config).rstrip()]
+    parts = [aligned(pairs), history_table(history_of(model)), to_toml(model.config.to_dict()).rstrip()]
     session.console.result("\n\n".join(filter(None, parts)))
     return {
         "model": str(path),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from slide_ref.common.errors import ConfigError, SlideError
 
-from ..parallel.streams import Screen, any_text, discard_unwritten, print_result
+from ..parallel.streams import Screen, any_text, discard_unwritten, has_output, print_result
 from .options import BAD_USE, check_together, parser
 
 FAILURE = 1
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             options = parser().parse_args(argv)
             check_together(options)
-            if sys.stdout is None and _answers_only(options):
+            if not has_output() and (options.json or _answers_only(options)):
                 return _told("standard output is closed, so the result cannot be written", FAILURE)
             options.command_line = shlex.join(["slide", *argv])
             return _run(options)

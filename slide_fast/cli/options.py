@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -12,7 +13,8 @@ from slide_ref.common.storage.complete_file import unless_standard
 from slide_ref.common.suggestions import did_you_mean
 
 from .. import __version__
-from .argument_types import assignment, count, finite, layer_sizes, mode, part, positive, share, whole
+from ..parallel.streams import print_result
+from .argument_types import assignment, count, finite, layer_sizes, mode, part, positive, share, whole, workers
 from .settings import PRESETS
 from .text_options import add_columns, add_features
 
@@ -116,6 +118,12 @@ class _Parser(argparse.ArgumentParser):
             parts = [f"{value!r} is none of {', '.join(action.choices)}", did_you_mean(value, action.choices)]
             raise argparse.ArgumentError(action, "; ".join(filter(None, parts)))
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is not None and file is sys.stdout:  # help or version: argparse ignores OSError
+            print_result(message, end="")
+        else:
+            super()._print_message(message, file)
+
     def error(self, message: str) -> NoReturn:
         see = " See" if message.endswith("?") else "; see"
         self.exit(BAD_USE, f"slide: error: {message}{see} {self.prog} --help\n")
@@ -136,7 +144,7 @@ def _add_overwrite(command: argparse._ActionsContainer, what: str = "an existing
 
 
 def _add_workers(command: argparse.ArgumentParser, text: str) -> None:
-    command.add_argument("--workers", type=count, metavar="N", help=text)
+    command.add_argument("--workers", type=workers, metavar="N", help=text)
 
 
 def _add_numbers(command: argparse.ArgumentParser, *rows: Number) -> None:
@@ -202,7 +210,7 @@ def _add_train(add: Add) -> None:
                        "--validation-fraction or --eval-metric loss")  # fmt: skip
     train.add_argument("--label-names", metavar="FILE", help="label names for the model, one per line; not for texts")
     add_columns(train, as_trained=False)
-    add_features(train, whole)
+    add_features(train)
     _add_settings(train)
     train.add_argument("--auto", action="store_true",
                        help="choose the micro-batch for the data and, with lsh.family=simhash, K and bucket size, "

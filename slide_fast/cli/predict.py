@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -20,10 +19,12 @@ from slide_ref.common.storage.replacing import standing
 
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
+from ..parallel.streams import standard_output
 from ..text.ngrams import NgramCounter
+from ..text.sources import TextFile
 from .run_folder import CHECKPOINTS, FILES, METRICS
-from .session import Session, fitting, with_index_for
-from .texts import refuse_text_options, tell_no_text, tell_skipped, texts_to_answer, vectorizer_of
+from .session import Session, expecting_numbers, fitting, with_index_for
+from .texts import columns_of, refuse_text_options, tell_skipped, tell_table, vectorizer_of
 
 
 class Block(NamedTuple):
@@ -69,7 +70,8 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
 def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
     """Read samples, and return an iterator over their answers."""
     refuse_text_options(options)
-    data = read_dataset(options.data)
+    with expecting_numbers(options.model):
+        data = read_dataset(options.data)
     data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
     predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)
     found = predictor.blocks(data.features, _k(options, model), _recall(options), options.threshold is not None)
@@ -90,14 +92,14 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
         session.console.line(f"{options.model}: has no index (slide index builds one), so all labels are scored")
         options.mode = "exact"
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
-    texts, counter = texts_to_answer(options.data, options), NgramCounter(vectorizer.settings)
-    k, recall = _k(options, model), _recall(options)
+    texts = TextFile(options.data, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
+    counter, k, recall = NgramCounter(vectorizer.settings), _k(options, model), _recall(options)
 
     def blocks() -> Iterator[Block]:
         for number, rows in enumerate(texts):
             if not number and rows:
                 lines = (row.text for row in rows if row.text and row.text.strip())
-                tell_no_text(next(lines, ""), model, options, session)
+                tell_table(next(lines, ""), model, options, session)
             features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
             answered = np.array([row.text is not None for row in rows], dtype=np.bool_)
             yield Block(predictor.topk(features, k, recall, with_totals=True), answered)
@@ -147,7 +149,8 @@ def _check_output(out: Path, data: str, model: Path) -> None:
 def _output(path: str | None) -> Iterator[TextIO]:
     """Open standard output, or a file that gets its name only when complete; devices and pipes are written directly."""
     if path is None:
-        yield sys.stdout
+        with standard_output() as stream:
+            yield stream
         return
     try:
         with complete_file(path) as file, TextIOWrapper(file, encoding="utf-8", newline="\n") as text:

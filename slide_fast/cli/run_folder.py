@@ -40,10 +40,7 @@ def json_line(values: Mapping[str, Any]) -> str:
 def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder against other runs. The system unlocks it when this process dies.
 
-    Raises
-    ------
-    SlideError
-        If another run is training there.
+    Raises SlideError if another run is training there.
     """
     if sys.platform == "win32":  # no folder can be opened there
         path, flags = folder / LOCK, os.O_RDWR | os.O_CREAT
@@ -152,7 +149,7 @@ class RunFolder:
             self._earlier.set_aside()
             self._is_new = True
         printable = "".join(c if c.isprintable() else "?" for c in command)
-        (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config)}", encoding="utf-8", newline="\n")
+        (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config.to_dict())}", encoding="utf-8", newline="\n")
         (self.path / CURVES).unlink(missing_ok=True)
         with complete_file(self.path / METRICS) as file:
             file.write("".join(kept).encode())

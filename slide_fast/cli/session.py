@@ -6,10 +6,12 @@ import os
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from slide_ref.common.diagnosis import CONVERT, TEXTS
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 from slide_ref.common.storage.model_folder import Model
@@ -84,8 +86,19 @@ def read_samples(
     if share is None and needs_labels and not data.labels.nnz:
         could_be_given = option and labels is None and Path(path).suffix.lower() == ".npz"
         advice = f"; give them with {option}" if could_be_given else ""
-        raise DataError(f"no sample has a label{advice}", path)
+        raise DataError(f"no sample has a label{advice}", labels or path)
     return data
+
+
+@contextmanager
+def expecting_numbers(model: str) -> Iterator[None]:
+    """Say in a DataError about a file of texts, or of another format, that a model was trained on numbers."""
+    try:
+        yield
+    except DataError as error:
+        advice = f"the model {model} expects numbers, not texts: {CONVERT}"
+        message = error.message.replace(TEXTS, CONVERT).replace(CONVERT, advice)
+        raise DataError(message, error.path, error.line, error.column) from error
 
 
 def generated(shape: str, **sizes: Any) -> Dataset:

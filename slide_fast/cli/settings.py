@@ -37,12 +37,8 @@ _WORD = re.compile(r"[A-Za-z][\w-]*")
 def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the settings given, of a preset or from a file, overridden by separate options and --set.
 
-    `settings` are those of the run to resume; with a preset or a file only its number of shards is kept.
-
-    Raises
-    ------
-    ConfigError, DataError
-        If a setting is unknown or invalid. `config_of` takes the result.
+    `settings` are those of the run to resume; with a preset or a file only its number of shards is kept. Raises
+    ConfigError or DataError if a setting is unknown or invalid. `config_of` takes the result.
     """
     shards = (settings or {}).get("shards")
     if options.config is not None:
@@ -70,17 +66,9 @@ def names_in(settings: dict[str, Any]) -> set[str]:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file of settings, such as a run's config.toml.
+    """Read a TOML file of settings, such as a run's config.toml, for `config_of`; keys left out are missing.
 
-    Returns
-    -------
-    dict
-        For `config_of`; keys left out are missing.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is not TOML, or holds an unknown key or an invalid value.
+    Raises DataError if the file cannot be read, is not TOML, or holds an unknown key or an invalid value.
     """
     raw, text = b"", ""
     try:
@@ -141,10 +129,7 @@ def parse_value(key: str, text: str) -> Any:
 def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
     """Make a Config from settings in which ``lsh.min_active`` may be "all", the number of labels.
 
-    Raises
-    ------
-    ConfigError
-        If a key is unknown or a value is invalid.
+    Raises ConfigError if a key is unknown or a value is invalid.
     """
     lsh = settings.get("lsh")
     if isinstance(lsh, dict) and lsh.get("min_active") == ALL:
@@ -152,13 +137,8 @@ def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
     return Config.from_dict(settings)
 
 
-def to_toml(config: Config) -> str:
-    """Format settings as TOML, for `read_settings`."""
-    return toml_of(config.to_dict())
-
-
-def toml_of(settings: dict[str, Any]) -> str:
-    """Format the output of `Config.to_dict` as TOML."""
+def to_toml(settings: dict[str, Any]) -> str:
+    """Format the output of `Config.to_dict` as TOML, for `read_settings`."""
     settings = dict(settings)
     hidden_lsh = settings.pop("hidden_lsh")
     tables = {"lsh": settings.pop("lsh")} | {f"hidden_lsh.{layer}": table for layer, table in hidden_lsh.items()}

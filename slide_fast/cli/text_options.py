@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
-Count = Callable[[str], int]
+from .argument_types import count, whole
 
 
 def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, labels: bool = True) -> None:
@@ -23,14 +22,14 @@ def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, label
                        help="on an unreadable line: stop (default), or skip and count it")  # fmt: skip
 
 
-def add_features(command: argparse.ArgumentParser, whole: Callable[[int], Count]) -> None:
+def add_features(command: argparse.ArgumentParser) -> None:
     """Add options that say how texts become features."""
     group = command.add_argument_group("text features")
     group.add_argument("--word-ngrams", type=whole(0), metavar="N",
                        help="word n-grams of up to N words; 0, with --char-ngrams: none (default: 1)")  # fmt: skip
     group.add_argument("--char-ngrams", type=_pair, metavar="N,M",
                        help="also character n-grams of N to M characters, within words (default: none)")  # fmt: skip
-    group.add_argument("--min-df", type=whole(1), metavar="N",
+    group.add_argument("--min-df", type=count, metavar="N",
                        help="drop features that occur in fewer than N training texts (default: 2); not with "
                        "--buckets")  # fmt: skip
     group.add_argument("--buckets", type=whole(0), metavar="N",

@@ -15,8 +15,8 @@ from ..parallel.machine import available_cpus
 from ..parallel.units import numbered
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
-from ..text.settings import TextSettings
-from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, is_of_numbers, names_columns
+from ..text.settings import TextSettings, require_words
+from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, names_columns
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
@@ -79,20 +79,29 @@ def _source(model: Model) -> Columns | None:
     return Columns(tuple(texts), *others)
 
 
-def read_training_texts(options: Namespace, session: Session) -> tuple[list[Dataset], list[str], TextColumns]:
+def text_settings_of(options: Namespace) -> TextSettings:
+    """Return how texts become features, as options say. Raises ConfigError."""
+    given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
+    if given.get("buckets") and "min_df" in given:
+        raise ConfigError("--min-df has no effect with --buckets, where features share columns; leave one of them out")
+    settings = TextSettings.checked(**given)
+    require_words(settings)
+    return settings
+
+
+def read_training_texts(
+    options: Namespace, settings: TextSettings, session: Session
+) -> tuple[list[Dataset], list[str], TextColumns]:
     """Read training texts, and test texts if any; return data, label names, and text settings to store.
 
     Raises ConfigError, DataError.
     """
     columns = columns_of(options, needs_labels=True)
-    _refuse_fasttext(options.train, options)
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
-    given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
-    if given.get("buckets") and "min_df" in given:
-        raise ConfigError("--min-df has no effect with --buckets, where features share columns; leave one of them out")
-    settings, n_workers = TextSettings.checked(**given), options.workers or available_cpus()
+    _refuse_fasttext(options.train, options)
+    n_workers = options.workers or available_cpus()
     file = TextFile(options.train, columns, skips=options.on_error == "skip")
     session.console.progress(0.0, f"reading {options.train}")
     try:
@@ -102,8 +111,7 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     if not names:
         raise DataError("no text has a label", options.train)
     if columns is not None:
-        told = _about_labels(options.label_separator, data, names)
-        if told is not None:
+        for told in filter(None, [_about_labels(options.label_separator, data, names), _about_case(names)]):
             session.console.line(f"{options.train}: {told}")
     source = {} if columns is None else columns._asdict()
     text, samples = vectorizer.saved(source), [data]
@@ -134,6 +142,17 @@ def _about_labels(separator: str | None, data: Dataset, names: list[str]) -> str
     return "; ".join(told) or None
 
 
+def _about_case(names: list[str]) -> str | None:
+    """Return a note if labels differ only in upper and lower case."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(name.casefold(), name), name) for name in names]
+    pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    if not pairs:
+        return None
+    what = f"{numbered(len(pairs), 'pair')} of labels that differ only in upper and lower case"
+    return f"{what}, such as {' and '.join(map(repr, pairs[0]))}; spell them alike if they are the same"
+
+
 def read_texts(path: str, model: Model, options: Namespace, session: Session, needs_labels: bool) -> Dataset:
     """Read texts from a file like that of training, or one whose columns options name, for a model.
 
@@ -151,20 +170,12 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
     return _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
 
 
-def texts_to_answer(path: str, options: Namespace) -> TextFile:
-    """Return a file of texts without labels: plain lines, unless options name the columns of a table."""
-    return TextFile(path, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
-
-
-def tell_no_text(line: str, model: Model, options: Namespace, session: Session) -> None:
-    """Print a note if the first line, read as a text, holds numbers, or names the columns a model was trained on."""
+def tell_table(line: str, model: Model, options: Namespace, session: Session) -> None:
+    """Print a note if the first line, read as a text, names the columns on which a model was trained."""
     source = _source(model)
-    if options.text_column:
+    if options.text_column or source is None:
         return
-    if is_of_numbers(line):
-        text = "the first line looks like numbers, but the model was trained on texts, and takes each line as one"
-        session.console.line(f"{options.data}: {text}")
-    if source is not None and names_columns(line, source):
+    if names_columns(line, source):
         given = " ".join(f"--text-column {shlex.quote(name)}" for name in source.texts)
         text = f"the first line looks like a table, and each whole line is taken as a text; give {given}"
         session.console.line(f"{options.data}: {text}")

@@ -27,8 +27,8 @@ from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_there, fitting, read_samples
-from .settings import ALL, config_of, names_in, settings_of, toml_of
-from .texts import are_texts, read_training_texts, refuse_text_options
+from .settings import ALL, config_of, names_in, settings_of, to_toml
+from .texts import are_texts, read_training_texts, refuse_text_options, text_settings_of
 from .training_run import TrainingRun
 
 
@@ -71,7 +71,7 @@ def print_config(options: Namespace, session: Session) -> dict[str, Any]:
     whole = config_of(settings).to_dict()
     if settings.get("lsh", {}).get("min_active") == ALL:
         whole["lsh"]["min_active"] = ALL  # how many that is, the data will say
-    session.console.result(toml_of(whole).rstrip("\n"))
+    session.console.result(to_toml(whole).rstrip("\n"))
     return {"config": whole}
 
 
@@ -110,10 +110,13 @@ def read_files(
         If the samples are texts, how they become features.
     """
     train, test = (options.train, options.labels), (options.test, options.test_labels)
-    check_there(*train, *test, options.label_names)  # before any is read
+    text_settings = text_settings_of(options)  # and the files, before any is read
+    check_there(*train, *test, options.label_names)
     if are_texts(options.train, options):
-        samples, own_names, text = read_training_texts(options, session)
-        return [_share_of(part, share) for part in samples], own_names, text
+        samples, own_names, text = read_training_texts(options, text_settings, session)
+        if share is not None:
+            samples = [part.take(np.array(share(part.n_samples), dtype=np.int64)) for part in samples]
+        return samples, own_names, text
     refuse_text_options(options)
     data = [read_samples(*train, share, True, "--labels")]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
@@ -126,10 +129,6 @@ def read_files(
         session.console.line(f"{options.label_names}: {n:,} of {len(names):,} names repeat earlier ones, so answers do "
                              "not tell these labels apart")  # fmt: skip
     return data, names, None
-
-
-def _share_of(data: Dataset, share: Callable[[int], range] | None) -> Dataset:
-    return data if share is None else data.take(np.array(share(data.n_samples), dtype=np.int64))
 
 
 def run_options_of(

@@ -30,7 +30,7 @@ from ..engine.training_info import propensities
 from ..inference.predictor import Predictor, with_index
 from ..parallel.interrupt import deferred_interrupt
 from ..parallel.machine import cpu_model
-from ..parallel.units import size
+from ..parallel.units import numbered, size
 from ..training import TrainingInterrupted, fit
 from .index import figures_of
 from .run_folder import RunFolder
@@ -195,22 +195,16 @@ class TrainingRun:
     def report(self, figures: Mapping[str, Any]) -> str:
         """Format the figures of a finished run."""
         scores = [] if figures["precision_at_1"] is None else [score_table(figures, self.baselines), ""]
-        epochs, workers = (
-            f"{figures[key]:.3g} {key[:-1] if figures[key] == 1 else key}" for key in ("epochs", "workers")
-        )
-        speed = f"{figures['samples_per_second']:,.0f} samples/s with {workers}"
+        epochs = f"{figures['epochs']:.3g} epoch{'s' * (figures['epochs'] != 1)}"
+        speed = f"{figures['samples_per_second']:,.0f} samples/s with {numbered(figures['workers'], 'worker')}"
         pairs = [
             ("trained", f"{epochs} in {figures['seconds']:,.1f} s, {speed}"),
             ("memory", f"{size(figures['peak_memory_bytes'])} at the peak"),
             ("model", figures["model"]),
         ]
         if figures["index"] is not None:
-            pairs.append(
-                (
-                    "index",
-                    "{index_recall:.1%} of the best 5 among {index_candidates:,} labels".format(**figures["index"]),
-                )
-            )
+            text = "{index_recall:.1%} of the best 5 among {index_candidates:,} labels"
+            pairs.append(("index", text.format(**figures["index"])))
         if figures.get("stored") is not None:
             pairs.append(("stored", _stored_in_words(figures)))
         pairs += [] if figures["curves"] is None else [("curves", figures["curves"])]

@@ -7,10 +7,10 @@ norm 1. Every draw is keyed by row and position, so a row does not depend on how
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from slide_ref.common.checks import one_of, whole
 from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.rng import Purpose, draw, mix, permutation
 from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.storage.complete_file import complete_file
 
 from ..data import xmc_lines
 
@@ -108,24 +109,15 @@ def generate(
 
 
 def _write_both(folder: Path, sizes: Shape, seed: int, started: Callable[[], None]) -> None:
-    parts = {folder / "train.txt": (_TRAIN, sizes.n_samples), folder / "test.txt": (_TEST, sizes.n_test)}
-    unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in parts}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for temporary in unfinished.values():
-            temporary.touch()
-        started()
-        source = _Source(sizes, seed)
-        for path, (split, n_rows) in parts.items():
-            source.write(unfinished[path], split, n_rows)
-        for path, temporary in unfinished.items():
-            os.replace(temporary, path)
+        with complete_file(folder / "train.txt") as train, complete_file(folder / "test.txt") as test:
+            started()
+            source = _Source(sizes, seed)
+            source.write(train, _TRAIN, sizes.n_samples)
+            source.write(test, _TEST, sizes.n_test)
     except OSError as error:
         raise DataError(f"cannot write the data ({error.strerror}); choose another folder", str(folder)) from error
-    finally:
-        for temporary in unfinished.values():
-            if os.path.exists(temporary):
-                os.remove(temporary)
 
 
 class _Source:
@@ -143,12 +135,11 @@ class _Source:
         for _ in range(4):
             self.draws_per_feature *= wanted / self.rows(_PILOT, pilot).features.nnz
 
-    def write(self, path: Path, split: int, n_rows: int) -> None:
-        with open(path, "wb") as file:
-            file.write(b"%d %d %d\n" % (n_rows, self.sizes.n_features, self.sizes.n_labels))
-            step = max(CHUNK // self.sizes.nonzeros, 1)
-            for start in range(0, n_rows, step):
-                file.writelines(xmc_lines(self.rows(split, np.arange(start, min(start + step, n_rows)))))
+    def write(self, file: BinaryIO, split: int, n_rows: int) -> None:
+        file.write(b"%d %d %d\n" % (n_rows, self.sizes.n_features, self.sizes.n_labels))
+        step = max(CHUNK // self.sizes.nonzeros, 1)
+        for start in range(0, n_rows, step):
+            file.writelines(xmc_lines(self.rows(split, np.arange(start, min(start + step, n_rows)))))
 
     def rows(self, split: int, rows: np.ndarray) -> Dataset:
         labels = self._labels(split, rows)

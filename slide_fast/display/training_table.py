@@ -16,23 +16,24 @@ SMOOTHING = 10_000  # samples, but at most a tenth of an epoch, over which the r
 COLUMNS = {"epoch": 6, "loss": 9, "P@1": 9, "active": 9, "samples/s": 11}
 TABLE_COLUMNS = {"bucket": 9, "fullest": 9, "kept": 8}
 TIME_COLUMN = {"left": 9}
+FORMATS = {  # of each column: the figure of an event, and its form
+    "epoch": ("epoch", "{:.2f}"),
+    "loss": ("loss", "{:.3f}"),
+    "P@1": ("precision_at_1", "{:.2%}"),
+    "active": ("active_neurons", "{:,.0f}"),
+    "samples/s": ("samples_per_second", "{:,.0f}"),
+    "bucket": ("bucket_load", "{:.1f}"),
+    "fullest": ("fullest_bucket", "{:,}"),
+    "kept": ("entries_kept", "{:.0%}"),
+}
 LEAST_IMPORTANT = ("kept", "fullest", "bucket", "active", "samples/s", "P@1", "loss")  # columns, the first to go first
 
 
 class TrainingDisplay:
     """Shows the events of `slide_fast.training.fit`: a table with a row per epoch and evaluation, and the progress.
 
-    The table has as many columns as fit in the terminal.
-
-    Parameters
-    ----------
-    console : Console
-    config : Config
-    max_seconds : float
-    n_labels, n_test : int
-        Numbers of labels and test rows.
-    **evaluations
-        ``eval_every``, ``eval_samples``, ``patience`` and ``eval_metric``; see `fit_with_state`.
+    The table has as many columns as fit in the terminal. There are `n_test` test rows; the options, among them
+    ``eval_every``, ``eval_samples``, ``patience`` and ``eval_metric``, are those of `fit_with_state`.
     """
 
     def __init__(
@@ -124,23 +125,8 @@ class TrainingDisplay:
 
     def _format(self, row: dict[str, Any]) -> str:
         """Format a row of the table; unknown figures stay blank."""
-        cells = {
-            "epoch": f"{row['epoch']:.2f}",
-            "loss": f"{row['loss']:.3f}" if "loss" in row else "",
-            "active": f"{row['active_neurons']:,.0f}" if "active_neurons" in row else "",
-            "samples/s": f"{row['samples_per_second']:,.0f}" if "samples_per_second" in row else "",
-            "bucket": f"{row['bucket_load']:.1f}" if "bucket_load" in row else "",
-            "fullest": f"{row['fullest_bucket']:,}" if "fullest_bucket" in row else "",
-            "kept": f"{100 * row['entries_kept']:.0f} %" if "entries_kept" in row else "",
-            "P@1": _score(row, "precision_at_1"),
-            metric_in_words(self.metric): _score(row, self.metric),
-            "left": "".join(self._left()).partition(" ")[0],
-        }
-        return "".join(f"{cells[name]:>{width}}" for name, width in self.columns.items()).rstrip()
-
-
-def _score(row: dict[str, Any], metric: str) -> str:
-    """Format one of `EVAL_METRICS`; blank where it was not measured."""
-    if metric == "loss":
-        return f"{row['held_out_loss']:.3f}" if "held_out_loss" in row else ""
-    return f"{100 * row[metric]:.2f} %" if metric in row else ""
+        metric = ("held_out_loss", "{:.3f}") if self.metric == "loss" else (self.metric, "{:.2%}")
+        formats = FORMATS | {metric_in_words(self.metric): metric}
+        cells = {name: text.format(row[key]) if key in row else "" for name, (key, text) in formats.items()}
+        cells["left"] = "".join(self._left()).partition(" ")[0]
+        return "".join(f"{cells[name].replace('%', ' %'):>{width}}" for name, width in self.columns.items()).rstrip()

@@ -57,17 +57,29 @@ def _reconfigure(stream: Any, options: dict[str, Any]) -> None:
         stream.reconfigure(**options)
 
 
-def print_result(text: str) -> None:
-    """Print to standard output and flush; do nothing if there is none."""
-    if sys.stdout is not None and not getattr(sys.stdout, "closed", False):
-        try:
-            print(text)
-            if hasattr(sys.stdout, "flush"):
-                sys.stdout.flush()
-        except BrokenPipeError:
+def has_output() -> bool:
+    """Tell whether there is a standard output to print to."""
+    return sys.stdout is not None and not getattr(sys.stdout, "closed", False)
+
+
+@contextmanager
+def standard_output() -> Iterator[Any]:
+    """Return standard output; an OSError of the block that names no file names it."""
+    try:
+        yield sys.stdout
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename is not None:
             raise
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, "standard output") from error
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def print_result(text: str, end: str = "\n") -> None:
+    """Print to standard output and flush; do nothing if there is none."""
+    if has_output():
+        with standard_output() as stream:
+            print(text, end=end)
+            if hasattr(stream, "flush"):
+                stream.flush()
 
 
 def discard_unwritten() -> None:

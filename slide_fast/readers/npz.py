@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -29,32 +30,32 @@ NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices
 def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None = None) -> Dataset:
     """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and float types. Nothing is unpickled.
 
-    A SciPy ``.npz`` of one sparse matrix holds the features; labels are in another file, `labels`, or missing.
-
-    Returns
-    -------
-    Dataset
-        Canonical.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, an array is missing, or the arrays do not describe samples and their labels.
+    A SciPy ``.npz`` of one sparse matrix holds the features. Where there are no labels, they may be in another file,
+    `labels`. The result is canonical. Raises DataError if a file cannot be read, an array is missing, or the arrays do
+    not describe samples and their labels.
     """
-    try:
+    with _about(path):
         with open(path, "rb") as file:
             arrays = _load_arrays(file)
         if "format" not in arrays:
-            if labels is not None:
-                raise DataError("already contains labels; give no separate ones")
             features, rows = _rows_from_arrays(arrays, "X").canonical(), _rows_from_arrays(arrays, "Y").indicator("Y")
         else:
             features = _rows_of_matrix(arrays, "X").canonical()
-            none = SparseRows(np.zeros(features.n_rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, 0)
-            rows = none if labels is None else _read_indicator(labels)
+            rows = SparseRows(np.zeros(features.n_rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, 0)
+        if labels is not None:
+            if rows.nnz:
+                raise DataError("already contains labels; give no separate ones")
+            rows = _read_indicator(labels)
         if features.n_rows != rows.n_rows:
             raise DataError(f"X has {features.n_rows} rows, but Y has {rows.n_rows}; the numbers must be equal")
         return Dataset(features, rows)
+
+
+@contextmanager
+def _about(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in errors, unless they name another."""
+    try:
+        yield
     except DataError as error:
         raise DataError(error.message, error.path or path) from None
     except OSError as error:
@@ -63,28 +64,23 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
 
 def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
     """Read labels from a SciPy ``.npz`` of an indicator matrix."""
-    try:
-        with open(path, "rb") as file:
-            arrays = _load_arrays(file)
+    with _about(path), open(path, "rb") as file:
+        arrays = _load_arrays(file)
         if "format" not in arrays:
             raise DataError("contains a whole data set; labels must be one SciPy sparse matrix")
         return _rows_of_matrix(arrays, "Y").indicator("Y")
-    except DataError as error:
-        raise DataError(error.message, path) from None
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _rows_of_matrix(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
     """Return the checked rows of one of SciPy's matrices; ids in a row may be unordered and repeated."""
-    check_kind_of_scipy(arrays)
+    kind = _kind_of_scipy(arrays)
     for key, array in arrays.items():
         fits = key == "format" or (np.can_cast(array.dtype, np.float64) if key == "data" else array.dtype.kind in "iu")
         if not fits or (key != "format" and array.ndim != 1):
             raise DataError(f"{key} must be one-dimensional and hold numbers; save the matrix again")
-    if len(arrays.get("shape", ())) != 2 or not all(0 <= n < COUNT_LIMIT for n in arrays["shape"].tolist()):
+    if len(arrays["shape"]) != 2 or not all(0 <= n < COUNT_LIMIT for n in arrays["shape"].tolist()):
         raise DataError(f"shape must be two numbers below {COUNT_LIMIT}; save the matrix again")
-    rows = rows_of_scipy(arrays)
+    rows = _rows_of_scipy(kind, arrays)
     if rows.n_rows != int(arrays["shape"][0]):
         raise DataError(f"there are {rows.n_rows} rows, but shape says {arrays['shape'][0]}; save the matrix again")
     rows.check(letter)
@@ -141,20 +137,19 @@ def _rows_from_arrays(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
     return rows
 
 
-def check_kind_of_scipy(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Check the format that ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
+def _kind_of_scipy(arrays: dict[str, np.ndarray]) -> bytes:
+    """Return the format that ``scipy.sparse.save_npz`` wrote. Raises DataError if it is not CSR, CSC or COO."""
     kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")
-    missing = [key for key in SCIPY_KEYS.get(kind, ("format",)) if key not in arrays]
-    if kind in SCIPY_KEYS and missing:
-        raise DataError(f"the file lacks the arrays {', '.join(missing)}; save the matrix again")
     if kind not in SCIPY_KEYS:
         raise DataError(f"format {kind.decode('ascii', 'replace')!r} is not one of csr, csc, coo; save X.tocsr()")
+    missing = [key for key in SCIPY_KEYS[kind] if key not in arrays]
+    if missing:
+        raise DataError(f"the file lacks the arrays {', '.join(missing)}; save the matrix again")
     return kind
 
 
-def rows_of_scipy(arrays: Mapping[str, np.ndarray]) -> SparseRows:
-    """Convert a matrix that ``scipy.sparse.save_npz`` wrote as CSR, CSC or COO to rows."""
-    kind = check_kind_of_scipy(arrays)
+def _rows_of_scipy(kind: bytes, arrays: dict[str, np.ndarray]) -> SparseRows:
+    """Convert a matrix that ``scipy.sparse.save_npz`` wrote to rows. Raises DataError if they are inconsistent."""
     n_rows, n_columns = (int(n) for n in arrays["shape"])
     data = arrays["data"]
     if kind == b"csr":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
-import stat
 import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from slide_ref.common.diagnosis import unreadable
@@ -24,10 +24,7 @@ GZIP = b"\x1f\x8b"
 def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file to read, or standard input for ``-``. Gzip content is unpacked, whatever the file's name.
 
-    Raises
-    ------
-    DataError
-        If it cannot be read, on opening or within the block.
+    Raises DataError if it cannot be read, on opening or within the block.
     """
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
@@ -49,9 +46,9 @@ def first_bytes(path: str | os.PathLike[str]) -> bytes:
     Of standard input it is what has arrived, at most what its buffer holds: 8 kB.
     """
     is_standard = os.fspath(path) == STANDARD_INPUT
-    if not is_standard and stat.S_ISFIFO(_mode(path)):
-        raise DataError("a pipe, whose beginning cannot be read twice; give a file, or - for standard input", path)
     try:
+        if not is_standard and Path(path).is_fifo():
+            raise DataError("a pipe, whose beginning cannot be read twice; give a file, or - for standard input", path)
         with _standard_input() if is_standard else open(path, "rb", BYTES_AT_ONCE) as file:
             head = cast(BufferedReader, file).peek(BYTES_AT_ONCE)
     except OSError as error:
@@ -62,13 +59,6 @@ def first_bytes(path: str | os.PathLike[str]) -> bytes:
         )
     except zlib.error:
         return b""  # `open_text` will say what is wrong
-
-
-def _mode(path: str | os.PathLike[str]) -> int:
-    try:
-        return os.stat(path).st_mode
-    except OSError:
-        return 0  # opening it will say why
 
 
 @contextmanager

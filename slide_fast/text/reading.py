@@ -18,7 +18,7 @@ from ..parallel.in_process import InProcess
 from ..parallel.pool import Pool
 from ..readers.growing_rows import GrowingRows
 from .ngrams import Counts, NgramCounter
-from .settings import TextSettings, require_words
+from .settings import TextSettings
 from .sources import Row, TextFile
 from .vectorizer import Vectorizer, fit, joined
 
@@ -113,8 +113,7 @@ class LabelRows:
 
 
 def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> TextData:
-    """Read the texts and labels of a training file. Raises DataError, ConfigError."""
-    require_words(settings)
+    """Read the texts and labels of a training file. Raises DataError."""
     labels = LabelRows()
     with _without_collection():
         blocks = list(counted(_texts(file, labels), settings, n_workers))

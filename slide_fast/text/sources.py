@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from slide_ref.common.diagnosis import EMPTY, not_text
+from slide_ref.common.diagnosis import EMPTY, not_text, not_texts
 from slide_ref.common.errors import DataError
 from slide_ref.common.storage.label_names import NO_NAME
 from slide_ref.common.suggestions import did_you_mean
@@ -24,10 +24,9 @@ LONGEST_FIELD = 1 << 24  # characters in a field of CSV; the csv module's own li
 LABEL = "__label__"  # begins each label in fastText's format
 SPACES = re.compile(r"[ \t\r\n\v\f\0]+")  # between the words of fastText's format, which other spaces do not end
 DELIMITERS = "\t,;|"
-NUMBERS = re.compile(r"\d+[ \t]+\d+[ \t]+\d+|[\d,.+-]*([ \t]+\d+:[\d.eE+-]+)+")  # XMC text, or svmlight text
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
 BOM = b"\xef\xbb\xbf"
-OF_TEXTS = "save its texts as CSV in UTF-8, or as JSON lines"
+OF_TEXTS = "texts are expected: save them as CSV in UTF-8, or as JSON lines"
 
 
 class Columns(NamedTuple):
@@ -109,7 +108,10 @@ class TextFile:
 
     def _rows(self, first: list[bytes], blocks: Iterator[list[bytes]]) -> Iterator[list[Row]]:
         first[0] = first[0].removeprefix(BOM)
-        if (kind := not_text(first[0], OF_TEXTS)) is not None:
+        kind = not_text(first[0], OF_TEXTS)
+        if kind is None and (numbers := not_texts(first)):
+            kind = f"{numbers}; {OF_TEXTS}"
+        if kind is not None:
             raise DataError(kind, self.path, 1)
         is_plain = self.columns is None and not self.needs_labels  # each line is answered as it comes
         while not is_plain and not any(map(bytes.strip, first)) and (block := next(blocks, None)) is not None:
@@ -251,11 +253,6 @@ def names_columns(line: str, columns: Columns) -> bool:
         return False
 
 
-def is_of_numbers(line: str) -> bool:
-    """Tell whether a first line is that of numbers: the header of XMC text, or a sample."""
-    return NUMBERS.fullmatch(line.rstrip()) is not None
-
-
 def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number: int = 1) -> tuple[str, list[str]]:
     """Find the delimiter by which a table's first line names the wanted columns. Raises DataError if none does."""
     wanted = [*columns.texts, *([] if columns.labels is None else [columns.labels])]
@@ -275,9 +272,6 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number:
         missing = next(name for name in wanted if name not in names)
         if f'"{missing}"' in names:
             text = "the first line has quotes around names, which tab-separated files do not have; save it as CSV"
-            raise DataError(text, path, number)
-        if is_of_numbers(line):
-            text = f"the file looks like samples of numbers; give texts, in a table with a column {missing!r}"
             raise DataError(text, path, number)
         parts = [f"there is no column {missing!r} among {', '.join(names)[:200]}", did_you_mean(missing, names)]
         raise DataError("; ".join(filter(None, parts)), path, number)

@@ -22,7 +22,7 @@ from .. import prediction
 from ..hash_tables import CentroidTable
 from ..hashing import centroid
 from ..kernels.scratch import Scratch
-from .comparison import Report, check_equal, check_floats, check_order
+from .comparison import Report, check_floats, check_order, weights_in_float64
 from .sizes import without_signs
 
 
@@ -50,12 +50,7 @@ def rebuild_centroids(
 ) -> tuple[np.ndarray, ref.hash_tables.CentroidTable, CentroidTable]:
     """Make a part's centroid table on both sides and compare every stage.
 
-    Returns
-    -------
-    centroids : ndarray of float32, shape (2**K, n_inputs)
-        Of the reference.
-    theirs, ours : CentroidTable
-        Both hold the reference's buckets.
+    Returns the reference's centroids, and its table and ours, both with the reference's buckets.
     """
     room = part.lsh.room(part.last - part.first)
     if not part.lsh.L:
@@ -63,8 +58,7 @@ def rebuild_centroids(
         table = CentroidTable(buckets, part.last - part.first, np.ones(1, np.int32))
         return np.empty((0, layers[part.layer].W.shape[1])), ref.hash_tables.CentroidTable(buckets), table
     rows = features.take(samples_to_cluster(part.lsh, seed, part.layer, number, features.n_rows))
-    layers64 = [Layer(layer.W.astype(np.float64), layer.b.astype(np.float64)) for layer in layers]
-    sides = (layers, rows), (layers64, rows), without_signs(layers, rows)
+    sides = (layers, rows), (weights_in_float64(layers), rows), without_signs(layers, rows)
     queries, exact, size = (ref.prediction.hidden_outputs(of[: part.layer + 1], samples) for of, samples in sides)
     ours = prediction.hidden_outputs(layers[: part.layer + 1], rows, scratch)
     n_terms = int(np.diff(rows.indptr).max(initial=0)) + sum(layer.W.shape[1] for layer in layers[1 : part.layer])
@@ -111,8 +105,3 @@ def fill(report: Report, centroids: np.ndarray, W: np.ndarray, b: np.ndarray, ls
         own = members[:, 0] == group
         buckets[own] = compared(centroids[own], size, np.sort(listed))
     return buckets
-
-
-def check_table(report: Report, fast: CentroidTable, reference: ref.hash_tables.CentroidTable) -> None:
-    """Raise Disagreement unless every bucket holds the same neurons in the same order."""
-    check_equal(report, "buckets", fast.ids, reference.buckets)

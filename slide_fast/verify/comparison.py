@@ -47,15 +47,6 @@ class Report:
         self.deviation[stage] = max(self.deviation.get(stage, 0.0), deviation)
 
 
-def float_bound(ref32: np.ndarray, ref64: np.ndarray, size: np.ndarray | None = None, n_terms: int = 0) -> float:
-    """Return the largest error that the fast path may have in an array; `size` defaults to ``|ref64|``."""
-    if not ref64.size:
-        return 0.0
-    size = ref64 if size is None else size
-    unit = (OF_FUNCTIONS + math.sqrt(n_terms)) * UNIT
-    return 2 * float(np.abs(ref32 - ref64).max()) + unit * float(np.abs(size).max(initial=0))
-
-
 def check_floats(
     report: Report,
     stage: str,
@@ -67,18 +58,20 @@ def check_floats(
 ) -> None:
     """Raise Disagreement unless `fast` is as close to `ref64` as the reference's own rounding allows.
 
-    Its values are functions of sums of `n_terms` numbers; 0 if nothing is summed.
+    Its values are functions of sums of `n_terms` numbers, 0 if nothing is summed; `size` defaults to ``|ref64|``.
     """
     if not fast.shape == ref32.shape == ref64.shape:
         raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {ref32.shape}")
-    bound = float_bound(ref32, ref64, size, n_terms)
+    unit = (OF_FUNCTIONS + math.sqrt(n_terms)) * UNIT
+    largest = float(np.abs(ref64 if size is None else size).max(initial=0))
+    bound = 2 * float(np.abs(ref32 - ref64).max(initial=0)) + unit * largest
     errors = np.abs(fast - ref64)
     wrong = ~(errors <= bound)  # so that NaN is wrong
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         sides = f"the fast path has {fast[at]!r}, the reference {ref64[at]!r}"
         raise Disagreement(f"{stage}: at {at} {sides} ± {bound:.3g}")
-    report.add(stage, fast.size, float(errors.max() / bound) if bound else 0.0)
+    report.add(stage, fast.size, float(errors.max(initial=0) / bound) if bound else 0.0)
 
 
 def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndarray) -> None:
@@ -92,14 +85,10 @@ def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndar
 
 
 def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Mark projections that may be on either side of 0, depending on the order of summation in float32.
+    """Mark projections that may be on either side of 0, depending on the order of summation: bool, (n, L * K).
 
     A sum of m numbers errs by less than ``m * 2**-24`` times the sum of their absolute values, in any order.
     A projection that is 0 because all its terms are 0 has no rounding.
-
-    Returns
-    -------
-    ndarray of bool, shape (n, L * K)
     """
     vectors, constants = vectors.astype(np.float64), constants.T.astype(np.float64)
     n_terms = np.count_nonzero(constants, axis=0)
@@ -146,16 +135,8 @@ def check_addresses(
 ) -> None:
     """Raise Disagreement unless the vectors have the same address in every table, or rounding decides a bit.
 
-    Rounding decides in SimHash only; the other families compare values and do not compute with them.
-
-    Parameters
-    ----------
-    fast, reference : ndarray of int, shape (n, L)
-    vectors : ndarray of float32, shape (n, d)
-        What was hashed.
-    constants
-        From `slide_ref.hashing.hash_constants`.
-    lsh : LshConfig
+    Rounding decides in SimHash only; the other families compare values and do not compute with them. Addresses have the
+    shape (n, L).
     """
     if lsh.family == "simhash":
         assert isinstance(constants, np.ndarray)

@@ -42,10 +42,6 @@ def array_shapes(config: Config, n_features: int, n_labels: int) -> dict[str, tu
     """Return names and shapes of all parameters and moments: ``W0``, ``b0``, ``W_m0``, ... for layer 0, and so on.
 
     Includes only the moments that the optimiser needs (S12, S26).
-
-    Returns
-    -------
-    dict of str to tuple of int
     """
     sizes = (*config.hidden, n_labels)
     is_adam = config.optimizer == "adam"

@@ -121,6 +121,8 @@ def test_bad_settings_are_bad_use(slide, tmp_path, options, wanted):
 @pytest.mark.parametrize(
     "command",
     ["", "fly", "train x", "train x --out y --epochs 1.5", "train x --out y --hidden 0", "train x --out y --set K",
+     "train x --out y --workers 0", "train x --out y --workers 5000", "predict x y --workers 99999999999999999999",
+     "index x y --workers 1000000", "bench --workers -1", "train x --out y --eval-samples 99999999999999999999999",
      "train x --out y --eval-every 0", "train x --out y --max-seconds nan", "predict x y -k 0", "predict x y --json",
      "predict x y --mode fast", "train x --out y --auto --resume",
      "evaluate x y --recall 0.5", "evaluate x y --mode index --recall 2", "verify x --steps 0",
@@ -219,6 +221,31 @@ def test_signals_end_training_with_a_model(slide, data, tmp_path, number, code):
     assert process.returncode == code and stdout == ""
     assert stderr.splitlines()[-1].startswith("slide: interrupted after ") and "Traceback" not in stderr
     assert slide(f"evaluate {run} {data}/test.txt")[0] == 0
+
+
+INTERRUPTED_IMPORT = """
+import sys
+class Pressed:
+    def find_spec(self, name, *rest):
+        if name == sys.argv[1]:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Pressed())
+from slide_fast.cli import main
+sys.exit(main(["info", "absent"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("slide_fast.cli.options", ""),
+        ("slide_ref.common.config", ""),
+        ("slide_fast.cli.session", "slide: interrupted\n"),
+    ],
+)
+def test_ctrl_c_while_the_command_is_imported_leaves_no_traceback(module, told):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT, module], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
 
 
 def test_a_closed_pipe_ends_predict_quietly(data, trained, tmp_path):

@@ -28,14 +28,14 @@ def test_settings_survive_the_way_through_a_file(
         optimizer="sgd", momentum=0.5, warmup_steps=3,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("settings") / "config.toml"
-    path.write_text(to_toml(config), encoding="utf-8")
+    path.write_text(to_toml(config.to_dict()), encoding="utf-8")
     assert config_of(read_settings(path)) == config
 
 
 def test_a_file_says_what_a_zero_stands_for():
-    lines = to_toml(Config()).splitlines()
+    lines = to_toml(Config().to_dict()).splitlines()
     assert "epochs = 0  # 0: chosen by the number of samples" in lines and "momentum = 0.0" in lines
-    assert "epochs = 3" in to_toml(Config(epochs=3)).splitlines()
+    assert "epochs = 3" in to_toml(Config(epochs=3).to_dict()).splitlines()
 
 
 @pytest.mark.parametrize(

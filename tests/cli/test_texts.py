@@ -220,17 +220,6 @@ def test_options_about_texts_are_refused_where_there_are_none(slide, tmp_path):
     assert code == 1 and "this model was not trained on texts; explain needs one that was" in stderr
 
 
-@pytest.mark.parametrize("content", ["4 3 2\n0 0:1\n1 1:1\n", "1 1:0.5 3:1e-3\n", " 7:1\n"])
-def test_numbers_for_a_model_of_texts_are_told(slide, folder, tmp_path, content):
-    (tmp_path / "x.txt").write_text(content)
-    code, _, stderr = slide("predict", folder / "run", tmp_path / "x.txt")
-    assert code == 0 and f"{tmp_path}/x.txt: the first line looks like numbers, but the model was trained" in stderr
-    for command in ("evaluate", "index"):
-        code, _, stderr = slide(command, folder / "run", tmp_path / "x.txt")
-        assert code == 1 and "line 1: the file looks like samples of numbers; give texts, in a table with" in stderr
-    assert "numbers" not in slide("predict", folder / "run", "-", given=b"10:30 at 3 o'clock\n3 10:30\n")[2]
-
-
 def test_what_would_be_ignored_is_refused(slide, folder, tmp_path):
     train = ["train", folder / "train.txt", "--out", tmp_path / "run"]
     for option in ("--label-column", "--label-separator"):
@@ -517,7 +506,10 @@ def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path
         (b"title,tags\na, b,x\n", "3 fields, but the first line names 2 columns; put a field that holds ',' between"),
         (b'{"title": "a", "Tags": "x"}\n', "line 1: the label is missing in 'tags'"),
         (b'{"title": "a"\n', "line 1: not valid JSON (Expecting ',' delimiter, column 14)"),
-        (b"PK\x03\x04" + b"." * 26 + b"xl/", "is an Excel workbook; save its texts as CSV in UTF-8, or as JSON lines"),
+        (
+            b"PK\x03\x04" + b"." * 26 + b"xl/",
+            "is an Excel workbook; texts are expected: save them as CSV in UTF-8, or as JSON lines",
+        ),
     ],
 )
 def test_tables_that_are_none_are_told_with_what_to_do(slide, tmp_path, content, told):
@@ -536,3 +528,85 @@ def test_a_text_to_explain_is_quoted(slide, folder, capsys):
     with pytest.raises(SystemExit):
         slide("explain", folder / "run", "red", "apple")
     assert "put the text between quotes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "index"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("2 5 3\n0,1 0:1 3:0.5\n 2:-1e-3\n", "XMC"),
+        ("0,1 0:1 3:0.5\n2 1:1 2:1\n", "svmlight"),
+        ("1:1 2:1\n1:1 4:1\n", "svmlight"),
+        ("4 3 2\n0 0:1\n1 1:1\n", "XMC"),
+    ],
+)
+def test_a_model_of_texts_refuses_numbers(slide, folder, tmp_path, command, content, kind):
+    (tmp_path / "numbers").write_text(content)
+    code, stdout, stderr = slide(command, folder / "run", tmp_path / "numbers")
+    assert code == 1 and stdout == ""
+    told = f"numbers, line 1: the file is {kind} text, which holds numbers; texts are expected: save them as CSV"
+    assert told in stderr and len(stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"3 5 7\nmoon and star\n", b"10:30 moon\n11:00 star\n", b"7 5 3\n", b"10:30\n11:15\n", b"3 10:30\n4 11:30\n"],
+)
+def test_texts_with_numbers_in_them_are_texts(slide, folder, content):
+    code, stdout, _ = slide("predict", folder / "run", "-", given=content)
+    assert code == 0 and len(stdout.splitlines()) == content.count(b"\n")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "index"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_model_of_numbers_refuses_texts(slide, folder, tmp_path, command, name):
+    (tmp_path / "xmc").write_text("3 3 2\n0 0:1\n1 1:1\n0 2:1\n")
+    assert slide("train", tmp_path / "xmc", *SMALL, "--out", tmp_path / "run")[0] == 0
+    code, stdout, stderr = slide(command, tmp_path / "run", folder / name)
+    assert code == 1 and stdout == "" and len(stderr.splitlines()) == 1
+    assert f"{name}, line 1: " in stderr and f"; the model {tmp_path}/run expects numbers, not texts: save " in stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["CARS", "Cars", "boats", "cars"],
+            "2 pairs of labels that differ only in upper and lower case, such as 'CARS' and",
+        ),
+        (
+            ["STRASSE", "straße"],
+            "1 pair of labels that differ only in upper and lower case, such as 'STRASSE' and 'straße'",
+        ),
+        (["boats", "boat", "cars"], None),
+    ],
+)
+def test_labels_that_differ_in_case_are_told(slide, tmp_path, names, told):
+    lines = [f"red {name}\t{name}\n" for name in names * 2]
+    (tmp_path / "t.tsv").write_text("".join(["title\ttags\n", *lines]), encoding="utf-8")
+    code, _, stderr = slide("train", tmp_path / "t.tsv", *COLUMNS[:4], *SMALL, "--out", tmp_path / "run")
+    notes = [line for line in stderr.splitlines() if "upper and lower case" in line]
+    assert code == 0 and len(notes) == (told is not None)
+    assert told is None or notes[0].startswith(f"{tmp_path}/t.tsv: {told}")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--token-pattern x*", "token_pattern is 'x*'; it must be a regular expression that matches no empty word"),
+        ("--token-pattern (", "token_pattern is '('; it must be a regular expression ("),
+        ("--char-ngrams 2,3 --min-df 2 --buckets 9", "--min-df has no effect with --buckets"),
+        ("--text-column t --label-column l --labels y", "--labels cannot be used with texts"),
+        ("--text-column t", "texts to train on need labels; name their column with --label-column"),
+        ("--text-column t --label-separator=", "--label-separator is empty"),
+    ],
+)
+def test_options_about_texts_are_checked_before_the_texts_are_read(slide, monkeypatch, tmp_path, options, told):
+    def read(path):
+        raise AssertionError("read")
+
+    (tmp_path / "y").touch()
+    monkeypatch.setattr("slide_fast.cli.texts.first_bytes", read)
+    options = options.replace(" y", f" {tmp_path}/y").split(" ")
+    code, stdout, stderr = slide("train", "-", *options, "--out", tmp_path / "run")
+    assert code == 2 and told in stderr and len(stderr.splitlines()) == 1 and not (tmp_path / "run").exists()

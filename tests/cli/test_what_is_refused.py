@@ -11,9 +11,11 @@ from scipy import sparse
 
 from slide_fast import SlideClassifier
 from slide_fast.cli.main import main
+from slide_fast.data import write_npz
 from slide_fast.parallel.streams import print_result
 from slide_fast.text.ngrams import NgramCounter
 from slide_fast.text.settings import TextSettings
+from slide_ref.common.sparse_rows import Dataset, SparseRows
 from slide_ref.common.storage.model_folder import save_model
 
 X = np.eye(3).repeat(40, axis=0)
@@ -73,6 +75,19 @@ def test_test_samples_have_labels(slide, tmp_path, data):
     assert slide(train)[0] == 0
     code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/X.npz")
     assert code == 1 and stderr.endswith(f"{tmp_path}/X.npz: no sample has a label; give them with --labels\n")
+    rows = SparseRows(np.arange(4), np.arange(3, dtype=np.int32), None, 3)
+    none = SparseRows(np.zeros(4, dtype=np.int64), np.zeros(0, dtype=np.int32), None, 3)
+    write_npz(tmp_path / "own.npz", Dataset(rows, none))
+    code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/own.npz")
+    assert code == 1 and stderr.endswith(f"{tmp_path}/own.npz: no sample has a label; give them with --labels\n")
+    assert slide(f"evaluate {tmp_path}/run {tmp_path}/own.npz --labels {tmp_path}/Y.npz")[0] == 0  # as it was told
+    assert slide(f"{train.replace('X.npz', 'own.npz')} --overwrite")[0] == 0
+    sparse.save_npz(tmp_path / "empty.npz", sparse.csr_matrix((3, 3)))
+    code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/own.npz --labels {tmp_path}/empty.npz")
+    assert code == 1 and stderr.endswith(f"{tmp_path}/empty.npz: no sample has a label\n")
+    (tmp_path / "bad.npz").write_text("")
+    code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/bad.npz --labels {tmp_path}/absent.npz")
+    assert code == 1 and "absent.npz: cannot be read (No such file or directory)" in stderr  # before any is read
     (tmp_path / "none.txt").write_text("1 150 60\n 0:1\n")
     assert "none.txt: no sample has a label" in slide(f"evaluate {{run}} {tmp_path}/none.txt")[2]
 
@@ -135,7 +150,7 @@ def test_a_resumed_run_keeps_the_dtype_of_its_model(slide, tmp_path):
         ("train {data}/train.txt --out x --eval-every 0.5", "--eval-every needs samples to evaluate on"),
         ("train {data}/train.txt --out x --eval-samples 9", "--eval-samples needs samples to evaluate on"),
         ("bench {data}/train.txt --shape amazon-670k", "bench takes DATA or --shape, not both"),
-        ("bench {data}/train.txt --seconds inf", "'inf' is not a finite number"),
+        ("bench {data}/train.txt --seconds inf", "'inf' is not a finite number above 0"),
     ],
 )
 def test_options_without_effect_are_refused(slide, capsys, command, message):

@@ -275,3 +275,25 @@ def test_saves_to_one_folder_at_once_wait_for_each_other(tmp_path):
     for thread in threads:
         thread.join()
     assert not errors and generation_of(tmp_path / "model") == 19
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no locks of folders")
+def test_a_folder_of_work_that_another_save_has_just_removed_is_made_again(tmp_path, monkeypatch):
+    made, plain = [], os.mkdir
+
+    def mkdir(path, *rest):
+        made.append(Path(path).name)
+        if made.count(".model.saving") == 1 and made[-1] == ".model.saving":
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        plain(path, *rest)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    save(tmp_path / "model", 3)
+    assert generation_of(tmp_path / "model") == 3 and made.count(".model.saving") == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no locks of folders")
+def test_a_file_in_place_of_the_folder_of_work_is_told(tmp_path):
+    (tmp_path / ".model.saving").write_text("mine")
+    with pytest.raises(ModelError, match="cannot be written .*Not a directory"):
+        save(tmp_path / "model", 1)

@@ -99,14 +99,19 @@ def test_commands_need_no_screen(stream, place, tmp_path, monkeypatch):
 @pytest.mark.parametrize("stream", [lambda: None, io.StringIO, OnlyWrite, closed])
 def test_training_by_command_needs_no_standard_output(stream, place, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", stream())
-    assert main(["train", f"{place}/train.txt", "--out", str(tmp_path / "run"), "--json", *SMALL]) == 0
+    assert main(["train", f"{place}/train.txt", "--out", str(tmp_path / "run"), *SMALL]) == 0
     assert (tmp_path / "run/model").is_dir()
 
 
-@pytest.mark.parametrize("command", ["info {0}/run", "predict {0}/run {0}/train.txt", "train --print-config"])
-def test_answers_need_standard_output(command, place, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdout", None)
-    assert main(command.format(place).split()) == 1
+@pytest.mark.parametrize("stream", [lambda: None, closed])
+@pytest.mark.parametrize(
+    "command",
+    ["info {0}/run", "predict {0}/run {0}/train.txt", "train --print-config", "train {0}/train.txt --out {0}/no --json",
+     "predict {0}/run {0}/train.txt --out {0}/no --json", "index {0}/run {0}/train.txt --json"],
+)  # fmt: skip
+def test_answers_need_standard_output(stream, command, place, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", stream())
+    assert main(command.format(place).split()) == 1 and not (place / "no").exists()
     assert capsys.readouterr().err == "slide: error: standard output is closed, so the result cannot be written\n"
 
 
@@ -142,9 +147,12 @@ TRAIN = f"slide train train.txt --out new {' '.join(SMALL)} "
         pytest.param(
             "slide predict run train.txt > /dev/full",
             1,
-            "slide: error: No space left on device",
+            "slide: error: standard output: No space left on device",
             marks=pytest.mark.slow,
         ),
+        ("slide --help > /dev/full", 1, "slide: error: standard output: No space left on device"),
+        pytest.param("slide train --help > /dev/full", 1, "slide: error: standard output: ", marks=pytest.mark.slow),
+        ("slide --version > /dev/full", 1, "slide: error: standard output: No space left on device"),
         ("slide predict run - <&-", 1, "slide: error: -: standard input is closed"),
         pytest.param("slide predict run absent 2>&-", 1, "", marks=pytest.mark.slow),
     ],

@@ -17,7 +17,7 @@ def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
     kinds = {
         "centroids": (centroids, "float32", (n, n_inputs)),
         "buckets": (buckets, "int32", (n, size)),
-        "places": (places, "int32", (len(places), *places.shape[1:])),
+        "places": (places, "int32", places.shape),
     }
     if preview is not None:
         n_dimensions = n_inputs // PREVIEWED_PART
@@ -29,12 +29,11 @@ def checked(index: Index, n_inputs: int, n_labels: int) -> Index:
     if limits is not None:
         kinds["limits"] = limits, "int32", places.shape
     for name, (array, *kind) in kinds.items():
-        if [array.dtype.name, array.shape] != kind or array.ndim != 2 or not array.size:
+        if [array.dtype.name, array.shape] != kind or not array.size:
             raise DataError(f"the {name} of the index do not match the network")
     noted = (places,) if limits is None else (places, limits)
-    if size > n_labels or buckets.min() < 0 or buckets.max() >= n_labels:
-        raise DataError("the index names labels that the network does not have")
-    if any(array.min() < -1 or array.max() > size for array in noted):
+    are_places = all(array.min() >= -1 and array.max() <= size for array in noted)
+    if not are_places or size > n_labels or buckets.min() < 0 or buckets.max() >= n_labels:
         raise DataError("the index names labels that the network does not have")
     return index
 

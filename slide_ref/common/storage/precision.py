@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -57,13 +56,10 @@ def _converted(name: str, array: Array, dtype: np.dtype) -> Array:
             _cast(name, block, dtype)
         return Blocks(array.shape, dtype, lambda: (_cast(name, block, dtype) for block in array.blocks()))
     new = np.empty(array.shape, dtype)
-    for rows in _slices(len(array)):
+    for first in range(0, len(array), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
         new[rows] = _cast(name, array[rows], dtype)
     return new
-
-
-def _slices(n: int) -> Iterable[slice]:
-    return (slice(first, first + ROWS_AT_ONCE) for first in range(0, n, ROWS_AT_ONCE))
 
 
 def _cast(name: str, block: np.ndarray, dtype: np.dtype) -> np.ndarray:

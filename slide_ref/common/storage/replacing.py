@@ -31,11 +31,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Create an empty folder to fill, which replaces `folder` when the block ends without an error.
 
     What a killed replacement left is repaired first. A second replacement of the same folder waits for the first.
-
-    Raises
-    ------
-    OSError
-        If the system refuses. The earlier content of `folder` is then unchanged.
+    Raises OSError if the system refuses. The earlier content of `folder` is then unchanged.
     """
     folder = folder.resolve()
     work = _work_of(folder)
@@ -69,9 +65,10 @@ def _alone_in(work: Path) -> Iterator[None]:
     import fcntl
 
     while True:
-        work.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # not exist_ok: it fails if the folder is removed meanwhile
+            work.mkdir()
         try:
-            descriptor = os.open(work, os.O_RDONLY)
+            descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:  # the one before has just removed it
             continue
         try:
