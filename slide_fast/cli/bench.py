@@ -65,7 +65,10 @@ def fold(data: Dataset, n_labels: int) -> Dataset:
 def level_at(n_labels: Sequence[float], advantages: Sequence[float]) -> float | None:
     """Return the number of labels at which a growing speed ratio reaches 1, interpolated between logarithms.
 
-    Returns 0 if the ratio is above 1 everywhere, None if nowhere.
+    Returns
+    -------
+    float or None
+        0 if it is above 1 everywhere, None if nowhere.
     """
     if advantages[0] > 1:
         return 0.0

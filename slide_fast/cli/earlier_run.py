@@ -17,8 +17,16 @@ MODEL_THEN = ".model"  # in ASIDE: which model was there when the new run began 
 class EarlierRun:
     """The files of an earlier run, which move into a hidden folder within the run folder, and back.
 
-    If the process dies meanwhile, they stay in that folder, and `recover` puts things right. The caller has locked the
-    run folder, which holds the files `names` and those of the folder `checkpoints`.
+    If the process dies meanwhile, they stay in that folder, and `recover` puts things right.
+
+    Parameters
+    ----------
+    folder : path
+        The run folder; the caller has locked it.
+    names : tuple of str
+        Names of the files in it, besides those of checkpoints.
+    checkpoints : str
+        Name of the folder of checkpoints in it.
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...], checkpoints: str):

@@ -37,8 +37,12 @@ _WORD = re.compile(r"[A-Za-z][\w-]*")
 def settings_of(options: Namespace, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the settings given, of a preset or from a file, overridden by separate options and --set.
 
-    `settings` are those of the run to resume; with a preset or a file only its number of shards is kept. Raises
-    ConfigError or DataError if a setting is unknown or invalid. `config_of` takes the result.
+    `settings` are those of the run to resume; with a preset or a file only its number of shards is kept.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If a setting is unknown or invalid. `config_of` takes the result.
     """
     shards = (settings or {}).get("shards")
     if options.config is not None:
@@ -66,9 +70,17 @@ def names_in(settings: dict[str, Any]) -> set[str]:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file of settings, such as a run's config.toml, for `config_of`; keys left out are missing.
+    """Read a TOML file of settings, such as a run's config.toml.
 
-    Raises DataError if the file cannot be read, is not TOML, or holds an unknown key or an invalid value.
+    Returns
+    -------
+    dict
+        For `config_of`; keys left out are missing.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is not TOML, or holds an unknown key or an invalid value.
     """
     raw, text = b"", ""
     try:
@@ -129,7 +141,10 @@ def parse_value(key: str, text: str) -> Any:
 def config_of(settings: dict[str, Any], n_labels: int = 1) -> Config:
     """Make a Config from settings in which ``lsh.min_active`` may be "all", the number of labels.
 
-    Raises ConfigError if a key is unknown or a value is invalid.
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value is invalid.
     """
     lsh = settings.get("lsh")
     if isinstance(lsh, dict) and lsh.get("min_active") == ALL:

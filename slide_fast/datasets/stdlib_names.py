@@ -60,13 +60,25 @@ class DemoTask:
 
 
 def build_task(stdlib: Path | None = None) -> DemoTask:
-    """Read a library's source files and make samples from them; by default those of the running interpreter's library.
+    """Read a library's source files and make samples from them.
 
     Tokens are identifiers of two or more characters and single other characters. The vocabulary holds the tokens seen
     at least twice in the training files, in order of first occurrence; the labels are those tokens that are identifiers
     and not keywords. Other identifiers give no samples.
 
-    Raises DataError if the folder holds no Python files, or too few to make a training and a test sample.
+    Parameters
+    ----------
+    stdlib : Path, optional
+        Folder of the library; default: the running interpreter's standard library.
+
+    Returns
+    -------
+    DemoTask
+
+    Raises
+    ------
+    DataError
+        If the folder holds no Python files, or too few to make a training and a test sample.
     """
     folder = Path(sysconfig.get_path("stdlib") if stdlib is None else stdlib)
     found = _source_files(folder)
@@ -198,8 +210,19 @@ def co_occurrence(task: DemoTask, n_samples: int = 5000, seed: int = 0) -> float
 
     score(l) = sum over the sample's features f of v_f * c(f, l) / n(f) * ln(1 + 10^6 / n(f)), where c(f, l) is the sum
     of v_f over the training samples with label l and n(f) the number of training samples with f. For each feature only
-    the `LABELS_PER_FEATURE` labels with the largest c count. All ties go to the lower label id. Samples may have any
-    number of labels; at most `n_samples` of the test samples, chosen by key, are ranked.
+    the `LABELS_PER_FEATURE` labels with the largest c count. All ties go to the lower label id.
+
+    Parameters
+    ----------
+    task : DemoTask
+        Its samples may have any number of labels.
+    n_samples : int
+        Size of a keyed subset of the test samples; all are used if there are fewer.
+    seed : int
+
+    Returns
+    -------
+    float
     """
     train = task.train
     test = task.test.take(permutation(seed, Purpose.EVALUATION, n=task.test.n_samples)[:n_samples])

@@ -29,7 +29,10 @@ class _Bar(tqdm):  # type: ignore[misc]  # tqdm says no types
 class Console:
     """Lines and progress on standard error; a context manager.
 
-    With `results_to_stderr` results go there too, because standard output is reserved for something else.
+    Parameters
+    ----------
+    results_to_stderr : bool
+        Results go to standard error too, because standard output is reserved for something else.
     """
 
     def __init__(self, results_to_stderr: bool = False):

@@ -44,7 +44,12 @@ class PlotError(SlideError):
 
 
 def read_curves(run: str | Path) -> dict[str, np.ndarray]:
-    """Read the evaluations of a run folder from its metrics.jsonl.
+    """Read the evaluations of a run from its metrics.jsonl.
+
+    Parameters
+    ----------
+    run : path
+        A run folder.
 
     Returns
     -------
@@ -74,10 +79,23 @@ def read_curves(run: str | Path) -> dict[str, np.ndarray]:
 
 
 def plot_runs(runs: list[Path], out: str | Path, baselines: dict[str, float] | None = None) -> None:
-    """Draw the learning curves of run folders: P@1 and loss over time, P@1 and active neurons over epochs.
+    """Draw the learning curves of runs: P@1 and loss over time, P@1 and active neurons over epochs.
 
-    There is a line for each run, and a dashed horizontal one for P@1 of each of the simple baselines. Raises PlotError
-    if matplotlib is not installed or the PNG file `out` cannot be written, and DataError as `read_curves` does.
+    Parameters
+    ----------
+    runs : list of path
+        Run folders; one line per run.
+    out : path
+        The PNG file to write.
+    baselines : dict of str to float, optional
+        P@1 of simple baselines by name, as fractions; drawn as dashed horizontal lines.
+
+    Raises
+    ------
+    PlotError
+        If matplotlib is not installed, or `out` cannot be written.
+    DataError
+        As `read_curves`.
     """
     curves = [read_curves(run) for run in runs]
     try:

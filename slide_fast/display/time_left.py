@@ -21,8 +21,18 @@ class TimeLeft:
     """Estimates the remaining seconds of a run from the events of `slide_fast.training.fit`.
 
     Steps before and after the first that queries the output's tables (S32), rebuilds, and rows of evaluations are
-    measured separately. What has not been measured yet counts as 0, except steps that query tables: `SLOWDOWN`. There
-    are `n_test` test rows; the options are those of `fit_with_state`.
+    measured separately. What has not been measured yet counts as 0, except steps that query tables: `SLOWDOWN`.
+
+    Parameters
+    ----------
+    config : Config
+    n_labels : int
+    n_test : int
+        Number of test rows; 0 if there are none.
+    max_seconds, eval_every, eval_samples, patience
+        See `fit_with_state`.
+    clock : callable
+        Returns the time in seconds.
     """
 
     def __init__(

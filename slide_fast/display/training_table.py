@@ -32,8 +32,17 @@ LEAST_IMPORTANT = ("kept", "fullest", "bucket", "active", "samples/s", "P@1", "l
 class TrainingDisplay:
     """Shows the events of `slide_fast.training.fit`: a table with a row per epoch and evaluation, and the progress.
 
-    The table has as many columns as fit in the terminal. There are `n_test` test rows; the options, among them
-    ``eval_every``, ``eval_samples``, ``patience`` and ``eval_metric``, are those of `fit_with_state`.
+    The table has as many columns as fit in the terminal.
+
+    Parameters
+    ----------
+    console : Console
+    config : Config
+    max_seconds : float
+    n_labels, n_test : int
+        Numbers of labels and test rows.
+    **evaluations
+        ``eval_every``, ``eval_samples``, ``patience`` and ``eval_metric``; see `fit_with_state`.
     """
 
     def __init__(

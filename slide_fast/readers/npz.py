@@ -31,8 +31,17 @@ def read_npz(path: str | os.PathLike[str], labels: str | os.PathLike[str] | None
     """Read a data set from ``.npz``: the arrays `NPZ_KEYS`, of any integer and float types. Nothing is unpickled.
 
     A SciPy ``.npz`` of one sparse matrix holds the features. Where there are no labels, they may be in another file,
-    `labels`. The result is canonical. Raises DataError if a file cannot be read, an array is missing, or the arrays do
-    not describe samples and their labels.
+    `labels`.
+
+    Returns
+    -------
+    Dataset
+        Canonical.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, an array is missing, or the arrays do not describe samples and their labels.
     """
     with _about(path):
         with open(path, "rb") as file:

@@ -24,7 +24,10 @@ GZIP = b"\x1f\x8b"
 def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file to read, or standard input for ``-``. Gzip content is unpacked, whatever the file's name.
 
-    Raises DataError if it cannot be read, on opening or within the block.
+    Raises
+    ------
+    DataError
+        If it cannot be read, on opening or within the block.
     """
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:

@@ -21,7 +21,12 @@ def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRo
     """Yield features and labels of svmlight text in blocks of lines.
 
     A line is ``label,label feature:value feature:value … # comment``; ids are used unchanged. A line may have no
-    labels; ``qid:`` and empty lines are ignored. Raises DataError at the first malformed line, with its number.
+    labels; ``qid:`` and empty lines are ignored.
+
+    Raises
+    ------
+    DataError
+        At the first malformed line, with its number.
     """
     before = 0
     while block := file.read(block_bytes) + file.readline():

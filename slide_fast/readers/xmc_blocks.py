@@ -51,7 +51,10 @@ POWERS_OF_TEN = 10 ** np.arange(19, dtype=np.int64)
 def parse_block(block: bytes, n_features: int, n_labels: int) -> Dataset:
     """Parse lines that all end in LF into canonical rows.
 
-    Raises DataError at the first malformed line; `line` is counted from 1 in the block.
+    Raises
+    ------
+    DataError
+        At the first malformed line; `line` is counted from 1 in the block.
     """
     return _parse_at_once(block, n_features, n_labels) or _parse_lines(block, n_features, n_labels)
 

@@ -50,7 +50,12 @@ def rebuild_centroids(
 ) -> tuple[np.ndarray, ref.hash_tables.CentroidTable, CentroidTable]:
     """Make a part's centroid table on both sides and compare every stage.
 
-    Returns the reference's centroids, and its table and ours, both with the reference's buckets.
+    Returns
+    -------
+    centroids : ndarray of float32, shape (2**K, n_inputs)
+        Of the reference.
+    theirs, ours : CentroidTable
+        Both hold the reference's buckets.
     """
     room = part.lsh.room(part.last - part.first)
     if not part.lsh.L:

@@ -85,10 +85,14 @@ def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndar
 
 
 def within_rounding_of_zero(vectors: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Mark projections that may be on either side of 0, depending on the order of summation: bool, (n, L * K).
+    """Mark projections that may be on either side of 0, depending on the order of summation in float32.
 
     A sum of m numbers errs by less than ``m * 2**-24`` times the sum of their absolute values, in any order.
     A projection that is 0 because all its terms are 0 has no rounding.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, L * K)
     """
     vectors, constants = vectors.astype(np.float64), constants.T.astype(np.float64)
     n_terms = np.count_nonzero(constants, axis=0)
@@ -135,8 +139,16 @@ def check_addresses(
 ) -> None:
     """Raise Disagreement unless the vectors have the same address in every table, or rounding decides a bit.
 
-    Rounding decides in SimHash only; the other families compare values and do not compute with them. Addresses have the
-    shape (n, L).
+    Rounding decides in SimHash only; the other families compare values and do not compute with them.
+
+    Parameters
+    ----------
+    fast, reference : ndarray of int, shape (n, L)
+    vectors : ndarray of float32, shape (n, d)
+        What was hashed.
+    constants
+        From `slide_ref.hashing.hash_constants`.
+    lsh : LshConfig
     """
     if lsh.family == "simhash":
         assert isinstance(constants, np.ndarray)

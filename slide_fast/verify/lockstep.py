@@ -61,7 +61,13 @@ def as_dtype(layers: list[Layer], dtype: type) -> list[Layer]:
 def check_activations(report: Report, passes: list[network.LayerPass], *traces: ref.network.Trace) -> None:
     """Compare the activations of every layer, then overwrite the fast path's with those of the reference.
 
-    The traces are those of the reference in float32, in float64, and in float64 without signs.
+    Parameters
+    ----------
+    report : Report
+    passes : list of LayerPass
+        From the fast path; its outputs at active neurons are overwritten.
+    *traces : Trace
+        Traces of the reference in float32, in float64, and in float64 without signs.
     """
     for l, this in enumerate(passes):
         active = slice(None) if this.mask is None else this.mask
@@ -126,8 +132,14 @@ class Lockstep:
 
     Each stage starts from the reference's state and the reference's result of the previous stage, so that differences
     do not accumulate and every stage is judged by its own rounding alone. If rounding decides a bit of a code, both
-    sides continue with the reference's address. Some of the training samples, `features`, are clustered in a rebuild of
-    centroid tables.
+    sides continue with the reference's address.
+
+    Parameters
+    ----------
+    reference : slide_ref.network.Network
+        In float32; trained by `step`.
+    features : SparseRows
+        Features of the training samples, some of which are clustered in a rebuild of centroid tables.
     """
 
     def __init__(self, reference: ref.network.Network, features: SparseRows):
@@ -183,7 +195,11 @@ class Lockstep:
     ) -> tuple[Active | None, list[np.ndarray], list[np.ndarray] | None]:
         """Check that both sides choose the same neurons, given the same activations.
 
-        Returns the fast path's choice, and the reference's sets and inclusion probabilities.
+        Returns
+        -------
+        fast : Active or None
+        sets, inclusion
+            Of the reference.
         """
         layer = self.reference.layers[l]
         chosen, probabilities = ref.active_sets.choose_active(self.reference, l, inputs, batch)
@@ -301,8 +317,15 @@ def check_answers(
 ) -> None:
     """Raise Disagreement unless each row's answers are the best of its logits; rounding may break ties.
 
-    The logits are those of the reference for the candidates of each row, in float32, in float64, and in float64 without
-    signs; `n_terms` is as in `check_floats`.
+    Parameters
+    ----------
+    report, stage
+    ids, scores : ndarray, shape (n_samples, k)
+        From the fast path.
+    *logits : list of Activation
+        Logits of the reference in float32, in float64, and in float64 without signs, for the candidates of each row.
+    n_terms : int
+        As in `check_floats`.
     """
     for i, sides in enumerate(zip(*logits, strict=True)):
         n_found = min(ids.shape[1], len(sides[0].ids))

@@ -74,7 +74,12 @@ def simhash_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> n
 
 
 def wta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.ndarray:
-    """Draw bins of coordinates, K per table; parameters as in `simhash_constants`. Implements S19.
+    """Draw bins of coordinates, K per table. Implements S19.
+
+    Parameters
+    ----------
+    lsh, seed, layer, n_inputs
+        See `simhash_constants`.
 
     Returns
     -------
@@ -85,14 +90,23 @@ def wta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> np.nd
 
 
 def dwta_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> DwtaConstants:
-    """Draw bins as in WTA, and the bins from which an empty bin takes its digit. Implements S20."""
+    """Draw bins as in WTA, and the bins from which an empty bin takes its digit. Implements S20.
+
+    Parameters
+    ----------
+    lsh, seed, layer, n_inputs
+        See `simhash_constants`.
+    """
     return DwtaConstants(_permuted_bins(Purpose.DWTA, lsh, seed, layer, n_inputs), _detours(lsh, seed, layer))
 
 
 def doph_constants(lsh: LshConfig, seed: int, layer: int, n_inputs: int) -> DophConstants:
     """Draw a bin and a hash for each coordinate, and the bins from which an empty bin takes its digit. Implements S21.
 
-    Parameters as in `simhash_constants`.
+    Parameters
+    ----------
+    lsh, seed, layer, n_inputs
+        See `simhash_constants`.
     """
     first, second = mix(seed, Purpose.DOPH, layer, np.arange(2)[:, None], np.arange(n_inputs))
     bins = first % np.uint64(max(lsh.L * lsh.K, 1))

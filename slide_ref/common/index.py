@@ -85,8 +85,18 @@ class IndexSamples(NamedTuple):
 def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None = None) -> IndexSamples:
     """Draw the samples that an index is built from. Implements S28.
 
-    `features` are training samples, or others like those to predict for; `others`, on which the network was not
-    trained, are held out. Without any a quarter of `features` is. Raises DataError if there are fewer than two samples.
+    Parameters
+    ----------
+    seed : int
+    features : SparseRows
+        Training samples, or others like those to predict for.
+    others : SparseRows, optional
+        Samples that the network was not trained on, to be held out; by default a quarter of `features` is held out.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two samples.
     """
     if features.n_rows < 2:
         raise DataError(f"an index needs two samples or more, but there are {features.n_rows}")
@@ -107,7 +117,13 @@ def bucket_size(n_labels: int, n_inputs: int) -> int:
 def directions_of(second_moment: np.ndarray) -> np.ndarray:
     """Return the directions of largest variance, as many as a preview has, each up to sign. Implements S28.
 
-    The result is float32, shape (n_inputs, n_inputs // `PREVIEWED_PART`).
+    Parameters
+    ----------
+    second_moment : ndarray of float, shape (n_inputs, n_inputs)
+
+    Returns
+    -------
+    ndarray of float32, shape (n_inputs, n_inputs // `PREVIEWED_PART`)
     """
     ascending = np.linalg.eigh(second_moment.astype(np.float64))[1]
     return np.ascontiguousarray(ascending[:, ::-1][:, : len(second_moment) // PREVIEWED_PART], dtype=np.float32)
@@ -138,9 +154,25 @@ def found_at(index: Index, k: int, n_labels: int) -> np.ndarray:
 
 
 def size_for(index: Index, k: int, recall: float, n_labels: int) -> int | None:
-    """Find how many neurons of a bucket must be scored to reach a recall of the exact top k. Implements S28.
+    """Find how many neurons of a bucket must be scored to reach a recall. Implements S28.
 
-    Returns None if all labels must be scored. Raises ConfigError if k or the recall is out of range.
+    Parameters
+    ----------
+    index : Index
+    k : int
+    recall : float
+        Fraction of the exact top k to find, above 0 and at most 1.
+    n_labels : int
+
+    Returns
+    -------
+    int or None
+        None: all labels must be scored.
+
+    Raises
+    ------
+    ConfigError
+        If k or the recall is out of range.
     """
     k, recall = whole("k", k, 1), share("recall", recall)
     enough = np.flatnonzero(found_at(index, k, n_labels) >= min(recall + RESERVE, 1) - 1e-9)

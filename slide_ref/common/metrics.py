@@ -29,7 +29,16 @@ def _hits(ids: np.ndarray, labels: SparseRows, k: int) -> np.ndarray:
 def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
     """Return P@k, the fraction of true labels among the first k predictions: hits / k. Implements S16.
 
-    Raises DataError if there are no samples, or `ids` and `labels` have different numbers of them.
+    Parameters
+    ----------
+    ids : integer ndarray, shape (n_samples, at least k if there are so many labels)
+    labels : SparseRows, shape (n_samples, n_labels)
+    k : int
+
+    Raises
+    ------
+    DataError
+        If there are no samples, or `ids` and `labels` have different numbers of them.
     """
     return float(_hits(ids, labels, k).sum() / (k * labels.n_rows))
 
@@ -49,8 +58,17 @@ def ndcg_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
 def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np.ndarray) -> float:
     """Return PSP@k: hits weighted by inverse propensity, over the largest attainable value. Implements S16.
 
-    With weights from `inverse_propensity`, one for each label, rare labels weigh more. Raises DataError as
-    `precision_at` does, or if there are labels without a weight.
+    Parameters
+    ----------
+    ids, labels, k
+        As in `precision_at`.
+    inverse_propensities : ndarray, shape (at least n_labels,)
+        From `inverse_propensity`. Rare labels weigh more.
+
+    Raises
+    ------
+    DataError
+        As for `precision_at`, or if there are labels without a propensity.
     """
     if len(inverse_propensities) < labels.n_columns:
         raise DataError(f"{labels.n_columns} labels but only {len(inverse_propensities)} propensities")
@@ -65,9 +83,18 @@ def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np
 
 
 def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
-    """Return the fraction of the exact top k, `best`, that is among the first k of other answers. Implements S28.
+    """Return the fraction of the exact top k that is among the first k of other answers. Implements S28.
 
-    It is averaged over the samples, of which there must be at least one; both have k columns or more.
+    Parameters
+    ----------
+    ids, best : integer ndarrays, shape (n_samples, at least k)
+        Answers to judge, and exact ones; distinct ids, -1 where there is none.
+    k : int
+
+    Returns
+    -------
+    float
+        Averaged over the samples; there must be at least one.
     """
     ids, best = ids[:, :k], best[:, :k]
     is_there = best >= 0
@@ -76,7 +103,7 @@ def recall_at(ids: np.ndarray, best: np.ndarray, k: int) -> float:
 
 
 def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55, B: float = 1.5) -> np.ndarray:
-    """Return 1 / p of each label, 1 or more; p is the probability that a true label is assigned. Implements S16.
+    """Return 1 / p of each label, where p is the probability that a true label is assigned. Implements S16.
 
     1/p = 1 + C (count + B)^-A with C = (ln n_samples - 1) (B + 1)^A (Jain, Prabhu and Varma, KDD 2016). Fewer than
     three samples would make C negative; it is then 0.
@@ -89,6 +116,10 @@ def inverse_propensity(label_counts: np.ndarray, n_samples: int, A: float = 0.55
         Training samples, at least 1.
     A, B : float
         Constants of the data set: 0.55 and 1.5 by default (Wikipedia: 0.5 and 0.4, Amazon: 0.6 and 2.6).
+
+    Returns
+    -------
+    ndarray of float64, shape (n_labels,), all at least 1.
     """
     C = max(np.log(n_samples) - 1, 0.0) * (B + 1) ** A
     return 1 + C * (np.asarray(label_counts) + B) ** -A
@@ -99,8 +130,22 @@ def evaluate(
 ) -> dict[str, float | int]:
     """Compute all metrics at 1, 3 and 5. Implements S16.
 
-    Returns ``precision_at_1``, ``_3``, ``_5``, ``ndcg_at_1`` ..., ``psp_at_1`` ... (with propensities only), and the
-    counts ``n_samples`` and ``n_unlabelled``. Raises DataError as `precision_at` and `psp_at` do.
+    Parameters
+    ----------
+    ids : integer ndarray, shape (n_samples, at least 5 if there are so many labels)
+    labels : SparseRows, shape (n_samples, n_labels)
+    inverse_propensities : ndarray, shape (at least n_labels,), optional
+
+    Returns
+    -------
+    dict
+        ``precision_at_1``, ``_3``, ``_5``, ``ndcg_at_1`` ..., ``psp_at_1`` ... (with propensities only), and the
+        counts ``n_samples`` and ``n_unlabelled``.
+
+    Raises
+    ------
+    DataError
+        As for `precision_at` and `psp_at`.
     """
     figures: dict[str, float | int] = {f"precision_at_{k}": precision_at(ids, labels, k) for k in RANKS}
     figures |= {f"ndcg_at_{k}": ndcg_at(ids, labels, k) for k in RANKS}
@@ -118,14 +163,25 @@ def by_frequency(ids: np.ndarray, labels: SparseRows, label_counts: np.ndarray) 
 
     Labels are sorted by training count, largest first; ties go to the lower id. The head is the first labels that
     together make up a third of all label occurrences in training, the torso makes up the second third, and the tail is
-    the rest, including labels that never occur. Raises DataError as `precision_at` does, or if there are labels without
-    a count.
+    the rest, including labels that never occur.
+
+    Parameters
+    ----------
+    ids : integer ndarray, shape (n_samples, at least 5 if there are so many labels)
+    labels : SparseRows, shape (n_samples, n_labels)
+    label_counts : integer ndarray, shape (n_labels,)
+        Training samples that carry each label.
 
     Returns
     -------
     list of dict, one per group
         ``group``; ``n_labels`` in it; ``n_true``, true labels of the samples; ``hits`` among the first 5 predictions;
         ``recall_at_5``, hits over true labels (0 without any).
+
+    Raises
+    ------
+    DataError
+        As for `precision_at`, or if there are labels without a count.
     """
     counts = np.asarray(label_counts, dtype=np.int64)
     if len(counts) < labels.n_columns:

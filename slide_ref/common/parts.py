@@ -44,7 +44,10 @@ class Part(NamedTuple):
 def label_edges(config: Config, n_labels: int) -> list[int]:
     """Return the first label of each shard, followed by the number of labels. Implements S31.
 
-    Raises ConfigError if there are more shards than labels.
+    Raises
+    ------
+    ConfigError
+        If there are more shards than labels.
     """
     if config.shards > n_labels:
         raise ConfigError(f"shards is {config.shards}; it must be at most the number of labels, which is {n_labels}")
@@ -54,7 +57,17 @@ def label_edges(config: Config, n_labels: int) -> list[int]:
 def parts_of(config: Config, n_labels: int, shards: range | None = None) -> dict[int, Part]:
     """Return all parts of a network that have tables, by their words in keys. Implements S31.
 
-    Of the output layer only `shards` are returned, by default all. Raises ConfigError as `label_edges` does.
+    Parameters
+    ----------
+    config : Config
+    n_labels : int
+    shards : range, optional
+        Shards of the output layer to return; default: all.
+
+    Raises
+    ------
+    ConfigError
+        As for `label_edges`.
     """
     edges, parts = label_edges(config, n_labels), []
     for layer, lsh in config.sampled_layers(n_labels).items():

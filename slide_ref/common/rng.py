@@ -112,7 +112,15 @@ def mix(seed: int, purpose: Purpose, *indices: int | np.ndarray) -> np.ndarray:
 def draw(keys: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Scale keys to integers in [0, n): the upper 32 bits times n, shifted down by 32. Implements S3.
 
-    `n`, at least 1 and below 2**32, may be an array of the shape of `keys`, as is the result, int64.
+    Parameters
+    ----------
+    keys : ndarray of uint64
+    n : int, or ndarray of int of the shape of `keys`
+        1 <= n < 2**32.
+
+    Returns
+    -------
+    ndarray of int64, of the shape of `keys`.
     """
     return (((np.asarray(keys) >> np.uint64(32)) * np.asarray(n, np.uint64)) >> np.uint64(32)).astype(np.int64)
 
@@ -120,7 +128,11 @@ def draw(keys: np.ndarray, n: int | np.ndarray) -> np.ndarray:
 def permutation(seed: int, purpose: Purpose, *indices: int, n: int) -> np.ndarray:
     """Permute 0..n-1 by key: the order that sorts mix(seed, purpose, *indices, i). Implements S3.
 
-    The keys are distinct (see `mix`), so every sorting algorithm gives the same order: int64, shape (n,).
+    The keys are distinct (see `mix`), so every sorting algorithm gives the same order.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,).
     """
     return np.argsort(mix(seed, purpose, *indices, np.arange(n)))
 

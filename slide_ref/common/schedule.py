@@ -18,7 +18,12 @@ STEPS_A_WORKER = 100  # after which one more joins: of the steps so far at most 
 
 
 def sample_order(seed: int, epoch: int, n_samples: int) -> np.ndarray:
-    """Return the order in which epoch `epoch` (from 0) visits the samples: int64, (n_samples,). Implements S13."""
+    """Return the order in which epoch `epoch` (from 0) visits the samples. Implements S13.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_samples,)
+    """
     return permutation(seed, Purpose.SAMPLE_ORDER, epoch, n=n_samples)
 
 
@@ -61,8 +66,11 @@ def repeated_steps(config: Config, n_samples: int) -> range:
 def learns_by_heart(config: Config, fresh: float, repeated: float) -> bool:
     """Tell whether a run memorises its samples, judged by their loss when seen again. Implements S37.
 
-    `fresh` and `repeated` are mean losses of the labelled samples of `fresh_steps` and `repeated_steps`, nan if there
-    are none.
+    Parameters
+    ----------
+    config : Config
+    fresh, repeated : float
+        Mean losses of the labelled samples of `fresh_steps` and `repeated_steps`; nan where there are none.
     """
     return repeated < (1 - config.overfit_limit) * fresh
 
@@ -92,9 +100,19 @@ def rate_of_inputs(rate: float, config: Config) -> tuple[float, float]:
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:
-    """Return the learning rate of a step, from 1: it rises linearly, then stays or falls towards 0. Implements S27.
+    """Return the learning rate of a step: it rises linearly, then stays or falls towards 0. Implements S27.
 
-    A decaying rate reaches 0 at the end of the run, which has `total_steps`.
+    Parameters
+    ----------
+    config : Config
+    step : int
+        From 1.
+    total_steps : int
+        Steps of the whole run; a decaying rate reaches 0 at its end.
+
+    Returns
+    -------
+    float
     """
     largest = largest_rate(config, total_steps)
     if step <= config.warmup_steps:
@@ -119,7 +137,14 @@ def joined_after(n_workers: int) -> int:
 
 
 def rebuild_steps(config: Config, total_steps: int) -> Iterator[int]:
-    """Yield the steps of a run after which tables are rebuilt, in ascending order. Implements S14."""
+    """Yield the steps of a run after which tables are rebuilt, in ascending order. Implements S14.
+
+    Parameters
+    ----------
+    config : Config
+    total_steps : int
+        Steps of the whole run.
+    """
     after_in_batch, near = in_batch_steps(config, total_steps), config.rebuild_gap
     total, before = 0.0, 0
     for i in itertools.count():

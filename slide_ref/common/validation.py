@@ -10,9 +10,24 @@ from .sparse_rows import Dataset
 
 
 def kept_aside(seed: int, n_samples: int, fraction: float) -> np.ndarray:
-    """Mark the samples that are held out for validation: bool, shape (n_samples,). Implements S38.
+    """Mark the samples that are held out for validation. Implements S38.
 
-    `fraction` is above 0 and below 1. Raises DataError if there are fewer than two samples.
+    Parameters
+    ----------
+    seed : int
+    n_samples : int
+        At least 2.
+    fraction : float
+        Above 0 and below 1.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_samples,)
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two samples.
     """
     if n_samples < 2:
         raise DataError(f"training data: {n_samples} sample(s), none of which can be held out for validation")

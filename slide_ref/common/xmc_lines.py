@@ -29,7 +29,10 @@ DECIMAL = re.compile(rb"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 def parse_header(line: bytes) -> tuple[int, ...]:
     """Read ``n_samples n_features n_labels``.
 
-    Raises DataError unless the line consists of three whole numbers below 2**31.
+    Raises
+    ------
+    DataError
+        Unless the line consists of three whole numbers below 2**31.
     """
     counts = [_whole(word, COUNT_LIMIT) for word in WORD.findall(line)]
     if len(counts) != 3 or None in counts:

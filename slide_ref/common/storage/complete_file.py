@@ -18,7 +18,11 @@ def complete_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` when the block ends, and is removed if the block fails.
 
     If `path` is a link, its target is replaced and the link stays. Anything but a regular file is written directly.
-    Raises OSError if the system refuses, or an existing file is not writable.
+
+    Raises
+    ------
+    OSError
+        If the system refuses, or an existing file is not writable.
     """
     descriptor = _descriptor(path)
     if descriptor is not None or (os.path.exists(path) and not os.path.isfile(path)):

@@ -19,8 +19,10 @@ NO_NAME = re.compile("[\n\r\ud800-\udfff]")  # occurs in no label name
 def read_label_names(path: str | Path, n_labels: int) -> list[str]:
     """Read label names from a UTF-8 text file, one per line, in the order of the ids.
 
-    Raises DataError if the file cannot be read or decoded, or does not have `n_labels` lines. The message names the
-    file and line.
+    Raises
+    ------
+    DataError
+        If the file cannot be read or decoded, or does not have `n_labels` lines. The message names the file and line.
     """
     try:
         raw = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)

@@ -31,7 +31,11 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Create an empty folder to fill, which replaces `folder` when the block ends without an error.
 
     What a killed replacement left is repaired first. A second replacement of the same folder waits for the first.
-    Raises OSError if the system refuses. The earlier content of `folder` is then unchanged.
+
+    Raises
+    ------
+    OSError
+        If the system refuses. The earlier content of `folder` is then unchanged.
     """
     folder = folder.resolve()
     work = _work_of(folder)
