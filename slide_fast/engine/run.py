@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -93,11 +93,15 @@ class Run:
         """Steps begun, including those of earlier runs (S12)."""
         return self.past.steps + self.progress.step
 
-    def carry_out(self) -> None:
-        """Train to the end, or until the user stops the run, and evaluate the network.
+    def carry_out(self, n_workers: int, pids: Callable[[], Iterable[int]]) -> None:
+        """Report the start, train to the end, or until the user stops the run, and evaluate the network.
 
-        Raises ConfigError if a new run is to write checkpoints to a folder that has those of another.
+        `n_workers` and `pids`, which returns ids of processes, are for the report. Raises ConfigError if a new run is
+        to write checkpoints to a folder that has those of another.
         """
+        n_samples, is_complete = self.summary.n_train, self.progress.step >= self.n_steps or self.is_over()
+        workers = {"n_workers": n_workers, "pids": pids}
+        self.report("start", workers | {"n_samples": n_samples, "is_complete": is_complete})
         if self.options.checkpoints is not None and not self.resumes:
             self.options.checkpoints.require_unused()  # the callback may have set others aside at the start
         self.train()
@@ -113,6 +117,8 @@ class Run:
     def train(self) -> None:
         """Train until epochs, time or patience run out, with rebuilds, checkpoints and evaluations in between."""
         progress = self.progress
+        if self.is_over():
+            return
         if self.must_build():
             self.rebuild()
         before: list[Callback] = [Rebuilding(self)]
@@ -357,9 +363,9 @@ class Run:
             "epochs": past.epochs + progress.step / self.steps_per_epoch,
             "steps": past.steps + progress.step,
             "rebuilds": progress.rebuilds,
-            "n_train_samples": summary.n_train,
+            "n_train_samples": summary.n_train if progress.step else 0,
         }
         info |= summary.about_labels() | about_settings(self.config, summary.n_train) | about_run(self)
         sizes = summary.n_features, summary.n_labels
-        named = self.label_names, summary.label_counts
+        named = self.label_names, summary.label_counts if progress.step else None  # without a step none was trained
         return Model(self.config, *sizes, arrays, info, *named, text=self.options.text)
