@@ -24,9 +24,10 @@ import numpy as np
 from shared import tasks
 from shared.harness import ROOT, require_agreement, table, write_result
 
-from slide_fast.engine.tasks import Task
+from slide_fast.engine.tasks import TrainRange
 from slide_fast.mpi.communicator import mpi_ranks
 from slide_fast.mpi.sample_ranges import range_of
+from slide_fast.mpi.tasks import Level, Order, Rebuild
 from slide_fast.mpi.training import prepare
 from slide_fast.parallel.blas_threads import ONE_BLAS_THREAD
 from slide_fast.parallel.machine import MemoryMeter, proportional_set_size
@@ -72,19 +73,19 @@ def rank(data: str, config: Config, n_workers: int, n_steps: int, interface: str
         del train
         own, _ = prepare(config, mine, None, everyone, None, n_workers)
         mine, ranks = own.train_samples.own, own.ranks
-        own.run(Task("order", (0,)))
+        own.run(Order(0))
         started = time.perf_counter()
-        own.run(Task("rebuild", (0, [1])))
+        own.run(Rebuild(0, 0))
         rebuild_seconds = time.perf_counter() - started
-        own.run(Task("train", (0, 1, WARM_UP * n_workers)))
+        own.run(TrainRange(0, 1, WARM_UP * n_workers))
         everyone.barrier()
         before, traffic, started = bytes_at(interface), [dict(ranks.messages), dict(ranks.n_bytes)], time.perf_counter()
-        report = own.run(Task("train", (0, 1 + WARM_UP * n_workers, n_steps * n_workers)))
+        report = own.run(TrainRange(0, 1 + WARM_UP * n_workers, n_steps * n_workers))
         everyone.barrier()
         seconds, after = time.perf_counter() - started, bytes_at(interface)
         started = time.perf_counter()
         if own.drifts:
-            own.run(Task("level"))
+            own.run(Level())
         level_seconds = time.perf_counter() - started
         in_training = proportional_set_size()
     each = [{k: (n - old.get(k, 0)) / n_steps for k, n in now.items() if n > old.get(k, 0)}

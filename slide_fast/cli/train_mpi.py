@@ -20,6 +20,7 @@ from ..mpi.process_grid import check_number
 from ..mpi.rank_engine import RankEngine, follow
 from ..mpi.rank_worker import RankWorker
 from ..mpi.sample_ranges import range_of
+from ..mpi.tasks import Peaks
 from ..mpi.training import conduct, prepare
 from ..parallel.machine import MemoryMeter
 from ..parallel.units import size
@@ -126,7 +127,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             history, dtype = None if state is None else state.history, checkpoints.dtype
             run = TrainingRun(session, folder, options.command_line, config, run_options, {}, dtype, history)
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts)[1]
-            peaks = engine.run("peaks")
+            peaks = engine.run(Peaks())
             session.bytes_elsewhere = sum(peaks) - meter.peak_bytes
     figures |= _about_ranks(own, peaks, session)
     session.console.result(run.report(figures))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ..parallel.shared_arrays import Layout, SharedArrays
 from .data_summary import DataSummary
 from .layout import dataset_of, layouts, table_arrays, tables_of
 from .rebuilds import stages
-from .tasks import RangeReport, Task, ranges
+from .tasks import MeasureLoss, PredictRows, RangeReport, Ready, TrainRange
 from .worker import Worker, WorkerConfig
 
 SECONDS_PER_RANGE = 0.05  # long against handing out work, short against the wait for the last range of a stretch
@@ -62,8 +62,10 @@ class Engine(Protocol):
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
         """Return how many of the remaining steps of a stretch to hand out next."""
 
-    def train(self, tasks: Iterator[Task], at_most: Callable[[], int]) -> Iterator[tuple[Task, RangeReport]]:
-        """Train on ranges of steps, with at most `at_most` workers at once; yield each task with its report."""
+    def train(
+        self, ranges: Iterator[TrainRange], at_most: Callable[[], int]
+    ) -> Iterator[tuple[TrainRange, RangeReport]]:
+        """Train on ranges of steps, with at most `at_most` workers at once; yield each range with its report."""
 
     def end_stretch(self) -> None:
         """Do what must be done when no step is in progress."""
@@ -166,14 +168,14 @@ class LocalEngine:
         else:
             self._pool = Pool(WORKER, setup, self._blocks, n_workers, max_restarts, worker_timeout)
             self._stack.callback(self._pool.close)
-        self._finish([Task("ready")] * n_workers)  # the time that workers take to start is not training
+        self._finish(Ready() for _ in range(n_workers))  # the time that workers take to start is not training
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the current workers."""
         return self._pool.pids
 
-    def _finish(self, tasks: Iterable[Task]) -> None:
+    def _finish(self, tasks: Iterable[Any]) -> None:
         """Carry out tasks that may run in any order."""
         for _ in self._pool.run(tasks, self._stop):
             pass
@@ -188,15 +190,18 @@ class LocalEngine:
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
         return fair_range(n_left, self.n_workers, step_seconds)
 
-    def train(self, tasks: Iterator[Task], at_most: Callable[[], int]) -> Iterator[tuple[Task, RangeReport]]:
-        return self._pool.run(tasks, self._stop, at_most)
+    def train(
+        self, ranges: Iterator[TrainRange], at_most: Callable[[], int]
+    ) -> Iterator[tuple[TrainRange, RangeReport]]:
+        return self._pool.run(ranges, self._stop, at_most)
 
     def end_stretch(self) -> None:
         pass
 
     def predict(self, n_rows: int) -> Iterator[np.ndarray]:
-        tasks = [Task("predict", edges) for edges in ranges(n_rows, ROWS_PER_PREDICTION)]
-        early: dict[Task, np.ndarray] = {}
+        edges = range(0, n_rows, ROWS_PER_PREDICTION)
+        tasks = [PredictRows(first, min(first + ROWS_PER_PREDICTION, n_rows)) for first in edges]
+        early: dict[PredictRows, np.ndarray] = {}
         following = iter(tasks)
         task = next(following, None)
         for done, ids in self._pool.run(tasks, self._stop):
@@ -206,7 +211,8 @@ class LocalEngine:
                 task = next(following, None)
 
     def held_out_loss(self, n_rows: int) -> float:
-        tasks = [Task("measure_loss", edges) for edges in ranges(n_rows, ROWS_PER_PREDICTION)]
+        tasks = [MeasureLoss(first, min(first + ROWS_PER_PREDICTION, n_rows))
+                 for first in range(0, n_rows, ROWS_PER_PREDICTION)]  # fmt: skip
         sums = dict(self._pool.run(tasks, self._stop))
         losses, counts = (math.fsum(sums[task][i] for task in tasks if task in sums) for i in (0, 1))
         return losses / max(counts, 1)

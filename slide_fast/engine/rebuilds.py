@@ -4,40 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
+from typing import Any
 
 from slide_ref.common.hash_constants import ROUNDS, SAMPLES_A_CENTROID
 from slide_ref.common.lsh_config import N_GROUPS
 from slide_ref.common.parts import Part
 
-from .tasks import Task, ranges
+from .tasks import (
+    AssignQueries,
+    FillBuckets,
+    GatherQueries,
+    HashNeurons,
+    ListNeurons,
+    MoveCentroids,
+    OrderInsertion,
+    SortTable,
+)
 
 ROWS_PER_HASH_TASK = 32768
 QUERIES_PER_TASK = 1024  # sums are those of the same rows, whichever worker computes them
 CENTROIDS_PER_TASK, IN_GROUPS_PER_TASK = 64, 128
 GROUPS_PER_TASK = 16
 
-Stage = list[Task]  # that follow no order among themselves
+Stage = list[Any]  # tasks that follow no order among themselves
+
+
+def _ranges(n: int, each: int) -> list[tuple[int, int]]:
+    return [(first, min(first + each, n)) for first in range(0, n, each)]
 
 
 def _stages_of_part(part: Part, rebuild: int) -> Iterator[Stage]:
     """Yield the stages of building one part's tables."""
     word, lsh = part.word, part.lsh
     if lsh.family != "centroid":
-        neurons = ranges(part.last - part.first, ROWS_PER_HASH_TASK)
-        yield [Task("order_insertion", (word, rebuild)), *(Task("hash_neurons", (word, *edges)) for edges in neurons)]
-        yield [Task("sort_table", (word, table, rebuild)) for table in range(lsh.L)]
+        ranges = _ranges(part.last - part.first, ROWS_PER_HASH_TASK)
+        yield [OrderInsertion(word, rebuild), *(HashNeurons(word, *edges) for edges in ranges)]
+        yield [SortTable(word, table, rebuild) for table in range(lsh.L)]
     elif lsh.L:
-        queries = ranges(SAMPLES_A_CENTROID * lsh.n_centroids, QUERIES_PER_TASK)
-        yield [Task("gather_queries", (word, rebuild, *edges)) for edges in queries]
-        yield [Task("move_centroids", (word, 0))]
+        queries = _ranges(SAMPLES_A_CENTROID * lsh.n_centroids, QUERIES_PER_TASK)
+        yield [GatherQueries(word, rebuild, *edges) for edges in queries]
+        yield [MoveCentroids(word, 0)]
         for round in range(1, ROUNDS + 1):
-            yield [Task("assign_queries", (word, *edges)) for edges in queries]
-            yield [Task("move_centroids", (word, round))]
+            yield [AssignQueries(word, *edges) for edges in queries]
+            yield [MoveCentroids(word, round)]
         each = CENTROIDS_PER_TASK
         if lsh.listed(part.last - part.first) < part.last - part.first:
-            yield [Task("list_neurons", (word, *edges)) for edges in ranges(N_GROUPS, GROUPS_PER_TASK)]
+            yield [ListNeurons(word, *edges) for edges in _ranges(N_GROUPS, GROUPS_PER_TASK)]
             each = IN_GROUPS_PER_TASK
-        yield [Task("fill_buckets", (word, *edges)) for edges in ranges(lsh.n_centroids, each)]
+        yield [FillBuckets(word, *edges) for edges in _ranges(lsh.n_centroids, each)]
 
 
 def stages(parts: Iterable[Part], rebuild: int) -> Iterator[Stage]:

@@ -34,7 +34,7 @@ from .learner import parts_queried
 from .local_engine import Engine
 from .options import RunOptions
 from .progress import Event, Progress, Totals
-from .tasks import RangeReport, Task
+from .tasks import RangeReport, TrainRange
 from .training_info import KEPT_EVENTS, about_run, about_settings
 
 
@@ -170,17 +170,17 @@ class Run:
         def seconds() -> float:
             return before + time.perf_counter() - started
 
-        def tasks() -> Iterator[Task]:
+        def ranges() -> Iterator[TrainRange]:
             next_step = progress.step + 1
             while next_step <= last_step and seconds() < self.options.max_seconds:
                 n_left = last_step - next_step + 1
                 n_steps = self.engine.steps_of_range(n_left, progress.step_seconds, self.all_steps)
                 first, next_step = next_step, next_step + n_steps
                 progress.step = next_step - 1  # before it is handed out: after Ctrl-C nobody comes back here
-                yield Task("train", (progress.epoch, first, n_steps))
+                yield TrainRange(progress.epoch, first, n_steps)
 
-        for task, report in self.engine.train(tasks(), self.workers_now):
-            self._account(report, task.arguments[-1], seconds())
+        for task, report in self.engine.train(ranges(), self.workers_now):
+            self._account(report, task.n_steps, seconds())
             if first_step in fresh_steps(self.config, self.summary.n_train):
                 progress.fresh.add(report)
             elif first_step in repeated_steps(self.config, self.summary.n_train):

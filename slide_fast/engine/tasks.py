@@ -2,19 +2,122 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 
-class Task(NamedTuple):
-    """A call of a worker's method, by name: one of `slide_fast.engine.worker.Worker`, or of its `Learner`."""
+@dataclass(frozen=True)
+class Ready:
+    """Ask for an answer, which shows that the worker has started."""
 
-    method: str
-    arguments: tuple[Any, ...] = ()
+    method: ClassVar[str] = "ready"
 
-    def of(self, *owners: object) -> Any:
-        """Call the method of the first owner that has it; return the result."""
-        owner = next(owner for owner in owners if hasattr(owner, self.method))
-        return getattr(owner, self.method)(*self.arguments)
+
+@dataclass(frozen=True)
+class TrainRange:
+    """Train on `n_steps` micro-batches of an epoch, the first of which is step `first_step` of the run."""
+
+    method: ClassVar[str] = "train"
+    epoch: int
+    first_step: int
+    n_steps: int
+
+
+@dataclass(frozen=True)
+class OrderInsertion:
+    """Write the order in which the neurons of a part are inserted; first half of a rebuild."""
+
+    method: ClassVar[str] = "order_insertion"
+    word: int
+    rebuild: int
+
+
+@dataclass(frozen=True)
+class HashNeurons:
+    """Write the addresses of neurons `first` to `last` - 1 of a part; first half of a rebuild."""
+
+    method: ClassVar[str] = "hash_neurons"
+    word: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class SortTable:
+    """Make one table of a part from addresses and order of insertion; second half of a rebuild."""
+
+    method: ClassVar[str] = "sort_table"
+    word: int
+    table: int
+    rebuild: int
+
+
+@dataclass(frozen=True)
+class GatherQueries:
+    """Write the inputs of a part's layer for some of the samples that a rebuild clusters (S34)."""
+
+    method: ClassVar[str] = "gather_queries"
+    word: int
+    rebuild: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class AssignQueries:
+    """Write the cells of queries `first` to `last` - 1, in one round of k-means."""
+
+    method: ClassVar[str] = "assign_queries"
+    word: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class MoveCentroids:
+    """Move the centroids of a part to the means of their cells; in round 0, initialise them."""
+
+    method: ClassVar[str] = "move_centroids"
+    word: int
+    round: int
+
+
+@dataclass(frozen=True)
+class ListNeurons:
+    """List the candidate neurons of groups `first` to `last` - 1 of a part's centroids, in a large layer (S35)."""
+
+    method: ClassVar[str] = "list_neurons"
+    word: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class FillBuckets:
+    """Fill the buckets of centroids `first` to `last` - 1 of a part, group by group; end of a rebuild (S35)."""
+
+    method: ClassVar[str] = "fill_buckets"
+    word: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class PredictRows:
+    """Find the best labels of test rows `first` to `last` - 1 in keyed order."""
+
+    method: ClassVar[str] = "predict"
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class MeasureLoss:
+    """Sum the losses, over all labels, of test rows `first` to `last` - 1 in keyed order."""
+
+    method: ClassVar[str] = "measure_loss"
+    first: int
+    last: int
 
 
 class RangeReport(NamedTuple):
@@ -25,8 +128,3 @@ class RangeReport(NamedTuple):
     loss: float
     active: float
     seconds: float
-
-
-def ranges(n: int, each: int) -> list[tuple[int, int]]:
-    """Cut n items into ranges of at most `each`, as pairs of the first item and the one after the last."""
-    return [(first, min(first + each, n)) for first in range(0, n, each)]

@@ -21,7 +21,7 @@ from ..prediction import topk_rows
 from .held_out_loss import loss_over_all_labels
 from .layout import dataset_of
 from .learner import Learner
-from .tasks import RangeReport, Task
+from .tasks import RangeReport
 
 TOP = 5
 
@@ -51,9 +51,10 @@ class Worker:
         self.train_data = dataset_of("train", arrays, *self.sizes)
         self.learner = Learner(self.config, arrays, setup.n_labels, label_priors(self.train_data.labels))
 
-    def run(self, task: Task) -> Any:
-        """Carry out one task."""
-        return task.of(self, self.learner)
+    def run(self, task: Any) -> object:
+        """Carry out one task of `slide_fast.engine.tasks`."""
+        owner = self if hasattr(self, task.method) else self.learner
+        return getattr(owner, task.method)(*vars(task).values())
 
     def ready(self) -> None:
         """Do nothing; the answer shows that the worker has started."""

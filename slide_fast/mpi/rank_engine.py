@@ -15,9 +15,10 @@ from slide_ref.common.schedule import workers_at
 from slide_ref.common.storage.array_files import Arrays, Blocks
 
 from ..engine.local_engine import ROWS_PER_PREDICTION, STEPS_PER_RANGE, fair_range
-from ..engine.tasks import RangeReport, Task, ranges
+from ..engine.tasks import PredictRows, RangeReport, TrainRange
 from ..parallel.blas_threads import ONE_BLAS_THREAD
 from .rank_worker import RankWorker
+from .tasks import Check, KeepBest, Level, LoadBest, Order, Rebuild, RestoreBest, Rows
 
 SECONDS_PER_ROUND = 0.5  # of teams, which all wait for the last: long against a step, short for who presses Ctrl-C
 BLOCK_BYTES = 1 << 24  # of an array, on its way to rank 0 and into a file
@@ -46,9 +47,8 @@ class RankEngine:
         self.parts, self.tables = own.learner.parts, own.learner.tables
         self.test_order = own.arrays.get("test_order", np.empty(0, np.int32))
 
-    def run(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the workers of all processes; return the result of this one."""
-        task = Task(method, arguments)
+    def run(self, task: Any) -> Any:
+        """Carry out a task in all processes; return the result of this one."""
         self.own.everyone.broadcast(task)
         with ONE_BLAS_THREAD:
             return self.own.run(task)
@@ -60,11 +60,11 @@ class RankEngine:
         self.own.everyone.broadcast(None)
 
     def order_samples(self, epoch: int) -> None:
-        self.run("order", epoch)
+        self.run(Order(epoch))
 
     def rebuild(self, words: list[int], number: int) -> None:
         if not self.should_stop():
-            self.run("rebuild", number, sorted({self.parts[word].layer for word in words}))
+            self.run(Rebuild(number, sorted({self.parts[word].layer for word in words})))
 
     def steps_of_range(self, n_left: int, step_seconds: float, all_steps: int) -> int:
         if self.n_workers == 1:
@@ -73,34 +73,37 @@ class RankEngine:
         n_steps = min(int(SECONDS_PER_ROUND / step_seconds), STEPS_PER_RANGE * n_teams)
         return min(n_left, max(1, n_steps // n_teams) * n_teams)
 
-    def train(self, tasks: Iterator[Task], at_most: Callable[[], int]) -> Iterator[tuple[Task, RangeReport]]:
-        while not self.should_stop() and (task := next(tasks, None)) is not None:
-            yield task, self.run(task.method, *task.arguments)
+    def train(
+        self, ranges: Iterator[TrainRange], at_most: Callable[[], int]
+    ) -> Iterator[tuple[TrainRange, RangeReport]]:
+        while not self.should_stop() and (task := next(ranges, None)) is not None:
+            yield task, self.run(task)
 
     def end_stretch(self) -> None:
         if self.own.drifts:  # hidden layers that several teams updated are made alike (S31)
-            self.run("level")
+            self.run(Level())
 
     def predict(self, n_rows: int) -> Iterator[np.ndarray]:
-        for edges in ranges(n_rows, ROWS_PER_PREDICTION * self.n_workers):
+        at_once = ROWS_PER_PREDICTION * self.n_workers
+        for first in range(0, n_rows, at_once):
             if self.should_stop():
                 return
-            yield self.run("predict", *edges)
+            yield self.run(PredictRows(first, min(first + at_once, n_rows)))
 
     def held_out_loss(self, n_rows: int) -> float:
         raise ConfigError(NO_LOSS)
 
     def keep_best(self) -> None:
-        self.run("keep_best")
+        self.run(KeepBest())
 
     def load_best(self, folder: Path) -> None:
-        self.run("load_best", folder)
+        self.run(LoadBest(folder))
 
     def restore_best(self) -> None:
-        self.run("restore_best")
+        self.run(RestoreBest())
 
     def weights(self, step: int) -> Arrays:
-        self.run("check", step)
+        self.run(Check(step))
         return {name: self._blocks(name) for name in self.own.parameters if "_" not in name}
 
     def arrays(self, with_tables: bool) -> Arrays:
@@ -113,8 +116,8 @@ class RankEngine:
 
         def parts() -> Iterator[np.ndarray]:
             for rank, n in self.own.holders(name):
-                for edges in ranges(n, n_rows):
-                    yield self.run("rows", name, rank, *edges)
+                for first in range(0, n, n_rows):
+                    yield self.run(Rows(name, rank, first, min(first + n_rows, n)))
 
         return Blocks(shape, dtype, parts)
 

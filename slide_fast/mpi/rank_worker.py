@@ -29,7 +29,7 @@ from ..engine.checkpoints import TrainingState
 from ..engine.layout import state_arrays, table_arrays
 from ..engine.learner import Learner
 from ..engine.rebuilds import stages
-from ..engine.tasks import RangeReport, Task
+from ..engine.tasks import RangeReport
 from ..engine.worker import TOP, train_on
 from ..parallel.machine import MemoryMeter
 from ..parallel.shared_arrays import Layout
@@ -132,13 +132,13 @@ class RankWorker:
             return [(rank, self.edges[rank + 1] - self.edges[rank]) for rank in range(self.ranks.size)]
         return [(self._holder.get(name, 0), self.whole[name][0][0])]
 
-    def run(self, task: Task) -> Any:
+    def run(self, task: Any) -> Any:
         """Carry out one task; it ends for all workers of a rank at the same time.
 
         An error in this process alone ends all of them, since they wait for it.
         """
         try:
-            result = task.of(self)
+            result = getattr(self, task.method)(*vars(task).values())
             self.workers.barrier()
             return result
         except (DivergedError, ModelError):  # all have seen it
@@ -156,7 +156,8 @@ class RankWorker:
         learner, workers = self.learner, self.workers
         for stage in stages((part for part in learner.parts.values() if part.layer in layers), number):
             for task in stage[workers.rank :: workers.size]:
-                task.of(self, learner)
+                owner = self if hasattr(self, task.method) else learner
+                getattr(owner, task.method)(*vars(task).values())
             workers.barrier()
 
     def gather_queries(self, word: int, rebuild: int, first: int, last: int) -> None:

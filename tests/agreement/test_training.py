@@ -17,7 +17,7 @@ from slide_fast.engine.layout import dataset_arrays, table_arrays
 from slide_fast.engine.learner import Learner
 from slide_fast.engine.local_engine import LocalEngine
 from slide_fast.engine.rebuilds import stages
-from slide_fast.engine.tasks import Task
+from slide_fast.engine.tasks import PredictRows, TrainRange
 from slide_fast.engine.worker import Worker, WorkerConfig
 from slide_fast.hashing.centroid import fill_buckets, listed_by_groups
 from slide_fast.parallel.pool import Pool
@@ -238,7 +238,7 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
     losses = []
     for step in range(1, 7):
         batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step)
-        report = worker.run(Task("train", (0, step, 1)))
+        report = worker.run(TrainRange(0, step, 1))
         theirs = ref.train_step(ref32, batch)
         exact = ref.train_step(ref64, batch, theirs.active, theirs.inclusion)
         assert ours == {l: [ids.tolist() for ids in theirs.active[l]] for l in worker.learner.tables}
@@ -259,7 +259,7 @@ def test_s10_free_running_worker_with_weights_has_the_losses_of_the_reference():
     losses = []
     for step in range(1, 7):
         batch = ref.micro_batch(config, train, worker.arrays["train_order"], 0, step, weights)
-        report = worker.run(Task("train", (0, step, 1)))
+        report = worker.run(TrainRange(0, step, 1))
         theirs, exact = (ref.train_step(network, batch) for network in (ref32, ref64))
         assert report.n_labelled == theirs.n_labelled == len(batch.samples)
         if report.n_labelled:
@@ -328,7 +328,7 @@ def test_s10_micro_batch_without_labelled_rows_uses_up_its_step_and_changes_noth
         before = {name: array.copy() for name, array in parameters_of(worker.learner.layers).items()}
         batch = ref.micro_batch(config, train, order, 0, step)
         theirs = [ref.train_step(network, batch) for network in networks]
-        report = worker.run(Task("train", (0, step, 1)))
+        report = worker.run(TrainRange(0, step, 1))
         after = parameters_of(worker.learner.layers)
         changed = [name for name, array in after.items() if (array != before[name]).any()]
         assert changed == ([] if step == 2 else list(before))
@@ -341,8 +341,8 @@ def test_s10_micro_batch_without_labelled_rows_uses_up_its_step_and_changes_noth
 def test_s18_a_range_of_steps_is_its_steps_one_by_one():
     config, train = settings_of("padded"), random_dataset(5)
     whole, single = new_worker(config, train), new_worker(config, train)
-    report = whole.run(Task("train", (0, 1, 6)))
-    reports = [single.run(Task("train", (0, step, 1))) for step in range(1, 7)]
+    report = whole.run(TrainRange(0, 1, 6))
+    reports = [single.run(TrainRange(0, step, 1)) for step in range(1, 7)]
     for name, array in parameters_of(whole.learner.layers).items():
         assert np.array_equal(array, parameters_of(single.learner.layers)[name])
     for field in ("n_samples", "n_labelled", "loss", "active"):
@@ -353,10 +353,10 @@ def test_s18_a_range_of_steps_is_its_steps_one_by_one():
 def test_s15_worker_predicts_what_the_reference_predicts():
     config, train, test = settings_of("padded"), random_dataset(6), random_dataset(7)
     worker = new_worker(config, train, test)
-    worker.run(Task("train", (0, 1, 6)))
+    worker.run(TrainRange(0, 1, 6))
     order = worker.arrays["test_order"]
     expected, _ = slide_ref.prediction.predict_topk(worker.learner.layers, test.features.take(order[3:20]), 5)
-    assert np.array_equal(worker.run(Task("predict", (3, 20))), expected)
+    assert np.array_equal(worker.run(PredictRows(3, 20)), expected)
 
 
 def journal_of_the_fast_path(monkeypatch, config, train, **options):
@@ -468,8 +468,8 @@ def most_under_way(monkeypatch, config, train, **options):
     def watched(pool, tasks, *rest):
         def drawn():
             for task in tasks:
-                if task.method == "train":
-                    hundreds = (task.arguments[1] - 1) // 100
+                if isinstance(task, TrainRange):
+                    hundreds = (task.first_step - 1) // 100
                     most[hundreds] = max(most.get(hundreds, 0), len(pool._busy()) + 1)
                 yield task
 

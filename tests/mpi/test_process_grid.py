@@ -15,12 +15,12 @@ from thread_ranks import on_ranks
 
 import slide_fast.training as fast
 from slide_fast.engine.checkpoints import BEST, Checkpoints
-from slide_fast.engine.tasks import Task
 from slide_fast.mpi import process_grid, training
 from slide_fast.mpi.process_grid import place_of, shared_by_workers
 from slide_fast.mpi.rank_engine import RankEngine, follow
 from slide_fast.mpi.rank_worker import RankWorker
 from slide_fast.mpi.sample_ranges import SharedSamples, pooled, range_of
+from slide_fast.mpi.tasks import Level
 from slide_fast.mpi.training import conduct, fit_sharded, prepare
 from slide_fast.parallel.shared_arrays import SharedArrays
 from slide_ref.common.config import Config
@@ -277,7 +277,7 @@ def test_s31_where_all_meet_hidden_layers_become_those_of_the_first_rank(n_ranks
                 shape = own.parameters[name].shape
                 own.parameters[name][:] = np.random.default_rng([own.ranks.rank, len(name)]).random(shape)
         everyone.barrier()
-        own.run(Task("level"))
+        own.run(Level())
         assert np.array_equal(own.parameters["W1"], output)
         return [own.parameters[name].copy() for name in HIDDEN]
 

@@ -18,9 +18,9 @@ import slide_fast.verify.lockstep as verify
 import slide_ref.training as ref
 from slide_fast.engine.checkpoints import Checkpoints
 from slide_fast.engine.data_summary import fingerprint
-from slide_fast.engine.tasks import Task
 from slide_fast.mpi.communicator import Communicator
 from slide_fast.mpi.sample_ranges import SharedSamples, merge_best, range_of
+from slide_fast.mpi.tasks import Order, Rebuild
 from slide_fast.mpi.training import fit_sharded, prepare
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, DataError, DivergedError
@@ -145,8 +145,8 @@ def test_bytes_of_a_step_are_those_of_the_model(size):
 
     def work(ranks):
         own, _ = prepare(config, *shares(ranks, train), None, ranks, None)
-        own.run(Task("order", (0,)))
-        own.run(Task("rebuild", (0, [1])))
+        own.run(Order(0))
+        own.run(Rebuild(0, [1]))
         ranks.messages.clear(), ranks.n_bytes.clear()
         batch = own.micro_batch(0, 1)
         own.learner.train_step(batch)

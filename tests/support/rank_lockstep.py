@@ -12,10 +12,11 @@ import slide_fast.verify.lockstep as verify
 import slide_ref.prediction
 import slide_ref.training as ref
 from slide_fast.engine.learner import parts_queried
-from slide_fast.engine.tasks import Task
+from slide_fast.engine.tasks import PredictRows
 from slide_fast.engine.worker import TOP
 from slide_fast.mpi.communicator import Communicator, mpi_ranks
 from slide_fast.mpi.sample_ranges import range_of
+from slide_fast.mpi.tasks import Order, Rebuild
 from slide_fast.mpi.training import prepare
 from slide_ref.common.config import Config
 from slide_ref.common.priors import label_priors
@@ -75,13 +76,13 @@ class Pair:
         ref.rebuild(self.network, number, self.train.features)
         self.take_state()
         queried = parts_queried(self.config, self.own.learner.parts, step, self.train.n_samples)
-        self.own.run(Task("rebuild", (number, sorted({self.own.learner.parts[word].layer for word in queried}))))
+        self.own.run(Rebuild(number, sorted({self.own.learner.parts[word].layer for word in queried})))
         for word in queried:
             verify.check_buckets(self.report, self.own.learner.tables[word], self.network.tables[word])
 
     def step(self, epoch, step):
         order = sample_order(self.config.seed, epoch, self.train.n_samples)
-        self.own.run(Task("order", (epoch,)))
+        self.own.run(Order(epoch))
         batch, mine = ref.micro_batch(self.config, self.train, order, epoch, step), self.own.micro_batch(epoch, step)
         assert (mine.rate, mine.n_unlabelled, mine.in_batch) == (batch.rate, batch.n_unlabelled, batch.in_batch)
         for name in ("indptr", "indices", "data"):
@@ -152,7 +153,7 @@ class Pair:
         order = self.own.arrays["test_order"]
         expected = slide_ref.prediction.predict_topk(self.network.layers, self.test.features.take(order), TOP)[0]
         self.take_state()
-        found = self.own.run(Task("predict", (0, self.test.n_samples)))
+        found = self.own.run(PredictRows(0, self.test.n_samples))
         verify.check_equal(self.report, "predictions", found, expected)
 
     def check_hidden_layers_alike(self):
