@@ -1,4 +1,4 @@
-"""The interface of `Pool` without processes."""
+"""Tasks without worker processes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from .pool import NOTHING
 class InProcess:
     """The interface of `Pool` without processes: tasks run one after another in the calling process.
 
-    Parameters
-    ----------
-    state : object
-        ``state.run(task)`` does the work; BLAS uses one thread meanwhile, as in a worker.
+    ``state.run(task)`` does the work; BLAS uses one thread meanwhile, as in a worker.
     """
 
     n_workers = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,35 +16,23 @@ from .units import size
 ROOT = Path("/")
 
 
-def _first_line(path: Path) -> str:
-    """Read the first line of a kernel file; "" if it cannot be read."""
+def _text(path: Path) -> str:
+    """Read a kernel file; "" if it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.readline().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
 
 def _number_after(path: Path, key: str) -> int | None:
     """Find the number after `key` in a file with one key and value per line."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                words = line.split()
-                if len(words) >= 2 and words[0] == key:
-                    return int(words[1])
-    except (OSError, ValueError):
-        pass
-    return None
+    found = re.search(rf"^{key}\s+(\d+)", _text(path), re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
     """List the folders of this process's control group and of all its ancestors: a limit at any level applies."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]  # version 2, alone or beside version 1
@@ -55,17 +44,9 @@ def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
 
 
 def available_cpus(root: Path = ROOT) -> int:
-    """Count the CPUs that this process may use: by affinity and by control group quota (v1 or v2), rounded up.
+    """Count the CPUs that this process may use, at least 1: by affinity and by control group quota (v1 or v2).
 
-    Parameters
-    ----------
-    root : Path
-        Folder that contains ``proc`` and ``sys``.
-
-    Returns
-    -------
-    int
-        At least 1.
+    A quota is rounded up; `root` contains ``proc`` and ``sys``.
     """
     if hasattr(os, "process_cpu_count"):
         cpus = os.process_cpu_count() or 1
@@ -74,9 +55,9 @@ def available_cpus(root: Path = ROOT) -> int:
     else:
         cpus = os.cpu_count() or 1
     for folder in _cgroup_folders("cpu", root):
-        quota, _, period = _first_line(folder / "cpu.max").partition(" ")
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
         if not quota:
-            quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
+            quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal() and int(period):  # without a limit: "max" or "-1"
             cpus = min(cpus, math.ceil(int(quota) / int(period)))
     return max(1, cpus)
@@ -85,15 +66,7 @@ def available_cpus(root: Path = ROOT) -> int:
 def memory_left(root: Path = ROOT) -> int | None:
     """Return the bytes this process can allocate before the machine or its control group (v1 or v2) runs out.
 
-    Parameters
-    ----------
-    root : Path
-        Folder that contains ``proc`` and ``sys``.
-
-    Returns
-    -------
-    int or None
-        None if unknown (not Linux).
+    None if unknown (not Linux); `root` contains ``proc`` and ``sys``.
     """
     available = _number_after(root / "proc/meminfo", "MemAvailable:")
     left = [] if available is None else [available * 1024]
@@ -102,7 +75,7 @@ def memory_left(root: Path = ROOT) -> int | None:
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
-            most, used = _first_line(folder / limit), _first_line(folder / usage)
+            most, used = _text(folder / limit), _text(folder / usage)
             if most.isdecimal() and used.isdecimal():
                 reclaimable = _number_after(folder / "memory.stat", cache) or 0
                 left.append(max(0, int(most) - int(used) + reclaimable))
@@ -118,34 +91,19 @@ def require_memory(n_bytes: int, what: str, advice: str) -> None:
 
 def cpu_model() -> str:
     """Return the processor's name, as far as the system knows it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                key, _, value = line.partition(":")
-                if key.strip() == "model name":
-                    return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def proportional_set_size(pid: int | str = "self") -> int:
     """Measure the memory of a process in bytes; a page shared by n processes counts as 1/n (PSS).
 
-    Parameters
-    ----------
-    pid : int or "self"
-
-    Returns
-    -------
-    int
-        The resident set size if the kernel does not provide the PSS; 0 if the process is gone or the system has no
-        ``/proc``.
+    Without PSS from the kernel it is the resident set size; 0 if the process is gone or the system has no ``/proc``.
     """
     pss = _number_after(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
     if pss is not None:
         return pss * 1024
-    pages = _first_line(Path(f"/proc/{pid}/statm")).split()
+    pages = _text(Path(f"/proc/{pid}/statm")).split()
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0
 
 
