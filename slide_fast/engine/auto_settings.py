@@ -46,19 +46,9 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
     network uses the labels of its micro-batch as negatives and queries no tables; where samples have many labels each,
     uniform negatives are added after the in-batch steps. Nothing is timed, so the choice is the same on every machine.
 
-    Parameters
-    ----------
-    config : Config
-    train : Dataset
-    given : collection of str
-        Names that the user has set: `input_scale` is then kept; with ``"hidden"`` or ``"lsh.K"`` so is the width.
+    Of the names that the user has `given`, `input_scale` is kept, and with ``"hidden"`` or ``"lsh.K"`` the width.
 
-    Returns
-    -------
-    config : Config
-        Unchanged if nothing is chosen.
-    reason : str
-        The reason and the cost, in words; empty if nothing is chosen.
+    Returns the settings, unchanged if nothing is chosen, and the reason and the cost in words, empty if nothing is.
     """
     length = _typical_length(train.features)
     config, why = _with_width(config, train, given)
@@ -103,13 +93,6 @@ def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config
 
     The number of digits is the largest for which a sample's buckets hold enough neurons for its budget, counted with
     initial weights. Nothing is timed, so the choice is the same on every machine.
-
-    Parameters
-    ----------
-    config : Config
-    train : Dataset
-    given : collection of str
-        Names that the user has set, such as ``"lsh.K"``.
     """
     if "micro_batch" not in given:
         wanted = train.n_samples // STEPS_PER_EPOCH

@@ -15,12 +15,7 @@ from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs
 def loss_over_all_labels(layers: list[Layer], data: Dataset, scratch: Scratch) -> tuple[float, int]:
     """Return the summed loss of the labelled samples, with all labels active (S10), and their number.
 
-    Parameters
-    ----------
-    layers : list of Layer
-    data : Dataset
-        Evaluated in blocks of rows and labels.
-    scratch : Scratch
+    Evaluates blocks of rows and labels.
     """
     labelled, total = np.flatnonzero(np.diff(data.labels.indptr)), 0.0
     for first in range(0, len(labelled), ROWS_AT_ONCE):

@@ -96,16 +96,9 @@ def fair_range(n_left: int, n_workers: int, step_seconds: float) -> int:
 
 
 class LocalEngine:
-    """An `Engine` over shared memory and worker processes; one worker works in this process.
+    """An `Engine` over shared memory and worker processes, which `stack` closes; one worker works in this process.
 
-    Parameters
-    ----------
-    config : Config
-    summary : DataSummary
-    stop : callable
-        Returns whether the run should end early; called often.
-    stack : ExitStack
-        Closes the workers and the shared memory.
+    `stop`, called often, returns whether the run should end early.
     """
 
     def __init__(self, config: Config, summary: DataSummary, stop: Callable[[], bool], stack: ExitStack):

@@ -39,19 +39,9 @@ from .training_info import KEPT_EVENTS, about_run, about_settings
 
 
 class Run:
-    """One training run over an engine.
+    """One training run over an engine, which already holds the arrays of the `state` to start from, if any.
 
-    Parameters
-    ----------
-    config : Config
-    summary : DataSummary
-    options : RunOptions
-    state : TrainingState, optional
-        The state that the run starts from.
-    engine : Engine
-        Already holds the arrays of `state`, if any.
-    stop : threading.Event
-        Set this event to end the run early.
+    The event `stop` ends it early.
     """
 
     def __init__(
@@ -70,9 +60,9 @@ class Run:
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
             self.label_names = state.label_names
-        self.resumes = state is not None and state.progress is not None
+        self.resumes = False
         if state is not None and state.progress is not None:
-            self.progress = copy.deepcopy(state.progress)
+            self.resumes, self.progress = True, copy.deepcopy(state.progress)
             if state.has_early_tables(config, summary.n_train):
                 self.progress.all_rebuilt = -1
             if state.label_names not in (None, self.label_names):
@@ -153,7 +143,7 @@ class Run:
         started = time.perf_counter()
         self.progress.epoch = epoch + self.past.epochs
         self.engine.order_samples(self.progress.epoch)
-        self._spend(time.perf_counter() - started)
+        self._spend_since(started)
 
     def end_epoch(self) -> None:
         """Report the epoch, if any step was trained in it."""
@@ -186,7 +176,7 @@ class Run:
             elif first_step in repeated_steps(self.config, self.summary.n_train):
                 progress.repeated.add(report)
         self.engine.end_stretch()
-        self._spend(time.perf_counter() - started)
+        self._spend_since(started)
 
     def workers_now(self) -> int:
         """Return how many workers may train at the same time now (S33)."""
@@ -206,7 +196,8 @@ class Run:
             "active_neurons": report.active / max(report.n_labelled, 1),
         })  # fmt: skip
 
-    def _spend(self, seconds: float) -> None:
+    def _spend_since(self, started: float) -> None:
+        seconds = time.perf_counter() - started
         for clock in (self.progress, self.progress.since_evaluation, self.progress.in_epoch):
             clock.seconds += seconds
 
@@ -235,7 +226,7 @@ class Run:
             progress.rebuilt = progress.step
             if len(self.queried()) == len(self.engine.parts):
                 progress.all_rebuilt = progress.step
-        self._spend(time.perf_counter() - started)
+        self._spend_since(started)
         if self.learns_by_heart and progress.step == in_batch_steps(self.config, self.n_steps) and self.has_tables:
             losses = {"fresh_loss": progress.fresh.mean_loss, "repeated_loss": progress.repeated.mean_loss}
             self.report("by_heart", losses)
@@ -357,11 +348,11 @@ class Run:
 
     def model(self) -> Model:
         """Return the trained model. Raises DivergedError (S29)."""
-        progress, past, summary = self.progress, self.past, self.summary
+        progress, summary = self.progress, self.summary
         arrays = self.engine.weights(self.all_steps)
         info = {
-            "epochs": past.epochs + progress.step / self.steps_per_epoch,
-            "steps": past.steps + progress.step,
+            "epochs": self.past.epochs + progress.step / self.steps_per_epoch,
+            "steps": self.all_steps,
             "rebuilds": progress.rebuilds,
             "n_train_samples": summary.n_train if progress.step else 0,
         }

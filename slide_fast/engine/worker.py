@@ -36,14 +36,7 @@ class WorkerConfig(NamedTuple):
 
 
 class Worker:
-    """A worker of a run on one machine: a `Learner` over samples, network and tables in shared memory.
-
-    Parameters
-    ----------
-    setup : WorkerConfig
-    arrays : mapping of str to ndarray
-        Parameters, moments, tables and data.
-    """
+    """A worker of a run on one machine: a `Learner` over samples, network and tables in shared memory, the `arrays`."""
 
     def __init__(self, setup: WorkerConfig, arrays: Mapping[str, np.ndarray]):
         self.config, self.arrays, self.steps_before = setup.config, arrays, setup.steps_before

@@ -14,17 +14,11 @@ def contributions(layers: list[Layer], sample: SparseRows, labels: np.ndarray) -
     A ReLU network is linear as long as no unit switches on or off, so these contributions and that of the biases add up
     to the logit.
 
-    Parameters
-    ----------
-    layers : list of Layer
-    sample : SparseRows, shape (1, n_features)
-    labels : ndarray of int, shape (n_chosen,)
-
     Returns
     -------
-    by_feature : ndarray of float64, shape (n_chosen, nnz)
+    by_feature : ndarray of float64, shape (n_labels, nnz)
         In the order of the sample's features.
-    rest : ndarray of float64, shape (n_chosen,)
+    rest : ndarray of float64, shape (n_labels,)
         The logits minus the sums of `by_feature`: the contribution of the biases.
     """
     ids, values = sample.row(0)

@@ -77,11 +77,7 @@ def indexed_by(model: Model, features: SparseRows, n_threads: int | None = None)
 class Predictor:
     """Finds the best labels of samples, among all labels or among the candidates of the model's index.
 
-    Parameters
-    ----------
-    model : Model
-    n_threads : int, optional
-        Default: one per CPU that this process may use, counted at each call.
+    By default one thread per CPU that this process may use, counted at each call.
     """
 
     def __init__(self, model: Model, n_threads: int | None = None):

@@ -14,18 +14,7 @@ from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gathe
 
 @without_false_alarms
 def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> np.ndarray:
-    """Return the logits of some labels, with all layers before the last evaluated in full (S15).
-
-    Parameters
-    ----------
-    layers : list of Layer
-    features : SparseRows, shape (n_samples, n_features)
-    labels : ndarray of int, shape (n_chosen,)
-
-    Returns
-    -------
-    ndarray of float32, shape (n_samples, n_chosen)
-    """
+    """Return the logits (n_samples, n_chosen) of some labels, with all hidden layers evaluated in full (S15)."""
     output, scratch = layers[-1], Scratch()
     inputs = all_hidden_outputs(layers, features)
     logits = np.empty((features.n_rows, len(labels)), dtype=output.b.dtype)
@@ -40,12 +29,7 @@ def logits_of(layers: list[Layer], features: SparseRows, labels: np.ndarray) -> 
 
 @without_false_alarms
 def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
-    """Return the logarithm of the sum of exp(logit) over all labels, for each row.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_samples,)
-    """
+    """Return the logarithm of the sum of exp(logit) over all labels, for each row, float64."""
     output, totals, scratch = layers[-1], np.full(features.n_rows, -np.inf), Scratch()
     inputs = all_hidden_outputs(layers, features)
     for start in range(0, features.n_rows, ROWS_AT_ONCE):

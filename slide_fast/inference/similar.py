@@ -11,21 +11,10 @@ from ..prediction import LABELS_AT_ONCE
 
 @without_false_alarms
 def most_similar(W: np.ndarray, label: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the rows with the largest cosine to a given row, excluding that row.
+    """Find the k rows of `W` (n_labels, n_inputs) with the largest cosine to that of a label, excluding itself.
 
-    Parameters
-    ----------
-    W : ndarray of float, shape (n_labels, n_inputs)
-        Processed in blocks of rows.
-    label : int
-    k : int
-
-    Returns
-    -------
-    ids : ndarray of int64, shape (min(k, n_labels - 1),)
-        Largest cosine first; ties go to the lower id.
-    cosines : ndarray of float32, of the same shape
-        0 for a row of zeros.
+    Returns their ids, largest cosine first and ties to the lower id, and the cosines, float32; 0 for a row of zeros.
+    There are fewer if there are fewer other rows.
     """
     own, scratch, cosines = W[label].astype(np.float32), Scratch(), np.empty(len(W), np.float32)
     length = np.linalg.norm(own)

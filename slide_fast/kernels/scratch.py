@@ -56,13 +56,9 @@ def scratch_of_thread() -> Scratch:
 
 
 def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
-    """Return the distinct ids in some arrays of ids in [0, n), ascending.
+    """Return the distinct ids in some arrays of ids in [0, n), ascending, int64.
 
     Marking and scanning n flags costs less than sorting the ids.
-
-    Returns
-    -------
-    ndarray of int64
     """
     marked = scratch.clean("marked", n, np.bool_)
     for some in ids:
@@ -73,12 +69,7 @@ def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
 
 
 def positions(scratch: Scratch, union: np.ndarray, ids: np.ndarray, n: int) -> np.ndarray:
-    """Find the position of each of `ids` in the ascending `union`, which must contain them all.
-
-    Returns
-    -------
-    ndarray of int32, of the shape of `ids`
-    """
+    """Find the position, int32, of each of `ids` in the ascending `union`, which must contain them all."""
     inverse = scratch.empty("inverse", (n,), np.int32)
     inverse[union] = np.arange(len(union), dtype=np.int32)
     return inverse[ids]

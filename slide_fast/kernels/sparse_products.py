@@ -31,18 +31,7 @@ def values_of(features: SparseRows, dtype: np.typing.DTypeLike) -> np.ndarray:
 def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: str) -> np.ndarray:
     """Multiply samples by weights: a separate product for each sample and the rows of its features.
 
-    Parameters
-    ----------
-    features : SparseRows, shape (n_samples, n_features)
-    W : ndarray of float, shape (n_features, n_neurons)
-        If it is float16, products are float32.
-    scratch : Scratch
-    name : str
-        Name of the buffer for the result.
-
-    Returns
-    -------
-    ndarray, shape (n_samples, n_neurons)
+    The result is in the buffer `name`; with float16 weights it is float32.
     """
     dtype = np.result_type(W.dtype, np.float32)
     out = scratch.empty(name, (features.n_rows, W.shape[1]), dtype)
@@ -61,17 +50,8 @@ def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, sc
     its first sample; those of frequent features are then replaced by rows of a matrix product, and the remaining terms
     of the others are added one by one.
 
-    Parameters
-    ----------
-    features : SparseRows, shape (n_samples, n_features)
-    ids : ndarray of int64, shape (n_distinct,)
-        The distinct features, ascending.
-    delta : ndarray of float, shape (n_samples, n_neurons)
-    scratch : Scratch
-
-    Returns
-    -------
-    ndarray, shape (n_distinct, n_neurons)
+    `ids` are the distinct features, ascending, and `delta` (n_samples, n_neurons) the errors. The gradient has a row
+    for each of `ids`.
     """
     place = positions(scratch, ids, features.indices, features.n_columns)
     order = np.argsort(place.astype(np.min_scalar_type(len(ids))), kind="stable")  # 16 bits: by radix

@@ -109,14 +109,7 @@ class Communicator:
 
 
 class MpiRanks(Communicator):
-    """The processes of one MPI run.
-
-    Parameters
-    ----------
-    world : mpi4py.MPI.Comm
-    operations : dict of str to mpi4py.MPI.Op
-        ``"sum"`` and ``"max"``.
-    """
+    """The processes of an MPI run, given by an ``MPI.Comm``, with the ``MPI.Op`` for ``"sum"`` and for ``"max"``."""
 
     def __init__(self, world: Any, operations: dict[str, Any]):
         super().__init__()

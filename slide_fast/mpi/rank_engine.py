@@ -27,17 +27,8 @@ NO_LOSS = "eval_metric loss is not measured over ranks; choose another, such as 
 class RankEngine:
     """A `slide_fast.engine.local_engine.Engine` over all processes of an MPI run; exists in the first process.
 
-    A context manager: on exit the other processes return from `follow`.
-
-    Parameters
-    ----------
-    own : RankWorker
-        The worker of this process.
-
-    Attributes
-    ----------
-    should_stop : callable
-        Returns whether the run should end early; called before each task.
+    A context manager: on exit the other processes return from `follow`. `should_stop`, called before each task, returns
+    whether the run should end early.
     """
 
     def __init__(self, own: RankWorker):

@@ -54,17 +54,8 @@ def shards_of(config: Config, ranks: Communicator, rank: int | None = None) -> r
 class RankWorker:
     """A worker of a rank, and the tasks that it carries out together with all others.
 
-    Parameters
-    ----------
-    config : Config
-    train, test : SharedSamples
-        `test` may be None.
-    label_counts : ndarray of int64, shape (n_labels,)
-        Training samples that carry each label.
-    place : Place
-        Position among all processes; all construct their worker at the same time, and wait for each other.
-    state : TrainingState or None
-        The state that the run starts from, with the arrays of the whole network.
+    All processes construct theirs at the same time, and wait for each other. `label_counts` are those of all training
+    samples; `state`, from which the run starts, has the arrays of the whole network.
     """
 
     def __init__(

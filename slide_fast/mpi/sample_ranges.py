@@ -96,15 +96,9 @@ def _check_columns(found: np.ndarray) -> None:
 
 
 class SharedSamples:
-    """Samples divided among the ranks, in the order of the ranks.
+    """Samples divided among the ranks, in the order of the ranks; `own` are those of this rank.
 
-    Parameters
-    ----------
-    own : Dataset
-        The samples of this rank.
-    ranks : Communicator
-    weights : ndarray of float64, shape (n_samples,), optional
-        Weights of these samples (S10); either all ranks give weights, or none does.
+    Either all ranks give weights of their samples (S10), or none does.
 
     Attributes
     ----------
@@ -124,12 +118,7 @@ class SharedSamples:
         self.first = int(self._ends[ranks.rank]) - own.n_samples
 
     def take(self, samples: np.ndarray) -> tuple[Dataset, np.ndarray | None]:
-        """Return the given samples and their weights, in this order, on all ranks; all must pass the same.
-
-        Parameters
-        ----------
-        samples : ndarray of int64
-        """
+        """Return the given samples and their weights, in this order, on all ranks; all must pass the same numbers."""
         owners = np.searchsorted(self._ends, samples, side="right")
         own = samples[owners == self._ranks.rank] - self.first
         counts = np.bincount(owners, minlength=self._ranks.size).tolist()
@@ -151,18 +140,8 @@ class SharedSamples:
 def merge_best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Merge the ranks' best labels, each among its own labels, into the k best of all. Implements S15.
 
-    Parameters
-    ----------
-    ids : ndarray of int32, shape (n_ranks, n_samples, k)
-        Ids of the whole layer; -1 where there are fewer than k.
-    scores : ndarray of float32, of the same shape
-        -inf where the id is -1.
-    k : int
-
-    Returns
-    -------
-    ids, scores : ndarray, shape (n_samples, k)
-        Best first; ties go to the lower id.
+    Ids and scores, (n_ranks, n_samples, k), become (n_samples, k), best first; ties go to the lower id. Ids are those
+    of the whole layer; where there are fewer than k, they are -1, and scores -inf.
     """
     ids, scores = (np.concatenate(list(parts), axis=1) for parts in (ids, scores))
     best = np.lexsort((ids, -scores), axis=1)[:, :k]

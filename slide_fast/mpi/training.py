@@ -56,10 +56,7 @@ def prepare(
 ) -> tuple[RankWorker, DataSummary]:
     """Check the settings against the processes, and make this one's worker; all must call it with their shares.
 
-    Raises
-    ------
-    SlideError, MemoryError
-        In all processes.
+    Raises SlideError or MemoryError in all processes.
     """
     with together(everyone):
         place = place_of(everyone, n_workers)
@@ -81,26 +78,10 @@ def prepare(
 def conduct(engine: RankEngine, summary: DataSummary, *, state: TrainingState | None = None, **options: Any) -> Model:
     """Train in the first process while the others `follow`.
 
-    Parameters
-    ----------
-    engine : RankEngine
-        Must be open as long as the model is needed.
-    summary : DataSummary
-        From `prepare`.
-    state : TrainingState, optional
-        The state that the run starts from; its arrays are ignored.
-    **options
-        Fields of `slide_fast.engine.options.RunOptions`.
-
-    Returns
-    -------
-    Model
-        Its arrays are `Blocks`: it can be saved or assembled as long as the other processes `follow`.
-
-    Raises
-    ------
-    DivergedError, TrainingInterrupted
-        As for `slide_fast.training.fit_with_state`.
+    `summary` is from `prepare`, `state` the one that the run starts from; its arrays are ignored. `options` are fields
+    of `slide_fast.engine.options.RunOptions`. The arrays of the model are `Blocks`: it can be saved or assembled as
+    long as the engine is open, and the other processes `follow`. Raises DivergedError and TrainingInterrupted as
+    `slide_fast.training.fit_with_state` does.
     """
     with deferred_interrupt() as stop:
         engine.should_stop = stop.is_set

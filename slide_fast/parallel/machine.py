@@ -113,17 +113,8 @@ class MemoryMeter:
     Sampling a process with many mapped pages takes the kernel milliseconds, so the gap between samples grows with the
     time of the last one: metering costs at most 2 % of one CPU.
 
-    Parameters
-    ----------
-    pids : callable
-        Returns the ids of the current workers; called in the background thread.
-    interval : float
-        Minimum seconds between two samples.
-
-    Attributes
-    ----------
-    peak_bytes : int
-        Largest sum of `proportional_set_size` seen so far.
+    `pids` returns the ids of the current workers, and is called in the background thread; between two samples there are
+    at least `interval` seconds. `peak_bytes` is the largest sum of `proportional_set_size` seen so far.
     """
 
     def __init__(self, pids: Callable[[], Iterable[int]] = tuple, interval: float = 0.5):
