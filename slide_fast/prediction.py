@@ -195,12 +195,7 @@ def candidates(index: Index, inputs: np.ndarray, size: int, k: int) -> list[np.n
 
 
 def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, scratch: Scratch) -> np.ndarray | None:
-    """Mark those of a bucket's first neurons with the largest previews, for rows of its cell; None: no preview.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_rows, size), or None
-    """
+    """Mark those of a bucket's first neurons with the largest previews, for rows of its cell; None: no preview."""
     n_kept = n_previewed(k)
     if index.preview is None or n_kept >= size:
         return None

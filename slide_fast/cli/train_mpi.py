@@ -141,8 +141,8 @@ def _about_ranks(own: RankWorker, peaks: list[int], session: Session) -> dict[st
         "ranks": own.ranks.size,
         "rank_peak_memory_bytes": peaks,
         "peak_memory_bytes": session.totals()["peak_memory_bytes"],
-        "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items() if n},
-        "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items() if n},
+        "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items()},
+        "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items()},
     }
 
 

@@ -80,15 +80,8 @@ class Learner:
     def train_step(self, batch: MicroBatch) -> tuple[float, float]:
         """Train on one micro-batch: forward, backward, update. Without labelled rows nothing changes (S10).
 
-        Returns
-        -------
-        loss, active : float
-            Mean loss and mean number of active neurons of the labelled samples.
-
-        Raises
-        ------
-        DivergedError
-            If the loss shows that training diverged (S29); the step then changes nothing.
+        Returns the mean loss and the mean number of active neurons of the labelled samples. Raises DivergedError if the
+        loss shows that training diverged (S29); the step then changes nothing.
         """
         if not len(batch.samples):
             return 0.0, 0.0

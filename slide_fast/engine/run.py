@@ -27,6 +27,7 @@ from slide_ref.common.schedule import (
 )
 from slide_ref.common.storage.model_folder import Model
 
+from ..hash_tables import Tables
 from .callbacks import Callback, Checkpointing, Evaluating, Halfway, Rebuilding
 from .checkpoints import BEST, PastRuns, TrainingState
 from .data_summary import DataSummary
@@ -227,23 +228,23 @@ class Run:
             if len(self.queried()) == len(self.engine.parts):
                 progress.all_rebuilt = progress.step
         self._spend_since(started)
-        if self.learns_by_heart and progress.step == in_batch_steps(self.config, self.n_steps) and self.has_tables:
+        if self.learns_by_heart and progress.step == in_batch_steps(self.config, self.n_steps) and self.output_tables:
             losses = {"fresh_loss": progress.fresh.mean_loss, "repeated_loss": progress.repeated.mean_loss}
             self.report("by_heart", losses)
 
     @property
-    def has_tables(self) -> bool:
-        """Whether the output layer has tables."""
-        return self.config.lsh.L > 0 and any(p.layer == len(self.config.hidden) for p in self.engine.parts.values())
+    def output_tables(self) -> list[Tables]:
+        """Tables of the output layer, if it has any."""
+        parts = self.engine.parts.items() if self.config.lsh.L else ()
+        return [self.engine.tables[word] for word, part in parts if part.layer == len(self.config.hidden)]
 
     def occupancy(self) -> Event:
         """Return the occupancy of the output's tables: mean size of non-empty buckets, fraction of neurons kept.
 
         Empty until tables are queried.
         """
-        lsh, parts = self.config.lsh, self.engine.parts.items()
-        tables = [self.engine.tables[word] for word, part in parts if part.layer == len(self.config.hidden)]
-        if not tables or not lsh.L or self.progress.all_rebuilt < 0:
+        lsh, tables = self.config.lsh, self.output_tables
+        if not tables or self.progress.all_rebuilt < 0:
             return {}
         counts, n = [part.occupancy() for part in tables], sum(part.n_neurons for part in tables)
         entries, neurons, buckets = (sum(part[key] for part in counts) for key in ("entries", "neurons", "buckets"))

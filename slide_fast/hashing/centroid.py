@@ -75,11 +75,9 @@ def groups_of(centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def listed_by_groups(centroids: np.ndarray, W: np.ndarray, b: np.ndarray, n_listed: int, groups: slice) -> np.ndarray:
-    """Return the candidate neurons of some groups, ascending so that weights are read in order. Implements S35.
+    """Return the candidate neurons of some groups, int32 (n_some, n_listed). Implements S35.
 
-    Returns
-    -------
-    ndarray of int32, shape (n_some, n_listed)
+    They ascend, so that weights are read in order.
     """
     listed = strongest(groups_of(centroids)[0][groups], W, b, n_listed)
     listed.sort(axis=1)

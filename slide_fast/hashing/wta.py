@@ -22,13 +22,9 @@ def pack(digits: np.ndarray, lsh: LshConfig) -> np.ndarray:
 
 
 def winners(vectors: np.ndarray, bins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the position of the largest value in each bin (ties: the first), and that value.
+    """Find the position of the largest value in each bin (ties: the first), and that value, both (n_bins, n).
 
-    Returns
-    -------
-    places : ndarray of uint8, shape (n_bins, n)
-        Bins have at most 256 coordinates.
-    largest : ndarray of float, shape (n_bins, n)
+    Positions are uint8, since bins have at most 256 coordinates.
     """
     columns = np.ascontiguousarray(vectors.T)
     places = np.zeros((len(bins), len(vectors)), dtype=np.uint8)

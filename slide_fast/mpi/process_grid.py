@@ -60,12 +60,8 @@ def place_of(everyone: Communicator, n_workers: int = 1) -> Place:
 def shared_by_workers(layout: Layout, place: Place) -> SharedArrays:
     """Allocate a block of zeros that the workers of a rank share; all processes must call.
 
-    Raises
-    ------
-    MemoryError
-        On all processes, if one does not have enough memory left.
-    ConfigError
-        If the workers of a rank are not on one machine.
+    On all processes, raises MemoryError if one does not have enough memory left, and ConfigError if the workers of a
+    rank are not on one machine.
     """
     block = None
     with together(place.everyone):

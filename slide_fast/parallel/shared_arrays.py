@@ -143,10 +143,7 @@ class SharedArrays:
         kind : str, optional
             ``"memfd"`` (Linux), ``"shm"`` (POSIX) or ``"tagged"`` (Windows); default: the first one available.
 
-        Raises
-        ------
-        MemoryError
-            With both sizes, if the block is larger than what the machine or the control group has left.
+        Raises MemoryError, with both sizes, if the machine or the control group has less left than the block needs.
         """
         plain: Layout = {name: (tuple(shape), np.dtype(dtype).str) for name, (shape, dtype) in layout.items()}
         _, n_bytes = _places(plain)

@@ -30,10 +30,7 @@ def by_threads(
     make_own : callable
         Returns what a thread owns, such as buffers; called once per thread.
 
-    Raises
-    ------
-    Exception
-        The error that a job raises; jobs not begun by then are skipped.
+    Raises what a job raises; jobs not begun by then are skipped.
     """
     remaining = deque(jobs)
 
