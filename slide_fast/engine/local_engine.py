@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -190,13 +191,11 @@ class LocalEngine:
     def predict(self, n_rows: int) -> Iterator[np.ndarray]:
         tasks = [Task("predict", edges) for edges in ranges(n_rows, ROWS_PER_PREDICTION)]
         early: dict[Task, np.ndarray] = {}
-        following = iter(tasks)
-        task = next(following, None)
+        following = deque(tasks)
         for done, ids in self._pool.run(tasks, self._stop):
             early[done] = ids
-            while task in early:
-                yield early.pop(task)
-                task = next(following, None)
+            while following and following[0] in early:
+                yield early.pop(following.popleft())
 
     def held_out_loss(self, n_rows: int) -> float:
         tasks = [Task("measure_loss", edges) for edges in ranges(n_rows, ROWS_PER_PREDICTION)]
