@@ -124,7 +124,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
             run_options = run_options_of(options, checkpoints, names, text)
             history, dtype = None if state is None else state.history, checkpoints.dtype
-            run = TrainingRun(session, folder, options.command_line, config, run_options, {}, dtype, history)
+            run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=dtype, history=history)
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts)[1]
             peaks = engine.run("peaks")
             session.bytes_elsewhere = sum(peaks) - meter.peak_bytes
