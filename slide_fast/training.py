@@ -79,11 +79,7 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
             raise DataError(f"label_names: {wrong[0]!r}; give str without line breaks and halves of surrogate pairs")
 
 
-def _sum_of(weights: np.ndarray) -> float:
-    with np.errstate(over="ignore"):
-        return float(weights.sum(dtype=np.float64))
-
-
+@np.errstate(over="ignore")  # of the sum
 def _check_weights(weights: np.ndarray, train: Dataset) -> None:
     """Raise DataError unless there is a weight for each sample, and something to learn from."""
     fits = (
@@ -91,7 +87,7 @@ def _check_weights(weights: np.ndarray, train: Dataset) -> None:
         and weights.dtype.newbyteorder("=") in FLOATS
         and weights.shape == (train.n_samples,)
     )
-    if not (fits and np.isfinite(_sum_of(weights)) and (weights >= 0).all() and weights.any()):
+    if not (fits and np.isfinite(weights.sum(dtype=np.float64)) and (weights >= 0).all() and weights.any()):
         text = "finite, also their sum, at least 0, not all 0"
         raise DataError(f"weights: give an array of {train.n_samples} floats, one per sample, {text}")
     if not weights[np.diff(train.labels.indptr) > 0].any():

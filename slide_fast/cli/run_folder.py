@@ -139,7 +139,7 @@ class RunFolder:
             self._open.close()
             self._remove_made()
             raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
-        with self._open:  # unlocked if this fails
+        with self._open, _written(self.path):  # unlocked if this fails
             self._check_content()
             self._open = self._open.pop_all()
         return self

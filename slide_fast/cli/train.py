@@ -59,7 +59,9 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options, {}, checkpoints.dtype, history)
+        run = TrainingRun(
+            session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype, history=history
+        )
         figures = run.train_on(data, options.workers, resumed)[1]
     session.console.result(run.report(figures))
     return figures

@@ -125,7 +125,7 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
             run_options = run_options_of(options, checkpoints, names, text)
             history, dtype = None if state is None else state.history, checkpoints.dtype
-            run = TrainingRun(session, folder, options.command_line, config, run_options, {}, dtype, history)
+            run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=dtype, history=history)
             figures = run.carry_out(partial(conduct, engine, summary, state=state), counts)[1]
             peaks = engine.run(Peaks())
             session.bytes_elsewhere = sum(peaks) - meter.peak_bytes
@@ -142,8 +142,8 @@ def _about_ranks(own: RankWorker, peaks: list[int], session: Session) -> dict[st
         "ranks": own.ranks.size,
         "rank_peak_memory_bytes": peaks,
         "peak_memory_bytes": session.totals()["peak_memory_bytes"],
-        "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items() if n},
-        "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items() if n},
+        "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items()},
+        "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items()},
     }
 
 
