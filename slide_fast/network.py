@@ -142,6 +142,10 @@ def forward(layers: list[Layer], features: SparseRows, choose: Choose, scratch: 
         the activations (n_samples, n_neurons) of the previous layer, 0 where not computed.
     scratch : Scratch
         Owns the returned arrays.
+
+    Returns
+    -------
+    list of LayerPass, one per layer
     """
     passes: list[LayerPass] = []
     for l, layer in enumerate(layers):

@@ -94,7 +94,10 @@ def _differs(keys: np.ndarray) -> np.ndarray:
 def _frequencies(tables: Tables, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count for each sample in how many of its L buckets each neuron is found.
 
-    Returns rows, ids and frequencies, with an entry for each sample and neuron found for it, sorted by sample and id.
+    Returns
+    -------
+    rows, ids, frequencies : ndarray of int64, shape (n_found,)
+        One entry for each sample and neuron found for it, sorted by sample, then by id.
     """
     starts, lengths = tables.slices(addresses)
     n = tables.n_neurons
@@ -178,7 +181,14 @@ def _first_occurrences(ids: np.ndarray) -> np.ndarray:
 def _rotated_places(lengths: np.ndarray, rotated: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return new positions of the entries of consecutive buckets, some of them read cyclically from a keyed start.
 
-    `lengths` are those of all buckets; `rotated`, none of which is empty, have a key each.
+    Parameters
+    ----------
+    lengths : ndarray of int64
+        Lengths of all buckets.
+    rotated : ndarray of int64
+        Which buckets are rotated; none is empty.
+    keys : ndarray of uint64
+        A key for each rotated bucket.
     """
     ends = np.cumsum(lengths)
     place = np.arange(ends[-1] if len(ends) else 0)

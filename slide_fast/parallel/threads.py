@@ -21,12 +21,14 @@ def by_threads(
 
     Parameters
     ----------
-    make_worker : callable
-        Returns the function that does a job; called once per thread, so that it may own buffers.
+    do : callable
+        Does a job, given what the thread owns.
     jobs : iterable
     n_threads : int or None
         None: one per CPU that this process may use, counted only if there are several jobs. With 1 the calling thread
         does all jobs: the C library may keep memory freed by other threads.
+    make_own : callable
+        Returns what a thread owns, such as buffers; called once per thread.
 
     Raises
     ------
