@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from slide_ref.common.index import (
@@ -63,14 +61,11 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
     upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
     buckets = np.empty((len(centroids), bucket_size(*output.W.shape)), dtype=np.int32)
 
-    def make_worker() -> Callable[[np.ndarray], None]:
-        def fill(cells: np.ndarray) -> None:
-            buckets[cells] = strongest(centroids[cells], output.W, upper, buckets.shape[1])
-
-        return fill
+    def fill(cells: np.ndarray, own: object) -> None:
+        buckets[cells] = strongest(centroids[cells], output.W, upper, buckets.shape[1])
 
     parts = max(n_threads, -(-len(centroids) // CELLS_AT_ONCE))
-    by_threads(make_worker, np.array_split(np.arange(len(centroids)), parts), n_threads)
+    by_threads(fill, np.array_split(np.arange(len(centroids)), parts), n_threads, Scratch)
     preview = preview_of(output, centroids, buckets, second_moment) if centroids.shape[1] >= WIDE else None
     index = Index(centroids, buckets, np.empty((0, 0), dtype=np.int32), preview)
     places, limits = places_of_best(layers, samples.kept_aside, index, n_threads)
@@ -123,20 +118,15 @@ def _limits(
     size = index.buckets.shape[1]
     limits = np.where(places < 0, np.int32(-1), np.int32(size))
 
-    def make_worker() -> Callable[[tuple[int, np.ndarray]], None]:
-        scratch = Scratch()
+    def find(group: tuple[int, np.ndarray], scratch: Scratch) -> None:
+        cell, rows = group
+        found = previews(index, preview, cell, inputs[rows], size, scratch)
+        for row, own in zip(rows, found, strict=True):
+            for column in np.flatnonzero((places[row] >= 0) & (places[row] < size)):
+                ahead = np.flatnonzero(own > own[places[row, column]])
+                n_kept = n_previewed(MEASURED if column < MEASURED else DEEP_MEASURED)
+                if len(ahead) >= n_kept:
+                    limits[row, column] = ahead[n_kept - 1]
 
-        def find(group: tuple[int, np.ndarray]) -> None:
-            cell, rows = group
-            found = previews(index, preview, cell, inputs[rows], size, scratch)
-            for row, own in zip(rows, found, strict=True):
-                for column in np.flatnonzero((places[row] >= 0) & (places[row] < size)):
-                    ahead = np.flatnonzero(own > own[places[row, column]])
-                    n_kept = n_previewed(MEASURED if column < MEASURED else DEEP_MEASURED)
-                    if len(ahead) >= n_kept:
-                        limits[row, column] = ahead[n_kept - 1]
-
-        return find
-
-    by_threads(make_worker, by_cell(cells, at_once=PREVIEWED_AT_ONCE), n_threads)
+    by_threads(find, by_cell(cells, at_once=PREVIEWED_AT_ONCE), n_threads, Scratch)
     return limits

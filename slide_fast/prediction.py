@@ -146,18 +146,13 @@ def predict_topk(
             return topk_rows(layers, features, k, scratch_of_thread(), totals)
     ids, scores = _no_answers(features.n_rows, k)
 
-    def make_worker() -> Callable[[np.ndarray], None]:
-        scratch = Scratch()
+    def answer(rows: np.ndarray, scratch: Scratch) -> None:
+        own = None if totals is None else totals[rows]
+        ids[rows], scores[rows] = topk_rows(layers, features.take(rows), k, scratch, own)
+        if totals is not None:
+            totals[rows] = own
 
-        def answer(rows: np.ndarray) -> None:
-            own = None if totals is None else totals[rows]
-            ids[rows], scores[rows] = topk_rows(layers, features.take(rows), k, scratch, own)
-            if totals is not None:
-                totals[rows] = own
-
-        return answer
-
-    by_threads(make_worker, _blocks(features.n_rows), n_threads)
+    by_threads(answer, _blocks(features.n_rows), n_threads, Scratch)
     return ids, scores
 
 
@@ -179,15 +174,10 @@ def all_hidden_outputs(layers: list[Layer], features: SparseRows, n_threads: int
     """Return `hidden_outputs` of any number of rows, by `n_threads` threads, as a new array."""
     inputs = np.empty((features.n_rows, layers[-1].W.shape[1]), layers[-1].b.dtype)
 
-    def make_worker() -> Callable[[np.ndarray], None]:
-        scratch = Scratch()
+    def evaluate(rows: np.ndarray, scratch: Scratch) -> None:
+        inputs[rows] = hidden_outputs(layers, features.take(rows), scratch)
 
-        def evaluate(rows: np.ndarray) -> None:
-            inputs[rows] = hidden_outputs(layers, features.take(rows), scratch)
-
-        return evaluate
-
-    by_threads(make_worker, _blocks(features.n_rows), n_threads)
+    by_threads(evaluate, _blocks(features.n_rows), n_threads, Scratch)
     return inputs
 
 
@@ -275,25 +265,20 @@ def predict_topk_index(
     ids, scores = _no_answers(features.n_rows, k)
     n = min(k, size)
 
-    def make_worker() -> Callable[[tuple[int, np.ndarray]], None]:
-        scratch = Scratch()
-
-        def answer(job: tuple[int, np.ndarray]) -> None:
-            cell, rows = job
-            own, bucket = inputs[rows - first], index.buckets[cell, :size]
-            seen = previewed(index, cell, own, size, k, scratch)
-            sums = None if totals is None else totals[rows]
-            ids[rows, :n], scores[rows, :n] = _best_in_bucket(layers[-1], own, k, bucket, seen, scratch, sums)
-            if totals is not None:
-                totals[rows] = sums
-
-        return answer
+    def answer(job: tuple[int, np.ndarray], scratch: Scratch) -> None:
+        cell, rows = job
+        own, bucket = inputs[rows - first], index.buckets[cell, :size]
+        seen = previewed(index, cell, own, size, k, scratch)
+        sums = None if totals is None else totals[rows]
+        ids[rows, :n], scores[rows, :n] = _best_in_bucket(layers[-1], own, k, bucket, seen, scratch, sums)
+        if totals is not None:
+            totals[rows] = sums
 
     first = 0
     for first in range(0, features.n_rows, GROUPED_AT_ONCE):
         block = features.take(np.arange(first, min(first + GROUPED_AT_ONCE, features.n_rows)))
         inputs = all_hidden_outputs(layers, block, n_threads)
-        by_threads(make_worker, by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads)
+        by_threads(answer, by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads, Scratch)
     return ids, scores
 
 

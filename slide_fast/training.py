@@ -63,7 +63,7 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
             if data.labels.data is not None:
                 raise DataError(f"{name}: labels must have no values; convert them with labels.indicator(name)")
             if not (data.features.is_canonical() and data.labels.is_canonical()):
-                what = "ids of a row are repeated or not ascending, or values are not float32"
+                what = "ids of a row are repeated or not ascending, values are not float32, or indptr is uint64"
                 raise DataError(f"{name}: {what}; call canonical() of both parts")
     check_enough(train.n_samples, train.labels.nnz, None if test is None else test.n_samples)
     for what, tested, trained in zip(Dataset._fields, test or train, train, strict=True):
@@ -79,11 +79,7 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
             raise DataError(f"label_names: {wrong[0]!r}; give str without line breaks and halves of surrogate pairs")
 
 
-def _sum_of(weights: np.ndarray) -> float:
-    with np.errstate(over="ignore"):
-        return float(weights.sum(dtype=np.float64))
-
-
+@np.errstate(over="ignore")  # of the sum
 def _check_weights(weights: np.ndarray, train: Dataset) -> None:
     """Raise DataError unless there is a weight for each sample, and something to learn from."""
     fits = (
@@ -91,7 +87,7 @@ def _check_weights(weights: np.ndarray, train: Dataset) -> None:
         and weights.dtype.newbyteorder("=") in FLOATS
         and weights.shape == (train.n_samples,)
     )
-    if not (fits and np.isfinite(_sum_of(weights)) and (weights >= 0).all() and weights.any()):
+    if not (fits and np.isfinite(weights.sum(dtype=np.float64)) and (weights >= 0).all() and weights.any()):
         text = "finite, also their sum, at least 0, not all 0"
         raise DataError(f"weights: give an array of {train.n_samples} floats, one per sample, {text}")
     if not weights[np.diff(train.labels.indptr) > 0].any():
@@ -161,10 +157,10 @@ def fit_with_state(
     callback : callable, optional
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``. All but
-        ``memory`` and ``evaluating`` have ``seconds``, ``step``, ``samples`` and ``rebuilds`` of the run so far. An
-        ``epoch`` has ``loss``, ``active_neurons`` and ``samples_per_second``; so has an ``evaluation``, unless nothing
-        was trained since the one before, and it has the metrics by name. If the network was restored, ``kept_epoch`` is
-        its epoch.
+        ``memory`` and ``evaluating`` have ``seconds``, ``step``, ``samples`` and ``rebuilds`` of the run so far. At the
+        ``start`` ``is_complete`` tells whether a resumed run has nothing left to train. An ``epoch`` has ``loss``,
+        ``active_neurons`` and ``samples_per_second``; so has an ``evaluation``, unless nothing was trained since the
+        one before, and it has the metrics by name. If the network was restored, ``kept_epoch`` is its epoch.
     label_names : list of str, optional
         Stored in the model and in checkpoints. Default: those of `state`.
     text : TextColumns, optional
@@ -231,8 +227,7 @@ def fit_with_state(
         options.callback({"kind": "memory", **need._asdict(), "total": need.total})
         engine.allocate(begun)
         engine.start(n_workers, run.past.steps, pool["max_restarts"], pool["worker_timeout"])
-        run.report("start", {"n_workers": n_workers, "pids": lambda: engine.pids, "n_samples": summary.n_train})
-        run.carry_out()
+        run.carry_out(n_workers, lambda: engine.pids)
         if stop.is_set():
             raise TrainingInterrupted(run.model())
         return run.model(), run.state(is_over=True)

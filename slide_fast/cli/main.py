@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"slide: {str(error) or 'interrupted'}", file=Screen(), flush=True)
             return TERMINATED if terminated.is_set() else INTERRUPTED
         except FAILURES as error:
-            return _told(_in_words(error), exit_code(error))
+            return _told(in_words(error), exit_code(error))
         finally:
             discard_unwritten()
 
@@ -85,7 +85,8 @@ def exit_code(error: BaseException) -> int:
     return BAD_USE if isinstance(error, ConfigError) else FAILURE
 
 
-def _in_words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
+    """Return the text of one of `FAILURES`."""
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename is not None else ""
         return f"{place}{error.strerror or error}"

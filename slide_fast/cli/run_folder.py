@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +20,7 @@ from slide_ref.common.storage.replacing import standing
 
 from ..display.plots import plot_runs
 from ..engine.checkpoints import Checkpoints
+from ..engine.progress import Event
 from ..engine.training_info import KEPT_EVENTS
 from .earlier_run import EarlierRun
 from .settings import to_toml
@@ -73,6 +74,16 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raise SlideError, with advice, where the system refuses to write in a block."""
+    try:
+        yield
+    except OSError as error:
+        advice = "choose another folder or free some space"
+        raise SlideError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
+
+
 class RunFolder:
     """The folder that a training run writes to; a context manager.
 
@@ -98,6 +109,8 @@ class RunFolder:
     ----------
     took_back : bool
         Whether an earlier run's files were put back on entry, since the run after it was killed.
+    has_model : bool
+        Whether this run has saved its model.
     """
 
     def __init__(self, path: str | Path, replaces: bool = False):
@@ -106,7 +119,7 @@ class RunFolder:
         self.took_back = False
         self._made: list[Path] = []
         self._earlier = EarlierRun(self.path, FILES, CHECKPOINTS)
-        self._is_new = self._has_model = False
+        self._is_new = self.has_model = False
         self._metrics: TextIO = io.StringIO()  # until `begin`
         self._open = ExitStack()
 
@@ -123,7 +136,7 @@ class RunFolder:
             self._open.close()
             self._remove_made()
             raise SlideError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
-        with self._open:  # unlocked if this fails
+        with self._open, _written(self.path):  # unlocked if this fails
             self._check_content()
             self._open = self._open.pop_all()
         return self
@@ -142,44 +155,58 @@ class RunFolder:
             ways = ["--resume continues from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
             raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
 
-    def begin(self, config: Config, command: str, resumed_step: int | None = None) -> None:
-        """Write config.toml, with the command as a comment; start metrics.jsonl, or keep its lines before a step."""
-        kept = [] if resumed_step is None else self._metrics_up_to(resumed_step)
-        if resumed_step is None:
-            self._earlier.set_aside()
-            self._is_new = True
-        printable = "".join(c if c.isprintable() else "?" for c in command)
-        (self.path / CONFIG).write_text(f"# {printable}\n{to_toml(config.to_dict())}", encoding="utf-8", newline="\n")
-        (self.path / CURVES).unlink(missing_ok=True)
-        with complete_file(self.path / METRICS) as file:
-            file.write("".join(kept).encode())
-        self._metrics = open(self.path / METRICS, "a", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+    def begin(self, config: Config, command: str, history: Iterable[Event] | None = None) -> None:
+        """Write config.toml, with the command as a comment; start metrics.jsonl, or keep its lines about `history`.
 
-    def _metrics_up_to(self, step: int) -> list[str]:
-        """Return the lines written before a step by the run to resume; a line cut off by a crash is dropped."""
-        kept, file = [], self.path / METRICS
+        `history` are the events of the run to resume, None for a new run. Raises SlideError.
+        """
+        with _written(self.path):
+            kept = [] if history is None else self._lines_about(history)
+            if history is None:
+                self._earlier.set_aside()
+                self._is_new = True
+            printable = "".join(c if c.isprintable() else "?" for c in command)
+            (self.path / CONFIG).write_text(
+                f"# {printable}\n{to_toml(config.to_dict())}", encoding="utf-8", newline="\n"
+            )
+            (self.path / CURVES).unlink(missing_ok=True)
+            with complete_file(self.path / METRICS) as file:
+                file.write("".join(kept).encode())
+            self._metrics = open(self.path / METRICS, "a", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+
+    def _lines_about(self, history: Iterable[Event]) -> list[str]:
+        """Return the lines of metrics.jsonl about some events; others, and a line cut off by a crash, are dropped."""
+        wanted, kept, file = [json.loads(json_line(event)) for event in history], [], self.path / METRICS
         for line in (file.read_bytes() if file.exists() else b"").decode("utf-8", "replace").splitlines():
-            try:
-                event = json.loads(line)
-                if event["kind"] != "end" and event["step"] <= step:
+            with suppress(ValueError):
+                if json.loads(line) in wanted:
                     kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
         return kept
 
-    def record(self, event: dict[str, Any]) -> None:
-        """Append an event to metrics.jsonl, if its kind is recorded, and flush it to disk."""
+    def record(self, event: Event) -> None:
+        """Append an event to metrics.jsonl, if its kind is recorded, and flush it to disk. Raises SlideError."""
         if event["kind"] in KEPT_EVENTS:
-            self._metrics.write(json_line(event) + "\n")
+            with _written(self.path / METRICS):
+                self._metrics.write(json_line(event) + "\n")
             if self._earlier.is_aside and self._has_saved():
-                self._earlier.discard()
+                self._discard_earlier()
 
     def save(self, model: Model) -> None:
-        """Write the model, replacing an earlier one. Raises ModelError."""
-        self._earlier.note_model(self.model_path)
-        save_model(self.model_path, model)
-        self._has_model = True
-        self._earlier.discard()
+        """Write the model, replacing an earlier one. Raises SlideError."""
+        with _written(self.path):
+            self._earlier.note_model(self.model_path)
+            save_model(self.model_path, model)
+        self.has_model = True
+        self._discard_earlier()
+
+    def _discard_earlier(self) -> None:
+        with suppress(OSError):  # what the system refuses is left to the next run
+            self._earlier.discard()
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether metrics.jsonl is there still: the folder may have been removed during training."""
+        return (self.path / METRICS).exists()
 
     def plot(self, baselines: Mapping[str, float]) -> Path:
         """Draw curves.png and return its path. Raises PlotError; the run must have evaluated."""
@@ -187,7 +214,7 @@ class RunFolder:
         return self.path / CURVES
 
     def _has_saved(self) -> bool:
-        return self._has_model or bool(Checkpoints(self.path / CHECKPOINTS).saved())
+        return self.has_model or bool(Checkpoints(self.path / CHECKPOINTS).saved())
 
     def _restore(self) -> None:
         """Undo what a run did that has saved nothing new; what the system refuses is left to the next run."""
@@ -206,7 +233,7 @@ class RunFolder:
             with suppress(OSError):  # a full disk, which the block has told of
                 self._metrics.close()
             if self._is_new and self._has_saved():
-                self._earlier.discard()
+                self._discard_earlier()
             else:
                 self._restore()
                 self._remove_made()

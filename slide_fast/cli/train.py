@@ -40,7 +40,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         raise ConfigError("--test: standard input holds the training samples; give a file")
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
         checkpoints, state, settings = plan(options)
-        resumed = None if state is None else Handover(state)
+        resumed, history = (None, None) if state is None else (Handover(state), state.history)
         del state  # the run is to hold the only reference
         data, names, text = read_files(options, session)
         if options.test is not None and Path(options.test).is_file() and os.path.samefile(options.train, options.test):
@@ -59,7 +59,9 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
         run_options = run_options_of(options, checkpoints, names, text)
-        run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype)
+        run = TrainingRun(
+            session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype, history=history
+        )
         figures = run.train_on(data, options.workers, resumed)[1]
     session.console.result(run.report(figures))
     return figures

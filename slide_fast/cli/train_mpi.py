@@ -85,10 +85,11 @@ def _arguments(options: Namespace) -> dict[str, Any]:
 def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
     n_workers = options.workers or 1
     with ExitStack() as stack:
-        meter = stack.enter_context(MemoryMeter())
         try:
+            meter = stack.enter_context(MemoryMeter())
             with together(ranks):
                 _check_alike(ranks, _arguments(options), "arguments")
+            with together(ranks):
                 check_number(ranks.size, n_workers)
                 if ranks.size > 1 and "-" in (options.train, options.test):
                     raise ConfigError("train --mpi: every process reads the samples, so give a file in place of -")
@@ -123,8 +124,9 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
             places = [f"{ranks.title(i).removeprefix('rank ')}: {text}" for i, text in enumerate(places)]
             session.console.line(aligned([("ranks" if not i else "", text) for i, text in enumerate(places)]))
             run_options = run_options_of(options, checkpoints, names, text)
-            run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype)
-            figures = run.carry_out(partial(conduct, engine, summary, state=state), counts, state is not None)[1]
+            history, dtype = None if state is None else state.history, checkpoints.dtype
+            run = TrainingRun(session, folder, options.command_line, config, run_options, dtype=dtype, history=history)
+            figures = run.carry_out(partial(conduct, engine, summary, state=state), counts)[1]
             peaks = engine.run(Peaks())
             session.bytes_elsewhere = sum(peaks) - meter.peak_bytes
     figures |= _about_ranks(own, peaks, session)
@@ -140,8 +142,8 @@ def _about_ranks(own: RankWorker, peaks: list[int], session: Session) -> dict[st
         "ranks": own.ranks.size,
         "rank_peak_memory_bytes": peaks,
         "peak_memory_bytes": session.totals()["peak_memory_bytes"],
-        "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items() if n},
-        "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items() if n},
+        "messages_per_step": {kind: n / steps for kind, n in own.traffic[0].items()},
+        "bytes_per_step": {kind: n / steps for kind, n in own.traffic[1].items()},
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from slide_ref.common.config import EVAL_METRICS, WEIGHT_DTYPES, Config
-from slide_ref.common.errors import ModelError
+from slide_ref.common.errors import DivergedError, ModelError, SlideError
 from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.metrics import RANKS, evaluate
 from slide_ref.common.schedule import in_batch_steps, largest_rate, n_epochs, total_steps
@@ -33,6 +34,7 @@ from ..parallel.machine import cpu_model
 from ..parallel.units import numbered, size
 from ..training import TrainingInterrupted, fit
 from .index import figures_of
+from .main import FAILURES, in_words
 from .run_folder import RunFolder
 from .session import Session
 
@@ -58,6 +60,8 @@ class TrainingRun:
         P@1 of simple baselines by name, to show next to that of the network.
     dtype : str
         Of the weights in the model folder.
+    history : sequence of dict, optional
+        Events of the run to resume; None for a new run.
     """
 
     session: Session
@@ -67,6 +71,7 @@ class TrainingRun:
     options: RunOptions
     baselines: Mapping[str, float] = field(default_factory=dict)
     dtype: str = WEIGHT_DTYPES[0]
+    history: Sequence[Event] | None = None
 
     def train_on(
         self, data: list[Dataset], n_workers: int | None, state: Handover[TrainingState] | None = None
@@ -79,15 +84,11 @@ class TrainingRun:
         judges = data[1] if len(data) > 1 and self.dtype != WEIGHT_DTYPES[0] else None
         test = Handover(data.pop()) if len(data) > 1 else None
         fit_data = partial(fit, self.config, Handover(data.pop()), test=test, n_workers=n_workers, state=state)
-        model, figures = self.carry_out(fit_data, counts, state is not None, samples)
+        model, figures = self.carry_out(fit_data, counts, samples)
         return model, figures | {"stored": None if judges is None else self._measured(model, judges, n_workers)}
 
     def carry_out(
-        self,
-        fit: Callable[..., Model],
-        counts: Mapping[str, int],
-        resumes: bool,
-        samples: IndexSamples | None = None,
+        self, fit: Callable[..., Model], counts: Mapping[str, int], samples: IndexSamples | None = None
     ) -> tuple[Model, dict[str, Any]]:
         """Train by calling a function with the fields of `RunOptions`, which returns the model; write the folder.
 
@@ -98,7 +99,7 @@ class TrainingRun:
         """
         session, options = self.session, self.options
         last: dict[str, Event] = {}
-        if resumes and self.folder.took_back:
+        if self.history is not None and self.folder.took_back:
             session.console.line("the last run here ended before it had saved anything; the one before it goes on")
         session.console.line(_outlook(self.config, counts))
         display = TrainingDisplay(
@@ -111,29 +112,46 @@ class TrainingRun:
             last[event["kind"]] = event
 
         has_test, n_clustered = "n_test_samples" in counts, 0 if samples is None else samples.clustered.n_rows
-        own = note, partial(self._add_memory, has_test, n_clustered), partial(self._begin, resumes)
+        own = note, partial(self._add_memory, has_test, n_clustered), self._begin
         callback = tell_all([*own, self.folder.record, display])
-        try:
-            model = fit(**vars(options) | {"callback": callback})
-        except TrainingInterrupted as stop:
-            self._end_early(stop.model)
-        session.worker_pids = tuple
-        model, problem = self._as_stored(model)
-        if samples is not None:
-            session.console.progress(1.0, "making the index for prediction")
+        with self._telling_what_is_lost(last):
             try:
-                model = with_index(model, samples)
-            except KeyboardInterrupt:
-                self._end_early(model)
-        with deferred_interrupt() as pressed:
-            self.folder.save(model)
+                model = fit(**vars(options) | {"callback": callback})
+            except TrainingInterrupted as stop:
+                self._end_early(stop.model)
+            session.worker_pids = tuple
+            model, problem = self._as_stored(model)
+            if samples is not None:
+                session.console.progress(1.0, "making the index for prediction")
+                try:
+                    model = with_index(model, samples)
+                except KeyboardInterrupt:
+                    self._end_early(model)
+            with deferred_interrupt() as pressed:
+                self.folder.save(model)
         if pressed.is_set():
             raise KeyboardInterrupt(f"interrupted at the end; the model is in {self.folder.model_path}")
         if problem is not None:
             raise problem
+        if not self.folder.has_metrics:
+            session.console.line(f"{self.folder.path}: was removed during training; the model is complete, but "
+                                 "config.toml and metrics.jsonl are lost")  # fmt: skip
         figures = _figures(last) | {"model": str(self.folder.model_path), "curves": self._plot() if has_test else None}
         figures["index"] = None if model.index is None else figures_of(model)
         return model, figures | dict(counts) | session.totals()
+
+    @contextmanager
+    def _telling_what_is_lost(self, last: Mapping[str, Event]) -> Iterator[None]:
+        """Add to the error that ends a block, once something was trained and no model saved, what is left of it."""
+        try:
+            yield
+        except FAILURES as error:
+            if isinstance(error, DivergedError) or self.folder.has_model or "progress" not in last:
+                raise
+            checkpoints = self.options.checkpoints
+            is_kept = checkpoints is not None and checkpoints.saved()
+            left = "--resume continues from the last checkpoint" if is_kept else "what was trained is lost"
+            raise SlideError(f"{in_words(error)}; {left}") from error
 
     def _as_stored(self, model: Model) -> tuple[Model, ModelError | None]:
         """Return the model in the dtype to store it in; unchanged, with an error, if that cannot hold its weights."""
@@ -166,13 +184,18 @@ class TrainingRun:
             at_end = now - event["data"] + event["model"] + max(indexing, PLOTTING if has_test else 0)
             event["total"] = max(event["total"], before, at_end)
 
-    def _begin(self, resumes: bool, event: Event) -> None:
+    def _begin(self, event: Event) -> None:
         """Begin this run's files in the folder when training starts."""
         if event["kind"] == "start":
             self.session.worker_pids = event.pop("pids")
-            self.folder.begin(self.config, self.command_line, event["step"] if resumes else None)
+            self.folder.begin(self.config, self.command_line, self.history)
             workers = f"{event['n_workers']} on {cpu_model()}"
             self.session.console.line(aligned([("workers", workers), ("", "")]))
+            if event.get("is_complete"):
+                further = "give more --epochs, --max-seconds or --patience to go on"
+                self.session.console.line(
+                    f"{self.folder.path}: the run is complete, nothing is left to train; {further}"
+                )
 
     def _end_early(self, model: Model) -> NoReturn:
         """Save what was learned before Ctrl-C, and raise KeyboardInterrupt that says where it is."""
@@ -186,6 +209,8 @@ class TrainingRun:
         raise KeyboardInterrupt(text + further) from None
 
     def _plot(self) -> str | None:
+        if not self.folder.has_metrics:
+            return None
         try:
             return str(self.folder.plot(self.baselines))
         except PlotError as error:

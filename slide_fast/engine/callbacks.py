@@ -6,6 +6,7 @@ Each callback sets the step after which it is `due` next; the loop trains up to 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from slide_ref.common.schedule import fresh_steps, rebuild_steps
@@ -27,11 +28,9 @@ class Callback(Protocol):
 
 
 def steps_apart(gap: float) -> Iterator[int]:
-    """Yield endlessly the steps nearest to the multiples of a gap, which is at least one step."""
-    gap, number = min(max(gap, 1.0), 2.0**53), 1
-    while True:
-        yield round(number * gap)
-        number += 1
+    """Return, endlessly, the steps nearest to the multiples of a gap, which is at least one step."""
+    gap = min(max(gap, 1.0), 2.0**53)
+    return (round(number * gap) for number in count(1))
 
 
 class Rebuilding:

@@ -96,15 +96,14 @@ class TrainingState:
         """Return the state without the arrays that it shares with its model; None if it is of another model."""
         if self.arrays["W0"] is not model.arrays["W0"]:
             return None
-        return dataclasses.replace(
-            self, arrays={key: self.arrays[key] for key in self.arrays if key not in model.arrays}
-        )
+        own = {name: array for name, array in self.arrays.items() if name not in model.arrays}
+        return dataclasses.replace(self, arrays=own)
 
     def completed(self, model: Model) -> TrainingState | None:
         """Return a state that was taken `besides` a model, with the arrays of that model; None if it is of another."""
         own = self.arrays.get("W0", model.arrays["W0"])  # joblib files of earlier releases hold all arrays twice
-        return dataclasses.replace(self, arrays={**self.arrays, **model.arrays}) if np.array_equal(
-            own, model.arrays["W0"]) else None  # fmt: skip
+        is_of_model = np.array_equal(own, model.arrays["W0"])
+        return dataclasses.replace(self, arrays={**self.arrays, **model.arrays}) if is_of_model else None
 
     def without_arrays(self) -> TrainingState:
         """Return the state without its arrays, so that they can be freed once they are copied for training."""
@@ -138,12 +137,10 @@ class TrainingState:
         return dataclasses.replace(self, arrays=arrays)
 
     def _check_fits(self, config: Config, summary: DataSummary) -> None:
-        for what, mine, theirs in (
-            ("features", self.n_features, summary.n_features),
-            ("labels", self.n_labels, summary.n_labels),
-        ):
+        for name in ("n_features", "n_labels"):
+            mine, theirs = getattr(self, name), getattr(summary, name)
             if mine != theirs:
-                raise DataError(f"training data: {theirs} {what}, but the network was trained on {mine}")
+                raise DataError(f"training data: {theirs} {name[2:]}, but the network was trained on {mine}")
         missing = {f"{kind}{l}" for l in range(len(self.config.hidden) + 1) for kind in "Wb"} - self.arrays.keys()
         if missing:
             raise ConfigError(f"state lacks the arrays {', '.join(sorted(missing))}; give one that was not taken apart")
@@ -179,16 +176,9 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def save_state(folder: str | Path, state: TrainingState) -> None:
     """Write a state as a folder of plain arrays, replacing an earlier one as a whole. Raises ModelError."""
     progress = None if state.progress is None else dataclasses.asdict(state.progress)
-    description: dict[str, Any] = {
-        "kind": KIND,
-        "config": state.config.to_dict(),
-        "data": state.data,
-        "progress": progress,
-    }
-    description |= {"n_features": state.n_features, "n_labels": state.n_labels, "before": state.past._asdict()}
-    description |= {"history": list(state.history), "label_names": state.label_names}
-    description |= {"judged_by": state.judged_by, "dtype": state.dtype}
-    save_arrays(folder, description, state.arrays)
+    same = ("n_features", "n_labels", "data", "history", "label_names", "judged_by", "dtype")
+    description = {"kind": KIND, "config": state.config.to_dict(), "progress": progress, "before": state.past._asdict()}
+    save_arrays(folder, description | {name: getattr(state, name) for name in same}, state.arrays)
 
 
 def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
@@ -240,9 +230,8 @@ def _names(names: Any, n_labels: int) -> list[str] | None:
 
 
 def _progress(values: dict[str, Any]) -> Progress:
-    fields = {field.name: field.default for field in dataclasses.fields(Progress)}
     totals = {key: Totals(**values[key]) for key in ("since_evaluation", "in_epoch", "fresh", "repeated")}
-    if values.keys() != fields.keys():
+    if values.keys() != vars(Progress()).keys():
         raise ValueError("progress is incomplete")
     plain = {key: value for key, value in values.items() if key not in totals}
     numbers = [*plain.values(), *(number for part in totals.values() for number in vars(part).values())]

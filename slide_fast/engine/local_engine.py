@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -202,13 +203,11 @@ class LocalEngine:
         edges = range(0, n_rows, ROWS_PER_PREDICTION)
         tasks = [PredictRows(first, min(first + ROWS_PER_PREDICTION, n_rows)) for first in edges]
         early: dict[PredictRows, np.ndarray] = {}
-        following = iter(tasks)
-        task = next(following, None)
+        following = deque(tasks)
         for done, ids in self._pool.run(tasks, self._stop):
             early[done] = ids
-            while task in early:
-                yield early.pop(task)
-                task = next(following, None)
+            while following and following[0] in early:
+                yield early.pop(following.popleft())
 
     def held_out_loss(self, n_rows: int) -> float:
         tasks = [MeasureLoss(first, min(first + ROWS_PER_PREDICTION, n_rows))

@@ -16,6 +16,7 @@ from ..parallel.machine import available_cpus
 from .checkpoints import Checkpoints, TrainingState
 
 WEIGHTINGS = ("balanced", "propensity")  # of classes
+Check = Callable[[str, Any], Any]  # of an option, by name and value; returns the value to use
 
 
 def _workers(key: str, value: Any) -> int | None:
@@ -25,21 +26,10 @@ def _workers(key: str, value: Any) -> int | None:
     return available_cpus() if value == -1 else value
 
 
-def _or_endless(check: Callable[[str, Any], float], key: str, value: Any) -> float:
+def _or_endless(check: Check, key: str, value: Any) -> float:
     value = plain(value)
     is_endless = value is None or (isinstance(value, float) and value == math.inf)
     return math.inf if is_endless else check(key, value)
-
-
-def _pair_or_path(key: str, value: Any) -> Any:
-    is_pair = isinstance(value, tuple) and len(value) == 2
-    require(value is None or is_pair or isinstance(value, (str, Path)), key, value, "a pair (X, y), a path, or None")
-    return value
-
-
-def _settings(key: str, value: Any) -> Any:
-    require(value is None or isinstance(value, Mapping), key, value, "a dict of settings, or None")
-    return value
 
 
 def _verbose(key: str, value: Any) -> bool:
@@ -48,26 +38,27 @@ def _verbose(key: str, value: Any) -> bool:
     return bool(value)
 
 
-def _function(key: str, value: Any) -> Any:
-    require(value is None or callable(value), key, value, "a function that takes an event, or None")
-    return value
+def _that(fits: Callable[[Any], bool], wanted: str) -> Check:
+    """Make a check that a value, as a plain one, fits, or is None."""
+
+    def check(key: str, value: Any) -> Any:
+        value = plain(value)
+        require(value is None or fits(value), key, value, f"{wanted}, or None")
+        return value
+
+    return check
 
 
-def _metric(key: str, value: Any) -> Any:
-    return one_of(key, plain(value), EVAL_METRICS)
+def _a(kind: type) -> Check:
+    return _that(lambda value: isinstance(value, kind), f"a {kind.__name__}")
 
 
-def _fraction(key: str, value: Any) -> float | None:
-    value = plain(value)
-    fits = value is None or (is_number(value) and 0 < value < 1)
-    require(fits, key, value, "above 0 and below 1, or None")
-    return value
+def _is_pair_or_path(value: Any) -> bool:
+    return (isinstance(value, tuple) and len(value) == 2) or isinstance(value, (str, Path))
 
 
-def _class_weight(key: str, value: Any) -> Any:
-    fits = value is None or isinstance(value, Mapping) or (isinstance(value, str) and value in WEIGHTINGS)
-    require(fits, key, value, f"{', '.join(WEIGHTINGS)}, a dict of weights per label, or None")
-    return value
+def _is_class_weight(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, str) and value in WEIGHTINGS)
 
 
 def _label_names(key: str, value: Any) -> list[Any] | None:
@@ -76,30 +67,25 @@ def _label_names(key: str, value: Any) -> list[Any] | None:
     return None if value is None else list(value)
 
 
-def _or_none(kind: type, key: str, value: Any) -> Any:
-    require(value is None or isinstance(value, kind), key, value, f"a {kind.__name__}, or None")
-    return value
-
-
-CHECKS: dict[str, Callable[[str, Any], Any]] = {
+CHECKS: dict[str, Check] = {
     "n_workers": _workers,
     "eval_every": positive,
     "eval_samples": partial(whole, least=1),
     "max_seconds": partial(_or_endless, positive),
     "patience": partial(_or_endless, partial(whole, least=1)),
-    "checkpoints": partial(_or_none, Checkpoints),
-    "state": partial(_or_none, TrainingState),
-    "callback": _function,
+    "checkpoints": _a(Checkpoints),
+    "state": _a(TrainingState),
+    "callback": _that(callable, "a function that takes an event"),
     "label_names": _label_names,
-    "text": partial(_or_none, TextColumns),
+    "text": _a(TextColumns),
     "max_restarts": partial(whole, least=0),
     "worker_timeout": positive,
-    "eval_set": _pair_or_path,
-    "settings": _settings,
+    "eval_set": _that(_is_pair_or_path, "a pair (X, y), a path"),
+    "settings": _that(lambda value: isinstance(value, Mapping), "a dict of settings"),
     "verbose": _verbose,
-    "eval_metric": _metric,
-    "validation_fraction": _fraction,
-    "class_weight": _class_weight,
+    "eval_metric": lambda key, value: one_of(key, value, EVAL_METRICS),
+    "validation_fraction": _that(lambda value: is_number(value) and 0 < value < 1, "above 0 and below 1"),
+    "class_weight": _that(_is_class_weight, f"{', '.join(WEIGHTINGS)}, a dict of weights per label"),
     "warm_start": true_or_false,
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from slide_ref.common.schedule import (
 )
 from slide_ref.common.storage.model_folder import Model
 
+from ..hash_tables import Tables
 from .callbacks import Callback, Checkpointing, Evaluating, Halfway, Rebuilding
 from .checkpoints import BEST, PastRuns, TrainingState
 from .data_summary import DataSummary
@@ -70,9 +71,9 @@ class Run:
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
             self.label_names = state.label_names
-        self.resumes = state is not None and state.progress is not None
+        self.resumes = False
         if state is not None and state.progress is not None:
-            self.progress = copy.deepcopy(state.progress)
+            self.resumes, self.progress = True, copy.deepcopy(state.progress)
             if state.has_early_tables(config, summary.n_train):
                 self.progress.all_rebuilt = -1
             if state.label_names not in (None, self.label_names):
@@ -93,11 +94,15 @@ class Run:
         """Steps begun, including those of earlier runs (S12)."""
         return self.past.steps + self.progress.step
 
-    def carry_out(self) -> None:
-        """Train to the end, or until the user stops the run, and evaluate the network.
+    def carry_out(self, n_workers: int, pids: Callable[[], Iterable[int]]) -> None:
+        """Report the start, train to the end, or until the user stops the run, and evaluate the network.
 
-        Raises ConfigError if a new run is to write checkpoints to a folder that has those of another.
+        `n_workers` and `pids`, which returns ids of processes, are for the report. Raises ConfigError if a new run is
+        to write checkpoints to a folder that has those of another.
         """
+        n_samples, is_complete = self.summary.n_train, self.progress.step >= self.n_steps or self.is_over()
+        workers = {"n_workers": n_workers, "pids": pids}
+        self.report("start", workers | {"n_samples": n_samples, "is_complete": is_complete})
         if self.options.checkpoints is not None and not self.resumes:
             self.options.checkpoints.require_unused()  # the callback may have set others aside at the start
         self.train()
@@ -113,6 +118,8 @@ class Run:
     def train(self) -> None:
         """Train until epochs, time or patience run out, with rebuilds, checkpoints and evaluations in between."""
         progress = self.progress
+        if self.is_over():
+            return
         if self.must_build():
             self.rebuild()
         before: list[Callback] = [Rebuilding(self)]
@@ -147,7 +154,7 @@ class Run:
         started = time.perf_counter()
         self.progress.epoch = epoch + self.past.epochs
         self.engine.order_samples(self.progress.epoch)
-        self._spend(time.perf_counter() - started)
+        self._spend_since(started)
 
     def end_epoch(self) -> None:
         """Report the epoch, if any step was trained in it."""
@@ -180,7 +187,7 @@ class Run:
             elif first_step in repeated_steps(self.config, self.summary.n_train):
                 progress.repeated.add(report)
         self.engine.end_stretch()
-        self._spend(time.perf_counter() - started)
+        self._spend_since(started)
 
     def workers_now(self) -> int:
         """Return how many workers may train at the same time now (S33)."""
@@ -200,7 +207,8 @@ class Run:
             "active_neurons": report.active / max(report.n_labelled, 1),
         })  # fmt: skip
 
-    def _spend(self, seconds: float) -> None:
+    def _spend_since(self, started: float) -> None:
+        seconds = time.perf_counter() - started
         for clock in (self.progress, self.progress.since_evaluation, self.progress.in_epoch):
             clock.seconds += seconds
 
@@ -229,24 +237,24 @@ class Run:
             progress.rebuilt = progress.step
             if len(self.queried()) == len(self.engine.parts):
                 progress.all_rebuilt = progress.step
-        self._spend(time.perf_counter() - started)
-        if self.learns_by_heart and progress.step == in_batch_steps(self.config, self.n_steps) and self.has_tables:
+        self._spend_since(started)
+        if self.learns_by_heart and progress.step == in_batch_steps(self.config, self.n_steps) and self.output_tables:
             losses = {"fresh_loss": progress.fresh.mean_loss, "repeated_loss": progress.repeated.mean_loss}
             self.report("by_heart", losses)
 
     @property
-    def has_tables(self) -> bool:
-        """Whether the output layer has tables."""
-        return self.config.lsh.L > 0 and any(p.layer == len(self.config.hidden) for p in self.engine.parts.values())
+    def output_tables(self) -> list[Tables]:
+        """Tables of the output layer, if it has any."""
+        parts = self.engine.parts.items() if self.config.lsh.L else ()
+        return [self.engine.tables[word] for word, part in parts if part.layer == len(self.config.hidden)]
 
     def occupancy(self) -> Event:
         """Return the occupancy of the output's tables: mean size of non-empty buckets, fraction of neurons kept.
 
         Empty until tables are queried.
         """
-        lsh, parts = self.config.lsh, self.engine.parts.items()
-        tables = [self.engine.tables[word] for word, part in parts if part.layer == len(self.config.hidden)]
-        if not tables or not lsh.L or self.progress.all_rebuilt < 0:
+        lsh, tables = self.config.lsh, self.output_tables
+        if not tables or self.progress.all_rebuilt < 0:
             return {}
         counts, n = [part.occupancy() for part in tables], sum(part.n_neurons for part in tables)
         entries, neurons, buckets = (sum(part[key] for part in counts) for key in ("entries", "neurons", "buckets"))
@@ -351,15 +359,15 @@ class Run:
 
     def model(self) -> Model:
         """Return the trained model. Raises DivergedError (S29)."""
-        progress, past, summary = self.progress, self.past, self.summary
+        progress, summary = self.progress, self.summary
         arrays = self.engine.weights(self.all_steps)
         info = {
-            "epochs": past.epochs + progress.step / self.steps_per_epoch,
-            "steps": past.steps + progress.step,
+            "epochs": self.past.epochs + progress.step / self.steps_per_epoch,
+            "steps": self.all_steps,
             "rebuilds": progress.rebuilds,
-            "n_train_samples": summary.n_train,
+            "n_train_samples": summary.n_train if progress.step else 0,
         }
         info |= summary.about_labels() | about_settings(self.config, summary.n_train) | about_run(self)
         sizes = summary.n_features, summary.n_labels
-        named = self.label_names, summary.label_counts
+        named = self.label_names, summary.label_counts if progress.step else None  # without a step none was trained
         return Model(self.config, *sizes, arrays, info, *named, text=self.options.text)

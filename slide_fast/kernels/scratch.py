@@ -56,13 +56,9 @@ def scratch_of_thread() -> Scratch:
 
 
 def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
-    """Return the distinct ids in some arrays of ids in [0, n), ascending.
+    """Return the distinct ids in some arrays of ids in [0, n), ascending, int64.
 
     Marking and scanning n flags costs less than sorting the ids.
-
-    Returns
-    -------
-    ndarray of int64
     """
     marked = scratch.clean("marked", n, np.bool_)
     for some in ids:

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -25,12 +26,6 @@ INTERRUPTED = 130  # exit code after Ctrl-C, as shells count
 SECONDS_TO_SPEAK = 0.5  # last words: mpiexec drops what it has not read when the end comes
 
 
-def title_of(number: int, n_workers: int) -> str:
-    """Name a process, if every `n_workers` consecutive processes are a rank."""
-    rank, worker = divmod(number, n_workers)
-    return f"rank {rank}" if n_workers == 1 else f"rank {rank}, worker {worker}"
-
-
 class Communicator:
     """Communicator of a single process, which sends nothing.
 
@@ -40,7 +35,7 @@ class Communicator:
         The number of this process, from 0, and the number of processes.
     n_workers : int
         Number of consecutive processes that error messages call one rank.
-    messages, n_bytes : dict of str to int
+    messages, n_bytes : Counter
         Calls so far, and bytes that this rank passed to them, by kind of call; broadcasts of tasks, which are a few
         numbers, are not counted.
     """
@@ -50,12 +45,12 @@ class Communicator:
     n_workers = 1
 
     def __init__(self) -> None:
-        self.messages: dict[str, int] = {}
-        self.n_bytes: dict[str, int] = {}
+        self.messages: Counter[str] = Counter()
+        self.n_bytes: Counter[str] = Counter()
 
     def _count(self, kind: str, n_bytes: int) -> None:
-        self.messages[kind] = self.messages.get(kind, 0) + 1
-        self.n_bytes[kind] = self.n_bytes.get(kind, 0) + n_bytes
+        self.messages[kind] += 1
+        self.n_bytes[kind] += n_bytes
 
     def allreduce(self, array: np.ndarray, how: str = "sum") -> np.ndarray:
         """Replace this rank's array by the element-wise ``"sum"`` or ``"max"`` over all ranks, and return it.
@@ -97,7 +92,8 @@ class Communicator:
 
     def title(self, number: int | None = None) -> str:
         """Return the name of process `number`, by default this one."""
-        return title_of(self.rank if number is None else number, self.n_workers)
+        rank, worker = divmod(self.rank if number is None else number, self.n_workers)
+        return f"rank {rank}" if self.n_workers == 1 else f"rank {rank}, worker {worker}"
 
     def names(self) -> list[str]:
         """Return where each rank runs: process id and machine."""

@@ -8,6 +8,7 @@ the hidden layers need.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,11 @@ class RankWorker:
         self.everyone, self.ranks, self.workers = place
         self.meter: MemoryMeter | None = None
         self.n_steps = 0
-        self.traffic: tuple[dict[str, int], dict[str, int]] = ({}, {})  # messages and bytes in training, by their kind
+        self.traffic: tuple[Counter[str], Counter[str]] = (Counter(), Counter())  # messages and bytes in training
         self.steps_before = 0 if state is None else state.past.steps
         shards, n_features, n_labels = shards_of(config, self.ranks), train.n_features, train.n_labels
         self.edges = label_edges(config, n_labels)[:: len(shards)]  # of the ranks
-        first, last = self._own_edges
+        first, last = self._own_labels = self.edges[self.ranks.rank], self.edges[self.ranks.rank + 1]
         self.whole, shapes = state_arrays(config, n_features, n_labels), array_shapes(config, n_features, last - first)
         own: Layout = {name: (shape, np.float32) for name, shape in shapes.items()}
         orders: Layout = {"train_order": ((train.n_samples,), np.int32)}
@@ -113,14 +114,9 @@ class RankWorker:
             if name in self.arrays:
                 self.arrays[name][:] = self._own(name, np.asarray(array))
 
-    @property
-    def _own_edges(self) -> tuple[int, int]:
-        """Return the first label of this rank, and that of the next."""
-        return self.edges[self.ranks.rank], self.edges[self.ranks.rank + 1]
-
     def _own(self, name: str, array: np.ndarray) -> np.ndarray:
         """Return this rank's rows of an array of the whole network."""
-        return array[slice(*self._own_edges)] if self._is_split(name) else array
+        return array[slice(*self._own_labels)] if self._is_split(name) else array
 
     def _is_split(self, name: str) -> bool:
         """Tell whether an array is split over the ranks, as those of the output layer are."""
@@ -178,7 +174,7 @@ class RankWorker:
     def train(self, epoch: int, first_step: int, n_steps: int) -> RangeReport:
         """Train on some steps; the report covers all teams and ranks."""
         started, report = time.perf_counter(), RangeReport(0, 0, 0.0, 0.0, 0.0)
-        before = [dict(counts) for counts in (self.ranks.messages, self.ranks.n_bytes)]
+        before = self.ranks.messages.copy(), self.ranks.n_bytes.copy()
         steps, error = self.steps(first_step, n_steps), None
         batches: Iterator[MicroBatch] = (self.micro_batch(epoch, step) for step in steps)
         try:
@@ -188,7 +184,7 @@ class RankWorker:
         self.everyone.agree(error)
         self.n_steps += len(steps)
         for total, now, earlier in zip(self.traffic, (self.ranks.messages, self.ranks.n_bytes), before, strict=True):
-            total.update({kind: total.get(kind, 0) + n - earlier.get(kind, 0) for kind, n in now.items()})
+            total.update(now - earlier)
         active = float(self.ranks.allreduce(np.array([report.active]))[0])
         n_samples, n_labelled, *sums = self.workers.allreduce(np.array([*report[:3], active])).tolist()
         return RangeReport(int(n_samples), int(n_labelled), sums[0], sums[1], time.perf_counter() - started)

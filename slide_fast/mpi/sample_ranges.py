@@ -8,6 +8,7 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..engine.data_summary import n_labelled
+from ..engine.layout import dataset_of
 from ..kernels.sparse_products import values_of
 from ..parallel.shared_arrays import Layout
 from .communicator import Communicator, together
@@ -56,28 +57,26 @@ def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Data
     workers = place.workers
     if workers.size == 1:
         return own, weights
-    columns = _columns(own, weights)
-    found = np.concatenate(workers.allgather(np.array([[own.n_samples, own.features.nnz, own.labels.nnz, *columns]])))
+    sizes = [own.n_samples, own.features.nnz, own.labels.nnz]
+    found = np.concatenate(workers.allgather(np.array([[*sizes, *_columns(own, weights)]])))
     with together(place.everyone):
         _check_columns(found[:, 3:])
     n, n_features, n_labels = found[:, :3].sum(axis=0).tolist()
-    layout: Layout = {"values": ((n_features,), np.float32)}
+    layout: Layout = {"own_features_data": ((n_features,), np.float32)}
     layout |= {} if weights is None else {"weights": ((n,), np.float64)}
     for name, length in (("features", n_features), ("labels", n_labels)):
-        layout |= {f"{name}_indptr": ((n + 1,), np.int64), f"{name}_indices": ((length,), np.int32)}
+        layout |= {f"own_{name}_indptr": ((n + 1,), np.int64), f"own_{name}_indices": ((length,), np.int32)}
     arrays = shared_by_workers(layout, place).arrays
     start, *firsts = found[: workers.rank, :3].sum(axis=0).tolist()
     mine = slice(start, start + own.n_samples)
     for name, rows, first in zip(Dataset._fields, own, firsts, strict=True):
-        arrays[f"{name}_indptr"][1:][mine] = rows.indptr[1:] + first
-        arrays[f"{name}_indices"][first : first + rows.nnz] = rows.indices
-    arrays["values"][firsts[0] : firsts[0] + own.features.nnz] = values_of(own.features, np.float32)
+        arrays[f"own_{name}_indptr"][1:][mine] = rows.indptr[1:] + first
+        arrays[f"own_{name}_indices"][first : first + rows.nnz] = rows.indices
+    arrays["own_features_data"][firsts[0] : firsts[0] + own.features.nnz] = values_of(own.features, np.float32)
     if weights is not None:
         arrays["weights"][mine] = weights
     workers.barrier()
-    features = SparseRows(arrays["features_indptr"], arrays["features_indices"], arrays["values"], columns[0])
-    labels = SparseRows(arrays["labels_indptr"], arrays["labels_indices"], None, columns[1])
-    return Dataset(features, labels), arrays.get("weights")
+    return dataset_of("own", arrays, own.features.n_columns, own.labels.n_columns), arrays.get("weights")
 
 
 def _columns(own: Dataset, weights: np.ndarray | None) -> list[int]:
@@ -90,9 +89,7 @@ def _check_columns(found: np.ndarray) -> None:
     if (found[:, :2] != found[0, :2]).any():
         raise DataError("the ranks count different features or labels; give all of them the same files")
     if (found != found[0]).any():
-        raise DataError(
-            "some ranks give weights of their samples and some do not; give weights on all ranks or on none"
-        )
+        raise DataError("some ranks give weights of their samples, some do not; give weights on all ranks or on none")
 
 
 class SharedSamples:

@@ -105,8 +105,7 @@ def conduct(engine: RankEngine, summary: DataSummary, *, state: TrainingState | 
     with deferred_interrupt() as stop:
         engine.should_stop = stop.is_set
         run = Run(engine.own.config, summary, RunOptions.checked(**options), state, engine, stop)
-        run.report("start", {"n_workers": engine.own.everyone.size, "pids": tuple, "n_samples": summary.n_train})
-        run.carry_out()
+        run.carry_out(engine.own.everyone.size, tuple)
         if stop.is_set():
             raise TrainingInterrupted(run.model())
         return run.model()

@@ -49,17 +49,14 @@ def _end_with_parent(parent: int) -> None:
     os._exit(0)
 
 
-def _portable(error: Exception) -> Exception:
-    """Return the error itself if it can be pickled, else a RuntimeError with its text."""
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-
-
 def _failure(error: Exception) -> bytes:
-    return pickle.dumps((_portable(error), traceback.format_exc()))
+    """Pickle an error with its traceback; one that cannot be pickled becomes a RuntimeError with its text."""
+    trace = traceback.format_exc()
+    try:
+        pickle.loads(message := pickle.dumps((error, trace)))
+        return message
+    except Exception:
+        return pickle.dumps((RuntimeError(f"{type(error).__name__}: {error}"), trace))
 
 
 def _build_state(message: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The interface of `Pool` without processes."""
+"""Tasks without worker processes."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,35 +16,23 @@ from .units import size
 ROOT = Path("/")
 
 
-def _first_line(path: Path) -> str:
-    """Read the first line of a kernel file; "" if it cannot be read."""
+def _text(path: Path) -> str:
+    """Read a kernel file; "" if it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.readline().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
 
 def _number_after(path: Path, key: str) -> int | None:
     """Find the number after `key` in a file with one key and value per line."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                words = line.split()
-                if len(words) >= 2 and words[0] == key:
-                    return int(words[1])
-    except (OSError, ValueError):
-        pass
-    return None
+    found = re.search(rf"^{key}\s+(\d+)", _text(path), re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def _cgroup_folders(controller: str, root: Path) -> Iterator[Path]:
     """List the folders of this process's control group and of all its ancestors: a limit at any level applies."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]  # version 2, alone or beside version 1
@@ -74,9 +63,9 @@ def available_cpus(root: Path = ROOT) -> int:
     else:
         cpus = os.cpu_count() or 1
     for folder in _cgroup_folders("cpu", root):
-        quota, _, period = _first_line(folder / "cpu.max").partition(" ")
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
         if not quota:
-            quota, period = _first_line(folder / "cpu.cfs_quota_us"), _first_line(folder / "cpu.cfs_period_us")
+            quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal() and int(period):  # without a limit: "max" or "-1"
             cpus = min(cpus, math.ceil(int(quota) / int(period)))
     return max(1, cpus)
@@ -102,7 +91,7 @@ def memory_left(root: Path = ROOT) -> int | None:
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
-            most, used = _first_line(folder / limit), _first_line(folder / usage)
+            most, used = _text(folder / limit), _text(folder / usage)
             if most.isdecimal() and used.isdecimal():
                 reclaimable = _number_after(folder / "memory.stat", cache) or 0
                 left.append(max(0, int(most) - int(used) + reclaimable))
@@ -118,15 +107,8 @@ def require_memory(n_bytes: int, what: str, advice: str) -> None:
 
 def cpu_model() -> str:
     """Return the processor's name, as far as the system knows it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                key, _, value = line.partition(":")
-                if key.strip() == "model name":
-                    return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:(.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def proportional_set_size(pid: int | str = "self") -> int:
@@ -145,7 +127,7 @@ def proportional_set_size(pid: int | str = "self") -> int:
     pss = _number_after(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
     if pss is not None:
         return pss * 1024
-    pages = _first_line(Path(f"/proc/{pid}/statm")).split()
+    pages = _text(Path(f"/proc/{pid}/statm")).split()
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0
 
 

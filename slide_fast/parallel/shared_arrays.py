@@ -64,17 +64,12 @@ def _places(layout: Layout) -> tuple[dict[str, slice], int]:
     return places, max(1, -(-end // PAGE)) * PAGE
 
 
-def _name() -> str:
-    """Make a unique name that identifies the owner."""
-    return f"slide-{os.getpid()}-{secrets.token_hex(8)}"
-
-
-def _unnamed_file(kind: str) -> int:
+def _unnamed_file(kind: str, name: str) -> int:
     if kind == "memfd":
         return os.memfd_create("slide")
     import _posixshmem  # what multiprocessing.shared_memory is made of; that class cannot give up the name
 
-    name = f"/{_name()}"
+    name = f"/{name}"
     descriptor = _posixshmem.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode=0o600)
     _posixshmem.shm_unlink(name)
     return descriptor
@@ -99,10 +94,10 @@ def _fill(descriptor: int, n_bytes: int) -> None:
 
 
 def _allocate(kind: str, n_bytes: int) -> tuple[int | str, mmap.mmap]:
+    name = f"slide-{os.getpid()}-{secrets.token_hex(8)}"  # unique, and tells the owner
     if kind == "tagged":
-        name = _name()
         return name, mmap.mmap(-1, n_bytes, tagname=name)  # type: ignore[call-arg]  # Windows
-    descriptor = _unnamed_file(kind)
+    descriptor = _unnamed_file(kind, name)
     try:
         _fill(descriptor, n_bytes)
         # with all its pages, where the system can (Linux): what is taken is then also what is measured

@@ -11,19 +11,24 @@ from .blas_threads import ONE_BLAS_THREAD
 from .machine import available_cpus
 
 Job = TypeVar("Job")
+Own = TypeVar("Own")
 
 
-def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterable[Job], n_threads: int | None) -> None:
+def by_threads(
+    do: Callable[[Job, Own], object], jobs: Iterable[Job], n_threads: int | None, make_own: Callable[[], Own]
+) -> None:
     """Carry out jobs in threads, each of which takes the next job until there are no more.
 
     Parameters
     ----------
-    make_worker : callable
-        Returns the function that does a job; called once per thread, so that it may own buffers.
+    do : callable
+        Does a job, given what the thread owns.
     jobs : iterable
     n_threads : int or None
         None: one per CPU that this process may use, counted only if there are several jobs. With 1 the calling thread
         does all jobs: the C library may keep memory freed by other threads.
+    make_own : callable
+        Returns what a thread owns, such as buffers; called once per thread.
 
     Raises
     ------
@@ -33,13 +38,13 @@ def by_threads(make_worker: Callable[[], Callable[[Job], object]], jobs: Iterabl
     remaining = deque(jobs)
 
     def work() -> None:
-        do = make_worker()
+        own = make_own()
         while True:
             try:
                 job = remaining.popleft()
             except IndexError:
                 return
-            do(job)
+            do(job, own)
 
     with ONE_BLAS_THREAD:
         if n_threads is None and len(remaining) > 1:

@@ -82,10 +82,10 @@ class SparseRows:
         if not are_numbers or (rows.size and (rows.min() < 0 or rows.max() >= self.n_rows)):
             raise DataError(f"rows to take: give whole numbers from 0 to {self.n_rows - 1}, or a mask of all rows")
         rows = rows.astype(np.int64, copy=False)
-        lengths = self.indptr[rows + 1] - self.indptr[rows]
+        starts, ends = (self.indptr[rows + next].astype(np.int64, copy=False) for next in (0, 1))
         indptr = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=indptr[1:])
-        source = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
+        np.cumsum(ends - starts, out=indptr[1:])
+        source = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], ends - starts)
         data = None if self.data is None else self.data[source]
         return SparseRows(indptr, self.indices[source], data, self.n_columns)
 
@@ -97,8 +97,9 @@ class SparseRows:
         Raises
         ------
         DataError
-            If a sum is too large for float32.
+            If an id is out of range, or a sum is too large for float32.
         """
+        self._check_ids("rows")
         indptr, indices, values = self.indptr.astype(np.int64, copy=False), self.indices, self.data
         if not self._is_ascending():
             row_of = np.repeat(np.arange(self.n_rows), np.diff(indptr))
@@ -134,8 +135,12 @@ class SparseRows:
         return SparseRows(rows.indptr, rows.indices, None, self.n_columns)
 
     def is_canonical(self) -> bool:
-        """Tell whether ids ascend in each row, and values, if any, are float32; a zero may be stored."""
-        return self._is_ascending() and (self.data is None or self.data.dtype == np.float32)
+        """Tell whether ids ascend in each row, values, if any, are float32, and int64 holds `indptr`.
+
+        A zero may be stored.
+        """
+        has_types = np.can_cast(self.indptr.dtype, np.int64) and (self.data is None or self.data.dtype == np.float32)
+        return has_types and self._is_ascending()
 
     def _is_ascending(self) -> bool:
         ascending = self.indices[1:] > self.indices[:-1]
@@ -156,16 +161,19 @@ class SparseRows:
             raise DataError(f"{what}: n_columns is {self.n_columns!r}; give a whole number")
         if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != self.nnz or np.any(indptr[1:] < indptr[:-1]):
             raise DataError(f"{what}: indptr does not describe rows of {self.nnz} stored values; rebuild the arrays")
-        if self.nnz and (self.indices.min() < 0 or self.indices.max() >= self.n_columns):
-            outside = (self.indices < 0) | (self.indices >= self.n_columns)
-            row = int(np.searchsorted(indptr, np.argmax(outside), "right"))
-            raise DataError(f"{what}: row {row - 1} contains an id outside 0..{self.n_columns - 1}")
+        self._check_ids(what)
         if self.data is not None:
             if len(self.data) != self.nnz:
                 raise DataError(f"{what}: {self.nnz} ids but {len(self.data)} values")
             if not np.isfinite(self.data).all():
                 row = int(np.searchsorted(indptr, np.argmin(np.isfinite(self.data)), "right"))
                 raise DataError(f"{what}: row {row - 1} contains a value that is not finite; remove or replace it")
+
+    def _check_ids(self, what: str) -> None:
+        if self.nnz and (self.indices.min() < 0 or self.indices.max() >= self.n_columns):
+            outside = (self.indices < 0) | (self.indices >= self.n_columns)
+            row = int(np.searchsorted(self.indptr, np.argmax(outside), "right"))
+            raise DataError(f"{what}: row {row - 1} contains an id outside 0..{self.n_columns - 1}")
 
 
 class Dataset(NamedTuple):

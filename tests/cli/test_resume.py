@@ -1,9 +1,11 @@
 """``slide train --resume``: what a run left is taken up again."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,3 +169,64 @@ def test_patience_needs_test_samples(files, capsys):
     assert "needs samples to evaluate on" in capsys.readouterr().err
     assert main([*TRAIN, *SMALL, "--out", "run", "--patience", "1", "--epochs", "99", "--learning-rate", "0.3"]) == 0
     assert load_model("run/model").facts["epochs"] < 99
+
+
+@pytest.mark.parametrize(
+    "ended_by", [["--epochs", "4"], ["--patience", "1", "--epochs", "99", "--learning-rate", "0.3"]]
+)
+def test_a_complete_run_says_so_and_its_files_stay_as_they_are(files, tmp_path, capsys, ended_by):
+    command = [*TRAIN, *SMALL, *ended_by, "--out", "run", "--checkpoint-every", "1"]
+    assert main(command) == 0
+    metrics, history = (tmp_path / "run" / "metrics.jsonl").read_bytes(), load_model("run/model").facts["history"]
+    assert "nothing is left to train" not in capsys.readouterr().err
+    for _ in range(2):
+        assert main([*command, "--resume"]) == 0
+        assert "run: the run is complete, nothing is left to train; give more --epochs" in capsys.readouterr().err
+        assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
+        assert load_model("run/model").facts["history"] == history
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Remove the run folder, or put a file in its place, once some steps are trained."""
+
+    def at(step, with_file):
+        fit = training_run.fit
+
+        def spoiled(*args, callback, **options):
+            def remove(event):
+                if event.get("step", 0) >= step and Path("run/metrics.jsonl").exists():
+                    shutil.rmtree("run")
+                    if with_file:
+                        Path("run").touch()
+                callback(event)
+
+            return fit(*args, callback=remove, **options)
+
+        monkeypatch.setattr(training_run, "fit", spoiled)
+
+    return at
+
+
+def test_a_folder_removed_during_training_gets_the_model_and_a_line_says_what_is_lost(files, capsys, spoil):
+    spoil(9, with_file=False)
+    assert main([*TRAIN, *SMALL, "--out", "run"]) == 0
+    told = "run: was removed during training; the model is complete, but config.toml and metrics.jsonl are lost"
+    assert told in capsys.readouterr().err.splitlines()
+    assert load_model("run/model").facts["epochs"] == 4
+
+
+@pytest.mark.parametrize("more", [[], ["--checkpoint-every", "1"]])
+def test_where_nothing_can_be_written_any_more_a_line_says_what_is_lost(files, capsys, spoil, more):
+    spoil(9, with_file=True)
+    assert main([*TRAIN, *SMALL, "--out", "run", *more]) == 1
+    place, why = ("run/checkpoints/best", "Not a directory") if more else ("run/model", "File exists")
+    told = f"{place}: cannot be written ({why}); choose another folder or free some space; what was trained is lost"
+    assert capsys.readouterr().err.splitlines()[-1] == f"slide: error: {told}"
+
+
+def test_a_run_that_fails_after_a_checkpoint_says_how_it_continues(files, capsys, monkeypatch):
+    interrupt_at(monkeypatch, 22)
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 1
+    told = "the power failed; --resume continues from the last checkpoint"
+    assert capsys.readouterr().err.splitlines()[-1] == f"slide: error: {told}"

@@ -88,7 +88,8 @@ def test_files_that_cannot_all_be_set_aside_are_put_back(tmp_path, monkeypatch, 
         return replace(*arguments)
 
     monkeypatch.setattr(Path, "replace", failing)
-    with pytest.raises(OSError if n_moves < 5 else SlideError):
+    told = "Permission denied" if n_moves < 5 else "no"
+    with pytest.raises(SlideError, match=told):
         run(path, failure=SlideError("no"))
     if n_moves == 5:  # a move back fails, which is left to the next run
         with RunFolder(path, replaces=True) as folder:
@@ -242,6 +243,28 @@ def test_metrics_of_a_resumed_run_are_replaced_as_a_whole(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("slide_ref.common.storage.complete_file.os.replace", full)
-    with pytest.raises(OSError, match="No space"), RunFolder(tmp_path / "run", replaces=True) as folder:
-        folder.begin(CONFIG, "slide train x", resumed_step=5)
+    told = rf"{tmp_path}/run: cannot be written \(No space left on device\); choose another folder or free some space"
+    with pytest.raises(SlideError, match=told), RunFolder(tmp_path / "run", replaces=True) as folder:
+        folder.begin(CONFIG, "slide train x", history=[])
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("becomes", [None, "file"])
+def test_a_folder_that_is_gone_when_training_starts_is_named(tmp_path, becomes):
+    path = tmp_path / "run"
+    told = f"{path}: cannot be written .*; choose another folder"
+    with pytest.raises(SlideError, match=told), RunFolder(path) as new:
+        path.rmdir()
+        if becomes == "file":
+            path.touch()
+        new.begin(CONFIG, "slide train x")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_names_the_file_of_metrics(tmp_path, monkeypatch):
+    told = f"{tmp_path}/run/metrics.jsonl: cannot be written .No space left on device.; choose another folder"
+    with pytest.raises(SlideError, match=told), RunFolder(tmp_path / "run") as folder:
+        folder.begin(CONFIG, "slide train x")
+        folder._metrics.close()
+        monkeypatch.setattr(folder, "_metrics", open("/dev/full", "a", buffering=1))  # noqa: SIM115
+        folder.record({"kind": "epoch"})

@@ -254,7 +254,7 @@ def test_a_process_that_fails_alone_says_so_and_ends_the_others(workers, data, t
         ("--test {data}/test.txt", "", "arguments of the first process (--test)"),
         ("--seed 1", "--seed 2", "arguments of the first process (--seed)"),
         ("--print-config", "", "arguments of the first process (--print-config)"),
-        ("--workers 2", "", "arguments of the first process (--workers)"),
+        ("--workers 3", "", "arguments of the first process (--workers)"),
         ("--config {out}/a.toml", "--config {out}/b.toml", "settings of the first process (epochs)"),
     ],
 )

@@ -136,6 +136,23 @@ def test_check_names_what_is_inconsistent(indptr, indices, data, message):
         SparseRows(*arrays, N_COLUMNS).check("features")
 
 
+@pytest.mark.parametrize("wrong", [-(2**32) + 1, -(2**31) - 1, -1, N_COLUMNS, 2**32 + 1])
+def test_ids_out_of_range_are_refused_and_do_not_wrap(wrong):
+    rows = SparseRows(np.array([0, 0, 2]), np.array([1, wrong]), None, N_COLUMNS)
+    for refuse in (rows.canonical, lambda: rows.check("rows"), lambda: rows.indicator("rows")):
+        with pytest.raises(DataError, match=r"rows: row 1 contains an id outside 0\.\.4"):
+            refuse()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.uint64])
+def test_an_unsigned_indptr_may_not_fall_and_counts_like_any_other(dtype):
+    with pytest.raises(DataError, match="indptr does not describe rows"):
+        SparseRows(np.array([0, 2, 1, 3], dtype), np.arange(3, dtype=np.int32), None, N_COLUMNS).check("rows")
+    rows = SparseRows(np.array([0, 2, 2, 3], dtype), np.arange(3, dtype=np.int32), None, N_COLUMNS)
+    assert rows.is_canonical() == (dtype != np.uint64) and rows.canonical().is_canonical()
+    assert rows.take([2, 0]).indices.tolist() == [2, 0, 1] and rows.take([2, 0]).indptr.dtype == np.int64
+
+
 def test_rows_are_taken_by_number_or_by_mask():
     rows = SparseRows(np.array([0, 1, 3]), np.array([4, 0, 2], np.int32), None, 5)
     for some in ([1], np.array([False, True]), np.array([1], np.uint8)):

@@ -269,10 +269,13 @@ def test_warnings_point_at_the_line_that_called():
         assert [warning.filename for warning in caught] == [__file__]
 
 
-def test_a_part_of_which_no_step_was_trained_does_not_count():
-    model = SlideClassifier(hidden=4, n_workers=1, max_seconds=1e-9).partial_fit(np.eye(4), range(4))
+@pytest.mark.parametrize("training", ["fit", "partial_fit"])
+def test_samples_of_which_no_step_was_trained_do_not_count(training):
+    model = getattr(SlideClassifier(hidden=4, n_workers=1, max_seconds=1e-9), training)(np.eye(4), range(4))
     assert model.model_.facts["steps"] == model.model_.facts["n_train_samples"] == 0
     assert model.model_.label_counts is None
+    model.set_params(max_seconds=None).partial_fit(np.eye(4), range(4))
+    assert model.model_.facts["n_train_samples"] == 4
 
 
 def test_a_dotted_setting_is_told_as_python_has_it():

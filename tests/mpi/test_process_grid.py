@@ -207,7 +207,7 @@ def test_processes_that_count_other_labels_or_have_no_weights_are_an_error_for_a
 
     with pytest.raises(DataError, match="the ranks count different features or labels"):
         on_ranks(4, lambda everyone: work(everyone, 60 + (everyone.rank == 3), True))
-    with pytest.raises(DataError, match="some ranks give weights of their samples and some do not"):
+    with pytest.raises(DataError, match="some ranks give weights of their samples, some do not"):
         on_ranks(4, lambda everyone: work(everyone, 60, everyone.rank == 3))
 
 

@@ -83,7 +83,8 @@ def save_arrays(
                 with synced_file(new / name) as file:
                     file.write(raw)
     except OSError as error:
-        raise ModelError(f"{folder}: cannot be written ({error}); choose another folder or free some space") from error
+        advice = "choose another folder or free some space"
+        raise ModelError(f"{folder}: cannot be written ({error.strerror or error}); {advice}") from error
 
 
 def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
