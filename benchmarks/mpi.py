@@ -75,7 +75,7 @@ def rank(data: str, config: Config, n_workers: int, n_steps: int, interface: str
         mine, ranks = own.train_samples.own, own.ranks
         own.run(Order(0))
         started = time.perf_counter()
-        own.run(Rebuild(0, 0))
+        own.run(Rebuild(0, [1]))
         rebuild_seconds = time.perf_counter() - started
         own.run(TrainRange(0, 1, WARM_UP * n_workers))
         everyone.barrier()
