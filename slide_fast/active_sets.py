@@ -23,9 +23,8 @@ def ids_between(rows: SparseRows, first: int, last: int) -> SparseRows:
     """Keep ids `first` to `last` - 1 of each row of ids without values, renumbered from `first`."""
     if (first, last) == (0, rows.n_columns):
         return rows
-    kept = (rows.indices >= first) & (rows.indices < last)
-    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
-    return SparseRows(indptr, rows.indices[kept] - np.int32(first), None, last - first)
+    own = rows.where((rows.indices >= first) & (rows.indices < last))
+    return SparseRows(own.indptr, own.indices - np.int32(first), None, last - first)
 
 
 def labels_in(part: Part, config: Config, batch: MicroBatch) -> SparseRows:

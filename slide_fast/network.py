@@ -103,8 +103,7 @@ def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scr
 def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, scratch: Scratch) -> np.ndarray:
     """Make samples dense, (n_samples, len(ids)), over the features `ids`, which must include all that occur."""
     dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
-    row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))
-    dense[row_of, positions(scratch, ids, features.indices, features.n_columns)] = values_of(features, dtype)
+    dense[features.row_of(), positions(scratch, ids, features.indices, features.n_columns)] = values_of(features, dtype)
     return dense
 
 
@@ -196,7 +195,7 @@ def softmax_loss(
         np.copyto(logits, -np.inf, where=~output.mask)
     own = ids_between(labels, first_label, first_label + n_labels)
     columns = own.indices if output.ids is None else positions(scratch, output.ids, own.indices, n_labels)
-    row_of = np.repeat(np.arange(n), np.diff(own.indptr))
+    row_of = own.row_of()
     of_labels = logits[row_of, columns].astype(np.float64)  # not corrected: they are active for certain
     if output.inclusion is not None:
         logits -= np.log(output.inclusion).astype(logits.dtype)

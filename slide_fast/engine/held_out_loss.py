@@ -33,7 +33,7 @@ def _of_rows(layers: list[Layer], data: Dataset, scratch: Scratch) -> float:
     """Return the summed loss of some rows, all of which have labels."""
     output, labels, counts = layers[-1], data.labels, np.diff(data.labels.indptr)
     inputs = hidden_outputs(layers, data.features, scratch)
-    row_of = np.repeat(np.arange(data.n_samples), counts)
+    row_of = labels.row_of()
     own, others = np.empty(labels.nnz), np.full(data.n_samples, -np.inf)
     for first in range(0, len(output.b), LABELS_AT_ONCE):
         part = slice(first, first + LABELS_AT_ONCE)

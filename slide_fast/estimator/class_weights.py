@@ -56,8 +56,7 @@ def weights_of_samples(
     """
     if class_weight is None or not labels.nnz:
         return given
-    counts = np.diff(labels.indptr)
-    row_of = np.repeat(np.arange(labels.n_rows), counts)
-    sums = np.bincount(row_of, label_weights(class_weight, labels, classes)[labels.indices], minlength=labels.n_rows)
+    counts, weights = np.diff(labels.indptr), label_weights(class_weight, labels, classes)
+    sums = np.bincount(labels.row_of(), weights[labels.indices], minlength=labels.n_rows)
     means = np.divide(sums, counts, out=np.ones(labels.n_rows), where=counts > 0)
     return means if given is None else means * given

@@ -272,9 +272,7 @@ def row_in(indptr: np.ndarray) -> Callable[[int], int]:
 
 def rows_of_places(places: np.ndarray, indptr: np.ndarray, n_labels: int) -> SparseRows:
     """Make canonical rows of labels; a place of -1 is left out."""
-    kept = places >= 0
-    indptr = np.concatenate([[0], np.cumsum(kept)])[indptr]
-    return SparseRows(indptr, places[kept].astype(np.int32), None, n_labels).canonical()
+    return SparseRows(indptr, places, None, n_labels).where(places >= 0).canonical()
 
 
 def _places(items: Any, classes: np.ndarray) -> np.ndarray:

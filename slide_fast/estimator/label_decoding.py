@@ -83,7 +83,7 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int, name: str = "lab
 
 def are_right(best: np.ndarray, truths: SparseRows) -> np.ndarray:
     """Return 1 for each sample whose best label is one of its true labels, else 0."""
-    row_of = np.repeat(np.arange(truths.n_rows), np.diff(truths.indptr))
+    row_of = truths.row_of()
     return np.bincount(row_of[truths.indices == best[row_of]], minlength=truths.n_rows)
 
 

@@ -75,7 +75,7 @@ def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, sc
     """
     place = positions(scratch, ids, features.indices, features.n_columns)
     order = np.argsort(place.astype(np.min_scalar_type(len(ids))), kind="stable")  # 16 bits: by radix
-    row_of = np.repeat(np.arange(features.n_rows), np.diff(features.indptr))[order]
+    row_of = features.row_of()[order]
     values = values_of(features, delta.dtype)[order]
     counts = np.bincount(place, minlength=len(ids))
     starts = np.cumsum(counts) - counts

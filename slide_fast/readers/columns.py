@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from slide_ref.common.sparse_rows import SparseRows
 
 
@@ -16,6 +14,4 @@ def with_columns_found(rows: SparseRows) -> SparseRows:
 
 def with_columns(rows: SparseRows, n_columns: int) -> SparseRows:
     """Return rows with `n_columns` columns; entries beyond them are left out."""
-    kept = rows.indices < n_columns
-    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
-    return SparseRows(indptr, rows.indices[kept], None if rows.data is None else rows.data[kept], n_columns)
+    return dataclasses.replace(rows.where(rows.indices < n_columns), n_columns=n_columns)

@@ -107,9 +107,8 @@ class LabelRows:
         ids = np.array([id_of.get(name, -1) for name in self._numbers], dtype=np.int32)
         rows = self._rows.finish()
         indices = ids[rows.indices] if len(ids) else rows.indices
-        kept = indices >= 0
-        indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr]
-        return SparseRows(indptr, indices[kept], None, len(known)).canonical(), known, int((~kept).sum())
+        kept = SparseRows(rows.indptr, indices, None, len(known)).where(indices >= 0)
+        return kept.canonical(), known, rows.nnz - kept.nnz
 
 
 def read_training(file: TextFile, settings: TextSettings, n_workers: int) -> TextData:

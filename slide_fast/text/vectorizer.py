@@ -57,16 +57,15 @@ class Vectorizer:
     def _placed(self, counts: Counts) -> SparseRows:
         """Make rows from counts; columns ascend with the keys in both cases, and hashed ones may coincide."""
         indices = self.columns(counts.keys)[counts.codes]
-        kept = indices >= 0
-        indptr = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
-        return SparseRows(indptr, indices[kept], counts.counts[kept].astype(np.float64), self.n_columns).canonical()
+        rows = SparseRows(counts.indptr, indices, counts.counts.astype(np.float64), self.n_columns)
+        return rows.where(indices >= 0).canonical()
 
     def _weighted(self, rows: SparseRows) -> SparseRows:
         assert rows.data is not None
         values = (1 + np.log(rows.data, dtype=np.float64)) * self.idf[rows.indices]
-        owners = np.repeat(np.arange(rows.n_rows), np.diff(rows.indptr))
-        lengths = np.sqrt(np.bincount(owners, weights=values * values, minlength=rows.n_rows))
-        return SparseRows(rows.indptr, rows.indices, (values / lengths[owners]).astype(np.float32), rows.n_columns)
+        row_of = rows.row_of()
+        lengths = np.sqrt(np.bincount(row_of, weights=values * values, minlength=rows.n_rows))
+        return SparseRows(rows.indptr, rows.indices, (values / lengths[row_of]).astype(np.float32), rows.n_columns)
 
     def saved(self, source: dict[str, Any]) -> TextColumns:
         """Return what a model stores, with JSON values about the source files of the texts."""

@@ -22,7 +22,7 @@ def _hits(ids: np.ndarray, labels: SparseRows, k: int) -> np.ndarray:
         raise DataError(f"predictions for {len(ids)} samples cannot be compared with {labels.n_rows} rows of labels")
     first = np.asarray(ids)[:, :k]
     width = max(labels.n_columns, int(first.max(initial=0)) + 1)
-    true_keys = np.repeat(np.arange(labels.n_rows), np.diff(labels.indptr)) * width + labels.indices
+    true_keys = labels.row_of() * width + labels.indices
     return np.isin(np.arange(len(first))[:, None] * width + first, true_keys) & (first >= 0)
 
 
@@ -75,7 +75,7 @@ def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np
     hits = _hits(ids, labels, k)
     gained = inverse_propensities[np.asarray(ids)[:, :k][hits]].sum()
     weights = inverse_propensities[labels.indices]
-    row_of = np.repeat(np.arange(labels.n_rows), np.diff(labels.indptr))
+    row_of = labels.row_of()
     heaviest_first = np.lexsort((-weights, row_of))
     place_in_row = np.arange(labels.nnz) - labels.indptr[row_of]
     best = weights[heaviest_first][place_in_row < k].sum()

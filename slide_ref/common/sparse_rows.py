@@ -62,6 +62,15 @@ class SparseRows:
             return ids, np.ones(len(ids), dtype=np.float32)
         return ids, self.data[self.indptr[i] : self.indptr[i + 1]]
 
+    def row_of(self) -> np.ndarray:
+        """Return the row of each stored value: int64, shape (nnz,)."""
+        return np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
+
+    def where(self, kept: np.ndarray) -> SparseRows:
+        """Return the rows with only those stored values that a mask, bool of shape (nnz,), marks."""
+        indptr = np.concatenate([[0], np.cumsum(kept)])[self.indptr]
+        return SparseRows(indptr, self.indices[kept], None if self.data is None else self.data[kept], self.n_columns)
+
     def take(self, rows: np.ndarray) -> SparseRows:
         """Return some rows as new arrays.
 
@@ -102,8 +111,7 @@ class SparseRows:
         self._check_ids("rows")
         indptr, indices, values = self.indptr.astype(np.int64, copy=False), self.indices, self.data
         if not self._is_ascending():
-            row_of = np.repeat(np.arange(self.n_rows), np.diff(indptr))
-            keys, inverse = np.unique(row_of * np.int64(self.n_columns) + indices, return_inverse=True)
+            keys, inverse = np.unique(self.row_of() * np.int64(self.n_columns) + indices, return_inverse=True)
             row_of, indices = np.divmod(keys, np.int64(self.n_columns))
             indptr = np.searchsorted(row_of, np.arange(self.n_rows + 1))
             values = None if values is None else np.bincount(inverse, weights=values)
@@ -111,12 +119,8 @@ class SparseRows:
             if values.dtype != np.float16 and np.any(np.abs(values) >= TOO_LARGE):  # none is, and the limit overflows
                 raise DataError("a value, or the sum of an id's values in one row, is too large for float32; rescale")
             values = values.astype(np.float32)
-        if values is not None:
-            kept = values != 0
-            if not kept.all():
-                indptr = np.concatenate([[0], np.cumsum(kept)])[indptr]
-                indices, values = indices[kept], values[kept]
-        return SparseRows(indptr, indices.astype(np.int32, copy=False), values, self.n_columns)
+        rows = SparseRows(indptr, indices.astype(np.int32, copy=False), values, self.n_columns)
+        return rows if values is None or values.all() else rows.where(values != 0)
 
     def indicator(self, what: str) -> SparseRows:
         """Return canonical rows without values: the ids that are stored with a 1.

@@ -99,6 +99,20 @@ def test_take_agrees_with_scipy(lists, data):
     assert np.array_equal(dense(taken), whole.toarray()[np.array(chosen, dtype=int)])
 
 
+@settings(deadline=None, derandomize=True)
+@given(row_lists, st.booleans(), st.data())
+def test_marked_values_stay_in_their_rows(lists, with_values, data):
+    rows, n = make(lists, with_values), sum(map(len, lists))
+    assert rows.row_of().tolist() == [i for i, row in enumerate(lists) for _ in row]
+    kept = data.draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    some = rows.where(np.array(kept, dtype=bool))
+    assert_valid(some, with_values)
+    marks = iter(kept)
+    expected = make([[pair for pair in row if next(marks)] for row in lists], with_values)
+    assert some.shape == rows.shape and np.array_equal(some.indptr, expected.indptr)
+    assert np.array_equal(some.indices, expected.indices) and np.array_equal(some.data, expected.data)
+
+
 def test_a_data_set_takes_features_and_labels_together():
     dataset = Dataset(make([[(0, 1.0)], [(1, 2.0)]]), rows_from_lists([[2], []], 3)).take([1, 0, 0])
     assert dataset.n_samples == 3
