@@ -79,17 +79,18 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
             raise DataError(f"label_names: {wrong[0]!r}; give str without line breaks and halves of surrogate pairs")
 
 
-@np.errstate(over="ignore")  # of the sum
 def _check_weights(weights: np.ndarray, train: Dataset) -> None:
     """Raise DataError unless there is a weight for each sample, and something to learn from."""
-    fits = (
-        isinstance(weights, np.ndarray)
-        and weights.dtype.newbyteorder("=") in FLOATS
-        and weights.shape == (train.n_samples,)
-    )
-    if not (fits and np.isfinite(weights.sum(dtype=np.float64)) and (weights >= 0).all() and weights.any()):
-        text = "finite, also their sum, at least 0, not all 0"
-        raise DataError(f"weights: give an array of {train.n_samples} floats, one per sample, {text}")
+    is_array = isinstance(weights, np.ndarray) and weights.dtype.newbyteorder("=") in FLOATS
+    if not is_array or weights.shape != (train.n_samples,):
+        raise DataError(f"weights: give an array of {train.n_samples} floats, one per sample")
+    fits = np.isfinite(weights) & (weights >= 0)
+    if not fits.all():
+        i = int(np.argmin(fits))
+        raise DataError(f"weights, row {i}: {weights[i]:g} is negative or not finite; give numbers >= 0")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum(dtype=np.float64)):
+            raise DataError("weights: their sum is not finite; scale them down")
     if not weights[np.diff(train.labels.indptr) > 0].any():
         raise DataError("weights: all samples that have labels have weight 0; there is nothing to learn from")
 

@@ -118,9 +118,10 @@ def test_what_is_no_config_or_does_not_fit_the_data_is_refused():
         ({"train": (1, 2)}, "training data: of type tuple; give a Dataset"),
         ({"test": 3}, "test data: of type int; give a Dataset"),
         ({"weights": np.ones(1)}, "weights: give an array of .* floats, one per sample"),
-        ({"weights": np.full(train.n_samples, NAN)}, "weights: give an array"),
-        ({"weights": -np.ones(train.n_samples)}, "weights: give an array"),
-        ({"weights": np.zeros(train.n_samples)}, "weights: give an array"),
+        ({"weights": np.full(train.n_samples, NAN)}, "weights, row 0: nan is negative or not"),
+        ({"weights": np.where(np.arange(train.n_samples) == 2, -1.5, 1)}, "weights, row 2: -1.5 is negative or not"),
+        ({"weights": np.full(train.n_samples, 1e308)}, "weights: their sum is not finite"),
+        ({"weights": np.zeros(train.n_samples)}, "weights: all samples that have labels have"),
         ({"weights": [1.0] * train.n_samples}, "weights: give an array"),
         ({"label_names": ["a"]}, "label_names: 1 names, but there are"),
     ):
