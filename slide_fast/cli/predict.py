@@ -24,7 +24,7 @@ from ..text.ngrams import NgramCounter
 from ..text.sources import TextFile
 from .run_folder import CHECKPOINTS, FILES, METRICS
 from .session import Session, expecting_numbers, fitting, with_index_for
-from .texts import columns_of, refuse_text_options, tell_skipped, tell_table, vectorizer_of
+from .texts import columns_of, refuse_text_options, tell_no_texts, tell_skipped, vectorizer_of
 
 
 class Block(NamedTuple):
@@ -97,9 +97,9 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
 
     def blocks() -> Iterator[Block]:
         for number, rows in enumerate(texts):
-            if not number and rows:
-                lines = (row.text for row in rows if row.text and row.text.strip())
-                tell_table(next(lines, ""), model, options, session)
+            if not number:
+                read = [row.text for row in rows if row.text and row.text.strip()]
+                tell_no_texts(read, model, options, session)
             features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
             answered = np.array([row.text is not None for row in rows], dtype=np.bool_)
             yield Block(predictor.topk(features, k, recall, with_totals=True), answered)

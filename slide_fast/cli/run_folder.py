@@ -213,6 +213,11 @@ class RunFolder:
         plot_runs([self.path], self.path / CURVES, dict(baselines))
         return self.path / CURVES
 
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best network of this run stays, with no other checkpoint: no earlier run comes back."""
+        return self._is_new and not self._earlier.is_aside and bool(Checkpoints(self.path / CHECKPOINTS).all_saved())
+
     def _has_saved(self) -> bool:
         return self.has_model or bool(Checkpoints(self.path / CHECKPOINTS).saved())
 
@@ -234,6 +239,6 @@ class RunFolder:
                 self._metrics.close()
             if self._is_new and self._has_saved():
                 self._discard_earlier()
-            else:
+            elif not self.keeps_best:
                 self._restore()
                 self._remove_made()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
+from collections.abc import Sequence
 
 import numpy as np
 
+from slide_ref.common.diagnosis import not_texts
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model, TextColumns
@@ -79,7 +81,7 @@ def _source(model: Model) -> Columns | None:
     return Columns(tuple(texts), *others)
 
 
-def text_settings_of(options: Namespace) -> TextSettings:
+def _text_settings_of(options: Namespace) -> TextSettings:
     """Return how texts become features, as options say. Raises ConfigError."""
     given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
     if given.get("buckets") and "min_df" in given:
@@ -89,14 +91,12 @@ def text_settings_of(options: Namespace) -> TextSettings:
     return settings
 
 
-def read_training_texts(
-    options: Namespace, settings: TextSettings, session: Session
-) -> tuple[list[Dataset], list[str], TextColumns]:
+def read_training_texts(options: Namespace, session: Session) -> tuple[list[Dataset], list[str], TextColumns]:
     """Read training texts, and test texts if any; return data, label names, and text settings to store.
 
     Raises ConfigError, DataError.
     """
-    columns = columns_of(options, needs_labels=True)
+    settings, columns = _text_settings_of(options), columns_of(options, needs_labels=True)
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
@@ -170,15 +170,18 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
     return _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
 
 
-def tell_table(line: str, model: Model, options: Namespace, session: Session) -> None:
-    """Print a note if the first line, read as a text, names the columns on which a model was trained."""
-    source = _source(model)
-    if options.text_column or source is None:
+def tell_no_texts(texts: Sequence[str], model: Model, options: Namespace, session: Session) -> None:
+    """Print a note if the first lines, each read as a text, look like numbers, or name the columns of training."""
+    source, told = _source(model), not_texts([text.encode("utf-8", "replace") for text in texts[:10]])
+    if options.text_column or not texts:
         return
-    if names_columns(line, source):
+    if told is not None:
+        told = f"looks like {told}, but the model was trained on texts, and each line is taken as one"
+    elif source is not None and names_columns(texts[0], source):
         given = " ".join(f"--text-column {shlex.quote(name)}" for name in source.texts)
-        text = f"the first line looks like a table, and each whole line is taken as a text; give {given}"
-        session.console.line(f"{options.data}: {text}")
+        told = f"the first line looks like a table, and each whole line is taken as a text; give {given}"
+    if told is not None:
+        session.console.line(f"{options.data}: {told}")
 
 
 def vectorizer_of(model: Model) -> Vectorizer:

@@ -28,7 +28,7 @@ from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
 from .session import Session, check_there, fitting, read_samples
 from .settings import ALL, config_of, names_in, settings_of, to_toml
-from .texts import are_texts, read_training_texts, refuse_text_options, text_settings_of
+from .texts import are_texts, read_training_texts, refuse_text_options
 from .training_run import TrainingRun
 
 
@@ -112,10 +112,9 @@ def read_files(
         If the samples are texts, how they become features.
     """
     train, test = (options.train, options.labels), (options.test, options.test_labels)
-    text_settings = text_settings_of(options)  # and the files, before any is read
-    check_there(*train, *test, options.label_names)
+    check_there(*train, *test, options.label_names)  # before any is read
     if are_texts(options.train, options):
-        samples, own_names, text = read_training_texts(options, text_settings, session)
+        samples, own_names, text = read_training_texts(options, session)
         if share is not None:
             samples = [part.take(np.array(share(part.n_samples), dtype=np.int64)) for part in samples]
         return samples, own_names, text

@@ -23,7 +23,7 @@ from ..active_sets import without_tables
 from ..display.plots import PlotError
 from ..display.training_table import TrainingDisplay
 from ..display.wording import aligned, network_in_words, score_table
-from ..engine.checkpoints import TrainingState
+from ..engine.checkpoints import BEST, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from ..engine.progress import Event, tell_all
@@ -149,8 +149,11 @@ class TrainingRun:
             if isinstance(error, DivergedError) or self.folder.has_model or "progress" not in last:
                 raise
             checkpoints = self.options.checkpoints
-            is_kept = checkpoints is not None and checkpoints.saved()
-            left = "--resume continues from the last checkpoint" if is_kept else "what was trained is lost"
+            left = "what was trained is lost"
+            if checkpoints is not None and checkpoints.saved():
+                left = "--resume continues from the last checkpoint"
+            elif checkpoints is not None and self.folder.keeps_best:
+                left = f"the best network so far is in {checkpoints.folder / BEST}"
             raise SlideError(f"{in_words(error)}; {left}") from error
 
     def _as_stored(self, model: Model) -> tuple[Model, ModelError | None]:

@@ -100,9 +100,9 @@ class Run:
         `n_workers` and `pids`, which returns ids of processes, are for the report. Raises ConfigError if a new run is
         to write checkpoints to a folder that has those of another.
         """
-        n_samples, is_complete = self.summary.n_train, self.progress.step >= self.n_steps or self.is_over()
-        workers = {"n_workers": n_workers, "pids": pids}
-        self.report("start", workers | {"n_samples": n_samples, "is_complete": is_complete})
+        has_ended = self.progress.step >= self.n_steps or self.is_over()
+        workers = {"n_workers": n_workers, "pids": pids, "n_samples": self.summary.n_train}
+        self.report("start", workers | {"is_complete": self.resumes and has_ended and not self.stop.is_set()})
         if self.options.checkpoints is not None and not self.resumes:
             self.options.checkpoints.require_unused()  # the callback may have set others aside at the start
         self.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -351,11 +352,12 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
         hidden, seed, _ = tuple(named.pop("hidden")), named.pop("seed"), named.pop("input_scale")
         try:
-            classifier = cls()
+            inspect.signature(cls).bind()
         except TypeError as error:
             raise ConfigError(
                 f"{error}; give each parameter of {cls.__name__} a default, so that load can make one"
             ) from error
+        classifier = cls()
         vars(classifier).update(own, hidden=hidden, settings=named, random_state=seed)
         classifier.model_, classifier.n_features_in_, classifier.history_ = model, model.n_features, history_of(model)
         classifier._kind, classifier.labels_per_sample_ = form_of(model)

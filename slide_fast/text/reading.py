@@ -146,9 +146,9 @@ def read_known(file: TextFile, vectorizer: Vectorizer, names: Sequence[str], n_w
 def _texts(file: Iterable[list[Row]], labels: LabelRows) -> Iterator[list[str]]:
     """Yield batches of the texts of a file; add their labels to `labels`."""
     for batch in batches_of(chain.from_iterable(file)):
-        rows = [row for row in batch if row.text is not None]
-        labels.extend([row.labels for row in rows])
-        yield [row.text or "" for row in rows]
+        if rows := [row for row in batch if row.text is not None]:
+            labels.extend([row.labels for row in rows])
+            yield [row.text or "" for row in rows]
 
 
 def batches_of(items: Iterable[Item]) -> Iterator[list[Item]]:

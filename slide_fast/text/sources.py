@@ -109,11 +109,11 @@ class TextFile:
     def _rows(self, first: list[bytes], blocks: Iterator[list[bytes]]) -> Iterator[list[Row]]:
         first[0] = first[0].removeprefix(BOM)
         kind = not_text(first[0], OF_TEXTS)
-        if kind is None and (numbers := not_texts(first)):
-            kind = f"{numbers}; {OF_TEXTS}"
+        is_plain = self.columns is None and not self.needs_labels  # each line is answered as it comes
+        if kind is None and not is_plain and (numbers := not_texts(first)):
+            kind = f"the file is {numbers}; {OF_TEXTS}"
         if kind is not None:
             raise DataError(kind, self.path, 1)
-        is_plain = self.columns is None and not self.needs_labels  # each line is answered as it comes
         while not is_plain and not any(map(bytes.strip, first)) and (block := next(blocks, None)) is not None:
             first = [*first, *block]  # the first line that is not blank tells the format
         head = first_line(b"".join(first))

@@ -62,7 +62,9 @@ TEXT = (
 )
 SAMPLE = re.compile(rb"([+-]?[\d.]+(,\d+)*[ \t]+)?(qid:\d+[ \t]+)*\d+:[+-]?[\d.]")
 HEADER = re.compile(rb"\d+[ \t]+\d+[ \t]+\d+[ \t]*")
-PAIRS = re.compile(rb"([\d.,+-]+[ \t]+)?\d+:[+-]?[\d.]+([eE][+-]?\d+)?([ \t]+\d+:[+-]?[\d.]+([eE][+-]?\d+)?)*")
+PAIRS = re.compile(
+    rb"([\d.,+-]+[ \t]+)?(qid:\d+[ \t]+)*\d+:[+-]?[\d.]+([eE][+-]?\d+)?([ \t]+\d+:[+-]?[\d.]+([eE][+-]?\d+)?)*"
+)
 
 # How the rest of a line looks from a malformed word on, and what to do.
 LABELS_APART = "labels are separated by ',' without spaces"
@@ -104,12 +106,12 @@ def not_text(head: bytes, of_texts: str | None = None) -> str | None:
 
 
 def not_texts(lines: list[bytes]) -> str | None:
-    """Identify samples of numbers, where texts are expected, by their first two lines; None if these may be texts."""
-    first, second = [*map(bytes.strip, lines[:2]), b"", b""][:2]
+    """Identify samples of numbers, where texts are expected, by the first lines that are not blank; None if unknown."""
+    first, *samples = [*filter(None, (line.partition(b"#")[0].strip() for line in lines)), b""][:3]
     is_xmc = HEADER.fullmatch(first) is not None
-    are_pairs = all(PAIRS.fullmatch(line) and line.count(b":") > 1 for line in (first, second))  # "10:30" is a text
-    if are_pairs or (is_xmc and PAIRS.fullmatch(second)):
-        return f"the file is {'XMC' if is_xmc else 'svmlight'} text, which holds numbers"
+    samples = list(filter(None, samples if is_xmc else [first, *samples[:1]]))
+    if samples and all(map(PAIRS.fullmatch, samples)):
+        return f"{'XMC' if is_xmc else 'svmlight'} text, which holds numbers"
     return None
 
 

@@ -64,7 +64,7 @@ class SparseRows:
 
     def row_of(self) -> np.ndarray:
         """Return the row of each stored value: int64, shape (nnz,)."""
-        return np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
+        return np.repeat(np.arange(self.n_rows), np.diff(self.indptr).astype(np.int64))  # repeat takes no uint64
 
     def where(self, kept: np.ndarray) -> SparseRows:
         """Return the rows with only those stored values that a mask, bool of shape (nnz,), marks."""

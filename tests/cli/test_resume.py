@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import zlib
@@ -186,6 +187,23 @@ def test_a_complete_run_says_so_and_its_files_stay_as_they_are(files, tmp_path, 
         assert load_model("run/model").facts["history"] == history
 
 
+def test_a_new_run_that_is_interrupted_before_its_first_step_is_not_complete(files, capsys, monkeypatch):
+    fit = training_run.fit
+
+    def interrupted(*args, callback, **options):
+        def press(event):
+            if event["kind"] == "memory":
+                signal.raise_signal(signal.SIGINT)
+            callback(event)
+
+        return fit(*args, callback=press, **options)
+
+    monkeypatch.setattr(training_run, "fit", interrupted)
+    assert main([*TRAIN, *SMALL, "--out", "run"]) == 130
+    stderr = capsys.readouterr().err
+    assert "interrupted after 0.00 epochs" in stderr and "is complete" not in stderr
+
+
 @pytest.fixture
 def spoil(monkeypatch):
     """Remove the run folder, or put a file in its place, once some steps are trained."""
@@ -223,6 +241,19 @@ def test_where_nothing_can_be_written_any_more_a_line_says_what_is_lost(files, c
     place, why = ("run/checkpoints/best", "Not a directory") if more else ("run/model", "File exists")
     told = f"{place}: cannot be written ({why}); choose another folder or free some space; what was trained is lost"
     assert capsys.readouterr().err.splitlines()[-1] == f"slide: error: {told}"
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_leaves_its_best_network(files, capsys, monkeypatch):
+    command = [*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "99"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 22)
+        assert main(command) == 1
+    told = "the power failed; the best network so far is in run/checkpoints/best"
+    assert capsys.readouterr().err.splitlines()[-1] == f"slide: error: {told}"
+    assert load_model("run/checkpoints/best").n_labels and Path("run/config.toml").exists()
+    assert main(command) == 2
+    assert "run: holds the best model of a run; --overwrite replaces it" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0 and load_model("run/model").facts["epochs"] == 4
 
 
 def test_a_run_that_fails_after_a_checkpoint_says_how_it_continues(files, capsys, monkeypatch):

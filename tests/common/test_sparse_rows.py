@@ -165,6 +165,8 @@ def test_an_unsigned_indptr_may_not_fall_and_counts_like_any_other(dtype):
     rows = SparseRows(np.array([0, 2, 2, 3], dtype), np.arange(3, dtype=np.int32), None, N_COLUMNS)
     assert rows.is_canonical() == (dtype != np.uint64) and rows.canonical().is_canonical()
     assert rows.take([2, 0]).indices.tolist() == [2, 0, 1] and rows.take([2, 0]).indptr.dtype == np.int64
+    falling = SparseRows(np.array([0, 2, 2, 3], dtype), np.arange(3, dtype=np.int32)[::-1], None, N_COLUMNS)
+    assert falling.canonical().indices.tolist() == [1, 2, 0] and falling.row_of().tolist() == [0, 0, 2]
 
 
 def test_rows_are_taken_by_number_or_by_mask():

@@ -424,6 +424,13 @@ class Needy(SlideClassifier):
         super().__init__(width)
 
 
+class Broken(SlideClassifier):
+    """Fails when it is made."""
+
+    def __init__(self):
+        super().__init__(len(5))
+
+
 def test_a_subclass_with_other_parameters_is_loaded(tmp_path):
     X, texts, y = np.eye(4), ["a b", "b c", "c d", "d a"], np.arange(4)
     for given, model in ((X, Narrow(6)), (texts, NarrowForTexts(6))):
@@ -433,6 +440,8 @@ def test_a_subclass_with_other_parameters_is_loaded(tmp_path):
         assert np.array_equal(loaded.decision_function(given), model.decision_function(given))
     with pytest.raises(ConfigError, match="missing .*'width'; give each parameter of Needy a default"):
         Needy.load(tmp_path / "model")
+    with pytest.raises(TypeError, match="no len"):
+        Broken.load(tmp_path / "model")
 
 
 def test_logarithms_of_probabilities_are_minus_infinity_at_0():
