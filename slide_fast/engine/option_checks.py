@@ -62,7 +62,8 @@ def _is_class_weight(value: Any) -> bool:
 
 
 def _label_names(key: str, value: Any) -> list[Any] | None:
-    fits = value is None or (isinstance(value, Iterable) and not isinstance(value, (str, bytes, Set, Mapping)))
+    is_list = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Set, Mapping))
+    fits = value is None or (is_list and getattr(value, "ndim", 1) == 1)
     require(fits, key, value, "a list of str, one for each label, or None")
     return None if value is None else list(value)
 

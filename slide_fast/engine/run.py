@@ -365,9 +365,9 @@ class Run:
             "epochs": self.past.epochs + progress.step / self.steps_per_epoch,
             "steps": self.all_steps,
             "rebuilds": progress.rebuilds,
-            "n_train_samples": summary.n_train if progress.step else 0,
+            "n_train_samples": summary.n_train if self.all_steps else 0,
         }
         info |= summary.about_labels() | about_settings(self.config, summary.n_train) | about_run(self)
         sizes = summary.n_features, summary.n_labels
-        named = self.label_names, summary.label_counts if progress.step else None  # without a step none was trained
+        named = self.label_names, summary.label_counts if self.all_steps else None  # without a step none was trained
         return Model(self.config, *sizes, arrays, info, *named, text=self.options.text)

@@ -163,7 +163,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state: Any = super().__getstate__()
+        state: Any = super().__getstate__() or {}
         state = {key: value for key, value in state.items() if key != "_predicts"}
         if state.get("_state") is not None:  # joblib would write what it shares with the model twice
             state["_state"] = state["_state"].besides(self.model_)
@@ -289,7 +289,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             expected = validation.Known(self.classes_, self._kind, self.n_features_in_)
         features, labels = validation.as_dataset(X, y, expected, name)
         self._check_features(X, features, reset=not goes_on)
-        if not goes_on:
+        if goes_on:
+            features = dataclasses.replace(features, n_columns=self.n_features_in_)  # a file may have fewer
+        else:
             self.classes_, self._kind, self.history_ = labels.classes, labels.kind, []
         return features, labels
 

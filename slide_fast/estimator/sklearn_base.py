@@ -21,7 +21,8 @@ class BaseEstimator:
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters of the constructor by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        own = inspect.signature(type(self)).parameters.values()
+        return {each.name: getattr(self, each.name) for each in own if each.kind != each.VAR_KEYWORD}
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters of the constructor. Raises ValueError if there is no such parameter."""

@@ -91,7 +91,7 @@ class SparseRows:
         if not are_numbers or (rows.size and (rows.min() < 0 or rows.max() >= self.n_rows)):
             raise DataError(f"rows to take: give whole numbers from 0 to {self.n_rows - 1}, or a mask of all rows")
         rows = rows.astype(np.int64, copy=False)
-        starts, ends = (self.indptr[rows + next].astype(np.int64, copy=False) for next in (0, 1))
+        starts, ends = (self.indptr[rows + next].astype(np.int64, "K", "same_kind", copy=False) for next in (0, 1))
         indptr = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum(ends - starts, out=indptr[1:])
         source = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], ends - starts)
@@ -116,7 +116,7 @@ class SparseRows:
             indptr = np.searchsorted(row_of, np.arange(self.n_rows + 1))
             values = None if values is None else np.bincount(inverse, weights=values)
         if values is not None and values.dtype != np.float32:
-            if values.dtype != np.float16 and np.any(np.abs(values) >= TOO_LARGE):  # none is, and the limit overflows
+            if values.dtype.itemsize > 4 and np.any(np.abs(values) >= TOO_LARGE):  # none is, and the limit overflows
                 raise DataError("a value, or the sum of an id's values in one row, is too large for float32; rescale")
             values = values.astype(np.float32)
         rows = SparseRows(indptr, indices.astype(np.int32, copy=False), values, self.n_columns)
@@ -135,6 +135,7 @@ class SparseRows:
             row = int(np.searchsorted(self.indptr, at, "right")) - 1
             raise DataError(f"{what}, row {row}: {self.data[at]:.6g}. Unknown label type: a table of labels "
                             "contains values other than 0 and 1; store a 1 for each label of a sample")  # fmt: skip
+        self._check_ids(what)
         rows = self.canonical()
         return SparseRows(rows.indptr, rows.indices, None, self.n_columns)
 

@@ -185,7 +185,7 @@ def test_a_file_that_outgrows_the_disk(tmp_path, folder):
 
 
 def test_a_parent_that_is_a_file(folder):
-    with pytest.raises(ModelError, match="b0.npy/model: cannot be written"):
+    with pytest.raises(ModelError, match="b0.npy: cannot be written"):
         save_arrays(folder / "b0.npy" / "model", {}, {})
 
 

@@ -153,7 +153,9 @@ def test_check_names_what_is_inconsistent(indptr, indices, data, message):
 @pytest.mark.parametrize("wrong", [-(2**32) + 1, -(2**31) - 1, -1, N_COLUMNS, 2**32 + 1])
 def test_ids_out_of_range_are_refused_and_do_not_wrap(wrong):
     rows = SparseRows(np.array([0, 0, 2]), np.array([1, wrong]), None, N_COLUMNS)
-    for refuse in (rows.canonical, lambda: rows.check("rows"), lambda: rows.indicator("rows")):
+    with pytest.raises(DataError, match="labels: row 1 contains an id"):
+        rows.indicator("labels")
+    for refuse in (rows.canonical, lambda: rows.check("rows")):
         with pytest.raises(DataError, match=r"rows: row 1 contains an id outside 0\.\.4"):
             refuse()
 
@@ -174,6 +176,8 @@ def test_rows_are_taken_by_number_or_by_mask():
     for some in ([1], np.array([False, True]), np.array([1], np.uint8)):
         assert rows.take(some).indices.tolist() == [0, 2]
     assert rows.take([]).n_rows == 0
+    with pytest.raises(TypeError, match="Cannot cast"):
+        SparseRows(np.array([0, 1.5, 2.9]), np.arange(2, dtype=np.int32), None, 2).take([0])
     for wrong in ([2], [-1], 1, [[0, 1]], [0.9], [True], np.array([True, False, True])):
         with pytest.raises(DataError, match="rows to take: give whole numbers from 0 to 1, or a mask of all rows"):
             rows.take(wrong)

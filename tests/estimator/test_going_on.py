@@ -43,6 +43,15 @@ def test_parts_of_a_stream_are_counted_together(tmp_path):
     assert len(loaded.predict(X[:1])[0]) == 3 and loaded.model_.facts["n_train_samples"] == 410
 
 
+def test_later_files_may_have_fewer_features(tmp_path):
+    (tmp_path / "a.svm").write_text("0 1:1 5:2\n1 2:1\n" * 20)
+    (tmp_path / "b.svm").write_text("0 1:1 3:2\n1 2:1\n" * 20)
+    model = small().partial_fit(tmp_path / "a.svm").partial_fit(tmp_path / "b.svm")
+    assert model.n_features_in_ == 6 and model.model_.facts["n_train_samples"] == 80
+    with pytest.warns(UserWarning, match="left out 20 values of features that were not there in training"):
+        small().partial_fit(tmp_path / "b.svm").partial_fit(tmp_path / "a.svm")
+
+
 def test_patience_has_no_effect_on_a_part():
     model = small(patience=2).fit(X, ONE, eval_set=(X, ONE))
     assert model.partial_fit(X, ONE).model_.facts["epochs"] == 3

@@ -44,6 +44,25 @@ def test_repr_is_the_same_without_scikit_learn():
     assert told[1] == "SlideClassifier(hidden=(64,))"
 
 
+def test_subclasses_are_shown_and_copied_without_scikit_learn():
+    told = python(
+        """
+import copy, sys
+sys.modules["sklearn"] = None
+from slide_fast import SlideClassifier
+class Own(SlideClassifier):
+    def __init__(self, own=1, **others):
+        super().__init__(**others)
+        self.own = own
+class Bare(SlideClassifier):
+    def __init__(self):
+        pass
+print(Own(), Own(own=2), vars(copy.copy(Bare())))
+"""
+    )
+    assert told == "Own() Own(own=2) {}\n"
+
+
 def table(names):
     return pd.DataFrame(np.eye(len(names), dtype=np.float32).repeat(10, axis=0), columns=names)
 

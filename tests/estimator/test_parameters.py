@@ -279,6 +279,13 @@ def test_samples_of_which_no_step_was_trained_do_not_count(training):
     assert model.model_.facts["n_train_samples"] == 4
 
 
+def test_further_training_that_takes_no_step_leaves_the_counts():
+    model = SlideClassifier(hidden=4, n_workers=1, epochs=2, warm_start=True).fit(np.eye(4), range(4))
+    model.set_params(max_seconds=1e-9).fit(np.eye(4), range(4))
+    assert model.model_.facts["steps"] == 2 and model.model_.facts["n_train_samples"] == 4
+    assert model.model_.label_counts.tolist() == [1, 1, 1, 1]
+
+
 def test_a_dotted_setting_is_told_as_python_has_it():
     with pytest.raises(ConfigError, match=r"unknown setting lsh.L; .*give it as {'lsh': {'L': …}}"):
         SlideClassifier(settings={"lsh.L": 0}).fit(np.eye(3), range(3))

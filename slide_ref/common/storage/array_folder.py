@@ -83,8 +83,9 @@ def save_arrays(
                 with synced_file(new / name) as file:
                     file.write(raw)
     except OSError as error:
-        advice = "choose another folder or free some space"
-        raise ModelError(f"{folder}: cannot be written ({error.strerror or error}); {advice}") from error
+        advice, refused = "choose another folder or free some space", error.filename
+        place = refused if isinstance(refused, str) and Path(folder).is_relative_to(refused) else folder
+        raise ModelError(f"{place}: cannot be written ({error.strerror or error}); {advice}") from error
 
 
 def load_arrays(folder: str | Path, mmap: bool = False) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..diagnosis import not_text
 from ..errors import DataError, ModelError
 from .array_files import SAVE_AGAIN
@@ -49,7 +47,7 @@ def read_label_names(path: str | Path, n_labels: int) -> list[str]:
 
 def join_names(names: list[str], n_labels: int) -> str:
     """Return the content of the file. Raises ModelError if a name does not fit in a line, or their number is wrong."""
-    names = names.tolist() if isinstance(names, np.ndarray) else names
+    names = names.tolist() if hasattr(names, "tolist") else names  # of NumPy or pandas
     if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
         raise ModelError("label_names is no list of str; give a name for each label, or None")
     if len(names) != n_labels:
