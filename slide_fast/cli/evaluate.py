@@ -68,7 +68,7 @@ def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset
         return read_texts(options.test, model, options, session, needs_labels=True)
     refuse_text_options(options)
     check_there(options.test, options.labels)
-    with expecting_numbers(options.model):
+    with expecting_numbers(f"the model {options.model} expects numbers"):
         test = read_samples(options.test, options.labels, needs_labels=True, option="--labels")
     known = Known(classes_of(model), form_of(model)[0], None)
     labels = known.of_file(test.labels, options.test, options.test, drop_unknown=True)

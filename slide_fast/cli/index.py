@@ -38,7 +38,7 @@ def _features(path: str, model: Model, options: Namespace, session: Session) -> 
     if model.text is not None:
         return read_texts(path, model, options, session, needs_labels=False).features
     refuse_text_options(options)
-    with expecting_numbers(options.model):
+    with expecting_numbers(f"the model {options.model} expects numbers"):
         data = read_samples(path)
     return fitting(data, path, {"features": model.n_features}, "the model", session.console).features
 

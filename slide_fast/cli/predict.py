@@ -70,7 +70,7 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
 def _of_samples(model: Model, options: Namespace, session: Session) -> tuple[Predictor, Iterator[Block]]:
     """Read samples, and return an iterator over their answers."""
     refuse_text_options(options)
-    with expecting_numbers(options.model):
+    with expecting_numbers(f"the model {options.model} expects numbers"):
         data = read_dataset(options.data)
     data = fitting(data, options.data, {"features": model.n_features}, "the model", session.console)
     predictor = Predictor(with_index_for(model, data.features, options, session), options.workers)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -72,6 +72,11 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _key(event: Event) -> str:
+    """Return an event as JSON with its fields in order."""
+    return json_line(dict(sorted(event.items())))
 
 
 @contextmanager
@@ -155,13 +160,16 @@ class RunFolder:
             ways = ["--resume continues from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
             raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
 
-    def begin(self, config: Config, command: str, history: Iterable[Event] | None = None) -> None:
-        """Write config.toml, with the command as a comment; start metrics.jsonl, or keep its lines about `history`.
+    def begin(
+        self, config: Config, command: str, history: Sequence[Event] | None = None, step: int | None = None
+    ) -> None:
+        """Write config.toml, with the command as a comment, and metrics.jsonl with the events of the run to resume.
 
-        `history` are the events of the run to resume, None for a new run. Raises SlideError.
+        `history` are these events, None for a new run. An evaluation after a `step`, that of the checkpoint, is kept
+        too: the last one of a run comes after its last checkpoint. Raises SlideError.
         """
         with _written(self.path):
-            kept = [] if history is None else self._lines_about(history)
+            kept = [] if history is None else self._lines_of(history, step)
             if history is None:
                 self._earlier.set_aside()
                 self._is_new = True
@@ -171,17 +179,25 @@ class RunFolder:
             )
             (self.path / CURVES).unlink(missing_ok=True)
             with complete_file(self.path / METRICS) as file:
-                file.write("".join(kept).encode())
+                file.write("".join(line + "\n" for line in kept).encode())
             self._metrics = open(self.path / METRICS, "a", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
 
-    def _lines_about(self, history: Iterable[Event]) -> list[str]:
-        """Return the lines of metrics.jsonl about some events; others, and a line cut off by a crash, are dropped."""
-        wanted, kept, file = [json.loads(json_line(event)) for event in history], [], self.path / METRICS
+    def _lines_of(self, history: Sequence[Event], step: int | None) -> list[str]:
+        """Return lines about some events, as they stand in metrics.jsonl, and about the evaluation after `step`.
+
+        That is the last evaluation of a run that ended there; another run repeats it.
+        """
+        file, written, last, of_end = self.path / METRICS, {}, [], []
         for line in (file.read_bytes() if file.exists() else b"").decode("utf-8", "replace").splitlines():
-            with suppress(ValueError):
-                if json.loads(line) in wanted:
-                    kept.append(line + "\n")
-        return kept
+            with suppress(ValueError, KeyError, TypeError):  # of a line cut off by a crash
+                event = json.loads(line)
+                written[_key(event)] = line
+                if event["kind"] == "evaluation" and event["step"] == step and "kept_epoch" not in event:
+                    last = [line]
+                elif event["kind"] == "end" and event["step"] == step:
+                    of_end = last
+        lines = [written.get(_key(event), json_line(event)) for event in history]
+        return lines + [line for line in of_end if line not in lines]
 
     def record(self, event: Event) -> None:
         """Append an event to metrics.jsonl, if its kind is recorded, and flush it to disk. Raises SlideError."""

@@ -91,13 +91,12 @@ def read_samples(
 
 
 @contextmanager
-def expecting_numbers(model: str) -> Iterator[None]:
-    """Say in a DataError about a file of texts, or of another format, that a model was trained on numbers."""
+def expecting_numbers(why: str) -> Iterator[None]:
+    """Say in a DataError about a file of texts, or of another format, why numbers are expected."""
     try:
         yield
     except DataError as error:
-        advice = f"the model {model} expects numbers, not texts: {CONVERT}"
-        message = error.message.replace(TEXTS, CONVERT).replace(CONVERT, advice)
+        message = error.message.replace(TEXTS, CONVERT).replace(CONVERT, f"{why}, not texts: {CONVERT}")
         raise DataError(message, error.path, error.line, error.column) from error
 
 

@@ -26,7 +26,7 @@ from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
-from .session import Session, check_there, fitting, read_samples
+from .session import Session, check_there, expecting_numbers, fitting, read_samples
 from .settings import ALL, config_of, names_in, settings_of, to_toml
 from .texts import are_texts, read_training_texts, refuse_text_options
 from .training_run import TrainingRun
@@ -43,7 +43,9 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         resumed, history = (None, None) if state is None else (Handover(state), state.history)
         del state  # the run is to hold the only reference
         data, names, text = read_files(options, session)
-        if options.test is not None and Path(options.test).is_file() and os.path.samefile(options.train, options.test):
+        if all(path is not None and Path(path).is_file() for path in (options.train, options.test)) and (
+            os.path.samefile(options.train, options.test)
+        ):
             told = "is the file of the training samples, so the figures say nothing about new ones"
             session.console.line(f"--test {options.test}: {told}")
         config = config_of(settings, data[0].labels.n_columns)
@@ -122,7 +124,8 @@ def read_files(
     data = [read_samples(*train, share, True, "--labels")]
     sizes = {what: getattr(data[0], what).n_columns for what in Dataset._fields}
     if options.test is not None:
-        read = read_samples(*test, share, True, "--test-labels")
+        with expecting_numbers("the training samples are numbers"):
+            read = read_samples(*test, share, True, "--test-labels")
         data.append(fitting(read, options.test, sizes, "the training data", session.console))
     names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
     if names is not None and len(set(names)) < len(names):

@@ -142,19 +142,27 @@ class TrainingRun:
 
     @contextmanager
     def _telling_what_is_lost(self, last: Mapping[str, Event]) -> Iterator[None]:
-        """Add to the error that ends a block, once something was trained and no model saved, what is left of it."""
+        """Add what is left of a run, once something was trained, to the error or second Ctrl-C that ends a block."""
         try:
             yield
+        except KeyboardInterrupt as stop:
+            if str(stop) or "progress" not in last:
+                raise
+            left = f"the model is in {self.folder.model_path}" if self.folder.has_model else self._left()
+            raise KeyboardInterrupt(f"interrupted; {left}") from None
         except FAILURES as error:
             if isinstance(error, DivergedError) or self.folder.has_model or "progress" not in last:
                 raise
-            checkpoints = self.options.checkpoints
-            left = "what was trained is lost"
-            if checkpoints is not None and checkpoints.saved():
-                left = "--resume continues from the last checkpoint"
-            elif checkpoints is not None and self.folder.keeps_best:
-                left = f"the best network so far is in {checkpoints.folder / BEST}"
-            raise SlideError(f"{in_words(error)}; {left}") from error
+            raise SlideError(f"{in_words(error)}; {self._left()}") from error
+
+    def _left(self) -> str:
+        """Say what is left of a run that has saved no model."""
+        checkpoints = self.options.checkpoints
+        if checkpoints is not None and checkpoints.saved():
+            return "--resume continues from the last checkpoint"
+        if checkpoints is not None and self.folder.keeps_best:
+            return f"the best network so far is in {checkpoints.folder / BEST}"
+        return "what was trained is lost"
 
     def _as_stored(self, model: Model) -> tuple[Model, ModelError | None]:
         """Return the model in the dtype to store it in; unchanged, with an error, if that cannot hold its weights."""
@@ -191,7 +199,8 @@ class TrainingRun:
         """Begin this run's files in the folder when training starts."""
         if event["kind"] == "start":
             self.session.worker_pids = event.pop("pids")
-            self.folder.begin(self.config, self.command_line, self.history)
+            step = None if event.get("is_complete") else event.get("step")  # a complete run is evaluated again
+            self.folder.begin(self.config, self.command_line, self.history, step)
             workers = f"{event['n_workers']} on {cpu_model()}"
             self.session.console.line(aligned([("workers", workers), ("", "")]))
             if event.get("is_complete"):

@@ -17,9 +17,14 @@ from slide_fast.training import TrainingInterrupted
 from slide_ref.common.storage.model_folder import load_model
 
 
-def start(*arguments):
+def start(*arguments, **options):
     return subprocess.Popen([sys.executable, "-m", "slide_fast", *map(str, arguments)], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # fmt: skip
+
+
+def ignore_ctrl_c():
+    """Do what a shell does before it starts a job in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +209,14 @@ def test_an_interrupted_run_keeps_its_model(slide, monkeypatch, data, trained, t
 @pytest.mark.skipif(
     os.name != "posix" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="Ctrl-C is out of use here"
 )
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_training_with_a_model(slide, data, tmp_path, number, code):
+@pytest.mark.parametrize(
+    ("number", "code", "in_background"),
+    [(signal.SIGINT, 130, False), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+)
+def test_signals_end_training_with_a_model(slide, data, tmp_path, number, code, in_background):
     run = tmp_path / "run"
     arguments = ["--test", data / "test.txt", "--out", run, "--epochs", 10**6, "--workers", 2, "--hidden", 8]
-    process = start("train", data / "train.txt", *arguments)
+    process = start("train", data / "train.txt", *arguments, preexec_fn=ignore_ctrl_c if in_background else None)
     try:
         deadline = time.monotonic() + 60
         while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):

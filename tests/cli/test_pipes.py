@@ -75,6 +75,16 @@ def test_features_that_svmlight_text_shows_only_later_are_left_out(tmp_path, mon
                     "slide: error: label.svm: the model has none of the labels of these samples"]  # fmt: skip
 
 
+def test_train_reads_standard_input_beside_a_test_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_xmc("data.txt", random_dataset(0))
+    text = io.TextIOWrapper(io.BufferedReader(io.BytesIO((tmp_path / "data.txt").read_bytes())))
+    monkeypatch.setattr(sys, "stdin", text)
+    small = ["--hidden", "4", "--epochs", "1", "--workers", "1"]
+    assert main(["train", "-", "--test", "data.txt", "--out", "run", *small]) == 0
+    assert "nDCG" in capsys.readouterr().out
+
+
 def test_predict_reads_standard_input(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_xmc("train.txt", random_dataset(0))

@@ -204,6 +204,43 @@ def test_a_new_run_that_is_interrupted_before_its_first_step_is_not_complete(fil
     assert "interrupted after 0.00 epochs" in stderr and "is complete" not in stderr
 
 
+def test_a_finished_run_that_goes_on_keeps_its_last_evaluation(files):
+    command = [*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]
+    assert main(command) == 0
+    before = [line for line in Path("run/metrics.jsonl").read_text().splitlines() if '"end"' not in line]
+    assert main([*command, "--epochs", "6", "--resume"]) == 0
+    after = Path("run/metrics.jsonl").read_text().splitlines()
+    assert after[: len(before)] == before and len(steps_of(Path("run"))) == len({*steps_of(Path("run"))})
+
+
+def test_metrics_that_are_gone_are_written_from_the_checkpoint(files):
+    command = [*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]
+    assert main(command) == 0
+    before = steps_of(Path("run"))
+    Path("run/metrics.jsonl").unlink()
+    assert main([*command, "--resume"]) == 0 and steps_of(Path("run")) == before
+
+
+def test_a_second_signal_within_training_says_what_is_left(files, capsys, monkeypatch):
+    fit = training_run.fit
+
+    def interrupted(*args, callback, **options):
+        def press(event):
+            callback(event)
+            if event.get("step", 0) >= 22:
+                raise KeyboardInterrupt
+
+        return fit(*args, callback=press, **options)
+
+    monkeypatch.setattr(training_run, "fit", interrupted)
+    for more, left in (
+        ([], "what was trained is lost"),
+        (["--checkpoint-every", "1"], "--resume continues from the last"),
+    ):
+        assert main([*TRAIN, *SMALL, "--out", "run", *more]) == 130
+        assert f"slide: interrupted; {left}" in capsys.readouterr().err
+
+
 @pytest.fixture
 def spoil(monkeypatch):
     """Remove the run folder, or put a file in its place, once some steps are trained."""
