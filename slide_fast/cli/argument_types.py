@@ -13,9 +13,10 @@ def whole(least: int, most: int = 2**64 - 1) -> Callable[[str], int]:
     """Return the type of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text[:20]) < least:  # int() refuses thousands of digits
+        digits = text.lstrip("0") or text[:1]
+        if not text.isdecimal() or (len(digits) < 20 and int(digits) < least):
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-        if len(text) > 20 or int(text) > most:
+        if len(digits) > 20 or int(digits) > most:  # int() refuses thousands of digits
             raise argparse.ArgumentTypeError(f"{text} is too large; the most is {most}")
         return int(text)
 

@@ -93,8 +93,8 @@ class RunFolder:
     """The folder that a training run writes to; a context manager.
 
     On entry the folder is created if needed and checked to be writable; it stays locked against other runs until the
-    end. If the block fails before a model or a checkpoint is saved, everything is restored; if the process is killed,
-    the next run that enters does it.
+    end. If the block fails before a model or a checkpoint is saved, everything is restored, unless a best network is
+    there and no earlier run; if the process is killed, the next run that enters does it.
 
     Parameters
     ----------
@@ -160,13 +160,11 @@ class RunFolder:
             ways = ["--resume continues from its last checkpoint"] * can_resume + ["--overwrite replaces it"]
             raise ConfigError(f"{self.path}: holds {what}; {', '.join(ways)}, or choose another folder")
 
-    def begin(
-        self, config: Config, command: str, history: Sequence[Event] | None = None, step: int | None = None
-    ) -> None:
+    def begin(self, config: Config, command: str, history: Sequence[Event] | None = None, step: int = -1) -> None:
         """Write config.toml, with the command as a comment, and metrics.jsonl with the events of the run to resume.
 
-        `history` are these events, None for a new run. An evaluation after a `step`, that of the checkpoint, is kept
-        too: the last one of a run comes after its last checkpoint. Raises SlideError.
+        `history` are these events, None for a new run. Evaluations up to `step`, that of the checkpoint, are kept too:
+        the last one of a run comes after its last checkpoint. Raises SlideError.
         """
         with _written(self.path):
             kept = [] if history is None else self._lines_of(history, step)
@@ -182,22 +180,18 @@ class RunFolder:
                 file.write("".join(line + "\n" for line in kept).encode())
             self._metrics = open(self.path / METRICS, "a", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
 
-    def _lines_of(self, history: Sequence[Event], step: int | None) -> list[str]:
-        """Return lines about some events, as they stand in metrics.jsonl, and about the evaluation after `step`.
-
-        That is the last evaluation of a run that ended there; another run repeats it.
-        """
-        file, written, last, of_end = self.path / METRICS, {}, [], []
+    def _lines_of(self, history: Sequence[Event], last_step: int) -> list[str]:
+        """Return lines about some events, and about other evaluations up to a step, as they stand in metrics.jsonl."""
+        file, written, others = self.path / METRICS, {}, []
         for line in (file.read_bytes() if file.exists() else b"").decode("utf-8", "replace").splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # of a line cut off by a crash
+            with suppress(ValueError, KeyError, TypeError, AttributeError):  # of a line cut off by a crash
                 event = json.loads(line)
                 written[_key(event)] = line
-                if event["kind"] == "evaluation" and event["step"] == step and "kept_epoch" not in event:
-                    last = [line]
-                elif event["kind"] == "end" and event["step"] == step:
-                    of_end = last
-        lines = [written.get(_key(event), json_line(event)) for event in history]
-        return lines + [line for line in of_end if line not in lines]
+                if event["kind"] == "evaluation" and event["step"] <= last_step and "kept_epoch" not in event:
+                    others.append(event)
+        known = {_key(event) for event in history}
+        events = [*history, *(event for event in others if _key(event) not in known)]
+        return [written.get(_key(event), json_line(event)) for event in sorted(events, key=lambda event: event["step"])]
 
     def record(self, event: Event) -> None:
         """Append an event to metrics.jsonl, if its kind is recorded, and flush it to disk. Raises SlideError."""
@@ -231,8 +225,9 @@ class RunFolder:
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the best network of this run stays, with no other checkpoint: no earlier run comes back."""
-        return self._is_new and not self._earlier.is_aside and bool(Checkpoints(self.path / CHECKPOINTS).all_saved())
+        """Whether the best network of this run stays, with no other checkpoint: there is no earlier run or model."""
+        is_alone = self._is_new and not self._earlier.is_aside and not self.model_path.exists()
+        return is_alone and bool(Checkpoints(self.path / CHECKPOINTS).all_saved())
 
     def _has_saved(self) -> bool:
         return self.has_model or bool(Checkpoints(self.path / CHECKPOINTS).saved())

@@ -151,7 +151,8 @@ class TrainingRun:
             left = f"the model is in {self.folder.model_path}" if self.folder.has_model else self._left()
             raise KeyboardInterrupt(f"interrupted; {left}") from None
         except FAILURES as error:
-            if isinstance(error, DivergedError) or self.folder.has_model or "progress" not in last:
+            is_told = isinstance(error, DivergedError) and not self.folder.keeps_best
+            if is_told or self.folder.has_model or "progress" not in last:
                 raise
             raise SlideError(f"{in_words(error)}; {self._left()}") from error
 
@@ -199,7 +200,7 @@ class TrainingRun:
         """Begin this run's files in the folder when training starts."""
         if event["kind"] == "start":
             self.session.worker_pids = event.pop("pids")
-            step = None if event.get("is_complete") else event.get("step")  # a complete run is evaluated again
+            step = event.get("step", 0) - event.get("is_complete", False)  # a complete run is evaluated again
             self.folder.begin(self.config, self.command_line, self.history, step)
             workers = f"{event['n_workers']} on {cpu_model()}"
             self.session.console.line(aligned([("workers", workers), ("", "")]))

@@ -71,7 +71,7 @@ class Run:
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
             self.label_names = state.label_names
-        self.resumes = False
+        self.goes_on, self.resumes = state is not None, False
         if state is not None and state.progress is not None:
             self.resumes, self.progress = True, copy.deepcopy(state.progress)
             if state.has_early_tables(config, summary.n_train):
@@ -365,9 +365,9 @@ class Run:
             "epochs": self.past.epochs + progress.step / self.steps_per_epoch,
             "steps": self.all_steps,
             "rebuilds": progress.rebuilds,
-            "n_train_samples": summary.n_train if self.all_steps else 0,
+            "n_train_samples": summary.n_train if self.goes_on or progress.step else 0,
         }
         info |= summary.about_labels() | about_settings(self.config, summary.n_train) | about_run(self)
         sizes = summary.n_features, summary.n_labels
-        named = self.label_names, summary.label_counts if self.all_steps else None  # without a step none was trained
-        return Model(self.config, *sizes, arrays, info, *named, text=self.options.text)
+        counts = summary.label_counts if self.goes_on or progress.step else None  # without a step none was trained
+        return Model(self.config, *sizes, arrays, info, self.label_names, counts, text=self.options.text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 
@@ -28,10 +28,11 @@ def deferred_interrupt() -> Iterator[threading.Event]:
     assert callable(before)
 
     def handler(number: int, frame: FrameType | None) -> None:
-        signal.signal(deferred, before)
-        with suppress(KeyboardInterrupt):
+        try:
             before(number, frame)
-        pressed.set()
+        except KeyboardInterrupt:
+            signal.signal(deferred, before)
+            pressed.set()
 
     signal.signal(deferred, handler)
     try:

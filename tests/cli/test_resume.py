@@ -208,9 +208,12 @@ def test_a_finished_run_that_goes_on_keeps_its_last_evaluation(files):
     command = [*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]
     assert main(command) == 0
     before = [line for line in Path("run/metrics.jsonl").read_text().splitlines() if '"end"' not in line]
-    assert main([*command, "--epochs", "6", "--resume"]) == 0
-    after = Path("run/metrics.jsonl").read_text().splitlines()
-    assert after[: len(before)] == before and len(steps_of(Path("run"))) == len({*steps_of(Path("run"))})
+    for epochs in ("6", "6", "7"):
+        with Path("run/metrics.jsonl").open("a") as file:
+            file.write("[1]\n")  # of something else
+        assert main([*command, "--epochs", epochs, "--resume"]) == 0
+        after = Path("run/metrics.jsonl").read_text().splitlines()
+        assert after[: len(before)] == before and len(steps_of(Path("run"))) == len({*steps_of(Path("run"))})
 
 
 def test_metrics_that_are_gone_are_written_from_the_checkpoint(files):

@@ -279,11 +279,14 @@ def test_samples_of_which_no_step_was_trained_do_not_count(training):
     assert model.model_.facts["n_train_samples"] == 4
 
 
-def test_further_training_that_takes_no_step_leaves_the_counts():
+def test_further_training_that_takes_no_step_leaves_the_counts(tmp_path):
     model = SlideClassifier(hidden=4, n_workers=1, epochs=2, warm_start=True).fit(np.eye(4), range(4))
     model.set_params(max_seconds=1e-9).fit(np.eye(4), range(4))
     assert model.model_.facts["steps"] == 2 and model.model_.facts["n_train_samples"] == 4
     assert model.model_.label_counts.tolist() == [1, 1, 1, 1]
+    model.save(tmp_path)
+    loaded = SlideClassifier.load(tmp_path).set_params(warm_start=True, max_seconds=1e-9).fit(np.eye(4), range(4))
+    assert loaded.model_.facts["n_train_samples"] == 4 and loaded.model_.label_counts.tolist() == [1, 1, 1, 1]
 
 
 def test_a_dotted_setting_is_told_as_python_has_it():
