@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> N
     """Write name.json, with the machine and the command in it, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments = [f"DIR/{Path(word).name}" if os.path.isdir(word) else word for word in sys.argv[1:]]
-    command = " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *arguments])
+    command = shlex.join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *arguments])
     path = folder / f"{name}.json"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"command": command, "machine": machine(), **result}, indent=1) + "\n")

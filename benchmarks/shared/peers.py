@@ -26,6 +26,7 @@ HIDDEN = 128
 BATCH = 256
 CPU = "cpu"
 EVALUATE_AT_ONCE = 512
+LEAST_GAP = 50  # steps: fewer can pass without a gain before learning has begun
 
 
 class Batch:
@@ -155,7 +156,7 @@ def torch_curve(
     max_seconds : float
         Of training, evaluations not counted.
     gap : float
-        Epochs between evaluations.
+        Epochs between evaluations, or `LEAST_GAP` steps where these are more.
     keep : callable
         Given the points so far after each.
 
@@ -166,7 +167,8 @@ def torch_curve(
     """
     train = labelled(train)
     per_epoch = -(-train.n_samples // BATCH)
-    evaluate_at, points, step, epoch = gap * per_epoch, [], 0, 0
+    gap = max(gap * per_epoch, LEAST_GAP)  # in steps
+    evaluate_at, points, step, epoch = gap, [], 0, 0
     trained = np.zeros(2)  # so far: wall, processor
     while not ended(points, max_seconds):
         supply = batches(train, epoch, network.device)
@@ -175,7 +177,7 @@ def torch_curve(
             network.step(batch)
             step += 1
             if step >= evaluate_at:
-                evaluate_at += gap * per_epoch
+                evaluate_at += gap
                 trained += clocks(network.device) - started
                 best = network.topk(test, 5)
                 points.append(

@@ -120,7 +120,7 @@ def _comparison(figures: dict[str, Any]) -> str:
     """Describe the measured and the expected recall of the index."""
     seconds = figures["seconds_to_build_index"]
     made = "saved with the model" if seconds is None else f"made in {seconds:.1f} s, of these samples"
-    measured = f"{figures['recall_kept_aside']:.2%} of held-out samples"
+    measured = f"{figures['recall_kept_aside']:.2%} when the index was made"
     return aligned([
         ("", ""),
         (f"recall@{K}", f"{100 * figures[f'recall_at_{K}']:.2f} % of the exact answers are among these"),

@@ -74,7 +74,7 @@ def read_curves(run: str | Path) -> dict[str, np.ndarray]:
         if entry["kind"] == "evaluation" and "kept_epoch" not in entry:  # which is of a network evaluated before
             points.append([_number(entry, key, path, number) for key in REQUIRED + OPTIONAL])
     if not points:
-        raise DataError("contains no evaluation; train longer or evaluate more often", str(path))
+        raise DataError("contains no evaluation; train with --test or --validation-fraction", str(path))
     return dict(zip(REQUIRED + OPTIONAL, np.array(points).T, strict=True))
 
 

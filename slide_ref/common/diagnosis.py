@@ -32,6 +32,7 @@ BINARY = (
     (rb"(?s:.{257}ustar)", "is a tar archive", UNPACK),
     (rb"(?s:PK\x03\x04.*(\[Content_Types\]|xl/))", "is an Excel workbook", CONVERT),
     (rb"(?s:PK\x03\x04.{26}[\w.-]+\.npy)", "is an .npz archive", NAME_NPZ),
+    (rb"(?s:PK\x03\x04.{26}mimetypeapplication/vnd\.oasis)", "is an OpenDocument file", CONVERT),
     (rb"PK(\x03\x04|\x05\x06)", "is a zip archive", f"{UNPACK}, or if it is .npz, name it so"),
     (rb"\xd0\xcf\x11\xe0", "is an Excel workbook or another Office document", CONVERT),
     (rb"\x93NUMPY", "is a NumPy array (.npy)", CONVERT),

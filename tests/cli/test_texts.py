@@ -510,6 +510,10 @@ def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path
             b"PK\x03\x04" + b"." * 26 + b"xl/",
             "is an Excel workbook; texts are expected: save them as CSV in UTF-8, or as JSON lines",
         ),
+        (
+            b"PK\x03\x04" + b"." * 26 + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet",
+            "is an OpenDocument file; texts are expected: save them as CSV",
+        ),
     ],
 )
 def test_tables_that_are_none_are_told_with_what_to_do(slide, tmp_path, content, told):
