@@ -24,6 +24,7 @@ from .session import Session, check_there, expecting_numbers, fitting, read_samp
 from .texts import read_texts, refuse_text_options
 
 K = max(RANKS)  # labels a sample that all measures need
+TOLERATED = 0.01  # by which recall may be below what is wanted, before advice is given
 
 
 def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
@@ -120,6 +121,8 @@ def _comparison(figures: dict[str, Any]) -> str:
     """Describe the measured and the expected recall of the index."""
     seconds = figures["seconds_to_build_index"]
     made = "saved with the model" if seconds is None else f"made in {seconds:.1f} s, of these samples"
+    if seconds is None and figures[f"recall_at_{K}"] < figures["recall"] - TOLERATED:
+        made += "; for samples like these `slide index MODEL SAMPLES` finds more"
     measured = f"{figures['recall_kept_aside']:.2%} when the index was made"
     return aligned([
         ("", ""),

@@ -60,6 +60,9 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
             )
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
+            found = f"; lsh.K {config.lsh.K}, lsh.bucket_size {config.lsh.bucket_size}"
+            told = f"micro-batches of {config.micro_batch}{found if config.lsh.family == 'simhash' else ''}"
+            session.console.line(aligned([("chosen", told)]))
         run_options = run_options_of(options, checkpoints, names, text)
         run = TrainingRun(
             session, folder, options.command_line, config, run_options, dtype=checkpoints.dtype, history=history

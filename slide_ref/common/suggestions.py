@@ -14,7 +14,8 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     nearest: dict[str, str] = {}
     for name in names:
         nearest.setdefault(_form(name), name)
-    close = get_close_matches(_form(word), nearest, 1)
+    wanted = _form(word)
+    close = get_close_matches(wanted, nearest, 1, 0.6 if len(wanted) > 2 else 1)  # two letters are like anything
     return f"did you mean {nearest[close[0]]}?" if close else ""
 
 

@@ -13,6 +13,7 @@ import pytest
 from problems import content_without_clock
 
 from slide_fast.cli import demo, training_run
+from slide_fast.cli.evaluate import _comparison
 from slide_fast.cli.main import main
 from slide_fast.cli.session import read_samples
 from slide_fast.datasets.stdlib_names import build_task
@@ -99,6 +100,24 @@ def test_s28_evaluate_through_an_index_tells_what_it_misses(slide, data, trained
     shown = slide("evaluate {run} {data}/test.txt --mode index")[1]
     assert f"recall@5       {100 * figures['recall_at_5']:.2f} %" in shown and "\nP  " in shown
     assert "saved with the model" in shown and "95.00%; found" in shown
+
+
+@pytest.mark.parametrize(
+    ("found", "seconds", "is_advised"), [(0.9, None, True), (0.945, None, False), (0.9, 1.0, False)]
+)
+def test_an_index_that_finds_less_than_wanted_comes_with_advice(found, seconds, is_advised):
+    figures = {"recall": 0.95, "recall_at_5": found, "recall_kept_aside": 0.95, "seconds_to_build_index": seconds}
+    figures |= dict.fromkeys(("missing_places", "samples_per_second", "exact_samples_per_second"), 1.0)
+    shown = _comparison(figures | {"candidates_per_sample": 9.0})
+    assert ("`slide index MODEL SAMPLES` finds more" in shown) == is_advised
+
+
+def test_auto_says_what_it_chose(slide, tmp_path):
+    more = "--epochs 1 --workers 1 --set lsh.family=simhash --set lsh.min_active=10 --set lsh.L=2"
+    code, _, stderr = slide("train {data}/train.txt --auto", *more.split(), "--out", tmp_path / "run")
+    config = load_model(tmp_path / "run" / "model").config
+    wanted = f"micro-batches of {config.micro_batch}; lsh.K {config.lsh.K}, lsh.bucket_size {config.lsh.bucket_size}"
+    assert code == 0 and any(line.split(maxsplit=1) == ["chosen", wanted] for line in stderr.splitlines())
 
 
 def test_s28_predict_through_an_index(slide, data, trained):

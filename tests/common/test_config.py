@@ -70,6 +70,7 @@ def test_plain_values_round_trip(settings):
     [
         ({"lsh": {"k": 8}}, "unknown setting lsh.k; known are .*; did you mean lsh.K?"),
         ({"k": 8}, "unknown setting k; known are .*; did you mean lsh.K?"),
+        ({"lr": 3}, "unknown setting lr; known are [^;]*$"),
         ({"lsh": {"Micro_Batch": 8}}, "unknown setting lsh.Micro_Batch; known are .*; did you mean micro_batch?"),
         ({"hidden_lsh": {1: {"l": 8}}}, "unknown setting hidden_lsh.1.l; known are .*; did you mean hidden_lsh.1.L?"),
         ({"optimizer": "adamw"}, "one of adam, sgd; did you mean adam?"),
