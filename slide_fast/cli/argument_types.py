@@ -18,7 +18,7 @@ def whole(least: int, most: int = 2**64 - 1) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
         if len(digits) > 20 or int(digits) > most:  # int() refuses thousands of digits
             raise argparse.ArgumentTypeError(f"{text} is too large; the most is {most}")
-        return int(text)
+        return int(digits)
 
     return parse
 

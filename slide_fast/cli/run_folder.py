@@ -224,7 +224,7 @@ class RunFolder:
         return self.path / CURVES
 
     @property
-    def keeps_best(self) -> bool:
+    def leaves_best(self) -> bool:
         """Whether the best network of this run stays, with no other checkpoint: there is no earlier run or model."""
         is_alone = self._is_new and not self._earlier.is_aside and not self.model_path.exists()
         return is_alone and bool(Checkpoints(self.path / CHECKPOINTS).all_saved())
@@ -250,6 +250,6 @@ class RunFolder:
                 self._metrics.close()
             if self._is_new and self._has_saved():
                 self._discard_earlier()
-            elif not self.keeps_best:
+            elif not self.leaves_best:
                 self._restore()
                 self._remove_made()

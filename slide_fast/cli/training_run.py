@@ -151,7 +151,7 @@ class TrainingRun:
             left = f"the model is in {self.folder.model_path}" if self.folder.has_model else self._left()
             raise KeyboardInterrupt(f"interrupted; {left}") from None
         except FAILURES as error:
-            is_told = isinstance(error, DivergedError) and not self.folder.keeps_best
+            is_told = isinstance(error, DivergedError) and not self.folder.leaves_best
             if is_told or self.folder.has_model or "progress" not in last:
                 raise
             raise SlideError(f"{in_words(error)}; {self._left()}") from error
@@ -161,7 +161,7 @@ class TrainingRun:
         checkpoints = self.options.checkpoints
         if checkpoints is not None and checkpoints.saved():
             return "--resume continues from the last checkpoint"
-        if checkpoints is not None and self.folder.keeps_best:
+        if checkpoints is not None and self.folder.leaves_best:
             return f"the best network so far is in {checkpoints.folder / BEST}"
         return "what was trained is lost"
 

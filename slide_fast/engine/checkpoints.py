@@ -137,10 +137,10 @@ class TrainingState:
         return dataclasses.replace(self, arrays=arrays)
 
     def _check_fits(self, config: Config, summary: DataSummary) -> None:
-        for name in ("n_features", "n_labels"):
-            mine, theirs = getattr(self, name), getattr(summary, name)
+        for what in ("features", "labels"):
+            mine, theirs = (getattr(some, f"n_{what}") for some in (self, summary))
             if mine != theirs:
-                raise DataError(f"training data: {theirs} {name[2:]}, but the network was trained on {mine}")
+                raise DataError(f"training data: {theirs} {what}, but the network was trained on {mine}")
         missing = {f"{kind}{l}" for l in range(len(self.config.hidden) + 1) for kind in "Wb"} - self.arrays.keys()
         if missing:
             raise ConfigError(f"state lacks the arrays {', '.join(sorted(missing))}; give one that was not taken apart")

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentTypeError
 
 import numpy as np
 import pytest
 
 from slide_fast.cli import train as train_command
 from slide_fast.cli import training_run
+from slide_fast.cli.argument_types import whole
 from slide_fast.cli.main import main
 from slide_fast.cli.run_folder import RunFolder
 from slide_fast.training import TrainingInterrupted
@@ -144,6 +146,18 @@ def test_an_unknown_option_leads_to_the_help_of_the_command(capsys):
     with pytest.raises(SystemExit):
         main(["predict", "run", "new.txt", "--top", "3"])
     assert capsys.readouterr().err == "slide: error: unrecognized arguments: --top 3; see slide predict --help\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("7", 7), ("0" * 5000 + "12", 12), (str(2**64 - 1), 2**64 - 1), ("4", None), ("0" * 30, None),
+                        ("", None), ("-7", None), (str(2**64), None), ("9" * 5000, None)],
+)  # fmt: skip
+def test_whole_numbers_of_any_length_are_read_or_refused(text, value):
+    if value is None:
+        with pytest.raises(ArgumentTypeError, match="is not a whole number of 5 or more|is too large; the most is"):
+            whole(5)(text)
+    else:
+        assert whole(5)(text) == value
 
 
 @pytest.mark.parametrize(
