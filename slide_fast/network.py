@@ -17,8 +17,16 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .active_sets import ids_between
 from .kernels.blas_warnings import without_false_alarms
-from .kernels.scratch import Scratch, computed, distinct, positions
-from .kernels.sparse_products import is_sparse, sparse_gradient, sparse_product, values_of
+from .kernels.scratch import Scratch, computed, positions
+from .kernels.sparse_products import (
+    ByFeature,
+    Multiples,
+    by_feature,
+    densify,
+    is_sparse,
+    sparse_gradient,
+    sparse_product,
+)
 from .sampling import Active
 
 
@@ -30,12 +38,14 @@ def alone(array: np.ndarray, how: str = "sum") -> np.ndarray:
 class RowGradient(NamedTuple):
     """Gradient of the loss for the touched rows of one layer (S11).
 
-    Like `slide_ref.network.RowGradient`; if `ids` is None, all rows are touched.
+    Like `slide_ref.network.RowGradient`, but if `ids` is None, all rows are touched; and features that occur in one
+    sample are not among `ids`, but in `multiples`, if the samples are sparse.
     """
 
     ids: np.ndarray | None
     W: np.ndarray
     b: np.ndarray
+    multiples: Multiples | None = None
 
 
 class LayerPass(NamedTuple):
@@ -51,7 +61,7 @@ class LayerPass(NamedTuple):
         These rows and columns; in the first layer shape (n_rows, n_neurons), or all weights if inputs are sparse.
     mask : ndarray of bool, shape (n_samples, n_rows), or None
         Which outputs are active for each sample; None: all.
-    inputs : ndarray, shape (n_samples, n_inputs), or SparseRows
+    inputs : ndarray, shape (n_samples, n_inputs), or ByFeature
         First layer: the samples, dense over the features `ids` or sparse.
     outputs : ndarray, shape (n_samples, n_outputs)
         Hidden layers: after ReLU, 0 where a neuron is not active; last layer: logits.
@@ -63,7 +73,7 @@ class LayerPass(NamedTuple):
     columns: np.ndarray | None
     weights: np.ndarray
     mask: np.ndarray | None
-    inputs: np.ndarray | SparseRows
+    inputs: np.ndarray | ByFeature
     outputs: np.ndarray
     inclusion: np.ndarray | None = None
 
@@ -100,22 +110,15 @@ def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scr
     return full
 
 
-def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, scratch: Scratch) -> np.ndarray:
-    """Make samples dense, (n_samples, len(ids)), over the features `ids`, which must include all that occur."""
-    dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
-    dense[features.row_of(), positions(scratch, ids, features.indices, features.n_columns)] = values_of(features, dtype)
-    return dense
-
-
 def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerPass:
     """Evaluate the first layer on the samples, without biases."""
-    ids = distinct(scratch, [features.indices], features.n_columns)
-    if is_sparse(features, len(ids)):
+    entries = by_feature(features, layer.b.dtype)
+    if is_sparse(features, len(entries.ids)):
         outputs = sparse_product(features, layer.W, scratch, "outputs0")
-        return LayerPass(ids, None, layer.W, None, features, outputs)
-    inputs, weights = densify(features, ids, layer.b.dtype, scratch), gather(layer.W, ids, scratch, "W0")
+        return LayerPass(entries.ids, None, layer.W, None, entries, outputs)
+    inputs, weights = densify(entries, scratch), gather(layer.W, entries.ids, scratch, "W0")
     outputs = scratch.empty("outputs0", (features.n_rows, weights.shape[1]), weights.dtype)
-    return LayerPass(ids, None, weights, None, inputs, np.matmul(inputs, weights, out=outputs))
+    return LayerPass(entries.ids, None, weights, None, inputs, np.matmul(inputs, weights, out=outputs))
 
 
 def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratch: Scratch) -> LayerPass:
@@ -245,17 +248,20 @@ def backward(
             if l == len(layers) - 1:
                 reduce(delta)
             delta *= inputs > 0
-        W = _weight_gradient(l, this, above, scratch)
-        W = spread(W, this.columns, layers[l].W.shape[1], scratch, f"W{l}")
-        gradients.append(RowGradient(this.ids, W, above.sum(axis=0)))
+        b = above.sum(axis=0)
+        if isinstance(this.inputs, ByFeature):
+            ids, W, of_one = sparse_gradient(this.inputs, above, scratch)
+            gradients.append(RowGradient(ids, W, b, of_one))
+        else:
+            W = _weight_gradient(l, this, above, scratch)
+            W = spread(W, this.columns, layers[l].W.shape[1], scratch, f"W{l}")
+            gradients.append(RowGradient(this.ids, W, b))
     return loss, gradients[::-1]
 
 
 def _weight_gradient(l: int, this: LayerPass, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
     """Return the gradient of the rows and columns that layer l used; it overwrites gathered weights, if any."""
-    if isinstance(this.inputs, SparseRows):
-        assert this.ids is not None
-        return sparse_gradient(this.inputs, this.ids, delta, scratch)
+    assert isinstance(this.inputs, np.ndarray)
     is_view = this.ids is None and this.columns is None
     W = scratch.empty(f"gradient{l}", this.weights.shape, delta.dtype) if is_view else this.weights
     return np.matmul(*((this.inputs.T, delta) if l == 0 else (delta.T, this.inputs)), out=W)

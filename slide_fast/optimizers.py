@@ -13,9 +13,12 @@ from slide_ref.common.parameters import Layer
 from slide_ref.common.schedule import rate_of_inputs
 
 from .kernels.scratch import Scratch
+from .kernels.sparse_products import Multiples
 from .network import RowGradient, gather
 
 ELEMENTS_AT_ONCE = 1 << 16
+Arrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+"""Parameters, first and second moments; without second ones the optimiser is SGD."""
 
 
 class Step(NamedTuple):
@@ -43,7 +46,7 @@ def adam_rows(
     their gradients `g` are overwritten.
     """
     number, config = w.dtype.type, step.config
-    for block in _blocks(g):
+    for block in _blocks(len(g), math.prod(g.shape[1:])):
         some = None if ids is None else ids[block]
         rows = block if some is None else some
         gb = g[block]
@@ -66,6 +69,27 @@ def adam_rows(
         wb -= gb
         if some is not None:
             w[some] = wb
+
+
+def adam_multiples(
+    w: np.ndarray, v: np.ndarray, g: Multiples, step: Step, scratch: Scratch, weight_decay: float = 0.0
+) -> None:
+    """Update the rows `g.ids` as `adam_rows` does, without first moments, from gradients that are multiples of others.
+
+    Mean squares follow from those of the few rows of `g.base`, and gradients are scaled as they are computed.
+    """
+    number = w.dtype.type
+    squares = (g.factors * np.sqrt(_mean_squares(g.base))[g.rows]) ** 2
+    own_v = number(step.config.beta2) * v[g.ids] + number(1 - step.config.beta2) * squares
+    v[g.ids] = own_v
+    moves = g._replace(factors=g.factors * _rates_of_rows(squares, own_v, step))
+    for block in _blocks(len(g.ids), w.shape[1]):
+        some = g.ids[block]
+        wb = gather(w, some, scratch, "adam_w")
+        if weight_decay:
+            wb *= number(1 - step.rate * weight_decay)
+        wb -= moves.compute(scratch.empty("adam_g", wb.shape, w.dtype), block)
+        w[some] = wb
 
 
 def _mean_squares(rows: np.ndarray) -> np.ndarray:
@@ -94,7 +118,7 @@ def sgd_rows(
     `ids` are distinct rows, None: all; their gradients `g` are overwritten.
     """
     number = w.dtype.type
-    for block in _blocks(g):
+    for block in _blocks(len(g), math.prod(g.shape[1:])):
         rows = None if ids is None else ids[block]
         move = g[block]
         if m is not None:
@@ -108,11 +132,11 @@ def sgd_rows(
         w[block if rows is None else rows] -= move
 
 
-def _blocks(g: np.ndarray) -> Iterator[slice]:
-    """Yield consecutive slices that cover all rows."""
-    n_rows = max(1, ELEMENTS_AT_ONCE // math.prod(g.shape[1:]))
-    for start in range(0, len(g), n_rows):
-        yield slice(start, start + n_rows)
+def _blocks(n_rows: int, size: int) -> Iterator[slice]:
+    """Yield consecutive slices that cover all rows, which have this many elements each."""
+    at_once = max(1, ELEMENTS_AT_ONCE // size)
+    for start in range(0, n_rows, at_once):
+        yield slice(start, start + at_once)
 
 
 def update(
@@ -124,14 +148,31 @@ def update(
     """
     this = Step(step, rate, config)
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
-        bias_ids = None if l == 0 else gradient.ids
+        weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
         own_rate, decay = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0)
         own = this._replace(rate=own_rate)
-        if config.optimizer == "adam":
-            assert layer.W_v is not None and layer.b_v is not None
-            adam_rows(layer.W, layer.W_m, layer.W_v, gradient.ids, gradient.W, own, scratch, decay)
-            b, b_m = layer.b[:, None], None if layer.b_m is None else layer.b_m[:, None]  # rows of one number
-            adam_rows(b, b_m, layer.b_v, bias_ids, gradient.b[:, None], this, scratch)
-        else:
-            sgd_rows(layer.W, layer.W_m, gradient.ids, gradient.W, own, scratch)
-            sgd_rows(layer.b, layer.b_m, bias_ids, gradient.b, this, scratch)
+        _update_rows(weights, gradient.ids, gradient.W, own, scratch, decay)
+        if gradient.multiples is not None:
+            _update_multiples(weights, gradient.multiples, own, scratch, decay)
+        _update_rows(biases, None if l == 0 else gradient.ids, gradient.b, this, scratch)
+
+
+def _update_rows(
+    arrays: Arrays, ids: np.ndarray | None, g: np.ndarray, step: Step, scratch: Scratch, weight_decay: float = 0.0
+) -> None:
+    w, m, v = arrays
+    if v is None:
+        sgd_rows(w, m, ids, g, step, scratch)
+        return
+    if g.ndim == 1:  # each bias is a row of one number
+        w, m, g = w[:, None], None if m is None else m[:, None], g[:, None]
+    adam_rows(w, m, v, ids, g, step, scratch, weight_decay)
+
+
+def _update_multiples(arrays: Arrays, g: Multiples, step: Step, scratch: Scratch, weight_decay: float) -> None:
+    w, m, v = arrays
+    if v is not None and m is None:
+        adam_multiples(w, v, g, step, scratch, weight_decay)
+        return
+    rows = g.compute(scratch.empty("multiples", (len(g.ids), w.shape[1]), w.dtype))
+    _update_rows(arrays, g.ids, rows, step, scratch, weight_decay)

@@ -11,7 +11,8 @@ from slide_ref.common.rng import Key, Purpose, draw, mix
 from slide_ref.common.sparse_rows import SparseRows
 
 from .hash_tables import Tables
-from .kernels.scratch import Scratch, distinct, positions
+from .kernels.ordering import concatenate_slices, differs, distinct
+from .kernels.scratch import Scratch, positions
 
 
 class Active(NamedTuple):
@@ -43,12 +44,6 @@ class Retrieved(NamedTuple):
 def nothing(n_samples: int) -> Retrieved:
     """Return an empty result, for when no table is queried."""
     return Retrieved(np.zeros(n_samples + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
-
-
-def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the indices of the slices [start, start + length) one after another, int64."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
 def vanilla(tables: Tables, addresses: np.ndarray, budget: int, key: Key, samples: np.ndarray) -> Retrieved:
@@ -86,11 +81,6 @@ def vanilla(tables: Tables, addresses: np.ndarray, budget: int, key: Key, sample
     return _by_row(row_of[keep], ids[keep], n_samples)
 
 
-def _differs(keys: np.ndarray) -> np.ndarray:
-    """Flag the keys, all non-negative, that differ from the previous one."""
-    return np.concatenate([keys[:1] >= 0, keys[1:] != keys[:-1]])
-
-
 def _frequencies(tables: Tables, addresses: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Count for each sample in how many of its L buckets each neuron is found.
 
@@ -103,7 +93,7 @@ def _frequencies(tables: Tables, addresses: np.ndarray) -> tuple[np.ndarray, np.
     n = tables.n_neurons
     ids = tables.ids.reshape(-1)[concatenate_slices(starts.ravel(), lengths.ravel())]
     keys = np.sort(np.repeat(np.arange(len(addresses)), lengths.sum(axis=1)) * n + ids)
-    begins = np.flatnonzero(_differs(keys))
+    begins = np.flatnonzero(differs(keys))
     rows, ids = np.divmod(keys[begins], n)
     return rows, ids, np.diff(begins, append=len(keys))
 
@@ -174,7 +164,7 @@ def _first_occurrences(ids: np.ndarray) -> np.ndarray:
     flags = np.zeros(len(ids), dtype=bool)
     if len(ids):
         id_of, place = np.divmod(np.sort(ids * len(ids) + np.arange(len(ids))), len(ids))  # sorted by id and place
-        flags[place[_differs(id_of)]] = True
+        flags[place[differs(id_of)]] = True
     return flags
 
 
@@ -239,7 +229,7 @@ def active_sets(
     Like `slide_ref.sampling.active_sets`, but returns one compact `Active`; in scope ``"batch"`` it has no mask.
     """
     if scope == "batch":
-        union = distinct(scratch, [retrieved.ids, labels.indices], n)
+        union = distinct(retrieved.ids, labels.indices)
         return Active(pad(scratch, union, lsh.min_active, n, key.seed, Purpose.PAD_BATCH, key.layer, key.step), None)
     sets = [
         own
@@ -248,7 +238,7 @@ def active_sets(
         for own, sample in zip(_with_labels(retrieved, labels, n), samples, strict=True)
     ]
     ids = np.concatenate(sets)
-    union = distinct(scratch, [ids], n)
+    union = distinct(ids)
     mask = scratch.zeros(f"mask{key.layer}", (len(sets), len(union)), np.bool_)
     first_of_row = np.repeat(np.arange(len(sets)) * len(union), [len(own) for own in sets])
     mask.reshape(-1)[first_of_row + positions(scratch, union, ids, n)] = True
@@ -260,5 +250,5 @@ def _with_labels(retrieved: Retrieved, labels: SparseRows, n: int) -> list[np.nd
     rows = np.arange(labels.n_rows)
     parts = ((retrieved.indptr, retrieved.ids), (labels.indptr, labels.indices))
     keys = np.sort(np.concatenate([np.repeat(rows * n, np.diff(indptr)) + ids for indptr, ids in parts]))
-    row_of, ids = np.divmod(keys[_differs(keys)], n)
+    row_of, ids = np.divmod(keys[differs(keys)], n)
     return np.split(ids, np.searchsorted(row_of, rows[1:]))

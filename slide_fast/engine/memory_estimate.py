@@ -11,6 +11,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.parts import parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
+from .. import optimizers
 from ..kernels.sparse_products import FEATURES_AT_ONCE, FREQUENT, is_sparse
 from ..parallel.machine import proportional_set_size, require_memory
 from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE
@@ -95,22 +96,22 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
         returned = (budget or config.shards * lsh.L * each) if lsh.L else 0
         found = len(np.unique(train.labels.take(np.arange(b)).indices)) + b * returned
         n_active = min(n_labels, max(found, lsh.min_active))
-    floats = first_layer(first, config.hidden[0]) + n_active * (config.hidden[-1] + b)
+    floats = first_layer(config, first) + n_active * (config.hidden[-1] + b)
     if test is not None:
         logits = min(LABELS_AT_ONCE, n_labels) * min(ROWS_AT_ONCE, test.n_samples)
         floats += logits + logits // 4  # and a flag each
     return 4 * floats + ENTRY * first.nnz + 5 * max(n_features, n_labels)
 
 
-def first_layer(samples: SparseRows, n_neurons: int) -> int:
+def first_layer(config: Config, samples: SparseRows) -> int:
     """Count the elements that the first layer needs for a micro-batch: rows of touched features, and buffers."""
-    counts = np.unique(samples.indices, return_counts=True)[1]
-    n_touched, n_frequent = len(counts), int((counts > FREQUENT).sum())
+    counts, n_neurons = np.unique(samples.indices, return_counts=True)[1], config.hidden[0]
+    n_touched, n_shared, n_frequent = (int((counts > least).sum()) for least in (0, 1, FREQUENT))
     if not is_sparse(samples, n_touched):
         return n_touched * (n_neurons + samples.n_rows)
-    n_few = int((counts > 1).sum()) - n_frequent
-    at_once = 2 * min(n_few, FEATURES_AT_ONCE) + min(n_frequent, FEATURES_AT_ONCE)
-    return (n_touched + at_once) * n_neurons + n_frequent * samples.n_rows
+    n_computed = n_shared if config.optimizer == "adam" and not config.beta1 else n_touched
+    n_rows = n_computed + min(n_shared - n_frequent, FEATURES_AT_ONCE) + int(np.diff(samples.indptr).max(initial=0))
+    return n_rows * n_neurons + n_frequent * samples.n_rows + 3 * optimizers.ELEMENTS_AT_ONCE
 
 
 def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:

@@ -1,4 +1,4 @@
-"""Scores and ids packed into whole numbers, which sort by score, with ties to the lower id."""
+"""Whole numbers that sort as wanted: scores with their ids, ids with their places."""
 
 from __future__ import annotations
 
@@ -18,3 +18,44 @@ def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bits = np.where(ordered >> np.uint32(31), ordered ^ np.uint32(1 << 31), ~ordered)
     ids = np.uint64(0xFFFFFFFF) - (keys & np.uint64(0xFFFFFFFF))
     return bits.view(np.float32), ids.astype(np.int32)
+
+
+def differs(keys: np.ndarray) -> np.ndarray:
+    """Flag the keys that differ from the previous one; the first does."""
+    flags = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=flags[1:])
+    return flags
+
+
+def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the indices of the slices [start, start + length) one after another, int64."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
+def distinct(*ids: np.ndarray) -> np.ndarray:
+    """Return the distinct ids in some arrays of non-negative ids, ascending, int64."""
+    keys = np.sort(np.concatenate(ids))
+    return keys[differs(keys)].astype(np.int64)
+
+
+def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Group equal ids, which are in [0, 2^31).
+
+    Returns
+    -------
+    distinct : ndarray of int64, shape (n_distinct,)
+        The ids, ascending.
+    starts : ndarray of int64, shape (n_distinct + 1,)
+        Places of id i are ``places[starts[i]:starts[i + 1]]``.
+    places : ndarray of int64, shape (n,)
+        Places in `ids`, ascending for each id.
+    """
+    keys = ids.astype(np.int64)
+    keys <<= 32
+    keys |= np.arange(len(keys))
+    keys.sort()
+    places = keys & 0xFFFFFFFF
+    keys >>= 32
+    starts = np.flatnonzero(differs(keys))
+    return keys[starts], np.append(starts, len(keys)), places

@@ -55,19 +55,6 @@ def scratch_of_thread() -> Scratch:
     return _OWN.scratch
 
 
-def distinct(scratch: Scratch, ids: list[np.ndarray], n: int) -> np.ndarray:
-    """Return the distinct ids in some arrays of ids in [0, n), ascending, int64.
-
-    Marking and scanning n flags costs less than sorting the ids.
-    """
-    marked = scratch.clean("marked", n, np.bool_)
-    for some in ids:
-        marked[some] = True
-    union = np.flatnonzero(marked)
-    marked[union] = False
-    return union
-
-
 def positions(scratch: Scratch, union: np.ndarray, ids: np.ndarray, n: int) -> np.ndarray:
     """Find the position of each of `ids` in the ascending `union`, which must contain them all.
 

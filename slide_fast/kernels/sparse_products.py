@@ -2,25 +2,90 @@
 
 Samples made dense over the distinct features of their micro-batch allow fast matrix products, but mostly of zeros. In a
 sparse micro-batch, stored values are processed one by one instead: rows of weights are gathered for each sample, and
-the gradient of a feature is summed over the errors of the few samples that hold it.
+the gradient of a feature is summed over the errors of the few samples that hold it. Most features occur in one sample
+only; their gradients are multiples of its errors and are not even computed before the update.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from slide_ref.common.sparse_rows import SparseRows
 
-from .scratch import Scratch, computed, positions
+from .ordering import concatenate_slices, grouped
+from .scratch import Scratch, computed
 
 DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (benchmarks/LOG.md)
-FREQUENT = 4  # a feature of more samples than this gets its gradient from a product
-FEATURES_AT_ONCE = 1024  # whose terms or products are held besides the gradient
+FREQUENT = 6  # a feature of more samples than this gets its gradient from a product
+FEATURES_AT_ONCE = 1024  # whose terms are held besides the gradient; the buffers of a product grow with them too
+ELEMENTS_AT_ONCE = 1 << 16  # of weights gathered for a few samples: they fit in the processor's cache
+
+
+class ByFeature(NamedTuple):
+    """Stored values of a micro-batch, feature by feature.
+
+    Attributes
+    ----------
+    ids : ndarray of int64, shape (n_distinct,)
+        The distinct features, ascending.
+    starts : ndarray of int64, shape (n_distinct + 1,)
+        Feature ``ids[i]`` has the values from ``starts[i]`` to ``starts[i + 1]``.
+    samples : ndarray of int64, shape (nnz,)
+        The sample of each value, ascending for each feature.
+    values : ndarray of float, shape (nnz,)
+    n_samples : int
+    """
+
+    ids: np.ndarray
+    starts: np.ndarray
+    samples: np.ndarray
+    values: np.ndarray
+    n_samples: int
+
+
+class Multiples(NamedTuple):
+    """Rows that are multiples of few others: row i is ``factors[i] * base[rows[i]]``.
+
+    Attributes
+    ----------
+    ids : ndarray of int64, shape (n,)
+        Where the rows belong; distinct.
+    rows : ndarray of int64, shape (n,)
+    factors : ndarray of float, shape (n,)
+    base : ndarray of float, shape (n_base, n_columns)
+    """
+
+    ids: np.ndarray
+    rows: np.ndarray
+    factors: np.ndarray
+    base: np.ndarray
+
+    def compute(self, out: np.ndarray, some: slice = slice(None)) -> np.ndarray:
+        """Write the rows, or some of them, to `out`, which is returned."""
+        self.base.take(self.rows[some], axis=0, out=out, mode="clip")
+        out *= self.factors[some, None]
+        return out
 
 
 def is_sparse(features: SparseRows, n_distinct: int) -> bool:
     """Tell whether a micro-batch with so many distinct features is better processed pair by pair."""
     return features.nnz < DENSITY * features.n_rows * n_distinct
+
+
+def by_feature(features: SparseRows, dtype: np.typing.DTypeLike) -> ByFeature:
+    """Sort the stored values of samples by feature."""
+    ids, starts, places = grouped(features.indices)
+    return ByFeature(ids, starts, features.row_of()[places], values_of(features, dtype)[places], features.n_rows)
+
+
+def densify(entries: ByFeature, scratch: Scratch) -> np.ndarray:
+    """Make samples dense over their distinct features, (n_samples, n_distinct)."""
+    dense = scratch.zeros("dense", (entries.n_samples, len(entries.ids)), entries.values.dtype)
+    dense[entries.samples, np.repeat(np.arange(len(entries.ids)), np.diff(entries.starts))] = entries.values
+    return dense
 
 
 def values_of(features: SparseRows, dtype: np.typing.DTypeLike) -> np.ndarray:
@@ -45,61 +110,75 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
     ndarray, shape (n_samples, n_neurons)
     """
     dtype = np.result_type(W.dtype, np.float32)
-    out = scratch.empty(name, (features.n_rows, W.shape[1]), dtype)
+    n, n_neurons = features.n_rows, W.shape[1]
+    out = scratch.empty(name, (n, n_neurons), dtype)
     ends, ids, values = features.indptr.tolist(), features.indices, values_of(features, dtype)
-    rows = scratch.empty("rows", (max(np.diff(features.indptr).max(initial=0), 1), W.shape[1]), W.dtype)
-    for start, end, own in zip(ends, ends[1:], out, strict=False):
-        weights = W.take(ids[start:end], axis=0, out=rows[: end - start], mode="clip")
-        np.dot(values[start:end], computed(weights, scratch), out=own)
+    at_once = max(1, ELEMENTS_AT_ONCE * n // max(1, features.nnz * n_neurons))
+    for first in range(0, n, at_once):
+        last, start = min(first + at_once, n), ends[first]
+        rows = scratch.empty("rows", (ends[last] - start, n_neurons), W.dtype)
+        weights = computed(W.take(ids[start : ends[last]], axis=0, out=rows, mode="clip"), scratch)
+        for i in range(first, last):
+            own = slice(ends[i] - start, ends[i + 1] - start)
+            np.dot(values[ends[i] : ends[i + 1]], weights[own], out=out[i])
     return out
 
 
-def sparse_gradient(features: SparseRows, ids: np.ndarray, delta: np.ndarray, scratch: Scratch) -> np.ndarray:
+def sparse_gradient(
+    entries: ByFeature, delta: np.ndarray, scratch: Scratch
+) -> tuple[np.ndarray, np.ndarray, Multiples]:
     """Sum each feature's gradient of the weights over its samples: their errors times its values.
 
-    Most features of a sparse micro-batch occur in one sample. A first pass sets each feature's gradient to the term of
-    its first sample; those of frequent features are then replaced by rows of a matrix product, and the remaining terms
-    of the others are added one by one.
+    Gradients of frequent features are rows of a matrix product. Those of the other features that several samples hold
+    are summed term by term, of all of these features at once.
 
     Parameters
     ----------
-    features : SparseRows, shape (n_samples, n_features)
-    ids : ndarray of int64, shape (n_distinct,)
-        The distinct features, ascending.
+    entries : ByFeature
     delta : ndarray of float, shape (n_samples, n_neurons)
+        Errors.
     scratch : Scratch
 
     Returns
     -------
-    ndarray, shape (n_distinct, n_neurons)
+    ids : ndarray of int64, shape (n_shared,)
+        Features of more than one sample, by falling number of samples.
+    gradient : ndarray, shape (n_shared, n_neurons)
+    of_one : Multiples
+        Gradients of the features of one sample; refers to `delta`.
     """
-    place = positions(scratch, ids, features.indices, features.n_columns)
-    order = np.argsort(place.astype(np.min_scalar_type(len(ids))), kind="stable")  # 16 bits: by radix
-    row_of = features.row_of()[order]
-    values = values_of(features, delta.dtype)[order]
-    counts = np.bincount(place, minlength=len(ids))
-    starts = np.cumsum(counts) - counts
+    counts, starts = np.diff(entries.starts), entries.starts[:-1]
+    single = counts == 1
+    of_one = _terms(entries, delta, entries.ids[single], starts[single])
+    shared = np.flatnonzero(~single)
+    shared = shared[np.argsort(-counts[shared], kind="stable")]
+    ids, counts, starts = entries.ids[shared], counts[shared], starts[shared]
+    gradient = scratch.empty("W0", (len(ids), delta.shape[1]), delta.dtype)
+    n_frequent = int(np.count_nonzero(counts > FREQUENT))
+    if n_frequent:
+        frequent, sizes = np.repeat(np.arange(n_frequent), counts[:n_frequent]), counts[:n_frequent]
+        stored = concatenate_slices(starts[:n_frequent], sizes)
+        dense = scratch.zeros("dense", (n_frequent, entries.n_samples), delta.dtype)
+        dense[frequent, entries.samples[stored]] = entries.values[stored]
+        for some in _blocks(0, n_frequent):
+            np.matmul(dense[some], delta, out=gradient[some])
+    for number in range(int(counts[n_frequent:].max(initial=0))):
+        n_left = int(np.count_nonzero(counts > number))
+        for some in _blocks(n_frequent, n_left):
+            terms, sums = _terms(entries, delta, ids[some], starts[some] + number), gradient[some]
+            if number:
+                sums += terms.compute(scratch.empty("terms", sums.shape, delta.dtype))
+            else:
+                terms.compute(sums)
+    return ids, gradient, of_one
 
-    def terms(entries: np.ndarray, name: str) -> np.ndarray:
-        out = scratch.empty(name, (len(entries), delta.shape[1]), delta.dtype)
-        delta.take(row_of[entries], axis=0, out=out, mode="clip")
-        out *= values[entries, None]
-        return out
 
-    gradient = terms(starts, "W0")
-    frequent = np.flatnonzero(counts > FREQUENT)
-    if len(frequent):
-        dense = scratch.zeros("dense", (len(frequent), features.n_rows), delta.dtype)
-        stored = np.flatnonzero(np.repeat(counts > FREQUENT, counts))
-        dense[np.repeat(np.arange(len(frequent)), counts[frequent]), row_of[stored]] = values[stored]
-        for first in range(0, len(frequent), FEATURES_AT_ONCE):
-            last = first + FEATURES_AT_ONCE
-            gradient[frequent[first:last]] = dense[first:last] @ delta
-    number, rest = 1, np.flatnonzero((counts > 1) & (counts <= FREQUENT))
-    while len(rest):
-        for first in range(0, len(rest), FEATURES_AT_ONCE):
-            some = rest[first : first + FEATURES_AT_ONCE]
-            gradient[some] += terms(starts[some] + number, "terms")
-        number += 1
-        rest = rest[counts[rest] > number]
-    return gradient
+def _blocks(first: int, last: int) -> Iterator[slice]:
+    """Yield consecutive slices of features from `first` to `last` - 1."""
+    for start in range(first, last, FEATURES_AT_ONCE):
+        yield slice(start, min(start + FEATURES_AT_ONCE, last))
+
+
+def _terms(entries: ByFeature, delta: np.ndarray, ids: np.ndarray, places: np.ndarray) -> Multiples:
+    """Return one term of the gradient of each of some features: that of the stored value at its place."""
+    return Multiples(ids, entries.samples[places], entries.values[places], delta)

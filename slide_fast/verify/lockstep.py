@@ -26,9 +26,11 @@ from slide_ref.common.parts import Part
 from slide_ref.common.priors import label_priors
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
-from .. import active_sets, hash_tables, hashing, network, optimizers, prediction, sampling
+from .. import active_sets, hash_tables, hashing, network, optimizers, prediction
 from ..hashing import centroid
+from ..kernels.ordering import concatenate_slices
 from ..kernels.scratch import Scratch
+from ..kernels.sparse_products import Multiples
 from ..sampling import Active
 from .centroids import check_nearest, rebuild_centroids
 from .comparison import (
@@ -111,6 +113,7 @@ def check_gradients(
     mine, other, wanted = (np.array([x]) for x in (fast_loss, loss, loss64))
     check_floats(report, "loss", mine, other, wanted, size)
     sizes = gradient_sizes(layers64, trace64, labels, weights, inclusion)
+    fast = [rows_in_order(gradient) for gradient in fast]
     for l, (ours, theirs, exact, (W, b)) in enumerate(zip(fast, gradients, gradients64, sizes, strict=True)):
         ids = np.arange(len(ours.W)) if ours.ids is None else ours.ids
         check_equal(report, f"touched rows of layer {l}", ids, theirs.ids)
@@ -118,6 +121,27 @@ def check_gradients(
         check_floats(report, f"gradients of layer {l}", ours.W, theirs.W, exact.W, W, n_terms)
         check_floats(report, f"bias gradients of layer {l}", ours.b, theirs.b, exact.b, b, n_terms)
     return gradients
+
+
+def rows_in_order(gradient: network.RowGradient) -> network.RowGradient:
+    """Return a gradient whose multiples, if any, are among its other rows."""
+    multiples = gradient.multiples
+    if multiples is None or gradient.ids is None:
+        return gradient
+    ids = np.concatenate([gradient.ids, multiples.ids])
+    W = np.empty((len(ids), gradient.W.shape[1]), gradient.W.dtype)
+    W[: len(gradient.ids)] = gradient.W
+    multiples.compute(W[len(gradient.ids) :])
+    order = np.argsort(ids)
+    return network.RowGradient(ids[order], W[order], gradient.b)
+
+
+def every_other_a_multiple(gradient: network.RowGradient) -> network.RowGradient:
+    """Return a gradient with every other of its rows as a multiple, so that both kinds are updated."""
+    ids, W, b, _ = gradient
+    assert ids is not None
+    rows, factors = np.arange(1, len(W), 2), np.full(len(W) // 2, 2, W.dtype)
+    return network.RowGradient(ids[::2], W[::2].copy(), b, Multiples(ids[1::2], rows, factors, W / 2))
 
 
 def new_lockstep(config: Config, train: Dataset) -> Lockstep:
@@ -279,6 +303,7 @@ class Lockstep:
         fast, layers64 = as_dtype(before, np.float32), as_dtype(before, np.float64)
         places = [np.searchsorted(ids, g.ids) for ids, g in zip(rows, gradients, strict=True)]
         ours = [network.RowGradient(at, g.W.copy(), g.b.copy()) for at, g in zip(places, gradients, strict=True)]
+        ours[0] = every_other_a_multiple(ours[0])
         optimizers.update(fast, ours, step, rate, self.config, self.scratch)
         exact = [g._replace(ids=at, W=g.W.astype(np.float64), b=g.b.astype(np.float64))
                  for at, g in zip(places, gradients, strict=True)]  # fmt: skip
@@ -357,7 +382,7 @@ def check_buckets(report: Report, fast: hash_tables.Tables, reference: ref.hash_
         sizes = np.array([len(buckets.get(address, ())) for address in addresses.tolist()])
         members = [neuron for address in sorted(buckets) for neuron in buckets[address]]
         check_equal(report, f"bucket sizes of table {table}", lengths[:, table], sizes)
-        found = fast.ids.reshape(-1)[sampling.concatenate_slices(starts[:, table], lengths[:, table])]
+        found = fast.ids.reshape(-1)[concatenate_slices(starts[:, table], lengths[:, table])]
         check_equal(report, f"buckets of table {table}", found, np.array(members, dtype=np.int32))
     if fast.occupancy() != reference.occupancy():
         raise Disagreement(f"occupancy: {fast.occupancy()} on the fast path, {reference.occupancy()} in the reference")

@@ -11,7 +11,14 @@ import slide_ref.network as ref
 from slide_fast.kernels import sparse_products
 from slide_fast.kernels.scratch import Scratch
 from slide_fast.sampling import Active
-from slide_fast.verify.lockstep import Report, as_dtype, check_activations, check_gradients, without_signs
+from slide_fast.verify.lockstep import (
+    Report,
+    as_dtype,
+    check_activations,
+    check_gradients,
+    rows_in_order,
+    without_signs,
+)
 from slide_ref.common.config import Config
 from slide_ref.common.parameters import array_shapes, layers_of
 from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
@@ -152,7 +159,8 @@ def test_s10_gradients_of_an_even_softmax_are_equal(size, n):
     )
     _, theirs = ref.backward(parameters, trace, labels)
     _, ours = fast.backward(parameters, passes, labels, SCRATCH)
-    for mine, other in zip(ours, theirs, strict=True):
+    for mine, other in zip(map(rows_in_order, ours), theirs, strict=True):
+        assert np.array_equal(mine.ids, other.ids)
         assert np.array_equal(mine.W, other.W) and np.array_equal(mine.b, other.b)
         assert mine.W.dtype == mine.b.dtype == np.float32
 
@@ -205,5 +213,8 @@ def test_s11_the_gradient_of_the_first_layer_is_the_product_of_samples_and_error
     indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(dense, axis=1))])
     features = SparseRows(indptr, columns, dense[rows, columns], 18)
     delta = np.arange(24, dtype=np.float32).reshape(6, 4) - 11
-    gradient = sparse_products.sparse_gradient(features, np.arange(18), delta, Scratch())
-    assert np.array_equal(gradient, dense.T @ delta)
+    entries = sparse_products.by_feature(features, np.float32)
+    ids, gradient, of_one = sparse_products.sparse_gradient(entries, delta, Scratch())
+    assert np.array_equal(np.sort(ids), np.arange(3, 18)) and np.array_equal(of_one.ids, np.arange(3))
+    assert np.array_equal(gradient, dense[:, ids].T @ delta)
+    assert np.array_equal(of_one.compute(np.empty((3, 4), np.float32)), dense[:, :3].T @ delta)

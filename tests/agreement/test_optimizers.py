@@ -1,5 +1,7 @@
 """S11, S12 and S26: both sides move the same rows by the same amounts, and nothing else."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,9 +13,11 @@ import slide_fast.optimizers as fast
 import slide_ref.network
 import slide_ref.optimizers as ref
 from slide_fast.kernels.scratch import Scratch
+from slide_fast.kernels.sparse_products import Multiples
 from slide_fast.verify.comparison import Report, check_floats
 from slide_fast.verify.lockstep import as_dtype
 from slide_ref.common.config import Config
+from slide_ref.common.parameters import array_shapes, layers_of
 
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
 STEPS = st.one_of(st.sampled_from([1, 2, 10**6]), st.integers(1, 2000))
@@ -120,6 +124,45 @@ def test_s12_rows_in_blocks_agree(monkeypatch, beta1, number, weight_decay, shap
     for ours, other, exact in zip((w, m, v), *results, strict=True):
         if ours is not None:
             check_floats(Report(), "rows", ours, other, exact)
+
+
+@pytest.mark.parametrize("elements", [1, 6, 100])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(weight_decay=0.7),
+        Config(),
+        Config(beta1=0.9, weight_decay=0.7),
+        Config(optimizer="sgd"),
+        Config(optimizer="sgd", momentum=0.75),
+    ],
+    ids=["decay", "no decay", "first moments", "sgd", "momentum"],
+)
+def test_s12_s26_rows_that_are_multiples_of_others_agree(monkeypatch, config, elements):
+    """Rows 0, 2 and 5 are 3, -0.001 and 0 times the errors of samples 1, 0 and 1; row 4 has a gradient of its own.
+
+    Rows 0 and 4 are touched for the first time, late, so that their steps are bounded.
+    """
+    monkeypatch.setattr(fast, "ELEMENTS_AT_ONCE", elements)
+    rng = np.random.default_rng(0)
+    shapes = array_shapes(dataclasses.replace(config, hidden=(4,)), n_features=6, n_labels=1)
+    parameters = layers_of({name: rng.random(shape, dtype=np.float32) for name, shape in shapes.items()})[:1]
+    if parameters[0].W_v is not None:
+        parameters[0].W_v[[0, 4]] = 0
+    errors, own, b = (rng.standard_normal(shape, dtype=np.float32) for shape in ((2, 4), (1, 4), 4))
+    multiples = Multiples(np.array([0, 2, 5]), np.array([1, 0, 1]), np.array([3, -1e-3, 0], np.float32), errors)
+    W = np.stack([3 * errors[1], np.float32(-1e-3) * errors[0], own[0], 0 * errors[1]])
+    ids = np.array([0, 2, 4, 5])
+    before, ours, exact = (as_dtype(parameters, dtype) for dtype in (np.float32, np.float32, np.float64))
+    gradient = slide_fast.network.RowGradient(np.array([4]), own.copy(), b.copy(), multiples)
+    fast.update(ours, [gradient], 10_000, 0.01, config, SCRATCH)
+    for side, dtype in ((parameters, np.float32), (exact, np.float64)):
+        theirs = slide_ref.network.RowGradient(ids, W.astype(dtype), b.astype(dtype))
+        ref.update(side, [theirs], 10_000, 0.01, config)
+    assert_agree(ours, parameters, exact, before)
+    for name, array in vars(ours[0]).items():
+        if array is not None and name.startswith("W"):
+            assert np.array_equal(array[[1, 3]], getattr(before[0], name)[[1, 3]])
 
 
 @pytest.mark.parametrize("dense", [True, False])

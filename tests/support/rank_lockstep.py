@@ -100,7 +100,8 @@ class Pair:
 
         def backward_and_note(passes, batch):
             loss, found = backward(passes, batch)
-            gradients.extend(g._replace(W=g.W.copy(), b=g.b.copy()) for g in found)
+            whole = (verify.rows_in_order(g) for g in found)
+            gradients.extend(g._replace(W=g.W.copy(), b=g.b.copy()) for g in whole)
             return loss, found
 
         self.own.learner.choose_active, self.own.learner.backward = choose_and_note, backward_and_note
@@ -143,7 +144,7 @@ class Pair:
             ids = np.arange(last - first) if mine.ids is None else mine.ids
             own = (other.ids >= first) & (other.ids < last)
             verify.check_equal(self.report, f"touched rows of layer {l}", ids + first, other.ids[own])
-            for name, ours, r32, r64, s in zip("Wb", mine[1:], other[1:], exact_one[1:], size, strict=True):
+            for name, ours, r32, r64, s in zip("Wb", mine[1:3], other[1:], exact_one[1:], size, strict=True):
                 kept = slice(None) if l == 0 and name == "b" else own
                 s = np.broadcast_to(s.max(), r64[kept].shape)
                 sides = ours, r32[kept], r64[kept], s, verify.terms_of_gradient(trace, l)
