@@ -207,7 +207,7 @@ def softmax_loss(
     largest[np.isneginf(largest)] = 0  # nobody but true labels
     logits -= largest[:, None]
     np.exp(logits, out=logits)
-    totals = reduce(logits.sum(axis=1))
+    totals = reduce(logits @ np.ones(logits.shape[1], logits.dtype))  # faster than sum
     with np.errstate(divide="ignore"):
         behind = np.log(totals.astype(np.float64))[row_of] + largest[row_of] - of_labels  # log-odds against each label
     share = sample_weights(n, weights)

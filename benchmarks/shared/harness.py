@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from slide_fast.parallel.machine import available_cpus, cpu_model
 
@@ -72,6 +73,12 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
+def blas_of_numpy() -> str:
+    """NumPy's library for matrix products, and the processor that it takes this one for: both decide how fast they are."""
+    own = [lib for lib in threadpool_info() if lib["user_api"] == "blas" and "numpy" in lib["filepath"]]
+    return ", ".join(f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')}" for lib in own)
+
+
 def machine() -> dict[str, Any]:
     """What a figure depends on besides the code."""
     facts = {
@@ -79,6 +86,7 @@ def machine() -> dict[str, Any]:
         "cpus": available_cpus(),
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "blas": blas_of_numpy(),
         "date": datetime.date.today().isoformat(),
     }
     for peer in PEERS:

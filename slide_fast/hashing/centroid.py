@@ -21,11 +21,10 @@ PROBED = 4096  # neurons whose values tell about how large a neuron of a bucket 
 def nearest(vectors: np.ndarray, centroids: np.ndarray, count: int) -> np.ndarray:
     """Find the nearest centroids of each vector, as `slide_ref.hashing.centroid.nearest` does. Implements S34."""
     norms = np.einsum("ij,ij->i", centroids, centroids)
-    doubled = -2 * centroids.T
     found = np.empty((len(vectors), count), dtype=np.int64)
     for first in range(0, len(vectors), ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
-        distances = vectors[rows] @ doubled
+        distances = (-2 * vectors[rows]) @ centroids.T
         distances += norms
         for place in range(count):
             best = distances.argmin(axis=1)
