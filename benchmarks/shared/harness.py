@@ -74,7 +74,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def blas_of_numpy() -> str:
-    """NumPy's library for matrix products, and the processor that it takes this one for: both decide how fast they are."""
+    """NumPy's library for matrix products, and the processor that it takes this one for."""
     own = [lib for lib in threadpool_info() if lib["user_api"] == "blas" and "numpy" in lib["filepath"]]
     return ", ".join(f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')}" for lib in own)
 
