@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections import deque
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -30,8 +31,7 @@ def delayed_curve(data: str, n_workers: int, joins: bool) -> Curve:
     update, waiting = slide_fast.engine.learner.update, deque()
 
     def late(layers: list, gradients: list[RowGradient], step: int, *rest: Any) -> None:
-        copies = [RowGradient(*(None if part is None else part.copy() for part in gradient)) for gradient in gradients]
-        waiting.append((copies, step, *rest))
+        waiting.append((deepcopy(gradients), step, *rest))
         under_way = workers_at(step - 1, n_workers) if joins else n_workers
         while len(waiting) >= under_way:
             update(layers, *waiting.popleft())

@@ -291,7 +291,8 @@ def measure(own: Worker, n_steps: int) -> dict[str, Any]:
     step = sizes_of(own, measured.products, ROUNDS * n_steps, 1)
     floor = {phase: 1e3 * s for phase, s in floors(step, Rates(own.learner.layers[-1].W, step["active"])).items()}
     took = {phase: 1e3 * measured.clock.seconds[phase] / (ROUNDS * n_steps) for phase in PHASES}
-    floor = {phase: min(least, took[phase]) for phase, least in floor.items()}  # what was done in less is no floor
+    if "forward hidden" not in measured.products:  # pair by pair: what was done in less than a product is no floor
+        floor |= {phase: min(floor[phase], took[phase]) for phase in ("forward hidden", "backward hidden")}
     rows = [{"phase": phase, "milliseconds": took[phase], "floor": floor.get(phase)} for phase in PHASES]
     total = sum(floor.values())
     rows.append({"phase": "step", "milliseconds": plain, "floor": total})

@@ -17,16 +17,9 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from .active_sets import ids_between
 from .kernels.blas_warnings import without_false_alarms
+from .kernels.ordering import distinct
 from .kernels.scratch import Scratch, computed, positions
-from .kernels.sparse_products import (
-    ByFeature,
-    Multiples,
-    by_feature,
-    densify,
-    is_sparse,
-    sparse_gradient,
-    sparse_product,
-)
+from .kernels.sparse_products import Multiples, densify, is_sparse, sparse_gradient, sparse_product
 from .sampling import Active
 
 
@@ -38,8 +31,8 @@ def alone(array: np.ndarray, how: str = "sum") -> np.ndarray:
 class RowGradient(NamedTuple):
     """Gradient of the loss for the touched rows of one layer (S11).
 
-    Like `slide_ref.network.RowGradient`, but if `ids` is None, all rows are touched; and features that occur in one
-    sample are not among `ids`, but in `multiples`, if the samples are sparse.
+    Like `slide_ref.network.RowGradient`, but if `ids` is None, all rows are touched. If the samples are sparse,
+    features that occur in one of them are not among `ids`, but in `multiples`, and `ids` do not ascend.
     """
 
     ids: np.ndarray | None
@@ -61,7 +54,7 @@ class LayerPass(NamedTuple):
         These rows and columns; in the first layer shape (n_rows, n_neurons), or all weights if inputs are sparse.
     mask : ndarray of bool, shape (n_samples, n_rows), or None
         Which outputs are active for each sample; None: all.
-    inputs : ndarray, shape (n_samples, n_inputs), or ByFeature
+    inputs : ndarray, shape (n_samples, n_inputs), or SparseRows
         First layer: the samples, dense over the features `ids` or sparse.
     outputs : ndarray, shape (n_samples, n_outputs)
         Hidden layers: after ReLU, 0 where a neuron is not active; last layer: logits.
@@ -73,7 +66,7 @@ class LayerPass(NamedTuple):
     columns: np.ndarray | None
     weights: np.ndarray
     mask: np.ndarray | None
-    inputs: np.ndarray | ByFeature
+    inputs: np.ndarray | SparseRows
     outputs: np.ndarray
     inclusion: np.ndarray | None = None
 
@@ -112,13 +105,13 @@ def spread(compact: np.ndarray, columns: np.ndarray | None, n: int, scratch: Scr
 
 def _first_layer(layer: Layer, features: SparseRows, scratch: Scratch) -> LayerPass:
     """Evaluate the first layer on the samples, without biases."""
-    entries = by_feature(features, layer.b.dtype)
-    if is_sparse(features, len(entries.ids)):
+    ids = distinct(features.n_columns, features.indices)
+    if is_sparse(features, len(ids)):
         outputs = sparse_product(features, layer.W, scratch, "outputs0")
-        return LayerPass(entries.ids, None, layer.W, None, entries, outputs)
-    inputs, weights = densify(entries, scratch), gather(layer.W, entries.ids, scratch, "W0")
+        return LayerPass(None, None, layer.W, None, features, outputs)
+    inputs, weights = densify(features, ids, layer.b.dtype, scratch), gather(layer.W, ids, scratch, "W0")
     outputs = scratch.empty("outputs0", (features.n_rows, weights.shape[1]), weights.dtype)
-    return LayerPass(entries.ids, None, weights, None, inputs, np.matmul(inputs, weights, out=outputs))
+    return LayerPass(ids, None, weights, None, inputs, np.matmul(inputs, weights, out=outputs))
 
 
 def _later_layer(l: int, layer: Layer, before: LayerPass, choose: Choose, scratch: Scratch) -> LayerPass:
@@ -249,7 +242,7 @@ def backward(
                 reduce(delta)
             delta *= inputs > 0
         b = above.sum(axis=0)
-        if isinstance(this.inputs, ByFeature):
+        if isinstance(this.inputs, SparseRows):
             ids, W, of_one = sparse_gradient(this.inputs, above, scratch)
             gradients.append(RowGradient(ids, W, b, of_one))
         else:

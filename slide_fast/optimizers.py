@@ -18,7 +18,7 @@ from .network import RowGradient, gather
 
 ELEMENTS_AT_ONCE = 1 << 16
 Arrays = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
-"""Parameters, first and second moments; without second ones the optimiser is SGD."""
+"""Parameters, first and second moments."""
 
 
 class Step(NamedTuple):
@@ -74,15 +74,18 @@ def adam_rows(
 def adam_multiples(
     w: np.ndarray, v: np.ndarray, g: Multiples, step: Step, scratch: Scratch, weight_decay: float = 0.0
 ) -> None:
-    """Update the rows `g.ids` as `adam_rows` does, without first moments, from gradients that are multiples of others.
+    """Update rows as `adam_rows` does, without first moments, if their gradients are multiples. Implements S12.
 
-    Mean squares follow from those of the few rows of `g.base`, and gradients are scaled as they are computed.
+    Their mean squares follow from those of the few rows of `g.base`, and they are scaled as they are computed. Rows of
+    `g.base` are divided by their largest element, so that no number is out of range where the gradient is not.
     """
-    number = w.dtype.type
-    squares = (g.factors * np.sqrt(_mean_squares(g.base))[g.rows]) ** 2
+    number, largest = w.dtype.type, np.abs(g.base).max(axis=1, initial=0)
+    base = g.base / np.where(largest > 0, largest, 1)[:, None]
+    factors = g.factors * largest[g.rows]
+    squares = (factors * np.sqrt(_mean_squares(base))[g.rows]) ** 2
     own_v = number(step.config.beta2) * v[g.ids] + number(1 - step.config.beta2) * squares
     v[g.ids] = own_v
-    moves = g._replace(factors=g.factors * _rates_of_rows(squares, own_v, step))
+    moves = g._replace(factors=factors * _rates_of_rows(squares, own_v, step), base=base)
     for block in _blocks(len(g.ids), w.shape[1]):
         some = g.ids[block]
         wb = gather(w, some, scratch, "adam_w")
@@ -161,9 +164,10 @@ def _update_rows(
     arrays: Arrays, ids: np.ndarray | None, g: np.ndarray, step: Step, scratch: Scratch, weight_decay: float = 0.0
 ) -> None:
     w, m, v = arrays
-    if v is None:
+    if step.config.optimizer == "sgd":
         sgd_rows(w, m, ids, g, step, scratch)
         return
+    assert v is not None
     if g.ndim == 1:  # each bias is a row of one number
         w, m, g = w[:, None], None if m is None else m[:, None], g[:, None]
     adam_rows(w, m, v, ids, g, step, scratch, weight_decay)
@@ -171,7 +175,8 @@ def _update_rows(
 
 def _update_multiples(arrays: Arrays, g: Multiples, step: Step, scratch: Scratch, weight_decay: float) -> None:
     w, m, v = arrays
-    if v is not None and m is None:
+    if step.config.optimizer == "adam" and m is None:
+        assert v is not None
         adam_multiples(w, v, g, step, scratch, weight_decay)
         return
     rows = g.compute(scratch.empty("multiples", (len(g.ids), w.shape[1]), w.dtype))

@@ -229,7 +229,7 @@ def active_sets(
     Like `slide_ref.sampling.active_sets`, but returns one compact `Active`; in scope ``"batch"`` it has no mask.
     """
     if scope == "batch":
-        union = distinct(retrieved.ids, labels.indices)
+        union = distinct(n, retrieved.ids, labels.indices)
         return Active(pad(scratch, union, lsh.min_active, n, key.seed, Purpose.PAD_BATCH, key.layer, key.step), None)
     sets = [
         own
@@ -238,7 +238,7 @@ def active_sets(
         for own, sample in zip(_with_labels(retrieved, labels, n), samples, strict=True)
     ]
     ids = np.concatenate(sets)
-    union = distinct(ids)
+    union = distinct(n, ids)
     mask = scratch.zeros(f"mask{key.layer}", (len(sets), len(union)), np.bool_)
     first_of_row = np.repeat(np.arange(len(sets)) * len(union), [len(own) for own in sets])
     mask.reshape(-1)[first_of_row + positions(scratch, union, ids, n)] = True

@@ -75,7 +75,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def blas_of_numpy() -> str:
     """NumPy's library for matrix products, and the processor that it takes this one for."""
-    own = [lib for lib in threadpool_info() if lib["user_api"] == "blas" and "numpy" in lib["filepath"]]
+    libraries = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
+    own = [lib for lib in libraries if {"numpy", "numpy.libs"} & set(Path(lib["filepath"]).parts)] or libraries
     return ", ".join(f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')}" for lib in own)
 
 

@@ -20,7 +20,7 @@ from .worker import TOP
 
 COMMAND = 70_000_000  # the calling process, where the system does not tell what it holds
 WORKER = 24_000_000  # of a worker's interpreter with NumPy: what it shares with the calling process is counted there
-ENTRY = 40  # bytes a stored value of a micro-batch: the value, its feature, and where both are looked up
+ENTRY = 40  # bytes a stored value of a micro-batch: the value, its feature and its sample, as read and by feature
 ORDERED = 32  # bytes an element while a keyed permutation is made
 SORTED = 16  # bytes a neuron while a table is made
 SCORED = 300  # bytes a test sample while its answers are compared with its labels
@@ -86,7 +86,7 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     This includes rows of the first layer, counted on the first samples; active rows of the output layer, which are
     labels and as many neurons as the tables may return; and logits.
     """
-    b, n_features, n_labels = min(config.micro_batch, train.n_samples), train.features.n_columns, train.labels.n_columns
+    b, n_labels = min(config.micro_batch, train.n_samples), train.labels.n_columns
     first = train.features.take(np.arange(b))
     n_active = n_labels
     lsh = config.sampled_layers(n_labels).get(len(config.hidden))
@@ -100,7 +100,7 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
     if test is not None:
         logits = min(LABELS_AT_ONCE, n_labels) * min(ROWS_AT_ONCE, test.n_samples)
         floats += logits + logits // 4  # and a flag each
-    return 4 * floats + ENTRY * first.nnz + 5 * max(n_features, n_labels)
+    return 4 * floats + ENTRY * first.nnz + 5 * n_labels
 
 
 def first_layer(config: Config, samples: SparseRows) -> int:
@@ -108,7 +108,7 @@ def first_layer(config: Config, samples: SparseRows) -> int:
     counts, n_neurons = np.unique(samples.indices, return_counts=True)[1], config.hidden[0]
     n_touched, n_shared, n_frequent = (int((counts > least).sum()) for least in (0, 1, FREQUENT))
     if not is_sparse(samples, n_touched):
-        return n_touched * (n_neurons + samples.n_rows)
+        return n_touched * (n_neurons + samples.n_rows) + samples.n_columns
     n_computed = n_shared if config.optimizer == "adam" and not config.beta1 else n_touched
     n_rows = n_computed + min(n_shared - n_frequent, FEATURES_AT_ONCE) + int(np.diff(samples.indptr).max(initial=0))
     return n_rows * n_neurons + n_frequent * samples.n_rows + 3 * optimizers.ELEMENTS_AT_ONCE

@@ -33,9 +33,14 @@ def concatenate_slices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def distinct(*ids: np.ndarray) -> np.ndarray:
-    """Return the distinct ids in some arrays of non-negative ids, ascending, int64."""
-    keys = np.sort(np.concatenate(ids))
+def distinct(n: int, *ids: np.ndarray) -> np.ndarray:
+    """Return the distinct ids in some arrays of ids in [0, n), ascending, int64."""
+    keys = np.concatenate(ids)
+    if len(keys) > n:  # to mark them costs less than to sort them
+        marked = np.zeros(n, dtype=bool)
+        marked[keys] = True
+        return np.flatnonzero(marked)
+    keys.sort()
     return keys[differs(keys)].astype(np.int64)
 
 

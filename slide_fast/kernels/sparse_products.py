@@ -1,13 +1,14 @@
 """The first layer's products with sparse samples, one pair of sample and stored feature at a time.
 
 Samples made dense over the distinct features of their micro-batch allow fast matrix products, but mostly of zeros. In a
-sparse micro-batch, stored values are processed one by one instead: rows of weights are gathered for each sample, and
+sparse micro-batch, stored values are processed one by one instead: rows of weights are gathered for a few samples, and
 the gradient of a feature is summed over the errors of the few samples that hold it. Most features occur in one sample
 only; their gradients are multiples of its errors and are not even computed before the update.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,12 +17,12 @@ import numpy as np
 from slide_ref.common.sparse_rows import SparseRows
 
 from .ordering import concatenate_slices, grouped
-from .scratch import Scratch, computed
+from .scratch import Scratch, computed, positions
 
 DENSITY = 1 / 32  # share of stored values from which on a dense product is faster (benchmarks/LOG.md)
 FREQUENT = 6  # a feature of more samples than this gets its gradient from a product
-FEATURES_AT_ONCE = 1024  # whose terms are held besides the gradient; the buffers of a product grow with them too
-ELEMENTS_AT_ONCE = 1 << 16  # of weights gathered for a few samples: they fit in the processor's cache
+FEATURES_AT_ONCE = 1024  # whose terms are held besides the gradient, and whose rows BLAS copies for a product
+ELEMENTS_AT_ONCE = 1 << 16  # weights that are gathered for several samples at most
 
 
 class ByFeature(NamedTuple):
@@ -36,14 +37,12 @@ class ByFeature(NamedTuple):
     samples : ndarray of int64, shape (nnz,)
         The sample of each value, ascending for each feature.
     values : ndarray of float, shape (nnz,)
-    n_samples : int
     """
 
     ids: np.ndarray
     starts: np.ndarray
     samples: np.ndarray
     values: np.ndarray
-    n_samples: int
 
 
 class Multiples(NamedTuple):
@@ -54,6 +53,7 @@ class Multiples(NamedTuple):
     ids : ndarray of int64, shape (n,)
         Where the rows belong; distinct.
     rows : ndarray of int64, shape (n,)
+        Of which row of `base` each is a multiple.
     factors : ndarray of float, shape (n,)
     base : ndarray of float, shape (n_base, n_columns)
     """
@@ -64,7 +64,7 @@ class Multiples(NamedTuple):
     base: np.ndarray
 
     def compute(self, out: np.ndarray, some: slice = slice(None)) -> np.ndarray:
-        """Write the rows, or some of them, to `out`, which is returned."""
+        """Write the rows, or some of them, to `out`, of the dtype of `base`, and return it."""
         self.base.take(self.rows[some], axis=0, out=out, mode="clip")
         out *= self.factors[some, None]
         return out
@@ -78,13 +78,13 @@ def is_sparse(features: SparseRows, n_distinct: int) -> bool:
 def by_feature(features: SparseRows, dtype: np.typing.DTypeLike) -> ByFeature:
     """Sort the stored values of samples by feature."""
     ids, starts, places = grouped(features.indices)
-    return ByFeature(ids, starts, features.row_of()[places], values_of(features, dtype)[places], features.n_rows)
+    return ByFeature(ids, starts, features.row_of()[places], values_of(features, dtype)[places])
 
 
-def densify(entries: ByFeature, scratch: Scratch) -> np.ndarray:
-    """Make samples dense over their distinct features, (n_samples, n_distinct)."""
-    dense = scratch.zeros("dense", (entries.n_samples, len(entries.ids)), entries.values.dtype)
-    dense[entries.samples, np.repeat(np.arange(len(entries.ids)), np.diff(entries.starts))] = entries.values
+def densify(features: SparseRows, ids: np.ndarray, dtype: np.typing.DTypeLike, scratch: Scratch) -> np.ndarray:
+    """Make samples dense, (n_samples, len(ids)), over the features `ids`, which must include all that occur."""
+    dense = scratch.zeros("dense", (features.n_rows, len(ids)), dtype)
+    dense[features.row_of(), positions(scratch, ids, features.indices, features.n_columns)] = values_of(features, dtype)
     return dense
 
 
@@ -95,6 +95,8 @@ def values_of(features: SparseRows, dtype: np.typing.DTypeLike) -> np.ndarray:
 
 def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: str) -> np.ndarray:
     """Multiply samples by weights: a separate product for each sample and the rows of its features.
+
+    Rows are gathered for as many samples at once as the processor's cache holds, or for one.
 
     Parameters
     ----------
@@ -113,9 +115,10 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
     n, n_neurons = features.n_rows, W.shape[1]
     out = scratch.empty(name, (n, n_neurons), dtype)
     ends, ids, values = features.indptr.tolist(), features.indices, values_of(features, dtype)
-    at_once = max(1, ELEMENTS_AT_ONCE * n // max(1, features.nnz * n_neurons))
-    for first in range(0, n, at_once):
-        last, start = min(first + at_once, n), ends[first]
+    first = last = 0
+    while last < n:
+        first, start = last, ends[last]
+        last = max(first + 1, bisect_right(ends, start + ELEMENTS_AT_ONCE // n_neurons) - 1)
         rows = scratch.empty("rows", (ends[last] - start, n_neurons), W.dtype)
         weights = computed(W.take(ids[start : ends[last]], axis=0, out=rows, mode="clip"), scratch)
         for i in range(first, last):
@@ -125,7 +128,7 @@ def sparse_product(features: SparseRows, W: np.ndarray, scratch: Scratch, name: 
 
 
 def sparse_gradient(
-    entries: ByFeature, delta: np.ndarray, scratch: Scratch
+    features: SparseRows, delta: np.ndarray, scratch: Scratch
 ) -> tuple[np.ndarray, np.ndarray, Multiples]:
     """Sum each feature's gradient of the weights over its samples: their errors times its values.
 
@@ -134,7 +137,7 @@ def sparse_gradient(
 
     Parameters
     ----------
-    entries : ByFeature
+    features : SparseRows, shape (n_samples, n_features)
     delta : ndarray of float, shape (n_samples, n_neurons)
         Errors.
     scratch : Scratch
@@ -147,6 +150,7 @@ def sparse_gradient(
     of_one : Multiples
         Gradients of the features of one sample; refers to `delta`.
     """
+    entries = by_feature(features, delta.dtype)
     counts, starts = np.diff(entries.starts), entries.starts[:-1]
     single = counts == 1
     of_one = _terms(entries, delta, entries.ids[single], starts[single])
@@ -158,7 +162,7 @@ def sparse_gradient(
     if n_frequent:
         frequent, sizes = np.repeat(np.arange(n_frequent), counts[:n_frequent]), counts[:n_frequent]
         stored = concatenate_slices(starts[:n_frequent], sizes)
-        dense = scratch.zeros("dense", (n_frequent, entries.n_samples), delta.dtype)
+        dense = scratch.zeros("dense", (n_frequent, features.n_rows), delta.dtype)
         dense[frequent, entries.samples[stored]] = entries.values[stored]
         for some in _blocks(0, n_frequent):
             np.matmul(dense[some], delta, out=gradient[some])

@@ -26,8 +26,8 @@ from slide_ref.common.sparse_rows import SparseRows, rows_from_lists
 SCRATCH = Scratch()  # shared by all examples, so that it holds what others left
 WEIGHTS = st.one_of(st.none(), st.floats(1e-6, 1e6))  # the largest of some weights
 ACTIVE = st.sampled_from(["all", "shared", "own", "labels only"])
-SETTINGS = "DENSITY", "FREQUENT", "FEATURES_AT_ONCE"
-WAYS = {"dense": (0, 4, 9), "pairs": (2, 3, 1)}
+SETTINGS = "DENSITY", "FREQUENT", "FEATURES_AT_ONCE", "ELEMENTS_AT_ONCE"
+WAYS = {"dense": (0, 4, 9, 9), "pairs": (2, 3, 1, 12)}
 
 
 @pytest.fixture(params=WAYS.values(), ids=WAYS.keys(), autouse=True, scope="module")
@@ -213,8 +213,7 @@ def test_s11_the_gradient_of_the_first_layer_is_the_product_of_samples_and_error
     indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(dense, axis=1))])
     features = SparseRows(indptr, columns, dense[rows, columns], 18)
     delta = np.arange(24, dtype=np.float32).reshape(6, 4) - 11
-    entries = sparse_products.by_feature(features, np.float32)
-    ids, gradient, of_one = sparse_products.sparse_gradient(entries, delta, Scratch())
+    ids, gradient, of_one = sparse_products.sparse_gradient(features, delta, Scratch())
     assert np.array_equal(np.sort(ids), np.arange(3, 18)) and np.array_equal(of_one.ids, np.arange(3))
     assert np.array_equal(gradient, dense[:, ids].T @ delta)
     assert np.array_equal(of_one.compute(np.empty((3, 4), np.float32)), dense[:, :3].T @ delta)

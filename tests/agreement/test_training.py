@@ -20,6 +20,7 @@ from slide_fast.engine.rebuilds import stages
 from slide_fast.engine.tasks import PredictRows, TrainRange
 from slide_fast.engine.worker import Worker, WorkerConfig
 from slide_fast.hashing.centroid import fill_buckets, listed_by_groups
+from slide_fast.kernels import sparse_products
 from slide_fast.parallel.pool import Pool
 from slide_ref.common import lsh_config
 from slide_ref.common.config import OPTIMIZERS, SCOPES, Config
@@ -222,7 +223,18 @@ def test_free_running_worker_has_the_losses_of_the_reference(depth, lsh, scope):
     their place, rounding would say which is nearer.
     """
     train = random_dataset(4, n_samples=MANY, min_features=1)
-    config = settings_of(lsh, scope=scope, **DEPTHS[depth])
+    check_free_running_worker(settings_of(lsh, scope=scope, **DEPTHS[depth]), train)
+
+
+@pytest.mark.parametrize("settings", [{}, {"beta1": 0.9}, {"optimizer": "sgd", "momentum": 0.5}, {"weight_decay": 3.0}])
+def test_s11_free_running_worker_has_the_losses_of_the_reference_on_sparse_samples(monkeypatch, settings):
+    """Features of one sample, of a few and of many are updated by what the backward pass leaves in the buffers."""
+    monkeypatch.setattr(sparse_products, "DENSITY", 2)
+    train = random_dataset(4, n_samples=MANY, n_features=300, min_features=1)
+    check_free_running_worker(settings_of("padded", **settings), train)
+
+
+def check_free_running_worker(config, train):
     ref32, ref64 = networks_of(config, train)
     worker = new_worker(config, train)
     ours, choose = {}, worker.learner.choose_active

@@ -66,7 +66,9 @@ def test_ranks_train_on_texts(tmp_path, capsys):
 
 @mpi_run.needs_mpi
 def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
-    done = slide_on(2, data, tmp_path / "run", "--epochs", 2, "--json", "--checkpoint-every", 1)
+    """By SimHash: of so few samples some are clustered twice, and rounding says which of two centroids is nearer."""
+    hashed = "--set", "lsh.family=simhash"
+    done = slide_on(2, data, tmp_path / "run", "--epochs", 2, "--json", "--checkpoint-every", 1, *hashed)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["ranks"] == figures["workers"] == len(figures["rank_peak_memory_bytes"]) == 2
@@ -77,11 +79,11 @@ def test_two_ranks_train_a_model_that_one_machine_uses(data, tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "run"), str(data / "test.txt"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision_at_1"] == figures["precision_at_1"]
     arguments = ["train", data / "train.txt", "--out", tmp_path / "alone", "--workers", 1, "--epochs", 2]
-    assert main([*map(str, arguments), *SETTINGS.split()]) == 0
+    assert main([*map(str, arguments), *SETTINGS.split(), *hashed]) == 0
     ours, alone = (load_model(tmp_path / name / "model") for name in ("run", "alone"))
     assert counted(ours.facts) == counted(alone.facts)
     for name, array in alone.arrays.items():
-        assert np.allclose(array, ours.arrays[name], rtol=0, atol=1e-3)
+        assert np.allclose(array, ours.arrays[name], rtol=0, atol=1e-6)
 
 
 def printed(page, file):
