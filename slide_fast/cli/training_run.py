@@ -136,7 +136,9 @@ class TrainingRun:
         if not self.folder.has_metrics:
             session.console.line(f"{self.folder.path}: was removed during training; the model is complete, but "
                                  "config.toml and metrics.jsonl are lost")  # fmt: skip
-        figures = _figures(last) | {"model": str(self.folder.model_path), "curves": self._plot() if has_test else None}
+        with self._telling_what_is_lost(last):
+            curves = self._plot() if has_test else None
+        figures = _figures(last) | {"model": str(self.folder.model_path), "curves": curves}
         figures["index"] = None if model.index is None else figures_of(model)
         return model, figures | dict(counts) | session.totals()
 

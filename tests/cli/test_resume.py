@@ -244,6 +244,16 @@ def test_a_second_signal_within_training_says_what_is_left(files, capsys, monkey
         assert f"slide: interrupted; {left}" in capsys.readouterr().err
 
 
+def test_ctrl_c_while_curves_are_drawn_says_where_the_model_is(files, capsys, monkeypatch):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "plot", pressed)
+    assert main([*TRAIN, *SMALL, "--out", "run"]) == 130
+    model = Path("run") / "model"
+    assert f"slide: interrupted; the model is in {model}" in capsys.readouterr().err and model.is_dir()
+
+
 @pytest.fixture
 def spoil(monkeypatch):
     """Remove the run folder, or put a file in its place, once some steps are trained."""
