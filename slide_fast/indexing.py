@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from slide_ref.common.index import (
@@ -29,15 +31,22 @@ from .parallel.threads import by_threads
 from .prediction import LABELS_AT_ONCE, all_hidden_outputs, by_cell, predict_topk, previews
 
 PREVIEWED_AT_ONCE = 64  # rows of a cell whose previews of a whole bucket are held
+WEIGHTS_AT_ONCE = 2**20  # that are copied, or that BLAS packs for a product
 CELLS_AT_ONCE = 16  # whose neurons a thread holds, an eighth of all and more for each, before they are sorted
+
+
+def some_rows(W: np.ndarray) -> Iterator[slice]:
+    """Yield consecutive slices of the rows of W, each of about `WEIGHTS_AT_ONCE` weights."""
+    at_once = max(1, WEIGHTS_AT_ONCE // W.shape[1])
+    for first in range(0, len(W), at_once):
+        yield slice(first, first + at_once)
 
 
 @without_false_alarms
 def spreads(W: np.ndarray, second_moment: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each neuron's logit, as `slide_ref.indexing.spreads` does. Implements S28."""
     mean, variances = W.mean(axis=0, dtype=np.float64).astype(W.dtype), np.empty(len(W), W.dtype)
-    for first in range(0, len(W), LABELS_AT_ONCE):
-        rows = slice(first, first + LABELS_AT_ONCE)
+    for rows in some_rows(W):
         from_mean = W[rows] - mean
         np.einsum("ij,ij->i", from_mean @ second_moment, from_mean, out=variances[rows])
     return np.sqrt(np.maximum(variances, 0, out=variances), out=variances)
@@ -82,7 +91,10 @@ def preview_of(output: Layer, centroids: np.ndarray, buckets: np.ndarray, second
             part = slice(start, start + LABELS_AT_ONCE)
             np.add(own @ output.W[part].T, output.b[part], out=logits[: len(own), part])
         levels[first : first + len(own)] = np.take_along_axis(logits[: len(own)], buckets[first : first + len(own)], 1)
-    return Preview(directions, output.W @ directions, levels)
+    reduced = np.empty((len(output.W), directions.shape[1]), directions.dtype)
+    for rows in some_rows(output.W):
+        np.matmul(output.W[rows], directions, out=reduced[rows])
+    return Preview(directions, reduced, levels)
 
 
 def places_of_best(
@@ -120,7 +132,10 @@ def _limits(
 
     def find(group: tuple[int, np.ndarray], scratch: Scratch) -> None:
         cell, rows = group
-        found = previews(index, preview, cell, inputs[rows], size, scratch)
+        found = scratch.empty("previews", (len(rows), size), inputs.dtype)
+        for first in range(0, size, LABELS_AT_ONCE):
+            part = slice(first, first + LABELS_AT_ONCE)
+            found[:, part] = previews(index, preview, cell, inputs[rows], part, scratch)
         for row, own in zip(rows, found, strict=True):
             for column in np.flatnonzero((places[row] >= 0) & (places[row] < size)):
                 ahead = np.flatnonzero(own > own[places[row, column]])

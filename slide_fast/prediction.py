@@ -205,15 +205,17 @@ def previewed(index: Index, cell: int, inputs: np.ndarray, size: int, k: int, sc
     n_kept = n_previewed(k)
     if index.preview is None or n_kept >= size:
         return None
-    found = previews(index, index.preview, cell, inputs, size, scratch)
+    found = previews(index, index.preview, cell, inputs, slice(size), scratch)
     floors = np.partition(found, size - n_kept, axis=1)[:, size - n_kept]
     return ~(found < floors[:, None])
 
 
-def previews(index: Index, preview: Preview, cell: int, inputs: np.ndarray, size: int, scratch: Scratch) -> np.ndarray:
-    """Estimate the logits (n_rows, size) of a bucket's first neurons, as `slide_ref.prediction.previews` does."""
-    along, bucket = (inputs - index.centroids[cell]) @ preview.directions, index.buckets[cell, :size]
-    return _products(along, gather_rows(preview.reduced, bucket, scratch), preview.levels[cell, :size], scratch)
+def previews(
+    index: Index, preview: Preview, cell: int, inputs: np.ndarray, places: slice, scratch: Scratch
+) -> np.ndarray:
+    """Estimate the logits of the neurons at some places of a bucket, as `slide_ref.prediction.previews` does."""
+    along, bucket = (inputs - index.centroids[cell]) @ preview.directions, index.buckets[cell, places]
+    return _products(along, gather_rows(preview.reduced, bucket, scratch), preview.levels[cell, places], scratch)
 
 
 @without_false_alarms

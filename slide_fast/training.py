@@ -225,7 +225,7 @@ def fit_with_state(
         run = Run(config, summary, options, state, engine, stop)
         check_left(need.to_come, *sizes)
         need = need.with_held(engine.best)
-        options.callback({"kind": "memory", **need._asdict(), "total": need.total})
+        options.callback({"kind": "memory", **need._asdict(), "total": need.total, "n_workers": n_workers})
         engine.allocate(begun)
         engine.start(n_workers, run.past.steps, pool["max_restarts"], pool["worker_timeout"])
         run.carry_out(n_workers, lambda: engine.pids)

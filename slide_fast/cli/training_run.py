@@ -25,6 +25,7 @@ from ..display.training_table import TrainingDisplay
 from ..display.wording import aligned, network_in_words, score_table
 from ..engine.checkpoints import BEST, TrainingState
 from ..engine.handover import Handover
+from ..engine.memory_estimate import indexing
 from ..engine.options import RunOptions
 from ..engine.progress import Event, tell_all
 from ..engine.training_info import propensities
@@ -111,8 +112,8 @@ class TrainingRun:
         def note(event: Event) -> None:
             last[event["kind"]] = event
 
-        has_test, n_clustered = "n_test_samples" in counts, 0 if samples is None else samples.clustered.n_rows
-        own = note, partial(self._add_memory, has_test, n_clustered), self._begin
+        has_test = "n_test_samples" in counts
+        own = note, partial(self._add_memory, samples, counts["n_labels"], PLOTTING * has_test), self._begin
         callback = tell_all([*own, self.folder.record, display])
         with self._telling_what_is_lost(last):
             try:
@@ -124,7 +125,7 @@ class TrainingRun:
             if samples is not None:
                 session.console.progress(1.0, "making the index for prediction")
                 try:
-                    model = with_index(model, samples)
+                    model = with_index(model, samples, last["start"]["n_workers"])
                 except KeyboardInterrupt:
                     self._end_early(model)
             with deferred_interrupt() as pressed:
@@ -190,12 +191,12 @@ class TrainingRun:
         others = data[1].features if len(data) > 1 else None
         return samples_for_index(self.config.seed, data[0].features, others)
 
-    def _add_memory(self, has_test: bool, n_clustered: int, event: Event) -> None:
+    def _add_memory(self, samples: IndexSamples | None, n_labels: int, plotting: int, event: Event) -> None:
         """Add the memory that this command needs besides training: for reading, and for index and curves."""
         if event["kind"] == "memory":
             now, before = self.session.memory()
-            indexing = 8 * n_clustered * self.config.hidden[-1]  # what enters the output layer, twice
-            at_end = now - event["data"] + event["model"] + max(indexing, PLOTTING if has_test else 0)
+            index = 0 if samples is None else indexing(self.config, samples, n_labels, event["n_workers"])
+            at_end = now - event["data"] + event["model"] + max(index, plotting)
             event["total"] = max(event["total"], before, at_end)
 
     def _begin(self, event: Event) -> None:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.config import Config
+from slide_ref.common.index import N_CENTROIDS, PREVIEWED_PART, WIDE, IndexSamples, bucket_size
 from slide_ref.common.parts import parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from .. import optimizers
+from ..indexing import CELLS_AT_ONCE, PREVIEWED_AT_ONCE
 from ..kernels.sparse_products import FEATURES_AT_ONCE, FREQUENT, is_sparse
 from ..parallel.machine import proportional_set_size, require_memory
 from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE
@@ -23,6 +25,7 @@ WORKER = 24_000_000  # of a worker's interpreter with NumPy: what it shares with
 ENTRY = 40  # bytes a stored value of a micro-batch: the value, its feature and its sample, as read and by feature
 ORDERED = 32  # bytes an element while a keyed permutation is made
 SORTED = 16  # bytes a neuron while a table is made
+SORTED_AT_ONCE = 4 * CELLS_AT_ONCE  # floats a neuron of a bucket of the index while some are sorted
 SCORED = 300  # bytes a test sample while its answers are compared with its labels
 
 
@@ -98,9 +101,28 @@ def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
         n_active = min(n_labels, max(found, lsh.min_active))
     floats = first_layer(config, first) + n_active * (config.hidden[-1] + b)
     if test is not None:
-        logits = min(LABELS_AT_ONCE, n_labels) * min(ROWS_AT_ONCE, test.n_samples)
-        floats += logits + logits // 4  # and a flag each
+        floats += logits_at_once(n_labels, test.n_samples)
     return 4 * floats + ENTRY * first.nnz + 5 * n_labels
+
+
+def logits_at_once(n_labels: int, n_samples: int) -> int:
+    """Count the floats of the logits, and a flag each, that a thread holds when it predicts."""
+    n = min(LABELS_AT_ONCE, n_labels) * min(ROWS_AT_ONCE, n_samples)
+    return n + n // 4
+
+
+def indexing(config: Config, samples: IndexSamples, n_labels: int, n_threads: int) -> int:
+    """Estimate the bytes to make the index of a trained network, and to hold it, besides those of the samples."""
+    n_inputs, (n_clustered, n_kept_aside) = config.hidden[-1], (part.n_rows for part in samples)
+    n_centroids, size = min(N_CENTROIDS, n_clustered), bucket_size(n_labels, n_inputs)
+    first = samples.clustered.take(np.arange(min(ROWS_AT_ONCE, n_clustered)))
+    held, rows = n_centroids * size, SORTED_AT_ONCE
+    if n_inputs >= WIDE:
+        held += n_centroids * size + n_labels * (n_inputs // PREVIEWED_PART)
+        rows = max(rows, min(PREVIEWED_AT_ONCE, n_kept_aside // n_centroids))
+    each = first_layer(config, first) + logits_at_once(n_labels, n_kept_aside) + rows * size
+    inputs = n_inputs * max(2 * n_clustered, n_kept_aside)  # of the output layer; k-means holds them twice
+    return 4 * (held + n_threads * each + inputs)
 
 
 def first_layer(config: Config, samples: SparseRows) -> int:

@@ -29,8 +29,9 @@ def small():
             patch.setattr(side, "MEASURED", 2)
         for module in (slide_fast.prediction, slide_ref.prediction, fast, ref):
             patch.setattr(module, "n_previewed", lambda k: k + 1)
-        patch.setattr(fast, "LABELS_AT_ONCE", 7)
+        patch.setattr(fast, "LABELS_AT_ONCE", 3)
         patch.setattr(fast, "CELLS_AT_ONCE", 2)
+        patch.setattr(fast, "WEIGHTS_AT_ONCE", 40)
         yield
 
 
