@@ -87,7 +87,7 @@ def rows_of(contenders: Contenders, results: list[list[dict[str, Any]]]) -> list
 
 
 def report(rows: list[dict[str, Any]]) -> None:
-    cells = [["", "samples/s", "range", "us a sample", "first / this", "active", "rebuilds %", "peak MiB"]]
+    cells = [["", "samples/s", "range", "us per sample", "first / this", "active", "rebuilds %", "peak MiB"]]
     for row in rows:
         rate = row["samples_per_second"]
         has = "active_neurons" in row
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="and threads of the peers")
     parser.add_argument("--seconds", type=float, default=20.0, help="of training, for each run; a third for dense")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--budget", type=int, default=20, help="of labels: neurons a sample finds at most")
+    parser.add_argument("--budget", type=int, default=20, help="of labels: neurons per sample at most")
     parser.add_argument("--negatives", type=int, help="of the sampled softmax; default: as we have active")
     options = parser.parse_args()
     require_agreement()

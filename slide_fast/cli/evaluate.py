@@ -23,7 +23,7 @@ from ..parallel.units import numbered
 from .session import Session, check_there, expecting_numbers, fitting, read_samples, with_index_for
 from .texts import read_texts, refuse_text_options
 
-K = max(RANKS)  # labels a sample that all measures need
+K = max(RANKS)  # labels per sample that all measures need
 TOLERATED = 0.01  # by which recall may be below what is wanted, before advice is given
 
 
@@ -128,7 +128,7 @@ def _comparison(figures: dict[str, Any]) -> str:
         ("", ""),
         (f"recall@{K}", f"{100 * figures[f'recall_at_{K}']:.2f} % of the exact answers are among these"),
         ("missing", f"{100 * figures['missing_places']:.2f} % of the places, where fewer labels were found"),
-        ("candidates", f"{figures['candidates_per_sample']:,.1f} labels a sample"),
+        ("candidates", f"{figures['candidates_per_sample']:,.1f} labels per sample"),
         ("speed", "{samples_per_second:,.0f} samples/s; exact: {exact_samples_per_second:,.0f}".format(**figures)),
         ("wanted", f"{figures['recall']:.2%}; found {measured}"),
         ("index", made),

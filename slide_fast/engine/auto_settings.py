@@ -27,7 +27,7 @@ LABELS_COUNTED = 65536
 TIMES_MEAN = 4  # room in a bucket over its mean load
 FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
 LABELS_A_SAMPLE = 2
-MANY_LABELS = 4  # a sample, for which P@5 needs more negatives than the labels of the micro-batch
+MANY_LABELS = 4  # per sample, for which P@5 needs more negatives than the labels of the micro-batch
 DENSE = 0.5  # share of the features that the rows of embeddings store
 USUAL_LENGTHS = (0.25, 16)  # of samples: tf-idf and most embeddings have 1, bags of words up to 10
 MOST_WEIGHTS = 1 << 28  # of a wide network: 1 GB
@@ -94,7 +94,7 @@ def _with_width(config: Config, train: Dataset, given: Collection[str]) -> tuple
     if per_sample >= MANY_LABELS:
         changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
         chosen += " and uniform negatives after the in-batch steps"
-    reason = f"{chosen}, as {' and '.join(why)}; --preset fast uses 128 neurons, in about a third of the time"
+    reason = f"{chosen}, as {' and '.join(why)}; --preset fast uses 128 neurons, in about a quarter of the time"
     return config.replace(**changes), reason
 
 

@@ -41,7 +41,7 @@ def way_of_the_first_layer(request):
 
 @st.composite
 def active_sets(draw, own, n_neurons):
-    """Active sets that hold `own`, one list a sample, as both sides have them; without any id some are empty."""
+    """Active sets that hold `own`, one list per sample, as both sides have them; without any id some are empty."""
     kind = draw(ACTIVE)
     if kind == "all":
         return None, [np.arange(n_neurons)] * len(own)

@@ -110,6 +110,7 @@ def test_an_index_that_finds_less_than_wanted_comes_with_advice(found, seconds, 
     figures |= dict.fromkeys(("missing_places", "samples_per_second", "exact_samples_per_second"), 1.0)
     shown = _comparison(figures | {"candidates_per_sample": 9.0})
     assert ("`slide index MODEL SAMPLES` finds more" in shown) == is_advised
+    assert "9.0 labels per sample" in shown
 
 
 def test_auto_says_what_it_chose(slide, tmp_path):

@@ -139,7 +139,7 @@ def test_s15_best_of_all_ranks_are_the_best_of_all_labels(size, k, data):
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_bytes_of_a_step_are_those_of_the_model(size):
-    """A step's messages: the samples, a maximum and a sum (float64) a sample and the loss, the hidden gradient."""
+    """A step's messages: the samples, a maximum and a sum (float64) per sample and the loss, the hidden gradient."""
     train = random_dataset(3, n_samples=64, min_features=1)
     config = Config.from_dict(USUAL | {"lsh": LSH, "micro_batch": 16, "hidden": [8], "in_batch": 0.0})
 
