@@ -201,46 +201,6 @@ def test_a_table_of_figures_without_a_file_is_noticed():
     assert not list(sections_with_figures("# A\n\n| option |\n|---|\n| `-lr 0.5` |\n"))
 
 
-def figures_of_files():
-    """Figures as pages show them, each with the pages that do: of what is measured again now and then."""
-    for name in ("acl_authors", "stdlib", "amazon-670k"):
-        result = json.loads((RESULTS / f"time_to_accuracy_{name}.json").read_text())
-        ours = next(row for row in result["rows"] if row["contender"] == "slide_fast")
-        best = f"{100 * ours['best_precision_at_1']['median']:.1f}"
-        yield best, ("README.md", "docs/performance.md", "docs/compare.md")
-        yield f"{ours['sampled']:.1f}", ("docs/performance.md", "docs/compare.md")
-    for row in json.loads((RESULTS / "throughput_peers.json").read_text())["rows"][:2]:
-        yield f"{row['samples_per_second']['median']:,.0f}", ("docs/performance.md", "docs/compare.md")
-    run, ratio = json.loads((RESULTS / "throughput_run.json").read_text())["rows"], "first_over_this"
-    for figure in (f"{row['samples_per_second']['median']:,.0f}" for row in run):
-        yield figure, ("docs/performance.md",)
-    yield f"{run[1][ratio]['median']:.2f}", ("docs/performance.md", "docs/results.md")
-    two = json.loads((RESULTS / "scaling_amazon-670k_2.json").read_text())["rows"][1]
-    for spread in (two["ratio_to_first"], two["machine"]):
-        yield f"{spread['median']:.2f}", ("docs/performance.md",)
-    memory = json.loads((RESULTS / "memory_amazon-670k.json").read_text())
-    for n_bytes in (memory["bytes"]["beyond these"], memory["allowed_beyond"]):
-        yield f"{n_bytes / 2**20:.0f}", ("docs/performance.md",)
-    for row in json.loads((RESULTS / "text_pipe.json").read_text())["rows"]:
-        yield f"{row['texts_per_second']:,.0f}", ("docs/how-to/text.md",)
-    for row in json.loads((RESULTS / "text_vectorising.json").read_text())["rows"]:
-        if row["name"] in ("slide, 2 workers", "TfidfVectorizer"):
-            yield f"{row['megabytes_per_second']:.1f}", ("docs/how-to/text.md",)
-    rows = {row["name"]: row for row in json.loads((RESULTS / "text_accuracy.json").read_text())["rows"]}
-    wide = f"{100 * rows['slide, words, wide']['precision_at_1']:.1f}"
-    yield wide, ("README.md", "docs/compare.md", "docs/how-to/text.md", "docs/how-to/from-fasttext.md")
-    for path in RESULTS.glob("compare_*.json"):
-        for row in json.loads(path.read_text())["rows"]:
-            yield f"{100 * row['precision_at_1']['median']:.1f}", ("docs/compare.md",)
-
-
-def test_pages_show_the_figures_of_their_files():
-    texts = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
-    for figure, pages in figures_of_files():
-        shown = re.compile(rf"(?<![\d.,]){re.escape(figure)}(?!\d|[.,]\d)")
-        assert [page for page in pages if not shown.search(texts[page])] == [], figure
-
-
 def printed_on(page):
     """What each section of a page of scripts shows as printed: the result files that it names, its link, the lines."""
     for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:

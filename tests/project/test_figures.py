@@ -1,0 +1,179 @@
+"""Pages show the figures of the files that they name: of what is measured again now and then."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+README, PERFORMANCE, COMPARE, RESULTS_PAGE = "README.md", "docs/performance.md", "docs/compare.md", "docs/results.md"
+SERVE, TEXT = "docs/how-to/serve.md", "docs/how-to/text.md"
+
+
+def result(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def rows_of(name, key="contender"):
+    return {row[key]: row for row in result(name)["rows"]}
+
+
+def percent(row, key="precision_at_1"):
+    value = row[key]
+    return f"{100 * (value['median'] if isinstance(value, dict) else value):.1f}"
+
+
+def best_after(row, form="{}, {:.0f} s"):
+    return form.format(percent(row, "best_precision_at_1"), row["seconds_in_all"])
+
+
+def time_to_accuracy_figures():
+    """Rows of time to 0.9 of the best P@1, and what each contender ends with, after how long."""
+    for name in ("acl_authors", "stdlib", "amazon-670k"):
+        rows = rows_of(f"time_to_accuracy_{name}")
+        ours, sampled = rows["slide_fast"], rows["PyTorch sampled, 0.003"]
+        yield percent(ours, "best_precision_at_1"), (README, PERFORMANCE, COMPARE)
+        yield f"{ours['sampled']:.1f} | {sampled['sampled']:.1f} | {sampled['sampled_times_ours']:.1f}", (PERFORMANCE,)
+        yield f"{ours['sampled']:.1f} | {sampled['sampled']:.1f}", (COMPARE,)
+        if name == "amazon-670k":
+            continue
+        dense, omikuji = rows["PyTorch dense, 0.003"], rows["omikuji"]
+        yield f"{ours['dense']:.1f} | {dense['dense']:.0f} | {dense['dense_times_ours']:.0f}", (PERFORMANCE,)
+        yield f"{dense['dense_times_ours']:.0f}", (COMPARE,)
+        pages = (PERFORMANCE, COMPARE, RESULTS_PAGE) if name == "acl_authors" else (PERFORMANCE,)
+        yield best_after(omikuji, "{} after {:.0f} s"), pages
+        yield best_after(omikuji, "{} | {:.0f}"), (COMPARE,)
+    wide = rows_of("time_to_accuracy_acl_authors")["slide_fast, wide"]
+    yield best_after(wide, "{} after {:.0f} s"), (COMPARE, RESULTS_PAGE)
+    row = next(row for row in result("experiment_width")["rows"] if row["setting"] == "--preset wide")
+    yield f"{100 * row['precision_at_1'][0]:.1f} after {row['seconds']:.0f} s", (RESULTS_PAGE,)
+
+
+def throughput_figures():
+    """Samples/s, their ratios, and memory, on the Amazon-670K shape."""
+    (ours, sampled, dense), ratio = result("throughput_peers")["rows"], "first_over_this"
+    for row in (ours, sampled):
+        yield f"{row['samples_per_second']['median']:,.0f}", (PERFORMANCE, COMPARE)
+    yield f"{sampled[ratio]['median']:.2f}", (PERFORMANCE,)
+    yield f"{dense['samples_per_second']['median']:,.0f}", (PERFORMANCE,)
+    yield f"{dense[ratio]['median']:.0f}", (PERFORMANCE, COMPARE)
+    run = result("throughput_run")["rows"]
+    for row in run:
+        yield f"{row['samples_per_second']['median']:,.0f}", (PERFORMANCE,)
+    yield f"{run[1][ratio]['median']:.2f}", (PERFORMANCE, RESULTS_PAGE)
+    paper = result("throughput_paper")["rows"][0]["samples_per_second"]["median"]
+    yield f"{paper:,.0f}", (PERFORMANCE, COMPARE)
+    two = result("scaling_amazon-670k_2")["rows"][1]
+    yield f"{two['ratio_to_first']['median']:.2f}", (PERFORMANCE, RESULTS_PAGE)
+    yield f"{two['machine']['median']:.2f}", (PERFORMANCE,)
+    *some, last = [percent(row) for row in result("scaling_amazon-670k_16")["rows"]]
+    yield f"{', '.join(some)} and {last}", (RESULTS_PAGE,)
+    memory = result("memory_amazon-670k")
+    for n_bytes in (memory["bytes"]["beyond these"], memory["allowed_beyond"]):
+        yield f"{n_bytes / 2**20:.0f}", (PERFORMANCE, RESULTS_PAGE)
+    for key in ("slide train, peak", "PyTorch sampled softmax, peak"):
+        yield f"{memory['bytes'][key] / 1e9:.2f}", (PERFORMANCE,)
+
+
+def prediction_figures():
+    """Times the speed of exact answers, by the index and by other libraries, and one row at a time."""
+    gains = []
+    for name in ("stdlib", "acl_authors", "amazon-670k", "wide"):
+        rows, one = rows_of(f"prediction_{name}", "name"), result(f"prediction_{name}")["one_row"]
+        gain = rows["index, recall 0.95"]["times_exact"]["median"]
+        gains.append(gain)
+        shown = f"{gain:.1f}" if gain < 20 else f"{gain:.0f}"
+        yield f"{rows['index, recall 0.95']['candidates']:,} | {shown}", (PERFORMANCE,)
+        yield f"{one['index']:.2f}", (PERFORMANCE, SERVE)
+        yield f"{one['exact']:.1f}", (PERFORMANCE, SERVE)
+        peers = [f"{row['times_exact']['median']:.1f}" for key, row in rows.items() if not key.startswith("index")]
+        if peers:
+            yield " | ".join(peers), (PERFORMANCE, COMPARE)
+    yield f"{min(gains):.0f} to {max(gains):.0f} times", (SERVE, "docs/how-to/http.md")
+    most = rows_of("prediction_amazon-670k", "name")["index, recall 0.99"]["times_exact"]["median"]
+    yield f"{most:.1f} times as fast", (PERFORMANCE, SERVE)
+    yield f"{result('prediction_stdlib')['one_row']['exact']:.1f} ms", (RESULTS_PAGE,)
+
+
+def text_figures():
+    for row in result("text_pipe")["rows"]:
+        yield f"{row['texts_per_second']:,.0f}", (TEXT,)
+    for row in result("text_vectorising")["rows"]:
+        if row["name"] in ("slide, 2 workers", "TfidfVectorizer"):
+            yield f"{row['megabytes_per_second']:.1f}", (TEXT,)
+    rows = rows_of("text_accuracy", "name")
+    wide, fasttext = rows["slide, words, wide"], rows["fastText, hs, rate 0.5, 15 epochs"]
+    yield percent(wide), (README, COMPARE, TEXT, "docs/how-to/from-fasttext.md")
+    yield percent(fasttext), (README, COMPARE, "docs/how-to/from-fasttext.md")
+    for row in rows["slide, words"], wide:
+        cells = f"{percent(row)} | {percent(row, 'precision_at_5')} | {row['seconds']:.0f}"
+        yield cells, (TEXT, "docs/how-to/from-fasttext.md")
+
+
+def compare_figures():
+    """Cells of the tables of the page, in the order of their columns."""
+    for path in RESULTS.glob("compare_*.json"):
+        name, rows = path.stem, rows_of(path.stem)
+        if name in ("compare_library_titles", "compare_bibtex"):
+            for row in rows.values():
+                yield (
+                    " | ".join(percent(row, key) for key in ("precision_at_1", "precision_at_5", "psp_at_1")),
+                    (COMPARE,),
+                )
+                seconds, speed, memory, model = (
+                    row[key]["median"] for key in ("seconds", "rows_per_second", "peak_memory_bytes", "model_bytes")
+                )
+                yield f"{seconds:.1f} | {speed:,.0f} | {memory / 1e9:.2f} | {model / 1e6:.1f}", (COMPARE,)
+        else:
+            cells = [f"{percent(row)} | {percent(row, 'precision_at_5')}" for row in rows.values()]
+            yield " | ".join(cells), (COMPARE,)
+            yield " | ".join(f"{row['seconds']['median']:.1f}" for row in rows.values()), (COMPARE,)
+
+
+def readme_rows():
+    """Rows of the table at the top: P@1, seconds of the whole run, and peak memory where it was measured."""
+    papers, code, shape = (rows_of(f"time_to_accuracy_{name}") for name in ("acl_authors", "stdlib", "amazon-670k"))
+    sampled, dense = "PyTorch sampled, 0.003", "PyTorch dense, 0.003"
+    of_papers, art, titles = (rows_of(f"compare_{name}") for name in ("acl_authors", "tate_subjects", "library_titles"))
+
+    def with_memory(cell, n_bytes):
+        return f"{cell}, {(n_bytes['median'] if isinstance(n_bytes, dict) else n_bytes) / 1e9:.1f} GB"
+
+    def of_compare(row):
+        return with_memory(f"{percent(row)}, {row['seconds']['median']:.0f} s", row["peak_memory_bytes"])
+
+    yield [
+        with_memory(best_after(papers["slide_fast, wide"]), of_papers["slide"]["peak_memory_bytes"]),
+        with_memory(best_after(papers["omikuji"]), of_papers["omikuji"]["peak_memory_bytes"]),
+        *[best_after(papers[name]) for name in (sampled, dense)],
+    ]
+    yield [best_after(code[name]) for name in ("slide_fast", "omikuji", sampled, dense)]
+    yield [of_compare(art[name]) for name in ("slide", "omikuji")]
+    wide = rows_of("text_accuracy", "name")["slide, words, wide"]
+    ours = with_memory(f"{percent(wide)}, {wide['seconds']:.0f} s", titles["slide"]["peak_memory_bytes"])
+    yield [ours, *[of_compare(titles[name]) for name in ("omikuji", "PyTorch sampled", "PyTorch dense")]]
+    n_bytes = result("memory_amazon-670k")["bytes"]
+    yield [with_memory(best_after(shape["slide_fast"]), n_bytes["slide train, peak"])]
+    yield [with_memory(best_after(shape[sampled]), n_bytes["PyTorch sampled softmax, peak"])]
+
+
+def figures_of_files():
+    """Figures as pages show them, each with the pages that do: of what is measured again now and then."""
+    yield from time_to_accuracy_figures()
+    yield from throughput_figures()
+    yield from prediction_figures()
+    yield from text_figures()
+    yield from compare_figures()
+    yield from ((" | ".join(cells), (README,)) for cells in readme_rows())
+
+
+def test_pages_show_the_figures_of_their_files():
+    """Bold or not."""
+    pages = {page for _, pages in figures_of_files() for page in pages}
+    texts = {page: (ROOT / page).read_text(encoding="utf-8").replace("**", "") for page in pages}
+    texts = {page: re.sub(r"\s+", " ", text) for page, text in texts.items()}
+    missing = []
+    for figure, pages in figures_of_files():
+        shown = re.compile(rf"(?<![\d.,]){re.escape(figure)}(?!\d|[.,]\d)")
+        missing += [(figure, page) for page in pages if not shown.search(texts[page])]
+    assert missing == []
