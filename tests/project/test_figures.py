@@ -39,11 +39,13 @@ def time_to_accuracy_figures():
             continue
         dense, omikuji = rows["PyTorch dense, 0.003"], rows["omikuji"]
         yield f"{ours['dense']:.1f} | {dense['dense']:.0f} | {dense['dense_times_ours']:.0f}", (PERFORMANCE,)
-        yield f"{dense['dense_times_ours']:.0f}", (COMPARE,)
         pages = (PERFORMANCE, COMPARE, RESULTS_PAGE) if name == "acl_authors" else (PERFORMANCE,)
         yield best_after(omikuji, "{} after {:.0f} s"), pages
         yield best_after(omikuji, "{} | {:.0f}"), (COMPARE,)
-    wide = rows_of("time_to_accuracy_acl_authors")["slide_fast, wide"]
+    papers, code = (rows_of(f"time_to_accuracy_{name}") for name in ("acl_authors", "stdlib"))
+    ratios = (rows["PyTorch dense, 0.003"]["dense_times_ours"] for rows in (papers, code))
+    yield "{:.0f} and {:.0f} times".format(*ratios), (COMPARE,)
+    wide = papers["slide_fast, wide"]
     yield best_after(wide, "{} after {:.0f} s"), (COMPARE, RESULTS_PAGE)
     row = next(row for row in result("experiment_width")["rows"] if row["setting"] == "--preset wide")
     yield f"{100 * row['precision_at_1'][0]:.1f} after {row['seconds']:.0f} s", (RESULTS_PAGE,)
@@ -77,19 +79,22 @@ def throughput_figures():
 
 def prediction_figures():
     """Times the speed of exact answers, by the index and by other libraries, and one row at a time."""
-    gains = []
+    gains, single = [], []
     for name in ("stdlib", "acl_authors", "amazon-670k", "wide"):
         rows, one = rows_of(f"prediction_{name}", "name"), result(f"prediction_{name}")["one_row"]
         gain = rows["index, recall 0.95"]["times_exact"]["median"]
         gains.append(gain)
         shown = f"{gain:.1f}" if gain < 20 else f"{gain:.0f}"
         yield f"{rows['index, recall 0.95']['candidates']:,} | {shown}", (PERFORMANCE,)
-        yield f"{one['index']:.2f}", (PERFORMANCE, SERVE)
-        yield f"{one['exact']:.1f}", (PERFORMANCE, SERVE)
+        yield f"{one['index']:.2f} | {one['exact']:.1f}", (PERFORMANCE,)
+        single.append((f"{one['index']:.2f}", f"{one['exact']:.1f}"))
         peers = [f"{row['times_exact']['median']:.1f}" for key, row in rows.items() if not key.startswith("index")]
         if peers:
             yield " | ".join(peers), (PERFORMANCE, COMPARE)
     yield f"{min(gains):.0f} to {max(gains):.0f} times", (SERVE, "docs/how-to/http.md")
+    for stdlib, acl, amazon, _ in zip(*single, strict=True):
+        yield f"{stdlib}, {acl} and {amazon} ms", (SERVE,)
+    yield f"{single[-1][0]} and {single[-1][1]} ms", (SERVE,)
     most = rows_of("prediction_amazon-670k", "name")["index, recall 0.99"]["times_exact"]["median"]
     yield f"{most:.1f} times as fast", (PERFORMANCE, SERVE)
     yield f"{result('prediction_stdlib')['one_row']['exact']:.1f} ms", (RESULTS_PAGE,)
