@@ -59,6 +59,17 @@ def read_dataset(
         If a file cannot be read or its content is malformed.
     ConfigError
         If `share` returns anything else.
+
+    Examples
+    --------
+    Two samples, three features, two labels:
+
+    >>> from pathlib import Path
+    >>> from slide_fast.data import read_dataset
+    >>> _ = Path("train.txt").write_text("2 3 2\\n0 0:1 2:0.5\\n0,1 1:2\\n")
+    >>> data = read_dataset("train.txt")
+    >>> data.n_samples, data.features.shape, data.labels.row(1)[0].tolist()
+    (2, (2, 3), [0, 1])
     """
     kind = _kind(path)
     if kind != ".npz" and labels is not None:

@@ -96,7 +96,20 @@ def _check_weights(weights: np.ndarray, train: Dataset) -> None:
 
 
 def fit(config: Config, train: Dataset | Handover[Dataset], **options: Any) -> Model:
-    """Train a network and return the model; for `options` and errors see `fit_with_state`."""
+    """Train a network and return the model; for `options` and errors see `fit_with_state`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slide_fast import Config, fit
+    >>> from slide_ref.common.sparse_rows import Dataset, SparseRows
+    >>> ids = np.arange(40, dtype=np.int32) % 4
+    >>> features = SparseRows(np.arange(41), ids, np.ones(40, dtype=np.float32), n_columns=4)
+    >>> labels = SparseRows(np.arange(41), ids, None, n_columns=4)
+    >>> model = fit(Config(hidden=8, epochs=3, micro_batch=10), Dataset(features, labels), n_workers=1)
+    >>> model.arrays["W1"].shape, model.facts["steps"]
+    ((4, 8), 12)
+    """
     return fit_with_state(config, train, **options)[0]
 
 
@@ -196,6 +209,19 @@ def fit_with_state(
         If the loss or a weight is no longer finite, or the loss is implausibly large (S29).
     TrainingInterrupted
         On Ctrl-C, with the model as trained so far.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from slide_fast import Config
+    >>> from slide_fast.data import read_dataset
+    >>> from slide_fast.training import fit_with_state
+    >>> _ = Path("train.txt").write_text("4 2 2\\n" + "0 0:1\\n1 1:1\\n" * 2)
+    >>> config, train = Config(hidden=8, epochs=1, micro_batch=2), read_dataset("train.txt")
+    >>> model, state = fit_with_state(config, train, n_workers=1)
+    >>> model, state = fit_with_state(config, train, n_workers=1, state=state)
+    >>> model.facts["steps"]
+    4
     """
     train, test, weights, state = taken(train), taken(test), taken(weights), taken(state)
     require(isinstance(config, Config), "config", config, "a Config")

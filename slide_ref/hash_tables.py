@@ -25,6 +25,18 @@ class HashTables:
         Number of tables.
     bucket_size : int
         Largest number of neurons in a bucket.
+
+    Examples
+    --------
+    Two tables; the bucket at address 5 of the first holds two neurons, so the oldest is dropped:
+
+    >>> import numpy as np
+    >>> from slide_ref.hash_tables import HashTables
+    >>> tables = HashTables(L=2, bucket_size=2)
+    >>> for neuron, addresses in enumerate([[5, 1], [5, 0], [5, 1]]):
+    ...     tables.insert(neuron, np.array(addresses))
+    >>> [bucket.tolist() for bucket in tables.query(np.array([5, 1]))]
+    [[1, 2], [0, 2]]
     """
 
     def __init__(self, L: int, bucket_size: int):

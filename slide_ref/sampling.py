@@ -71,6 +71,13 @@ def top_k(buckets: list[np.ndarray], budget: int) -> np.ndarray:
     -------
     ndarray of int64
         Distinct ids, those found most often first; exactly `budget` if there are as many.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slide_ref.sampling import top_k
+    >>> top_k([np.array([3, 7]), np.array([7, 1]), np.array([7, 3])], budget=2).tolist()
+    [7, 3]
     """
     frequencies = _frequencies(buckets)
     ranked = sorted(frequencies, key=lambda neuron: (-frequencies[neuron], neuron))

@@ -109,6 +109,15 @@ class PredictionMixin:
             If the estimator is not trained, or the features of X differ from those of the network.
         ConfigError
             If the mode is unknown, or k or the recall is out of range.
+
+        Examples
+        --------
+        >>> from slide_fast import SlideClassifier
+        >>> X, y = [[1, 0], [0, 1]] * 20, ["left", "right"] * 20
+        >>> model = SlideClassifier(hidden=8, epochs=20, micro_batch=10, learning_rate=0.05, n_workers=1)
+        >>> labels, scores = model.fit(X, y).predict_topk([[0, 1]], k=2)
+        >>> labels.tolist()
+        [['right', 'left']]
         """
         k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
         predictor, features = self._asked(X)
@@ -171,6 +180,16 @@ class PredictionMixin:
         """Return the probabilities of labels, a softmax over all of them, float64, shape (n_samples, n_chosen).
 
         Takes the same parameters as `decision_function`; with two classes there are two columns.
+
+        Examples
+        --------
+        >>> from slide_fast import SlideClassifier
+        >>> X, y = [[1, 0], [0, 1]] * 20, ["left", "right"] * 20
+        >>> model = SlideClassifier(hidden=8, epochs=20, micro_batch=10, learning_rate=0.05, n_workers=1).fit(X, y)
+        >>> model.predict_proba([[0, 1]]).shape
+        (1, 2)
+        >>> bool(model.predict_proba([[0, 1]], labels=["right"])[0, 0] > 0.5)
+        True
         """
         predictor, features = self._asked(X)
         found = probabilities_of(predictor.layers, features, places_of(labels, self.classes_, features.n_rows))

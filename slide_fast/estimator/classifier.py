@@ -109,8 +109,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     >>> from slide_fast import SlideClassifier
     >>> X = np.eye(4).repeat(20, axis=0)
     >>> y = np.array(["north", "east", "south", "west"]).repeat(20)
-    >>> model = SlideClassifier(hidden=16, epochs=20, micro_batch=16, learning_rate=0.05).fit(X, y)
-    >>> model.predict(X[:1])
+    >>> model = SlideClassifier(hidden=16, epochs=20, micro_batch=16, learning_rate=0.05, n_workers=1)
+    >>> model.fit(X, y).predict(X[:1])
     array(['north'], dtype='<U5')
     """
 
@@ -346,6 +346,15 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             If the folder holds no complete model.
         ConfigError
             In a subclass one of whose parameters has no default.
+
+        Examples
+        --------
+        >>> from slide_fast import SlideClassifier
+        >>> X, y = [[1, 0], [0, 1]] * 20, ["left", "right"] * 20
+        >>> model = SlideClassifier(hidden=8, epochs=20, micro_batch=10, learning_rate=0.05, n_workers=1)
+        >>> model.fit(X, y).save("sides")
+        >>> SlideClassifier.load("sides").predict([[0, 1]]).tolist()
+        ['right']
         """
         model = load_model(folder, mmap)
         named, of_fit = model.config.to_dict(), model.facts.get(OF_FIT)

@@ -98,6 +98,15 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         ------
         NotFittedError, DataError, ConfigError
             If the estimator is not trained, there is no such label, or k is not a whole number of 1 or more.
+
+        Examples
+        --------
+        >>> from slide_fast import SlideClassifier
+        >>> X, y = [[1, 0], [0, 1]] * 20, ["left", "right"] * 20
+        >>> model = SlideClassifier(hidden=8, epochs=20, micro_batch=10, learning_rate=0.05, n_workers=1)
+        >>> labels, cosines = model.fit(X, y).similar_labels("left")
+        >>> labels.tolist()
+        ['right']
         """
         k, model = whole("k", k, 1), self._trained()
         place = int(places_of([label], self.classes_, 1)[0])

@@ -63,6 +63,16 @@ class SlideTextClassifier(SlideClassifier):
     labels_per_sample_ : float
     model_ : Model
         These three are as in `SlideClassifier`.
+
+    Examples
+    --------
+    >>> from slide_fast import SlideTextClassifier
+    >>> texts = ["a red apple", "a green apple", "a red car", "a fast car"] * 20
+    >>> tags = [["fruit", "red"], ["fruit"], ["vehicle", "red"], ["vehicle"]] * 20
+    >>> model = SlideTextClassifier(hidden=32, epochs=50, micro_batch=32, learning_rate=0.01, n_workers=1)
+    >>> labels, logits = model.fit(texts, tags).predict_topk(["the red car"], k=2)
+    >>> sorted(labels[0].tolist())
+    ['red', 'vehicle']
     """
 
     _vectorizer: Vectorizer

@@ -84,6 +84,18 @@ class Config:
     hidden_lsh : tuple of (int, LshConfig)
         Tables of hidden layers by layer number, ascending; a mapping is accepted too. Layers are numbered from 0, and
         layer 0 has none. A hidden layer not listed here is dense.
+
+    Examples
+    --------
+    >>> from slide_ref.common.config import Config
+    >>> config = Config(hidden=256, micro_batch=128)
+    >>> config.hidden, config.optimizer, config.lsh.family
+    ((256,), 'adam', 'centroid')
+    >>> config.replace(lsh={"family": "simhash", "K": 9, "L": 50}).lsh.L
+    50
+    >>> Config(micro_batch=0)
+    Traceback (most recent call last):
+    slide_ref.common.errors.ConfigError: micro_batch is 0; it must be 1 or more
     """
 
     hidden: tuple[int, ...] = (128,)

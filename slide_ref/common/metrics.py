@@ -39,6 +39,16 @@ def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
     ------
     DataError
         If there are no samples, or `ids` and `labels` have different numbers of them.
+
+    Examples
+    --------
+    Of four predictions three are right:
+
+    >>> import numpy as np
+    >>> from slide_ref.common.metrics import precision_at
+    >>> from slide_ref.common.sparse_rows import rows_from_lists
+    >>> precision_at(np.array([[4, 1], [0, 2]]), rows_from_lists([[1, 4], [0]], n_columns=5), k=2)
+    0.75
     """
     return float(_hits(ids, labels, k).sum() / (k * labels.n_rows))
 

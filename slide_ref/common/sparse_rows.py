@@ -28,6 +28,20 @@ class SparseRows:
     data : ndarray of float32, shape (nnz,), or None
         Values; None means that every stored value is 1, as for labels.
     n_columns : int
+
+    Examples
+    --------
+    Two rows of three columns, (1, 0, 0.5) and (0, 2, 0):
+
+    >>> import numpy as np
+    >>> from slide_ref.common.sparse_rows import SparseRows
+    >>> values = np.array([1, 0.5, 2], dtype=np.float32)
+    >>> rows = SparseRows(np.array([0, 2, 3]), np.array([0, 2, 1], dtype=np.int32), values, n_columns=3)
+    >>> rows.shape, rows.nnz
+    ((2, 3), 3)
+    >>> ids, values = rows.row(0)
+    >>> ids.tolist(), values.tolist()
+    ([0, 2], [1.0, 0.5])
     """
 
     indptr: np.ndarray

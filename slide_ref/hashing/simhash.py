@@ -21,6 +21,18 @@ def simhash_codes(vectors: np.ndarray, constants: np.ndarray, lsh: LshConfig) ->
     -------
     ndarray of uint64, shape (n, L)
         Bit 1 where the projection is above 0; the first bit is the most significant.
+
+    Examples
+    --------
+    A table of three projections, and two vectors that point in opposite directions:
+
+    >>> import numpy as np
+    >>> from slide_ref.common.lsh_config import LshConfig
+    >>> from slide_ref.hashing.simhash import simhash_codes
+    >>> signs = np.array([[1, 0], [0, 1], [1, -1]], dtype=np.int8)
+    >>> codes = simhash_codes(np.array([[2.0, 1.0], [-2.0, -1.0]]), signs, LshConfig(K=3, L=1))
+    >>> [f"{code:03b}" for code in codes[:, 0].tolist()]
+    ['111', '000']
     """
     signs = constants.astype(vectors.dtype)
     codes = np.zeros((len(vectors), lsh.L), dtype=np.uint64)

@@ -88,6 +88,17 @@ def save_model(folder: str | Path, model: Model) -> None:
         If the folder cannot be written or holds something other than a model, the arrays do not fit the settings, a
         label name contains a line break, or the number of names, counts or values is not `n_labels`, or that of feature
         names not `n_features`. The folder is then unchanged.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from slide_ref.common.config import Config
+    >>> from slide_ref.common.storage.model_folder import Model, load_model, save_model
+    >>> arrays = {"W0": np.eye(3, 2), "b0": np.zeros(2), "W1": np.eye(4, 2), "b1": np.zeros(4)}
+    >>> arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    >>> save_model("small", Model(Config(hidden=2), n_features=3, n_labels=4, arrays=arrays, facts={}))
+    >>> load_model("small").n_labels
+    4
     """
     arrays = dict(model.arrays)
     if model.label_counts is not None:
@@ -133,6 +144,15 @@ def load_model(folder: str | Path, mmap: bool = False) -> Model:
     ------
     ModelError
         If anything is missing, malformed, or does not fit the rest. The message names the file.
+
+    Examples
+    --------
+    >>> from slide_fast import SlideClassifier, load_model
+    >>> X, y = [[1, 0], [0, 1]] * 20, ["left", "right"] * 20
+    >>> SlideClassifier(hidden=8, epochs=1, micro_batch=10, n_workers=1).fit(X, y).save("sides")
+    >>> model = load_model("sides", mmap=True)
+    >>> model.label_names, model.config.hidden, model.facts["steps"]
+    (['left', 'right'], (8,), 4)
     """
     return read_unchanged(find_model(folder), lambda place: _load(place, mmap))
 
