@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CITATION = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
@@ -22,6 +24,12 @@ def test_project_citation_and_changes_name_one_version_and_one_date():
 def test_the_newest_entry_of_the_changes_stands_first():
     first = next(line for line in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line[:3] == "## ")
     assert first == LATEST.group(0)
+
+
+@pytest.mark.parametrize(("page", "file"), [("changes", "CHANGELOG.md"), ("cite", "CITATION.cff")])
+def test_the_site_includes_changes_and_citation_as_they_are(page, file):
+    lines = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines()
+    assert f'--8<-- "{file}"' in lines and f"]({file})" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_title_license_and_authors_agree():
