@@ -6,12 +6,14 @@ import inspect
 import io
 import pkgutil
 import re
+from pathlib import Path
 
 import pytest
 
 import slide_fast
 import slide_ref
 
+ROOT = Path(__file__).parents[2]
 PUBLIC = [getattr(slide_fast, name) for name in slide_fast.__all__]
 ERRORS = [found for found in PUBLIC if inspect.isclass(found) and issubclass(found, slide_fast.SlideError)]
 CALLED = [found for found in PUBLIC if callable(found) and found not in ERRORS]
@@ -74,3 +76,17 @@ def test_examples_train_with_one_worker():
 def test_an_example_that_prints_something_else_is_noticed():
     wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
     assert doctest.DocTestRunner().run(wrong, out=lambda _: None).failed == 1
+
+
+# The tour walks through the reference, whose functions are there to be read.
+IMPORTED = re.compile(r"^from (slide_(?:fast|ref)(?:\.\w+)*) import (.+)$", re.MULTILINE)
+PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "tour.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_pages_import_is_on_the_page_of_the_api(page):
+    """Else a reader would rely on what docs/compatibility.md calls internal."""
+    api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for module, names in IMPORTED.findall(page.read_text(encoding="utf-8")):
+        for name in names.split(", "):
+            assert f"::: {module}.{name}" in api or (f"`{name}`" in api and f"`{module}`" in api), f"{module}.{name}"
