@@ -1,59 +1,91 @@
-"""``slide bench``: does hashing pay off for this problem, on this machine?
+"""``slide bench``: which way to train pays for this problem, on this machine?
 
-The same engine trains in three ways in turn, for a short time each: with the given settings, with uniform negatives
-instead of tables, and with all neurons active (dense). The number of labels at which the first and the last are equally
-fast is measured on the same samples, with their labels folded into fewer.
+The same engine trains in each of the ways of `ways_to_train`. First the speed of each kind of step is measured. Then
+each way is trained by a complete run that takes a given time, and P@1 on samples that are kept aside tells which one
+pays. The number of labels at which sampling and dense training are equally fast is measured on the same samples, with
+their labels folded into fewer.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import statistics
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError
+from slide_ref.common.metrics import hits_at
 from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
-from slide_ref.common.schedule import joined_after
+from slide_ref.common.schedule import joined_after, n_epochs, sample_order
 from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.validation import kept_aside, split
 
 from ..display.wording import aligned, duration, network_in_words
 from ..engine.checkpoints import PastRuns, TrainingState
 from ..engine.handover import Handover
+from ..engine.progress import Event
 from ..parallel.machine import available_cpus, cpu_model, memory_left
 from ..parallel.units import numbered
 from ..prediction import predict_topk
-from ..training import fit
-from .session import Session, generated, read_samples
+from ..training import default_workers, fit
+from .bench_report import report
+from .session import Session, chosen_for, fitting, generated, read_samples
 from .settings import config_of, settings_of
+from .ways import CHOSEN, DENSE, Timing, as_it_trains, options_of, phases, run_within, verdict, ways_to_train
 
 EPOCHS = 10**6  # the clock ends a run
 FOLDED = (2_000, 8_000, 32_000)  # numbers of labels that the crossover is looked for between
-SHARE_OF_CROSSOVER = 0.25  # of the time
+SPEED_ONLY = {"crossover": 0.25, "speed": 0.75, "accuracy": 0.0}  # shares of the time
+WITH_ACCURACY = {"crossover": 0.15, "speed": 0.25, "accuracy": 0.6}
+LONGER = (1, 2, 4)  # times the time of a run, if the tables took it all
+LONGEST = 1.5  # a run for P@1, in units of its time
+KEPT_ASIDE = 0.1  # of the training samples, where no test samples are given
+MOST_JUDGES, FEWEST_JUDGES, PRODUCTS = 10_000, 1_000, 2e11  # test samples; multiplications of one evaluation
+START_SECONDS = 1.0  # of a run
 LATENCIES = 50
 TOP = 5
 GENERATED_SAMPLES = 20_000
-SLIDE, UNIFORM, DENSE = "hashing", "uniform negatives", "dense"
 
 
 def bench(options: Namespace, session: Session) -> dict[str, Any]:
-    """``slide bench``: measure samples/s of the three ways, and say what follows from them."""
+    """``slide bench``: measure speed and P@1 of ways to train, and say what follows from them."""
     settings = settings_of(options)
 
     def tell() -> None:
         session.console.line(f"generating {GENERATED_SAMPLES:,} samples of the shape {options.shape}")
 
     if options.data is None:
-        data = generated(options.shape, n_samples=GENERATED_SAMPLES, started=tell)
+        data, test = generated(options.shape, n_samples=GENERATED_SAMPLES, started=tell), None
     else:
-        data = read_samples(options.data, needs_labels=True)
-    return _Bench(options, session, data, config_of(settings, data.labels.n_columns)).run()
+        data, test = _read(options, session)
+    config = chosen_for(settings, data, session.console)
+    workers = options.workers or (available_cpus() if options.data is None else default_workers(config, data.n_samples))
+    if options.data is not None and test is None:
+        data, test = split(data, kept_aside(config.seed, data.n_samples, KEPT_ASIDE))
+    given = config_of(settings, data.labels.n_columns)
+    return _Bench(session, config, data, test, workers, options.seconds).run(given)
+
+
+def _read(options: Namespace, session: Session) -> tuple[Dataset, Dataset | None]:
+    """Read the training samples, and the test samples if they are given."""
+    data = read_samples(options.data, needs_labels=True)
+    if options.test is None:
+        return data, None
+    sizes = {what: getattr(data, what).n_columns for what in Dataset._fields}
+    test = read_samples(options.test, needs_labels=True)
+    return data, fitting(test, options.test, sizes, "the training data", session.console)
+
+
+def judges(test: Dataset, config: Config) -> Dataset:
+    """Return some of the test samples, so many that it takes no longer than a few seconds to evaluate on them."""
+    n_fitting = PRODUCTS / (test.labels.n_columns * config.hidden[-1])
+    n = min(test.n_samples, MOST_JUDGES, max(int(n_fitting), FEWEST_JUDGES))
+    return test if n == test.n_samples else test.take(np.sort(sample_order(config.seed, 0, test.n_samples)[:n]))
 
 
 def fold(data: Dataset, n_labels: int) -> Dataset:
@@ -79,13 +111,6 @@ def level_at(n_labels: Sequence[float], advantages: Sequence[float]) -> float | 
     return None
 
 
-def variants(config: Config) -> dict[str, Config]:
-    """Return the ways to train, without the one with tables if the settings have none."""
-    everything = config.replace(lsh={"min_active": 2**31 - 1})
-    uniform = config.replace(lsh={"L": 0})
-    return ({SLIDE: config} if config.lsh.L else {}) | {UNIFORM: uniform, DENSE: everything}
-
-
 def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingState:
     """Return a new network whose step count is high enough for all workers to train (S33)."""
     sizes = data.features.n_columns, data.labels.n_columns
@@ -95,105 +120,189 @@ def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingStat
     return TrainingState(config, *sizes, arrays, PastRuns(joined_after(n_workers)))
 
 
+class Speed(NamedTuple):
+    """How fast steps of one kind are."""
+
+    samples_per_second: float
+    active_neurons: float
+    timing: Timing
+
+
 class _Bench:
-    """Measurements on one problem."""
+    """Measurements on one problem.
 
-    def __init__(self, options: Namespace, session: Session, data: Dataset, config: Config):
-        self.session, self.data, self.config = session, data, config
-        self.workers = options.workers or available_cpus()
-        self.seconds, self.spent = options.seconds, 0.0
+    Parameters
+    ----------
+    session : Session
+    config : Config
+        What ``slide train`` would choose.
+    data : Dataset
+    test : Dataset, optional
+        Samples to compare P@1 on; without them only speed is compared.
+    workers : int
+    seconds : float
+        Of training, all runs together.
+    """
+
+    def __init__(
+        self, session: Session, config: Config, data: Dataset, test: Dataset | None, workers: int, seconds: float
+    ):
+        self.session, self.config, self.data, self.workers = session, config, data, workers
+        self.seconds, self.spent = seconds, 0.0
+        self.ways = ways_to_train(config, data.labels.n_columns)
+        self.parts = {part: name for name, way in reversed(self.ways.items()) for part in phases(way)}
+        self.test = None if test is None or len(self.ways) == 1 else judges(test, config)
+        shares = SPEED_ONLY if self.test is None else WITH_ACCURACY
+        self.budget = {what: share * seconds for what, share in shares.items()}
         self.layers: list[Layer] = []
+        self.timings: dict[Config, Timing] = {}
 
-    def run(self) -> dict[str, Any]:
-        counts = (self.data.features.n_columns, self.data.labels.n_columns)
-        heading = {
-            "machine": f"{cpu_model()}, {numbered(self.workers, 'worker')}",
-            "data": f"{self.data.n_samples:,} samples",
-        }
-        heading["network"] = network_in_words(self.config, *counts)
-        self.session.console.line(aligned([*heading.items(), ("", "")]))
+    def run(self, given: Config) -> dict[str, Any]:
+        """Measure, print the report and return the figures; `given` are the settings before any were chosen."""
+        self.session.console.line(self.heading())
         folded = self.folded()
-        rates = self.rates(folded)
+        ways = self.rates(folded)
+        hits = self.judged(ways)
         crossover = level_at([row["labels"] for row in folded], [row["advantage"] for row in folded])
         figures = {
-            "ways": rates,
-            "dense_is_faster": rates[DENSE]["samples_per_second"] > rates[self.own]["samples_per_second"],
+            "ways": ways,
+            "verdict": None,
+            "dense_is_faster": None,
             "folded": folded,
             "crossover_labels": crossover,
             "latency_milliseconds": self.latency(),
             "workers": self.workers,
-            "n_labels": counts[1],
+            "n_labels": self.data.labels.n_columns,
+            "n_test_samples": 0 if self.test is None else self.test.n_samples,
+            "epochs_planned": n_epochs(self.config, self.data.n_samples),
+            "config": self.config.to_dict(),
         }
-        self.session.console.result(_report(figures, self.own))
+        if DENSE in ways:
+            figures["dense_is_faster"] = ways[DENSE]["samples_per_second"] > ways[CHOSEN]["samples_per_second"]
+        if len(hits) > 1:
+            found = verdict(hits, self.ways, self.data.labels.n_columns)
+            figures["verdict"] = found | {"options": options_of(self.ways[found["best"]], given)}
+        self.session.console.result(report(figures, FOLDED, TOP))
         return figures
 
-    @property
-    def own(self) -> str:
-        """Return the user's way to train: the given settings, or uniform negatives if those have no tables."""
-        return SLIDE if self.config.lsh.L else UNIFORM
+    def heading(self) -> str:
+        """Return what is to be measured, on what, and how long it takes."""
+        n_runs = 2 * len(FOLDED) + len(self.parts) + (0 if self.test is None else len(self.ways))
+        kept = "" if self.test is None else f", P@1 on {self.test.n_samples:,} others"
+        lines = {
+            "machine": f"{cpu_model()}, {numbered(self.workers, 'worker')}",
+            "data": f"{self.data.n_samples:,} samples{kept}",
+            "network": network_in_words(self.config, self.data.features.n_columns, self.data.labels.n_columns),
+            "time": f"about {duration(self.seconds + START_SECONDS * n_runs)}, for {n_runs} short runs",
+        }
+        return aligned([*lines.items(), ("", "")])
 
-    def measure(self, config: Config, data: Dataset, workers: int, seconds: float, what: str) -> dict[str, float]:
-        """Train for some seconds as after the in-batch steps (S32), with all workers (S33), rebuilds included."""
-        last: dict[str, Any] = {}
-        self.layers, spent = [], self.spent  # of the run before
+    def train(self, config: Config, data: Dataset, seconds: float, what: str, **options: Any) -> list[Event]:
+        """Train, show how much of the time is over, and return the events of the run."""
+        events: list[Event] = []
+        self.layers = []  # of the run before
 
-        def watch(event: dict[str, Any]) -> None:
-            last[event["kind"]] = event
+        def watch(event: Event) -> None:
+            events.append(event)
             if event["kind"] == "start":
                 self.session.worker_pids = event["pids"]
-            self.session.console.progress((spent + min(event.get("seconds", 0), seconds)) / self.seconds, what)
+            spent = self.spent + min(event.get("seconds", 0), seconds)
+            self.session.console.progress(min(spent / self.seconds, 1.0), what)
 
-        self.session.console.progress(spent / self.seconds, what)
-        config = config.replace(epochs=EPOCHS, in_batch=0.0)
-        state = Handover(in_full_swing(config, data, workers))
-        model = fit(config, data, state=state, n_workers=workers, max_seconds=seconds, callback=watch)
+        self.session.console.progress(min(self.spent / self.seconds, 1.0), what)
+        model = fit(config, data, callback=watch, **options)
         self.layers = layers_of(model.arrays)
         self.session.worker_pids = tuple
         self.spent += seconds
-        end = last["end"]
-        if not end["samples"]:
-            raise ConfigError(f"--seconds {self.seconds:g} is too short: {what} got {seconds:.2g} s, which the tables "
+        return events
+
+    def measure(self, config: Config, data: Dataset, workers: int, seconds: float, what: str) -> Speed:
+        """Train steps of one kind for some seconds, with all workers (S33), rebuilds included."""
+        config = config.replace(epochs=EPOCHS)
+        for longer in LONGER:
+            state, most = Handover(in_full_swing(config, data, workers)), longer * seconds
+            events = self.train(config, data, seconds, what, state=state, n_workers=workers, max_seconds=most)
+            if (end := events[-1])["samples"]:
+                break
+        else:
+            raise ConfigError(f"--seconds {self.seconds:g} is too short: {what} got {most:.2g} s, which the tables "
                               "took before the first step; give more")  # fmt: skip
-        return {"samples_per_second": end["samples"] / end["seconds"],
-                "active_neurons": last["progress"]["active_neurons"]}  # fmt: skip
+        active = [event["active_neurons"] for event in events if event["kind"] == "progress"][-1]
+        return Speed(end["samples"] / end["seconds"], active, Timing.of(events, config.lsh.L > 0))
 
     def folded(self) -> list[dict[str, float]]:
-        """Measure both ways with labels folded into fewer, in one process; with all neurons active they coincide."""
-        each = SHARE_OF_CROSSOVER * self.seconds / (2 * len(FOLDED))
-        ways, rows = variants(self.config), []
+        """Measure sampling and dense training with labels folded into fewer, in one process.
+
+        Sampled steps are those after the in-batch steps (S32). With all neurons active the two are the same.
+        """
+        each = self.budget["crossover"] / (2 * len(FOLDED))
+        rows = []
         for n_labels in FOLDED:
-            data, rates = fold(self.data, n_labels), {}
-            for way in (self.own, DENSE) if self.config.lsh.min_active < n_labels else (DENSE,):
-                what = f"{way}, {n_labels:,} labels"
-                rates[way] = self.measure(ways[way], data, 1, each, what)["samples_per_second"]
-            rates.setdefault(self.own, rates[DENSE])
-            rows.append({"labels": n_labels, **rates, "advantage": rates[self.own] / rates[DENSE]})
+            data = fold(self.data, n_labels)
+            sampled, dense = (as_it_trains(way.replace(in_batch=0.0), n_labels) for way in (self.config, self.dense))
+            rates = {
+                way: self.measure(way, data, 1, each, f"{n_labels:,} labels").samples_per_second
+                for way in dict.fromkeys((sampled, dense))
+            }
+            row = {"labels": n_labels, "sampled": rates[sampled], DENSE: rates[dense]}
+            rows.append(row | {"advantage": rates[sampled] / rates[dense]})
         return rows
+
+    @property
+    def dense(self) -> Config:
+        """Return the settings of dense training."""
+        return self.ways.get(DENSE, self.config)
 
     def rates(self, folded: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
         """Return samples/s of each way on the whole problem; dense is extrapolated if a step takes too long."""
-        ways = variants(self.config)
-        each = (1 - SHARE_OF_CROSSOVER) * self.seconds / len(ways)
+        each = self.budget["speed"] / len(self.parts)
+        is_projected = DENSE in self.ways and not self.can_measure_dense(folded, each)
+        measured = {
+            part: self.projected(folded) if is_projected and name == DENSE
+            else self.measure(part, self.data, self.workers, each, name)
+            for part, name in self.parts.items()
+        }  # fmt: skip
+        self.timings = {part: speed.timing for part, speed in measured.items()}
         rates: dict[str, dict[str, Any]] = {}
-        for way, config in reversed(ways.items()):  # ours comes last: latencies are those of its network
-            is_projected = way == DENSE and not self.can_measure_dense(folded, each)
-            rates[way] = (
-                self.projected(folded) if is_projected else self.measure(config, self.data, self.workers, each, way)
-            )
-            rates[way]["projected"] = is_projected
-            rates[way]["seconds_per_epoch"] = self.data.n_samples / rates[way]["samples_per_second"]
-        return {way: rates[way] for way in ways}
+        for name, way in self.ways.items():
+            shares = phases(way)
+            seconds = sum(share / measured[part].samples_per_second for part, share in shares.items())
+            active = sum(share * measured[part].active_neurons for part, share in shares.items())
+            rates[name] = {
+                "samples_per_second": 1 / seconds,
+                "active_neurons": active,
+                "projected": is_projected and name == DENSE,
+                "seconds_per_epoch": self.data.n_samples * seconds,
+            }
+        return rates
 
-    def projected(self, folded: list[dict[str, float]]) -> dict[str, Any]:
+    def judged(self, rates: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
+        """Train each way by a complete run; return which test samples it answers correctly, and add P@1 to `rates`."""
+        names = [name for name, row in rates.items() if not row["projected"]]
+        hits: dict[str, np.ndarray] = {}
+        if self.test is None:
+            return hits
+        each = self.budget["accuracy"] / len(names)
+        for name in names:
+            config, data = run_within(each, self.ways[name], self.data, self.timings, self.workers)
+            limits = {"n_workers": self.workers, "max_seconds": LONGEST * each}
+            end = self.train(config, data, each, f"{name}, P@1", **limits)[-1]
+            ids = predict_topk(self.layers, self.test.features, 1, self.workers)[0]
+            hits[name] = hits_at(ids, self.test.labels, 1)[:, 0]
+            rates[name]["precision_at_1"] = float(hits[name].mean())
+            rates[name] |= {"trained_seconds": end["seconds"], "epochs": end["samples"] / self.data.n_samples}
+        return hits
+
+    def projected(self, folded: list[dict[str, float]]) -> Speed:
         """Extrapolate dense training to the whole problem: its time grows like the number of labels."""
         n_labels = self.data.labels.n_columns
         rate = folded[-1][DENSE] * self.workers * folded[-1]["labels"] / n_labels
-        return {"samples_per_second": rate, "active_neurons": n_labels}
+        return Speed(rate, n_labels, Timing(self.config.micro_batch / rate))
 
     def can_measure_dense(self, folded: list[dict[str, float]], seconds: float) -> bool:
         """Tell whether a step of dense training takes less than `seconds`, and less than half of the free memory."""
         config, left = self.config, memory_left()
-        step_seconds = self.workers * config.micro_batch / self.projected(folded)["samples_per_second"]
+        step_seconds = self.workers * config.micro_batch / self.projected(folded).samples_per_second
         n_bytes = 4 * self.data.labels.n_columns * 2 * (config.micro_batch + config.hidden[-1])
         return step_seconds < seconds and (left is None or self.workers * n_bytes < left / 2)
 
@@ -206,27 +315,3 @@ class _Bench:
             predict_topk(self.layers, sample, TOP)
             times.append(1e3 * (time.perf_counter() - started))
         return {"median": statistics.median(times), "max": max(times)}
-
-
-def _report(figures: dict[str, Any], own: str) -> str:
-    ways = figures["ways"]
-    lines = [f"{'':18}{'samples/s':>10}{'an epoch':>10}{'active':>10}"]
-    for way, row in ways.items():
-        name = f"{way}, projected" if row["projected"] else way
-        lines.append(f"{name:18}{row['samples_per_second']:>10,.0f}{duration(math.ceil(row['seconds_per_epoch'])):>10}"
-                     f"{row['active_neurons']:>10,.0f}")  # fmt: skip
-    ratio = ways[own]["samples_per_second"] / ways[DENSE]["samples_per_second"]
-    if figures["dense_is_faster"]:
-        verdict = f"Dense would be {1 / ratio:.1f} times faster for this problem: --set lsh.min_active=all"
-    else:
-        verdict = f"Dense would be {ratio:.1f} times slower for this problem."
-    crossover = figures["crossover_labels"]
-    if crossover is None:
-        level = f"Here dense is faster even at {FOLDED[-1]:,} labels."
-    elif crossover == 0:
-        level = f"Here dense is slower even at {FOLDED[0]:,} labels."
-    else:
-        level = f"Here the two are equally fast at about {float(f'{crossover:.2g}'):,.0f} labels."
-    latency = figures["latency_milliseconds"]
-    answer = f"One sample's {TOP} best labels take {latency['median']:.1f} ms (at most {latency['max']:.1f} ms)."
-    return "\n".join([*lines, "", verdict, level, answer])

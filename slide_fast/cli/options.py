@@ -76,6 +76,8 @@ def check_together(options: argparse.Namespace) -> None:
     if options.command == "bench":
         if options.data is not None and options.shape is not None:
             refuse("bench takes DATA or --shape, not both")
+        if options.data is None and options.test is not None:
+            refuse("bench --test needs DATA, the training samples")
         options.shape = options.shape or DEFAULT_SHAPE
 
 
@@ -327,18 +329,19 @@ def _add_verify(add: Add) -> None:
 def _add_bench(add: Add) -> None:
     bench = add(
         "bench",
-        "measure whether hashing pays off for your problem on this machine, in about a minute",
-        "slide bench data/train.txt --config run/config.toml",
-        " Alternates between your settings, uniform negatives and dense training; rebuilds count, and tables are "
-        "queried from the first step on (in_batch = 0). Accuracy is not compared. Settings that are not "
-        "given have their defaults, not what slide train chooses for the data: give its config.toml.",
+        "measure which way to train pays for your problem on this machine, in about a minute",
+        "slide bench data/train.txt --test data/test.txt",
+        " Compares what slide train would choose for the data, tables from the first step on, uniform negatives and "
+        "dense training: their speed, rebuilds included, and P@1 after the same seconds of training. With few labels "
+        "some of them are the same.",
     )
     bench.add_argument("data", metavar="DATA", nargs="?", help="training samples: XMC text, svmlight text (.svm) or "
-                       ".npz; no texts (default: synthetic, see --shape)")  # fmt: skip
+                       ".npz; no texts (default: synthetic, see --shape; then only speed is compared)")  # fmt: skip
+    bench.add_argument("--test", metavar="TEST", help="test samples for P@1 (default: a tenth of DATA)")
     bench.add_argument("--shape", metavar="NAME", help="sizes of synthetic samples, not with DATA: amazon-670k "
                        "(default), delicious-200k or wiki10-31k")  # fmt: skip
-    _add_workers(bench, "worker processes (default: the number of CPUs)")
-    _add_numbers(bench, ("--seconds", finite, "S", 40.0, "total training time of the measurement (default: 40)"))
+    _add_workers(bench, "worker processes (default: as slide train; without DATA the number of CPUs)")
+    _add_numbers(bench, ("--seconds", finite, "S", 40.0, "total training time of all runs (default: 40)"))
     _add_settings(bench)
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: screen, clock, memory meter, reading of samples and building of an index."""
+"""What all commands share: screen, clock, memory meter, samples, settings that suit them, and an index."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from slide_ref.common.config import Config
 from slide_ref.common.diagnosis import CONVERT, TEXTS
 from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import Dataset, SparseRows
@@ -19,9 +20,12 @@ from slide_ref.common.storage.model_folder import Model
 from ..data import names_no_sizes, read_dataset, without_unknown_features
 from ..datasets.synthetic import generate
 from ..display.console import Console
+from ..display.wording import aligned
+from ..engine.auto_settings import suited
 from ..inference.predictor import indexed_by
 from ..parallel.machine import MemoryMeter
 from ..parallel.units import numbered
+from .settings import config_of, names_in
 
 
 class Session:
@@ -88,6 +92,15 @@ def read_samples(
         advice = f"; give them with {option}" if could_be_given else ""
         raise DataError(f"no sample has a label{advice}", labels or path)
     return data
+
+
+def chosen_for(settings: dict[str, Any], train: Dataset, console: Console) -> Config:
+    """Return the settings given, and where none are given those that suit the training data; tell which, and why."""
+    config = config_of(settings, train.labels.n_columns)
+    config, reason = suited(config, train, given=names_in(settings))
+    if reason:
+        console.line(aligned([("chosen", reason)]))
+    return config
 
 
 @contextmanager

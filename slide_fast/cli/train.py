@@ -21,12 +21,12 @@ from slide_ref.common.storage.precision import dtype_of as weights_dtype
 from slide_ref.common.validation import kept_aside, split
 
 from ..display.wording import aligned
-from ..engine.auto_settings import suited, tuned
+from ..engine.auto_settings import tuned
 from ..engine.checkpoints import Checkpoints, TrainingState
 from ..engine.handover import Handover
 from ..engine.options import RunOptions
 from .run_folder import CHECKPOINTS, RunFolder
-from .session import Session, check_there, expecting_numbers, fitting, read_samples
+from .session import Session, check_there, chosen_for, expecting_numbers, fitting, read_samples
 from .settings import ALL, config_of, names_in, settings_of, to_toml
 from .texts import are_texts, read_training_texts, refuse_text_options
 from .training_run import TrainingRun
@@ -48,10 +48,7 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         ):
             told = "is the file of the training samples, so the figures say nothing about new ones"
             session.console.line(f"--test {options.test}: {told}")
-        config = config_of(settings, data[0].labels.n_columns)
-        config, reason = suited(config, data[0], given=names_in(settings))
-        if reason:
-            session.console.line(aligned([("chosen", reason)]))
+        config = chosen_for(settings, data[0], session.console)
         if options.validation_fraction is not None:
             aside = kept_aside(config.seed, data[0].n_samples, options.validation_fraction)
             data[:] = split(data[0], aside)

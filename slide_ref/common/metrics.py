@@ -16,8 +16,11 @@ from .sparse_rows import SparseRows
 RANKS = (1, 3, 5)
 
 
-def _hits(ids: np.ndarray, labels: SparseRows, k: int) -> np.ndarray:
-    """Mark which of the first `k` predictions of each sample are true labels: bool, shape (n_samples, <= k)."""
+def hits_at(ids: np.ndarray, labels: SparseRows, k: int) -> np.ndarray:
+    """Mark which of the first `k` predictions of each sample are true labels: bool, shape (n_samples, <= k).
+
+    Raises DataError as `precision_at` does.
+    """
     if len(ids) != labels.n_rows or labels.n_rows == 0:
         raise DataError(f"predictions for {len(ids)} samples cannot be compared with {labels.n_rows} rows of labels")
     first = np.asarray(ids)[:, :k]
@@ -50,7 +53,7 @@ def precision_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
     >>> precision_at(np.array([[4, 1], [0, 2]]), rows_from_lists([[1, 4], [0]], n_columns=5), k=2)
     0.75
     """
-    return float(_hits(ids, labels, k).sum() / (k * labels.n_rows))
+    return float(hits_at(ids, labels, k).sum() / (k * labels.n_rows))
 
 
 def ndcg_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
@@ -58,7 +61,7 @@ def ndcg_at(ids: np.ndarray, labels: SparseRows, k: int) -> float:
 
     Raises DataError as `precision_at` does.
     """
-    hits = _hits(ids, labels, k)
+    hits = hits_at(ids, labels, k)
     discounts = 1 / np.log2(np.arange(2, k + 2))
     best = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(np.diff(labels.indptr), k)]
     gained = (hits * discounts[: hits.shape[1]]).sum(axis=1)
@@ -82,7 +85,7 @@ def psp_at(ids: np.ndarray, labels: SparseRows, k: int, inverse_propensities: np
     """
     if len(inverse_propensities) < labels.n_columns:
         raise DataError(f"{labels.n_columns} labels but only {len(inverse_propensities)} propensities")
-    hits = _hits(ids, labels, k)
+    hits = hits_at(ids, labels, k)
     gained = inverse_propensities[np.asarray(ids)[:, :k][hits]].sum()
     weights = inverse_propensities[labels.indices]
     row_of = labels.row_of()
@@ -201,7 +204,7 @@ def by_frequency(ids: np.ndarray, labels: SparseRows, label_counts: np.ndarray) 
     group_of = np.empty(len(counts), dtype=np.int64)
     group_of[order] = np.minimum(before * len(GROUPS) // max(counts.sum(), 1), len(GROUPS) - 1)
     group_of[counts == 0] = len(GROUPS) - 1
-    hits = np.bincount(group_of[np.asarray(ids)[:, :5][_hits(ids, labels, 5)]], minlength=len(GROUPS))
+    hits = np.bincount(group_of[np.asarray(ids)[:, :5][hits_at(ids, labels, 5)]], minlength=len(GROUPS))
     true = np.bincount(group_of[labels.indices], minlength=len(GROUPS))
     sizes = np.bincount(group_of, minlength=len(GROUPS))
     return [

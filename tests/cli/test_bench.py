@@ -1,4 +1,4 @@
-"""`slide bench` says which way is faster, and where the ways are level."""
+"""`slide bench` says which way to train pays, which is faster, and where they are level."""
 
 import json
 
@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from slide_fast.cli import bench
-from slide_fast.cli.bench import DENSE, SLIDE, UNIFORM, fold, in_full_swing, level_at
+from slide_fast.cli.bench import fold, in_full_swing, level_at
 from slide_fast.cli.session import read_samples
+from slide_fast.cli.ways import CHOSEN, DENSE, TABLES, THROUGHOUT, UNIFORM
+from slide_fast.engine import auto_settings
 from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.schedule import workers_at
+from slide_ref.common.storage.model_folder import load_model
 
 QUICK = "--workers 1 --seconds 0.8 --set micro_batch=32 --set hidden=[8] --set lsh.min_active=20 --set lsh.K=4"
 
@@ -25,33 +28,59 @@ def figures_of(stdout):
 
 
 @pytest.mark.slow
-def test_bench_measures_three_ways_and_says_which_is_faster(slide, monkeypatch):
+def test_bench_measures_all_ways_and_says_which_pays(slide, monkeypatch):
     monkeypatch.setattr(bench._Bench, "can_measure_dense", lambda *_: True)  # however busy the machine is
-    code, stdout, stderr = slide(f"bench {{data}}/train.txt {QUICK} --json")
+    code, stdout, stderr = slide(f"bench {{data}}/train.txt {QUICK} --seconds 3 --json")
     figures = figures_of(stdout)
     ways = figures["ways"]
-    assert code == 0 and list(ways) == [SLIDE, UNIFORM, DENSE]
-    assert ways[DENSE]["active_neurons"] == 60 and 20 <= ways[UNIFORM]["active_neurons"] < 60
+    assert code == 0 and list(ways) == [CHOSEN, THROUGHOUT, UNIFORM, DENSE]
+    assert ways[DENSE]["active_neurons"] == 60 and 5 <= ways[UNIFORM]["active_neurons"] < 60
     for way in ways.values():
         assert way["samples_per_second"] > 0 and not way["projected"]
-        assert way["seconds_per_epoch"] == pytest.approx(300 / way["samples_per_second"])
-    is_faster = ways[DENSE]["samples_per_second"] > ways[SLIDE]["samples_per_second"]
+        assert way["seconds_per_epoch"] == pytest.approx(270 / way["samples_per_second"])
+        assert 0 < way["precision_at_1"] <= 1 and 0 < way["epochs"] <= 10 and way["trained_seconds"] > 0
+    is_faster = ways[DENSE]["samples_per_second"] > ways[CHOSEN]["samples_per_second"]
     assert figures["dense_is_faster"] == is_faster
     assert ("times faster for this problem" if is_faster else "times slower for this problem") in stderr
+    assert figures["verdict"]["best"] == max(ways, key=lambda way: ways[way]["precision_at_1"])
+    assert " here" in stderr and "of training" in stderr
     assert 0 < figures["latency_milliseconds"]["median"] <= figures["latency_milliseconds"]["max"]
     assert [row["labels"] for row in figures["folded"]] == [10, 40]
+    assert figures["n_test_samples"] == 30 and "270 samples, P@1 on 30 others" in stderr
 
 
 @pytest.mark.slow
-def test_bench_without_tables_takes_uniform_negatives_for_its_own(slide):
-    figures = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --set lsh.L=0 --json")[1])
-    assert list(figures["ways"]) == [UNIFORM, DENSE]
+def test_bench_compares_settings_without_tables_with_the_default_tables(slide):
+    options = "--test {data}/test.txt --set lsh.L=0 --seconds 3 --json"
+    code, stdout, stderr = slide(f"bench {{data}}/train.txt {QUICK} {options}")
+    figures = figures_of(stdout)
+    assert code == 0 and list(figures["ways"]) == [CHOSEN, TABLES, DENSE]
+    assert figures["n_test_samples"] == 80 and "300 samples, P@1 on 80 others" in stderr
+
+
+def test_bench_trains_as_slide_train_would(slide, monkeypatch, tmp_path):
+    monkeypatch.setattr(auto_settings, "FEWEST_SAMPLES", 100)
+    options = "--set lsh.min_active=20 --set hidden=[8]", "--set epochs=1 --set micro_batch=32"
+    for number, settings in enumerate(options):
+        run = tmp_path / str(number)
+        assert slide(f"train {{data}}/train.txt --out {run} --workers 1 {settings}")[0] == 0
+        code, stdout, stderr = slide(f"bench {{data}}/train.txt --workers 1 --seconds 0.8 {settings} --json")
+        assert code == 0 and figures_of(stdout)["config"] == load_model(run / "model").config.to_dict()
+        assert ("chosen " in stderr) == (settings == options[1])
+
+
+def test_with_few_labels_there_is_nothing_to_compare(slide):
+    code, stdout, stderr = slide("bench {data}/train.txt --workers 1 --seconds 0.5 --json")
+    figures = figures_of(stdout)
+    assert code == 0 and list(figures["ways"]) == [CHOSEN] and figures["verdict"] is None
+    assert figures["ways"][CHOSEN]["active_neurons"] == 60 and "with so few labels nothing is sampled" in stderr
 
 
 def test_bench_makes_data_where_it_is_given_none(slide, monkeypatch):
     monkeypatch.setattr(bench, "GENERATED_SAMPLES", 100)
     code, stdout, stderr = slide(f"bench --shape wiki10-31k {QUICK}")
     assert code == 0 and "100 samples of the shape wiki10-31k" in stderr and "labels take" in stdout
+    assert "P@1" not in stdout + stderr
 
 
 def test_dense_is_projected_where_a_step_takes_too_long(slide, monkeypatch):
@@ -59,6 +88,16 @@ def test_dense_is_projected_where_a_step_takes_too_long(slide, monkeypatch):
     figures = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --json")[1])
     dense = figures["ways"][DENSE]
     assert dense["projected"] and dense["samples_per_second"] == pytest.approx(figures["folded"][-1][DENSE] * 40 / 60)
+    assert "precision_at_1" not in dense and figures["verdict"]["against"] != DENSE != figures["verdict"]["best"]
+
+
+def test_no_more_test_samples_are_judged_than_take_a_few_seconds(data, monkeypatch):
+    test, config = read_samples(f"{data}/test.txt"), Config(hidden=(8,))
+    assert bench.judges(test, config) is test
+    monkeypatch.setattr(bench, "FEWEST_JUDGES", 20)
+    monkeypatch.setattr(bench, "PRODUCTS", 60 * 8 * 50)
+    assert bench.judges(test, config).n_samples == 50
+    assert bench.judges(test, config.replace(hidden=(64,))).n_samples == 20
 
 
 def test_too_little_time_is_told(slide):
@@ -92,4 +131,4 @@ def test_the_crossover_is_interpolated_between_logarithms():
 
 def test_folds_in_which_all_neurons_are_active_are_level(slide):
     rows = figures_of(slide(f"bench {{data}}/train.txt {QUICK} --json")[1])["folded"]
-    assert rows[0]["advantage"] == 1 and rows[0][SLIDE] == rows[0][DENSE] and rows[1][SLIDE] != rows[1][DENSE]
+    assert rows[0]["advantage"] == 1 and rows[0]["sampled"] == rows[0][DENSE] and rows[1]["sampled"] != rows[1][DENSE]

@@ -150,6 +150,7 @@ def test_a_resumed_run_keeps_the_dtype_of_its_model(slide, tmp_path):
         ("train {data}/train.txt --out x --eval-every 0.5", "--eval-every needs samples to evaluate on"),
         ("train {data}/train.txt --out x --eval-samples 9", "--eval-samples needs samples to evaluate on"),
         ("bench {data}/train.txt --shape amazon-670k", "bench takes DATA or --shape, not both"),
+        ("bench --test {data}/test.txt", "bench --test needs DATA"),
         ("bench {data}/train.txt --seconds inf", "'inf' is not a finite number above 0"),
     ],
 )
