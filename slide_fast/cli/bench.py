@@ -21,7 +21,7 @@ from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.metrics import hits_at
 from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
-from slide_ref.common.schedule import joined_after, n_epochs, sample_order
+from slide_ref.common.schedule import joined_after, n_epochs, sample_order, total_steps
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.validation import kept_aside, split
 
@@ -36,7 +36,18 @@ from ..training import default_workers, fit
 from .bench_report import report
 from .session import Session, chosen_for, fitting, generated, read_samples
 from .settings import config_of, settings_of
-from .ways import CHOSEN, DENSE, Timing, as_it_trains, options_of, phases, run_within, verdict, ways_to_train
+from .ways import (
+    CHOSEN,
+    DENSE,
+    Timing,
+    as_it_trains,
+    options_of,
+    phases,
+    run_within,
+    seconds_of,
+    verdict,
+    ways_to_train,
+)
 
 EPOCHS = 10**6  # the clock ends a run
 FOLDED = (2_000, 8_000, 32_000)  # numbers of labels that the crossover is looked for between
@@ -46,6 +57,7 @@ LONGER = (1, 2, 4)  # times the time of a run, if the tables took it all
 LONGEST = 1.5  # a run for P@1, in units of its time
 KEPT_ASIDE = 0.1  # of the training samples, where no test samples are given
 MOST_JUDGES, FEWEST_JUDGES, PRODUCTS = 10_000, 1_000, 2e11  # test samples; multiplications of one evaluation
+PRODUCTS_A_SECOND = 5e10
 START_SECONDS = 1.0  # of a run
 LATENCIES = 50
 TOP = 5
@@ -164,20 +176,22 @@ class _Bench:
         ways = self.rates(folded)
         hits = self.judged(ways)
         crossover = level_at([row["labels"] for row in folded], [row["advantage"] for row in folded])
-        figures = {
+        figures: dict[str, Any] = {
             "ways": ways,
             "verdict": None,
             "dense_is_faster": None,
+            "dense_options": None,
             "folded": folded,
             "crossover_labels": crossover,
             "latency_milliseconds": self.latency(),
             "workers": self.workers,
             "n_labels": self.data.labels.n_columns,
             "n_test_samples": 0 if self.test is None else self.test.n_samples,
-            "epochs_planned": n_epochs(self.config, self.data.n_samples),
+            "planned": self.planned(len(hits)),
             "config": self.config.to_dict(),
         }
         if DENSE in ways:
+            figures["dense_options"] = options_of(self.dense, given)
             figures["dense_is_faster"] = ways[DENSE]["samples_per_second"] > ways[CHOSEN]["samples_per_second"]
         if len(hits) > 1:
             found = verdict(hits, self.ways, self.data.labels.n_columns)
@@ -189,11 +203,15 @@ class _Bench:
         """Return what is to be measured, on what, and how long it takes."""
         n_runs = 2 * len(FOLDED) + len(self.parts) + (0 if self.test is None else len(self.ways))
         kept = "" if self.test is None else f", P@1 on {self.test.n_samples:,} others"
+        starting, evaluating = START_SECONDS * n_runs, 0.0
+        if self.test is not None:
+            n_products = self.test.n_samples * self.test.labels.n_columns * self.config.hidden[-1]
+            evaluating = len(self.ways) * n_products / PRODUCTS_A_SECOND
         lines = {
             "machine": f"{cpu_model()}, {numbered(self.workers, 'worker')}",
             "data": f"{self.data.n_samples:,} samples{kept}",
             "network": network_in_words(self.config, self.data.features.n_columns, self.data.labels.n_columns),
-            "time": f"about {duration(self.seconds + START_SECONDS * n_runs)}, for {n_runs} short runs",
+            "time": f"about {duration(self.seconds + starting + evaluating)}, for {n_runs} short runs",
         }
         return aligned([*lines.items(), ("", "")])
 
@@ -292,6 +310,13 @@ class _Bench:
             rates[name]["precision_at_1"] = float(hits[name].mean())
             rates[name] |= {"trained_seconds": end["seconds"], "epochs": end["samples"] / self.data.n_samples}
         return hits
+
+    def planned(self, n_judged: int) -> dict[str, float]:
+        """Return epochs and seconds of a run of ``slide train``, and the ``--seconds`` that give each way as much."""
+        way, n = self.ways[CHOSEN], self.data.n_samples
+        seconds = seconds_of(way, total_steps(way, n), self.timings, self.workers)
+        needed = max(n_judged, 1) * seconds / WITH_ACCURACY["accuracy"]
+        return {"epochs": n_epochs(way, n), "seconds": seconds, "bench_seconds": needed}
 
     def projected(self, folded: list[dict[str, float]]) -> Speed:
         """Extrapolate dense training to the whole problem: its time grows like the number of labels."""

@@ -9,8 +9,9 @@ from typing import Any
 from ..display.wording import duration
 from .ways import CHOSEN, DENSE, TABLES, THROUGHOUT, UNIFORM
 
+NEARLY = 0.9  # of the epochs count as all
 PHRASES = {
-    CHOSEN: "as slide train would train",
+    CHOSEN: "with the settings of slide train",
     TABLES: "with tables after the in-batch steps",
     THROUGHOUT: "with tables from the first step on",
     UNIFORM: "with uniform negatives",
@@ -49,24 +50,26 @@ def accuracy_in_words(figures: dict[str, Any]) -> list[str]:
     scores = ", ".join(f"{100 * ways[way]['precision_at_1']:.1f} % {PHRASES[way]}" for way in (best, against))
     after = f"after {_seconds(ways[best], ways[against])} of training"
     if found["difference"] <= found["margin"]:
-        n = figures["n_test_samples"]
-        lines = [f"No way pays more here than {n:,} test samples can show: P@1 is {scores}, {after}."]
+        shown = f"No difference here that {figures['n_test_samples']:,} test samples can show"
+        lines = [f"{shown}: P@1 is {scores}, {after}."]
     elif found["tables_pay"] is None:
         lines = [f"Training {PHRASES[best]} pays here: P@1 is {scores}, {after}."]
     else:
         lines = [f"Tables {'pay' if found['tables_pay'] else 'do not pay'} here: P@1 is {scores}, {after}."]
     if found["is_better_than_chosen"]:
         lines.append(f"To train {PHRASES[best]}, give slide train {found['options']}")
-    planned = figures["epochs_planned"]
-    judged = [row["epochs"] for row in (ways[best], ways[against])]
-    if min(judged) < 0.9 * planned:
-        lines.append(f"slide train would train {planned} epochs; with more --seconds the order may change.")
+    planned = figures["planned"]
+    if min(ways[way]["epochs"] for way in (best, against)) < NEARLY * planned["epochs"]:
+        whole = f"{planned['epochs']} epochs in {duration(planned['seconds'])}"
+        needed = float(f"{planned['bench_seconds']:.2g}")
+        lines.append(f"slide train would train {whole}; by then the order may change: "
+                     f"--seconds {needed:.0f} gives each way as long.")  # fmt: skip
     return lines
 
 
 def _seconds(*rows: dict[str, Any]) -> str:
     """Return the seconds of two runs, once if they are about the same."""
-    shown = [f"{row['trained_seconds']:.0f}" for row in rows]
+    shown = [f"{s:.0f}" if (s := row["trained_seconds"]) >= 1 else f"{s:.1g}" for row in rows]
     return f"{' and '.join(dict.fromkeys(shown))} s"
 
 
@@ -76,7 +79,7 @@ def _speed(figures: dict[str, Any]) -> str:
         return "All neurons are active in each step: with so few labels nothing is sampled."
     ratio = ways[CHOSEN]["samples_per_second"] / ways[DENSE]["samples_per_second"]
     if figures["dense_is_faster"]:
-        return f"Dense would be {1 / ratio:.1f} times faster for this problem: --set lsh.min_active=all"
+        return f"Dense would be {1 / ratio:.1f} times faster for this problem: {figures['dense_options']}"
     return f"Dense would be {ratio:.1f} times slower for this problem."
 
 

@@ -46,6 +46,8 @@ def test_bench_measures_all_ways_and_says_which_pays(slide, monkeypatch):
     assert " here" in stderr and "of training" in stderr
     assert 0 < figures["latency_milliseconds"]["median"] <= figures["latency_milliseconds"]["max"]
     assert [row["labels"] for row in figures["folded"]] == [10, 40]
+    assert figures["planned"]["epochs"] == 10 and figures["dense_options"] == "--set lsh.min_active=all"
+    assert figures["planned"]["bench_seconds"] == pytest.approx(4 * figures["planned"]["seconds"] / 0.6)
     assert figures["n_test_samples"] == 30 and "270 samples, P@1 on 30 others" in stderr
 
 

@@ -162,7 +162,8 @@ def figures_with(found, seconds=(6.1, 5.9, 6.0), epochs=2.0):
         "crossover_labels": 1234.0,
         "latency_milliseconds": {"median": 1.0, "max": 2.0},
         "n_test_samples": 5000,
-        "epochs_planned": 5,
+        "planned": {"epochs": 5, "seconds": 65.0, "bench_seconds": 433.3},
+        "dense_options": "--set lsh.min_active=all",
     }
 
 
@@ -171,16 +172,19 @@ def test_the_verdict_in_words():
     lines = accuracy_in_words(figures_with({}))
     assert lines[0] == pay + "after 6 s of training."
     assert lines[1] == "To train with tables from the first step on, give slide train --set in_batch=0.0"
-    assert lines[2] == "slide train would train 5 epochs; with more --seconds the order may change."
+    assert lines[2] == (
+        "slide train would train 5 epochs in 1:05; by then the order may change: --seconds 430 gives each way as long."
+    )
     assert accuracy_in_words(figures_with({}, (6, 7.2, 6)))[0] == pay + "after 7 and 6 s of training."
+    assert accuracy_in_words(figures_with({}, (6, 0.32, 0.3)))[0] == pay + "after 0.3 s of training."
     assert len(accuracy_in_words(figures_with({"is_better_than_chosen": False}, epochs=5.0))) == 1
     other = {"best": UNIFORM, "against": CHOSEN, "tables_pay": False}
     assert accuracy_in_words(figures_with(other))[0].startswith(
-        "Tables do not pay here: P@1 is 29.8 % with uniform negatives, 29.0 % as slide train would train, after 6 s"
+        "Tables do not pay here: P@1 is 29.8 % with uniform negatives, 29.0 % with the settings of slide train, "
     )
     assert accuracy_in_words(figures_with({"tables_pay": None}))[0].startswith("Training with tables from the first")
     even = accuracy_in_words(figures_with({"difference": 0.01, "tables_pay": None}))[0]
-    assert even.startswith("No way pays more here than 5,000 test samples can show: P@1 is 31.2 % with tables")
+    assert even.startswith("No difference here that 5,000 test samples can show: P@1 is 31.2 % with tables")
     assert accuracy_in_words(figures_with({}) | {"verdict": None}) == []
 
 
@@ -192,3 +196,8 @@ def test_the_report_has_a_row_for_each_way_and_the_verdict_below():
     assert len({len(row) for row in [heads, *rows[:3]]}) == 1 and "31.20" in rows[1]
     assert sentences.startswith("Tables pay here") and "10.0 times slower" in sentences
     assert "equally fast at about 1,200 labels" in sentences
+    faster = report(figures_with({}) | {"dense_is_faster": True, "crossover_labels": None}, (10, 40), 5)
+    assert "times faster for this problem: --set lsh.min_active=all" in faster
+    assert "Dense is faster even at 40 labels." in faster
+    slower = report(figures_with({}) | {"crossover_labels": 0.0}, (10, 40), 5)
+    assert "Dense is slower from 10 labels on, or from fewer." in slower
