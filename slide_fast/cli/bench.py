@@ -34,7 +34,7 @@ from ..parallel.units import numbered
 from ..prediction import predict_topk
 from ..training import default_workers, fit
 from .bench_report import report
-from .session import Session, chosen_for, fitting, generated, read_samples
+from .session import Session, check_there, chosen_for, fitting, generated, read_samples
 from .settings import config_of, settings_of
 from .ways import (
     CHOSEN,
@@ -85,6 +85,9 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
 
 def _read(options: Namespace, session: Session) -> tuple[Dataset, Dataset | None]:
     """Read the training samples, and the test samples if they are given."""
+    if options.data == "-" == options.test:
+        raise ConfigError("--test: standard input holds the training samples; give a file")
+    check_there(options.data, options.test)
     data = read_samples(options.data, needs_labels=True)
     if options.test is None:
         return data, None

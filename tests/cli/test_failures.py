@@ -56,6 +56,11 @@ def ignore_ctrl_c():
         ("predict {run} {data}/test.txt --out {data}", "{data}: cannot be written"),
         ("verify {data}/missing", "{data}/missing: "),
         ("bench {data}/missing", "{data}/missing: "),
+        ("bench {data}/train.txt --test {data}/missing", "{data}/missing: "),
+        (
+            "bench {data}/train.txt --test {data}/many-labels",
+            "{data}/many-labels, line 1: 61 labels, but the training data has 60",
+        ),
         ("bench {data}/no-labels", "{data}/no-labels: no sample has a label"),
         ("verify {data}/no-labels", "{data}/no-labels: none of the first 1 samples has a label"),
         ("info {data}/missing", "{data}/missing/config.json: cannot be read"),
