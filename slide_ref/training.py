@@ -83,7 +83,7 @@ def new_network(config: Config, n_features: int, n_labels: int, dtype: type = np
     """
     shapes = array_shapes(config, n_features, n_labels)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
-    initialise(layers, config.seed, input_scale=config.input_scale)
+    initialise(layers, config)
     parts = parts_of(config, n_labels)
     constants = {w: hash_constants(p.lsh, config.seed, w, layers[p.layer].W.shape[1]) for w, p in parts.items()}
     return Network(config, layers, parts, constants, {})

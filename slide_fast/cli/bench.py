@@ -131,7 +131,7 @@ def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingStat
     sizes = data.features.n_columns, data.labels.n_columns
     shapes = {name: shape for name, shape in array_shapes(config, *sizes).items() if "_" not in name}
     arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-    initialise(layers_of(arrays), config.seed, input_scale=config.input_scale)
+    initialise(layers_of(arrays), config)
     return TrainingState(config, *sizes, arrays, PastRuns(joined_after(n_workers)))
 
 

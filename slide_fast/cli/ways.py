@@ -26,6 +26,7 @@ from slide_ref.common.schedule import (
 from slide_ref.common.sparse_rows import Dataset
 
 from ..display.wording import has_tables
+from ..engine.auto_settings import OF_INPUTS
 from .settings import ALL
 
 CHOSEN, TABLES, THROUGHOUT = "as slide train", "tables", "tables throughout"
@@ -167,9 +168,9 @@ def _compared(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 def options_of(way: Config, given: Config) -> str:
-    """Return the options that make `way` out of the settings given, but for the scale of the inputs."""
+    """Return the options that make `way` out of the settings given, but for those that the inputs decide."""
     had, has = _named(given), _named(way)
-    changed = {key: value for key, value in has.items() if had[key] != value and key != "input_scale"}
+    changed = {key: value for key, value in has.items() if had[key] != value and key not in OF_INPUTS}
     if way.lsh.min_active == EVERYTHING:  # other settings of the sampling have no effect
         changed = {key: value for key, value in changed.items() if key not in ("in_batch", "lsh.L")}
         changed["lsh.min_active"] = ALL

@@ -18,6 +18,7 @@ from ..prediction import hidden_outputs
 from .data_summary import n_labelled
 
 NAMES = ("micro_batch", "lsh.K", "lsh.bucket_size")
+OF_INPUTS = ("input_scale", "initial_weights")  # chosen by the inputs alone
 STEPS_PER_EPOCH = 32  # with fewer, micro-batches are made smaller
 SMALLEST_BATCH = 64
 BUDGETS_FOUND = 1  # budgets that a sample's buckets hold: fuller ones took longer and taught no more (docs/results.md)
@@ -29,7 +30,9 @@ FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
 LABELS_A_SAMPLE = 2
 MANY_LABELS = 4  # per sample, for which P@5 needs more negatives than the labels of the micro-batch
 DENSE = 0.5  # share of the features that the rows of embeddings store
-USUAL_LENGTHS = (0.25, 16)  # of samples: tf-idf and most embeddings have 1, bags of words up to 10
+USUAL_LENGTHS = (0.25, 16)  # of sparse samples: tf-idf has 1, bags of words up to 10
+OF_LENGTH_1 = (0.99, 1.01)  # what rounding leaves of it
+DENSE_EPOCHS, DENSE_SAMPLES = 16, 320_000  # at most so many epochs of embeddings, for so many samples in all
 MOST_WEIGHTS = 1 << 28  # of a wide network: 1 GB
 
 
@@ -41,17 +44,19 @@ def decides_width(given: Collection[str]) -> bool:
 def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple[Config, str]:
     """Choose the scale of unusual inputs, and a wide network if counts suggest that it is worth its time.
 
-    Samples that are much longer or shorter than usual are trained as if they had length 1 (S39). Samples with several
-    labels, and dense inputs such as embeddings, need more than 128 hidden neurons (measured in docs/results.md). A wide
-    network uses the labels of its micro-batch as negatives and queries no tables; where samples have many labels each,
-    uniform negatives are added after the in-batch steps. Nothing is timed, so the choice is the same on every machine.
+    Samples that are much longer or shorter than usual, and all dense inputs, are trained as if they had length 1 (S39).
+    Samples with several labels, and dense inputs such as embeddings, need more than 128 hidden neurons (measured in
+    docs/results.md). A wide network uses the labels of its micro-batch as negatives and queries no tables; where
+    samples have many labels each, uniform negatives are added after the in-batch steps. Of dense inputs the first layer
+    passes all on at first (S40). Nothing is timed, so the choice is the same on every machine.
 
     Parameters
     ----------
     config : Config
     train : Dataset
     given : collection of str
-        Names that the user has set: `input_scale` is then kept; with ``"hidden"`` or ``"lsh.K"`` so is the width.
+        Names that the user has set: `input_scale` and `initial_weights` are then kept; with ``"hidden"`` or ``"lsh.K"``
+        so is the width.
 
     Returns
     -------
@@ -60,12 +65,17 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
     reason : str
         The reason and the cost, in words; empty if nothing is chosen.
     """
-    length = _typical_length(train.features)
-    config, why = _with_width(config, train, given)
-    if "input_scale" in given or USUAL_LENGTHS[0] <= length <= USUAL_LENGTHS[1]:
-        return config, why
-    scaled = f"input_scale={1 / length:.3g}, as samples have a length of about {length:.3g}"
-    return config.replace(input_scale=1 / length), f"{why}; {scaled}" if why else scaled
+    features, length = train.features, _typical_length(train.features)
+    is_dense = features.nnz >= DENSE * features.n_rows * features.n_columns
+    config, why = _with_width(config, train, is_dense, given)
+    least, most = OF_LENGTH_1 if is_dense else USUAL_LENGTHS
+    if "input_scale" not in given and not least <= length <= most:
+        config = config.replace(input_scale=1 / length)
+        why.append(f"input_scale={1 / length:.3g}, as samples have a length of about {length:.3g}")
+    if is_dense and "initial_weights" not in given and features.n_rows >= FEWEST_SAMPLES:
+        config = config.replace(initial_weights="mirrored")
+        why.append("initial_weights=mirrored, as inputs are dense")
+    return config, "; ".join(why)
 
 
 def _typical_length(features: SparseRows) -> float:
@@ -76,26 +86,39 @@ def _typical_length(features: SparseRows) -> float:
     return math.sqrt(np.einsum("i,i->", data, data, dtype=np.float64) / n_stored)
 
 
-def _with_width(config: Config, train: Dataset, given: Collection[str]) -> tuple[Config, str]:
-    """Choose a wide network, or keep the settings; return the settings and the reason."""
+def _width_for(n_inputs: int) -> int:
+    """Return the width for dense inputs: about that of wide networks, and two neurons for each of some bases (S40)."""
+    wide, basis = WIDE["hidden"][0], 2 * n_inputs
+    return basis * round(wide / basis) if basis <= wide else basis if basis <= 2 * wide else wide
+
+
+def _with_width(config: Config, train: Dataset, is_dense: bool, given: Collection[str]) -> tuple[Config, list[str]]:
+    """Choose a wide network, or keep the settings; return the settings, and the reason if there is one."""
     if decides_width(given):
-        return config, ""
-    features, labels = train
-    n_weights = (features.n_columns + labels.n_columns) * WIDE["hidden"][0]
-    if train.n_samples < FEWEST_SAMPLES or n_weights > MOST_WEIGHTS:
-        return config, ""
+        return config, []
+    n, (features, labels) = train.n_samples, train
+    width = _width_for(features.n_columns) if is_dense else WIDE["hidden"][0]
+    if n < FEWEST_SAMPLES or (features.n_columns + labels.n_columns) * width > MOST_WEIGHTS:
+        return config, []
     per_sample = labels.nnz / max(n_labelled(train), 1)
-    why = ["inputs are dense"] if features.nnz >= DENSE * train.n_samples * features.n_columns else []
+    why = ["inputs are dense"] if is_dense else []
     why += [f"samples have {per_sample:.1f} labels each"] if per_sample >= LABELS_A_SAMPLE else []
     if not why:
-        return config, ""
-    changes = WIDE | ({"epochs": config.epochs} if config.epochs else {})
-    chosen = f"{WIDE['hidden'][0]:,} hidden neurons"
-    if per_sample >= MANY_LABELS:
+        return config, []
+    changes = WIDE | {"hidden": [width]}
+    chosen = f"{width:,} hidden neurons"
+    if is_dense:
+        changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
+        changes |= {} if "in_batch" in given else {"in_batch": 1.0}
+        changes["epochs"] = max(changes["epochs"], min(DENSE_EPOCHS, DENSE_SAMPLES // n))
+        chosen += f", {changes['epochs']} epochs and some uniform negatives"
+    elif per_sample >= MANY_LABELS:
         changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
         chosen += " and uniform negatives after the in-batch steps"
+    if config.epochs:
+        changes["epochs"] = config.epochs
     reason = f"{chosen}, as {' and '.join(why)}; --preset fast uses 128 neurons, in about a quarter of the time"
-    return config.replace(**changes), reason
+    return config.replace(**changes), [reason]
 
 
 def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config:
@@ -147,5 +170,5 @@ def _first_network(config: Config, n_features: int, n_labels: int) -> list[Layer
     """Make layers with initial weights, for some of the labels only."""
     arrays = {name: np.empty(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
     layers = layers_of(arrays)
-    initialise(layers, config.seed, input_scale=config.input_scale)
+    initialise(layers, config)
     return layers

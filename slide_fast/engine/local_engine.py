@@ -150,7 +150,7 @@ class LocalEngine:
         self._parameters, self._moments, self._working = (self._share(part).arrays for part in parts)
         arrays = self._parameters | self._moments | self._working
         if begun is None:
-            initialise(layers_of(arrays), config.seed, input_scale=config.input_scale)
+            initialise(layers_of(arrays), config)
         else:
             for name in list(begun):
                 arrays[name][:] = begun.pop(name)  # moments that an earlier run did not keep begin at 0

@@ -15,6 +15,7 @@ from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import TextColumns, load_model, save_model
 from slide_ref.common.storage.precision import with_dtype
 
+from ..engine.auto_settings import OF_INPUTS
 from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.progress import Event
@@ -337,8 +338,9 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         SlideClassifier
             Weights that were saved in float16 stay float16 and are converted to float32 during computation; further
             training converts all of them to float32. Parameters are the settings that the network was trained with; all
-            others have their defaults. Two exceptions: `fit` chooses `input_scale` from its samples again, and after
-            `partial_fit` epochs, decay, in-batch share and warm-up are those that `fit` would have had.
+            others have their defaults. Two exceptions: `fit` chooses `input_scale` and `initial_weights` from its
+            samples again, and after `partial_fit` epochs, decay, in-batch share and warm-up are those that `fit` would
+            have had.
 
         Raises
         ------
@@ -361,7 +363,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         if isinstance(of_fit, dict):
             named |= {key: of_fit[key] for key in FORCED if key in of_fit}
         own = {key: named.pop(key) for key in ("epochs", "micro_batch", "learning_rate")}
-        hidden, seed, _ = tuple(named.pop("hidden")), named.pop("seed"), named.pop("input_scale")
+        hidden, seed = tuple(named.pop("hidden")), named.pop("seed")
+        named = {key: value for key, value in named.items() if key not in OF_INPUTS}
         try:
             inspect.signature(cls).bind()
         except TypeError as error:

@@ -16,7 +16,7 @@ from slide_ref.common.validation import kept_aside, split
 
 from ..display.console import Console
 from ..display.training_table import TrainingDisplay
-from ..engine.auto_settings import decides_width, suited
+from ..engine.auto_settings import OF_INPUTS, decides_width, suited
 from ..engine.checkpoints import TrainingState
 from ..engine.handover import Handover
 from ..engine.progress import Event, tell_all
@@ -146,13 +146,12 @@ def _set_model(estimator: SlideClassifier, state: TrainingState | None, model: M
 
 
 def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool) -> Config:
-    """Return settings with width and input scale, unless given, chosen for the data or taken from the network."""
+    """Return settings that, unless given, are chosen for the data or taken from the network."""
     given = names_given(estimator)
     if not goes_on:
         return suited(config, data, given)[0]
     trained = estimator.model_.config.to_dict()
-    if "input_scale" not in given:
-        config = config.replace(input_scale=trained["input_scale"])
+    config = config.replace(**{name: trained[name] for name in OF_INPUTS if name not in given})
     return config if decides_width(given) else config.replace(hidden=trained["hidden"], lsh=trained["lsh"])
 
 

@@ -109,7 +109,7 @@ class RankWorker:
             n_samples = self.test_samples.n_samples
             self.arrays["test_order"][:] = permutation(self.config.seed, Purpose.EVALUATION, n=n_samples)
         if state is None:
-            initialise(self.learner.layers, self.config.seed, self.learner.first_label, self.config.input_scale)
+            initialise(self.learner.layers, self.config, self.learner.first_label)
         for name, array in ({} if state is None else state.arrays).items():
             if name in self.arrays:
                 self.arrays[name][:] = self._own(name, np.asarray(array))

@@ -14,7 +14,13 @@ from .lsh_config import CENTROID_TABLES, LshConfig, lsh_of
 
 SCOPES = ("batch", "sample")
 OPTIMIZERS = ("adam", "sgd")
-DECAYS = ("constant", "linear", "cosine")
+INITIAL_WEIGHTS = ("gaussian", "mirrored")
+CHOICES = {
+    "scope": SCOPES,
+    "optimizer": OPTIMIZERS,
+    "decay": ("constant", "linear", "cosine"),
+    "initial_weights": INITIAL_WEIGHTS,
+}
 RECALL = 0.95  # that an index for prediction is to have, unless the user says otherwise
 EVAL_METRICS = (*(f"{measure}_at_{k}" for measure in ("precision", "ndcg", "psp") for k in (1, 3, 5)), "loss")
 WEIGHT_DTYPES = ("float32", "float16")  # of the weights in a model folder
@@ -66,7 +72,12 @@ class Config:
     input_scale : float
         Above 0; about 1 / the length of a sample. The weights of the first layer are initialised and updated at this
         scale (S39), so that training does not depend on the units of the inputs. Unless it is set, the estimators and
-        ``slide train`` on one machine choose it if the typical length of a sample is below 1/4 or above 16.
+        ``slide train`` on one machine choose it if the typical length of a sample is below 1/4 or above 16, or the
+        inputs are dense.
+    initial_weights : str
+        ``"gaussian"`` (S1), or ``"mirrored"`` for dense inputs such as embeddings: the first layer passes all of its
+        input on, and the output layer begins with zeros (S40). Unless it is set, it is chosen as `input_scale` is, by
+        whether the inputs are dense.
     momentum : float
         Momentum of SGD (S26), at least 0 and below 1; with Adam it must be 0.
     rebuild_gap : int
@@ -112,6 +123,7 @@ class Config:
     epsilon: float = 1e-8
     weight_decay: float = 0.25
     input_scale: float = 1.0
+    initial_weights: str = "gaussian"
     momentum: float = 0.0
     warmup_steps: int = 0
     decay: str = "linear"
@@ -126,7 +138,7 @@ class Config:
         check_types(self, "")
         require(isinstance(self.lsh, LshConfig), "lsh", self.lsh, "an LshConfig")
         object.__setattr__(self, "hidden", layer_sizes("hidden", self.hidden))
-        for key, names in (("scope", SCOPES), ("optimizer", OPTIMIZERS), ("decay", DECAYS)):
+        for key, names in CHOICES.items():
             one_of(key, getattr(self, key), names)
         for key in ("micro_batch", "rebuild_gap", "shards"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")

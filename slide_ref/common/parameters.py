@@ -64,24 +64,51 @@ def layers_of(arrays: Arrays) -> list[Layer]:
     return [Layer(whole[f"W{l}"], whole[f"b{l}"], *moments) for l, moments in enumerate(fields)]
 
 
-def initialise(layers: list[Layer], seed: int, first_label: int = 0, input_scale: float = 1.0) -> None:
+def mirrored(shape: tuple[int, ...], config: Config) -> np.ndarray:
+    """Return weights of neurons in pairs, one of which passes on what the other cuts off. Implements S40.
+
+    A pair looks along a direction and against it, so that together they see all of the input along it. As many
+    directions as there are inputs are orthonormal, and the next are so again.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_inputs, n_neurons)
+    """
+    (n_inputs, n_neurons), generator = shape, np.random.default_rng([config.seed, 0])
+    bases, n_left = [], -(-n_neurons // 2)
+    while n_left > 0:
+        drawn = generator.standard_normal((n_inputs, min(n_inputs, n_left)))
+        bases.append(np.linalg.qr(drawn)[0])
+        n_left -= n_inputs
+    directions = np.concatenate(bases, axis=1)
+    pairs = np.concatenate([directions, -directions], axis=1)[:, :n_neurons]
+    return pairs * (0.4 * config.input_scale * np.sqrt(n_inputs))
+
+
+def initialise(layers: list[Layer], config: Config, first_label: int = 0) -> None:
     """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros.
 
-    Implements S1 and S39.
+    Implements S1, S39 and S40.
 
     Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1 times
     `input_scale`: its inputs are sparse, so the number of features says nothing about the size of the sum. If the last
-    layer holds only labels from `first_label` on, it gets the values of these labels in the whole layer.
+    layer holds only labels from `first_label` on, it gets the values of these labels in the whole layer. With
+    `initial_weights` "mirrored" the first layer's weights are `mirrored`, and the last layer's are zeros.
     """
+    is_mirrored = config.initial_weights == "mirrored"
     for l, layer in enumerate(layers):
-        deviation = 0.1 * input_scale if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])
-        generator = np.random.default_rng([seed, l])
+        deviation = 0.1 * config.input_scale if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])
+        if is_mirrored and l == len(layers) - 1:
+            deviation = 0.0
+        generator = np.random.default_rng([config.seed, l])
         skipped = first_label if l == len(layers) - 1 else 0
         for start in range(0, skipped + len(layer.W), 4096):
             end = min(start + 4096, skipped + len(layer.W))
             values = generator.standard_normal((end - start, layer.W.shape[1]), dtype=np.float32)
             block = layer.W[max(start - skipped, 0) : max(end - skipped, 0)]
             block[...] = values[len(values) - len(block) :] * np.float32(deviation)
+        if is_mirrored and l == 0:
+            layer.W[...] = mirrored(layer.W.shape, config)
         for array in (layer.b, layer.W_m, layer.W_v, layer.b_m, layer.b_v):
             if array is not None:
                 array[...] = 0

@@ -178,7 +178,7 @@ def new_worker(config, train, test=None, weights=None):
     layout = {name: (shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
     layout |= table_arrays(config, n_labels)
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in layout.items()}
-    initialise(layers_of(arrays), config.seed)
+    initialise(layers_of(arrays), config)
     arrays |= dataset_arrays("train", train) | {"train_order": sample_order(config.seed, 0, train.n_samples)}
     if weights is not None:
         arrays["train_weights"] = weights
@@ -428,6 +428,7 @@ def journal_of_the_reference(monkeypatch, config, train, dtype=np.float32, **opt
         ("nearest centroid", {"in_batch": 0.5}),
         ("padded", {"in_batch": 0.6, "overfit_limit": 0.0}),
         ("three nearest centroids", {"in_batch": 0.6, "overfit_limit": 0.0, "shards": 3}),
+        ("padded", {"initial_weights": "mirrored", "input_scale": 0.5}),
     ],
 )
 def test_whole_runs_take_the_same_steps_and_have_the_same_losses(monkeypatch, lsh, settings, scope):

@@ -28,7 +28,7 @@ FACTS = {"steps": 12, "seconds": 1.5, "n_train_samples": 9, "note": None}
 def layers_for(config=CONFIG, dtype=np.float32):
     shapes = array_shapes(config, N_FEATURES, N_LABELS)
     layers = layers_of({name: np.empty(shape, dtype) for name, shape in shapes.items()})
-    initialise(layers, 0)
+    initialise(layers, Config())
     return layers
 
 

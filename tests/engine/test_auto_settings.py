@@ -51,7 +51,7 @@ def test_buckets_hold_enough_for_the_budget_and_one_digit_more_would_not():
     assert DIGITS[0] < found.lsh.K < DIGITS[-1]
     shapes = array_shapes(found, train.features.n_columns, 2000)
     layers = layers_of({name: np.empty(shape, np.float32) for name, shape in shapes.items()})
-    initialise(layers, found.seed)
+    initialise(layers, found)
     inputs = hidden_outputs(layers, train.features.take(np.arange(256)), Scratch())
 
     def median(K):
@@ -129,14 +129,44 @@ def test_s39_a_wide_network_for_scaled_inputs_has_both_reasons():
     assert "labels each" in reason and "input_scale=" in reason
 
 
+def dense(n_samples=2_000, n_features=5, length=1.0):
+    """Samples that store three of five values, or all."""
+    stored = [0, 1, 3] if n_features == 5 else range(n_features)
+    features = rows_from_lists([list(stored)] * n_samples, n_features)
+    return with_values(features, np.full(features.nnz, length / np.sqrt(len(stored)), dtype=np.float32))
+
+
+def with_labels(features):
+    return Dataset(features, rows_from_lists([[i % 50] for i in range(features.n_rows)], 3_000))
+
+
 def test_dense_inputs_get_a_wide_network():
-    dense = rows_from_lists([[0, 1, 3]] * 2_000, 5)
-    config, reason = suited(Config(), several(1)._replace(features=dense))
-    assert config.hidden == (1024,) and "as inputs are dense;" in reason
+    config, reason = suited(Config(), with_labels(dense()))
+    assert config.hidden == (1020,) and "16 epochs and some uniform negatives, as inputs are dense;" in reason
+    assert (config.epochs, config.in_batch, config.lsh.L, config.lsh.min_active) == (16, 1.0, 0, 2000)
     assert (
         "as inputs are dense and samples have 3.0 labels each;"
-        in suited(Config(), several()._replace(features=dense))[1]
+        in suited(Config(), several()._replace(features=dense()))[1]
     )
+    kept = suited(Config(epochs=3, in_batch=0.5), with_labels(dense()), {"epochs", "in_batch"})[0]
+    assert (kept.epochs, kept.in_batch, kept.hidden) == (3, 0.5, (1020,))
+    assert suited(Config(), with_labels(dense(n_samples=40_000)))[0].epochs == 8
+
+
+@pytest.mark.parametrize(("n_features", "width"), [(64, 1024), (384, 768), (768, 1536), (1024, 2048), (1100, 1024)])
+def test_s40_a_wide_network_has_room_for_all_of_dense_inputs(n_features, width):
+    assert suited(Config(), with_labels(dense(n_features=n_features)))[0].hidden == (width,)
+
+
+@pytest.mark.parametrize(("length", "scale"), [(1, 1), (1.001, 1), (10, 1 / 10), (0.5, 2), (20, 1 / 20)])
+def test_s40_dense_inputs_of_any_length_train_as_if_it_were_1(length, scale):
+    config, reason = suited(Config(), with_labels(dense(length=length)), {"hidden"})
+    assert config == Config(input_scale=config.input_scale, initial_weights="mirrored")
+    assert config.input_scale == pytest.approx(scale) and "initial_weights=mirrored, as inputs are dense" in reason
+    few, _ = suited(Config(), with_labels(dense(n_samples=1_999, length=length)))
+    assert few == Config(input_scale=config.input_scale)
+    given = suited(Config(), with_labels(dense(length=length)), {"hidden", "input_scale", "initial_weights"})
+    assert given == (Config(), "")
 
 
 @pytest.mark.parametrize("name", ["hidden", "hidden_lsh.1.K", "scope", "lsh", "lsh.K"])

@@ -257,3 +257,19 @@ def test_s1_initial_weights_are_gaussian_draws_of_seed_and_layer():
     for l, (layer, deviation) in enumerate(zip(network.layers, (0.1, 1 / np.sqrt(900)), strict=True)):
         wanted = np.random.default_rng([7, l]).standard_normal(layer.W.shape, dtype=np.float32) * np.float32(deviation)
         assert np.array_equal(layer.W, wanted) and not layer.b.any() and not layer.W_v.any() and not layer.b_v.any()
+
+
+@pytest.mark.parametrize("hidden", [(8,), (16,), (5,), (20, 3)])
+def test_s40_mirrored_neurons_see_all_of_dense_inputs(hidden):
+    config, n_features = Config(hidden=hidden, seed=7, input_scale=2.0, initial_weights="mirrored"), 4
+    first, *others, last = new_network(config, n_features, 9).layers
+    half = -(-hidden[0] // 2)
+    one, other = first.W[:, :half], first.W[:, half:]
+    assert np.array_equal(other, -one[:, : other.shape[1]]) and not last.W.any()
+    directions = one / (0.4 * 2.0 * np.sqrt(n_features))
+    for begin in range(0, half, n_features):
+        basis = directions[:, begin : begin + n_features]
+        np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-6)
+    gaussian = new_network(config.replace(initial_weights="gaussian"), n_features, 9).layers
+    assert all(np.array_equal(layer.W, same.W) for layer, same in zip(others, gaussian[1:-1], strict=True))
+    assert not np.array_equal(first.W, new_network(config.replace(seed=8), n_features, 9).layers[0].W)

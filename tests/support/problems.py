@@ -165,6 +165,7 @@ def configs(draw, n_labels):
         correction=draw(st.sampled_from([True, True, False])),
         weight_decay=draw(st.sampled_from([0.25, 0.0, 2.0])),
         input_scale=draw(st.sampled_from([1.0, 1.0, 0.25, 3.0])),
+        initial_weights=draw(st.sampled_from(["gaussian", "gaussian", "mirrored"])),
         warmup_steps=draw(st.sampled_from([0, 0, 1, 3, 100])),
         decay=draw(st.sampled_from(["constant", "linear", "cosine"])),
         scope=draw(st.sampled_from(["batch", "sample"])),
