@@ -47,9 +47,10 @@ def ways_to_train(config: Config, n_labels: int) -> dict[str, Config]:
         With so few that tables or draws would make them all active, these ways are dense.
     """
     padding = {"min_active": config.lsh.min_active or LshConfig.min_active}
+    in_batch = min(config.in_batch, Config.in_batch)  # so that tables are queried in the end
     every = {
         CHOSEN: config,
-        TABLES: config if config.lsh.L else config.replace(lsh=CENTROID_TABLES | padding),
+        TABLES: config if config.lsh.L else config.replace(in_batch=in_batch, lsh=CENTROID_TABLES | padding),
         THROUGHOUT: config.replace(in_batch=0.0) if config.lsh.L else config,
         UNIFORM: config.replace(lsh={"L": 0} | padding),
         DENSE: config.replace(lsh={"min_active": EVERYTHING}),
@@ -106,7 +107,8 @@ def seconds_of(way: Config, n_steps: int, timings: dict[Config, Timing], n_worke
     lost = sum(STEPS_A_WORKER * (n_workers / workers_at(step, n_workers) - 1) for step in joining)
     queried = in_batch_steps(way, n_steps)
     n_rebuilds = (not queried) + sum(step >= queried for step in rebuild_steps(way, n_steps))
-    return steps * (n_steps + lost) + n_rebuilds * timings[way.replace(in_batch=0.0)].rebuild
+    later = timings.get(way.replace(in_batch=0.0), Timing(0.0))  # not measured if all steps are in-batch steps
+    return steps * (n_steps + lost) + n_rebuilds * later.rebuild
 
 
 def run_within(

@@ -57,6 +57,12 @@ def test_ways_are_those_that_differ(config, n_labels, names):
         assert name != DENSE or way.lsh.min_active >= n_labels
 
 
+def test_tables_are_queried_in_the_end_also_where_the_chosen_settings_are_in_batch_throughout():
+    ways = ways_to_train(WIDE_UNIFORM.replace(in_batch=1.0), MANY)
+    assert list(ways) == [CHOSEN, TABLES, DENSE] and ways[TABLES].in_batch == Config().in_batch
+    assert len(phases(ways[TABLES])) == 2 and len(phases(ways[CHOSEN])) == 1
+
+
 @pytest.mark.parametrize("preset", [[], ["--preset", "wide"], ["--preset", "paper"], ["--set", "lsh.family=simhash"]])
 def test_the_options_named_for_a_way_train_in_that_way(preset):
     def config(options):
@@ -98,6 +104,8 @@ def test_the_seconds_of_a_run_count_phases_rebuilds_and_joining_workers():
     timings = timings_of(way, Timing(0.1), Timing(0.2, 5.0))
     assert seconds_of(way, 1000, timings, 1) == pytest.approx(600 * 0.1 + 400 * 0.2 + 5 * 4)  # 600, 700, 800, 900
     assert seconds_of(plain, 10, timings_of(plain, Timing(0.1)), 2) == pytest.approx(1)
+    in_batch = Config(in_batch=1.0).replace(lsh={"L": 0})
+    assert seconds_of(in_batch, 10, timings_of(in_batch, Timing(0.1)), 1) == pytest.approx(1)
     assert seconds_of(plain, 200, timings_of(plain, Timing(0.1)), 4) == pytest.approx(100 * 0.2 + 100 * 0.4 / 3)
 
 
