@@ -40,6 +40,7 @@ from .ways import (
     CHOSEN,
     DENSE,
     Timing,
+    all_active,
     as_it_trains,
     options_of,
     phases,
@@ -272,7 +273,7 @@ class _Bench:
     @property
     def dense(self) -> Config:
         """Return the settings of dense training."""
-        return self.ways.get(DENSE, self.config)
+        return all_active(self.config)
 
     def rates(self, folded: list[dict[str, float]]) -> dict[str, dict[str, Any]]:
         """Return samples/s of each way on the whole problem; dense is extrapolated if a step takes too long."""

@@ -53,7 +53,7 @@ def ways_to_train(config: Config, n_labels: int) -> dict[str, Config]:
         TABLES: config if config.lsh.L else config.replace(in_batch=in_batch, lsh=CENTROID_TABLES | padding),
         THROUGHOUT: config.replace(in_batch=0.0) if config.lsh.L else config,
         UNIFORM: config.replace(lsh={"L": 0} | padding),
-        DENSE: config.replace(lsh={"min_active": EVERYTHING}),
+        DENSE: all_active(config),
     }
     ways: dict[str, Config] = {}
     for name, way in every.items():
@@ -63,10 +63,15 @@ def ways_to_train(config: Config, n_labels: int) -> dict[str, Config]:
     return ways
 
 
+def all_active(config: Config) -> Config:
+    """Return the same settings with a dense output layer."""
+    return config.replace(in_batch=0.0, lsh={"L": 0, "min_active": EVERYTHING})
+
+
 def as_it_trains(config: Config, n_labels: int) -> Config:
     """Return the same settings without those that change nothing for this number of labels."""
     if config.lsh.min_active >= n_labels:
-        return config.replace(in_batch=0.0, lsh={"L": 0, "min_active": EVERYTHING})
+        return all_active(config)
     has_phases = config.scope == "batch" and (config.lsh.L or config.lsh.min_active)
     return config if has_phases else config.replace(in_batch=0.0)
 

@@ -78,6 +78,12 @@ def test_with_few_labels_there_is_nothing_to_compare(slide):
     assert figures["ways"][CHOSEN]["active_neurons"] == 60 and "with so few labels nothing is sampled" in stderr
 
 
+def test_of_few_labels_folds_tell_what_sampling_would_bring_with_more(slide, monkeypatch):
+    monkeypatch.setattr(bench, "FOLDED", (40, 4_000))
+    rows = figures_of(slide("bench {data}/train.txt --workers 1 --seconds 0.5 --json")[1])["folded"]
+    assert rows[0]["sampled"] == rows[0][DENSE] and rows[1]["sampled"] != rows[1][DENSE]
+
+
 def test_bench_makes_data_where_it_is_given_none(slide, monkeypatch):
     monkeypatch.setattr(bench, "GENERATED_SAMPLES", 100)
     code, stdout, stderr = slide(f"bench --shape wiki10-31k {QUICK}")
