@@ -80,7 +80,7 @@ def test_with_few_labels_there_is_nothing_to_compare(slide):
 
 def test_of_few_labels_folds_tell_what_sampling_would_bring_with_more(slide, monkeypatch):
     monkeypatch.setattr(bench, "FOLDED", (40, 4_000))
-    rows = figures_of(slide("bench {data}/train.txt --workers 1 --seconds 0.5 --json")[1])["folded"]
+    rows = figures_of(slide("bench {data}/train.txt --workers 1 --set lsh.L=0 --seconds 1 --json")[1])["folded"]
     assert rows[0]["sampled"] == rows[0][DENSE] and rows[1]["sampled"] != rows[1][DENSE]
 
 
