@@ -90,7 +90,8 @@ def prediction_figures():
         single.append((f"{one['index']:.2f}", f"{one['exact']:.1f}"))
         peers = [f"{row['times_exact']['median']:.1f}" for key, row in rows.items() if not key.startswith("index")]
         if peers:
-            yield " | ".join(peers), (PERFORMANCE, COMPARE)
+            yield ", ".join(peers), (PERFORMANCE,)
+            yield " | ".join(peers), (COMPARE,)
     yield f"{min(gains):.0f} to {max(gains):.0f} times", (SERVE, "docs/how-to/http.md")
     for stdlib, acl, amazon, _ in zip(*single, strict=True):
         yield f"{stdlib}, {acl} and {amazon} ms", (SERVE,)
