@@ -26,7 +26,7 @@ DIGITS = range(4, 17)
 ROWS = 256
 LABELS_COUNTED = 65536
 TIMES_MEAN = 4  # room in a bucket over its mean load
-FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time
+FEWEST_SAMPLES = 2_000  # for which a wide network is worth the time, and dense inputs are treated as such
 LABELS_A_SAMPLE = 2
 MANY_LABELS = 4  # per sample, for which P@5 needs more negatives than the labels of the micro-batch
 DENSE = 0.5  # share of the features that the rows of embeddings store
@@ -44,7 +44,7 @@ def decides_width(given: Collection[str]) -> bool:
 def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple[Config, str]:
     """Choose the scale of unusual inputs, and a wide network if counts suggest that it is worth its time.
 
-    Samples that are much longer or shorter than usual, and all dense inputs, are trained as if they had length 1 (S39).
+    Samples that are much longer or shorter than usual, and many dense ones, are trained as if they had length 1 (S39).
     Samples with several labels, and dense inputs such as embeddings, need more than 128 hidden neurons (measured in
     docs/results.md). A wide network uses the labels of its micro-batch as negatives and queries no tables; where
     samples have many labels each, uniform negatives are added after the in-batch steps. Of dense inputs the first layer
@@ -66,13 +66,13 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
         The reason and the cost, in words; empty if nothing is chosen.
     """
     features, length = train.features, _typical_length(train.features)
-    is_dense = features.nnz >= DENSE * features.n_rows * features.n_columns
+    is_dense = features.n_rows >= FEWEST_SAMPLES and features.nnz >= DENSE * features.n_rows * features.n_columns
     config, why = _with_width(config, train, is_dense, given)
     least, most = OF_LENGTH_1 if is_dense else USUAL_LENGTHS
     if "input_scale" not in given and not least <= length <= most:
         config = config.replace(input_scale=1 / length)
         why.append(f"input_scale={1 / length:.3g}, as samples have a length of about {length:.3g}")
-    if is_dense and "initial_weights" not in given and features.n_rows >= FEWEST_SAMPLES:
+    if is_dense and "initial_weights" not in given:
         config = config.replace(initial_weights="mirrored")
         why.append("initial_weights=mirrored, as inputs are dense")
     return config, "; ".join(why)
