@@ -105,18 +105,16 @@ def _with_width(config: Config, train: Dataset, is_dense: bool, given: Collectio
     why += [f"samples have {per_sample:.1f} labels each"] if per_sample >= LABELS_A_SAMPLE else []
     if not why:
         return config, []
-    changes = WIDE | {"hidden": [width]}
+    epochs = max(WIDE["epochs"], min(DENSE_EPOCHS, DENSE_SAMPLES // n)) if is_dense else WIDE["epochs"]
+    changes = WIDE | {"hidden": [width], "epochs": config.epochs or epochs}
     chosen = f"{width:,} hidden neurons"
     if is_dense:
         changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
         changes |= {} if "in_batch" in given else {"in_batch": 1.0}
-        changes["epochs"] = max(changes["epochs"], min(DENSE_EPOCHS, DENSE_SAMPLES // n))
         chosen += f", {changes['epochs']} epochs and some uniform negatives"
     elif per_sample >= MANY_LABELS:
         changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
         chosen += " and uniform negatives after the in-batch steps"
-    if config.epochs:
-        changes["epochs"] = config.epochs
     reason = f"{chosen}, as {' and '.join(why)}; --preset fast uses 128 neurons, in about a quarter of the time"
     return config.replace(**changes), [reason]
 

@@ -85,6 +85,15 @@ def mirrored(shape: tuple[int, ...], config: Config) -> np.ndarray:
     return pairs * (0.4 * config.input_scale * np.sqrt(n_inputs))
 
 
+def _fill_gaussian(W: np.ndarray, generator: np.random.Generator, deviation: float, skipped: int) -> None:
+    """Fill weights row by row; the values of the first `skipped` rows of the whole layer are drawn, but not kept."""
+    for start in range(0, skipped + len(W), 4096):
+        end = min(start + 4096, skipped + len(W))
+        values = generator.standard_normal((end - start, W.shape[1]), dtype=np.float32)
+        block = W[max(start - skipped, 0) : max(end - skipped, 0)]
+        block[...] = values[len(values) - len(block) :] * np.float32(deviation)
+
+
 def initialise(layers: list[Layer], config: Config, first_label: int = 0) -> None:
     """Fill weights with small Gaussian values from a NumPy Generator, biases and moments with zeros.
 
@@ -95,20 +104,13 @@ def initialise(layers: list[Layer], config: Config, first_label: int = 0) -> Non
     layer holds only labels from `first_label` on, it gets the values of these labels in the whole layer. With
     `initial_weights` "mirrored" the first layer's weights are `mirrored`, and the last layer's are zeros.
     """
-    is_mirrored = config.initial_weights == "mirrored"
+    is_mirrored, last = config.initial_weights == "mirrored", len(layers) - 1
     for l, layer in enumerate(layers):
-        deviation = 0.1 * config.input_scale if l == 0 else 1 / np.sqrt(3 * layer.W.shape[1])
-        if is_mirrored and l == len(layers) - 1:
-            deviation = 0.0
-        generator = np.random.default_rng([config.seed, l])
-        skipped = first_label if l == len(layers) - 1 else 0
-        for start in range(0, skipped + len(layer.W), 4096):
-            end = min(start + 4096, skipped + len(layer.W))
-            values = generator.standard_normal((end - start, layer.W.shape[1]), dtype=np.float32)
-            block = layer.W[max(start - skipped, 0) : max(end - skipped, 0)]
-            block[...] = values[len(values) - len(block) :] * np.float32(deviation)
-        if is_mirrored and l == 0:
-            layer.W[...] = mirrored(layer.W.shape, config)
+        if is_mirrored and l in (0, last):
+            layer.W[...] = 0 if l else mirrored(layer.W.shape, config)
+        else:
+            deviation = 1 / np.sqrt(3 * layer.W.shape[1]) if l else 0.1 * config.input_scale
+            _fill_gaussian(layer.W, np.random.default_rng([config.seed, l]), deviation, first_label if l == last else 0)
         for array in (layer.b, layer.W_m, layer.W_v, layer.b_m, layer.b_v):
             if array is not None:
                 array[...] = 0

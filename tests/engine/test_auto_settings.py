@@ -148,8 +148,8 @@ def test_dense_inputs_get_a_wide_network():
         "as inputs are dense and samples have 3.0 labels each;"
         in suited(Config(), several()._replace(features=dense()))[1]
     )
-    kept = suited(Config(epochs=3, in_batch=0.5), with_labels(dense()), {"epochs", "in_batch"})[0]
-    assert (kept.epochs, kept.in_batch, kept.hidden) == (3, 0.5, (1020,))
+    kept, reason = suited(Config(epochs=3, in_batch=0.5), with_labels(dense()), {"epochs", "in_batch"})
+    assert (kept.epochs, kept.in_batch, kept.hidden) == (3, 0.5, (1020,)) and "3 epochs" in reason
     assert suited(Config(), with_labels(dense(n_samples=40_000)))[0].epochs == 8
 
 
