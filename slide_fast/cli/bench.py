@@ -77,10 +77,11 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
     else:
         data, test = _read(options, session)
     config = chosen_for(settings, data, session.console)
+    given = config_of(settings, data.labels.n_columns)
+    given, config = (own.replace(epochs=n_epochs(own, data.n_samples)) for own in (given, config))  # before the split
     workers = options.workers or (available_cpus() if options.data is None else default_workers(config, data.n_samples))
     if options.data is not None and test is None:
         data, test = split(data, kept_aside(config.seed, data.n_samples, KEPT_ASIDE))
-    given = config_of(settings, data.labels.n_columns)
     return _Bench(session, config, data, test, workers, options.seconds).run(given)
 
 

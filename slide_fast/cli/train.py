@@ -48,13 +48,13 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
         ):
             told = "is the file of the training samples, so the figures say nothing about new ones"
             session.console.line(f"--test {options.test}: {told}")
-        config = chosen_for(settings, data[0], session.console)
         if options.validation_fraction is not None:
-            aside = kept_aside(config.seed, data[0].n_samples, options.validation_fraction)
+            aside = kept_aside(config_of(settings).seed, data[0].n_samples, options.validation_fraction)
             data[:] = split(data[0], aside)
             session.console.line(
                 aligned([("held out", f"{data[1].n_samples:,} of the training samples, as test data")])
             )
+        config = chosen_for(settings, data[0], session.console)
         if options.auto:
             config = tuned(config, data[0], given=names_in(settings))
             found = f"; lsh.K {config.lsh.K}, lsh.bucket_size {config.lsh.bucket_size}"

@@ -17,7 +17,7 @@ from slide_ref.common.metrics import RANKS, evaluate
 from slide_ref.common.schedule import in_batch_steps, largest_rate, n_epochs, total_steps
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model
-from slide_ref.common.storage.precision import WeightTooLargeError, with_dtype
+from slide_ref.common.storage.precision import WeightRangeError, with_dtype
 
 from ..active_sets import without_tables
 from ..display.plots import PlotError
@@ -172,7 +172,7 @@ class TrainingRun:
         """Return the model in the dtype to store it in; unchanged, with an error, if that cannot hold its weights."""
         try:
             return with_dtype(model, self.dtype), None
-        except WeightTooLargeError as error:
+        except WeightRangeError as error:
             return model, ModelError(f"{error}; the model is in {self.folder.model_path} in float32")
 
     def _measured(self, model: Model, test: Dataset, n_workers: int | None) -> dict[str, Any]:

@@ -48,9 +48,11 @@ def ways_to_train(config: Config, n_labels: int) -> dict[str, Config]:
     """
     padding = {"min_active": config.lsh.min_active or LshConfig.min_active}
     in_batch = min(config.in_batch, Config.in_batch)  # so that tables are queried in the end
+    queries_tables = config.lsh.L and (config.in_batch < 1 or config.scope != "batch")
+    tables = {} if config.lsh.L else CENTROID_TABLES | padding
     every = {
         CHOSEN: config,
-        TABLES: config if config.lsh.L else config.replace(in_batch=in_batch, lsh=CENTROID_TABLES | padding),
+        TABLES: config if queries_tables else config.replace(in_batch=in_batch, lsh=tables),
         THROUGHOUT: config.replace(in_batch=0.0) if config.lsh.L else config,
         UNIFORM: config.replace(lsh={"L": 0} | padding),
         DENSE: all_active(config),
@@ -73,6 +75,8 @@ def as_it_trains(config: Config, n_labels: int) -> Config:
     if config.lsh.min_active >= n_labels:
         return all_active(config)
     has_phases = config.scope == "batch" and (config.lsh.L or config.lsh.min_active)
+    if has_phases and config.in_batch == 1:
+        return config.replace(lsh={"L": 0})  # tables that no step queries
     return config if has_phases else config.replace(in_batch=0.0)
 
 

@@ -66,16 +66,26 @@ def suited(config: Config, train: Dataset, given: Collection[str] = ()) -> tuple
         The reason and the cost, in words; empty if nothing is chosen.
     """
     features, length = train.features, _typical_length(train.features)
-    is_dense = features.n_rows >= FEWEST_SAMPLES and features.nnz >= DENSE * features.n_rows * features.n_columns
+    n_values = features.n_rows * features.n_columns
+    is_dense = features.n_rows >= FEWEST_SAMPLES and features.nnz >= DENSE * n_values > 0
     config, why = _with_width(config, train, is_dense, given)
     least, most = OF_LENGTH_1 if is_dense else USUAL_LENGTHS
     if "input_scale" not in given and not least <= length <= most:
         config = config.replace(input_scale=1 / length)
         why.append(f"input_scale={1 / length:.3g}, as samples have a length of about {length:.3g}")
-    if is_dense and "initial_weights" not in given:
+    if is_dense and "initial_weights" not in given and not _hashes_at_once(config):
         config = config.replace(initial_weights="mirrored")
         why.append("initial_weights=mirrored, as inputs are dense")
     return config, "; ".join(why)
+
+
+def _hashes_at_once(config: Config) -> bool:
+    """Tell whether only hash tables of the output layer's first weights give the first steps their negatives.
+
+    Zeros would all be in the same bucket, and fill it with neurons that are nobody's negatives.
+    """
+    has_hashes = config.lsh.L > 0 and config.lsh.family != "centroid"
+    return has_hashes and not config.in_batch and not config.lsh.min_active
 
 
 def _typical_length(features: SparseRows) -> float:
@@ -107,14 +117,14 @@ def _with_width(config: Config, train: Dataset, is_dense: bool, given: Collectio
         return config, []
     epochs = max(WIDE["epochs"], min(DENSE_EPOCHS, DENSE_SAMPLES // n)) if is_dense else WIDE["epochs"]
     changes = WIDE | {"hidden": [width], "epochs": config.epochs or epochs}
-    chosen = f"{width:,} hidden neurons"
+    chosen, all_active = f"{width:,} hidden neurons", labels.n_columns <= LshConfig.min_active
     if is_dense:
         changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
         changes |= {} if "in_batch" in given else {"in_batch": 1.0}
-        chosen += f", {changes['epochs']} epochs and some uniform negatives"
+        chosen += f", {changes['epochs']} epochs{'' if all_active else ' and some uniform negatives'}"
     elif per_sample >= MANY_LABELS:
         changes["lsh"] = WIDE["lsh"] | {"min_active": LshConfig.min_active}
-        chosen += " and uniform negatives after the in-batch steps"
+        chosen += "" if all_active else " and uniform negatives after the in-batch steps"
     reason = f"{chosen}, as {' and '.join(why)}; --preset fast uses 128 neurons, in about a quarter of the time"
     return config.replace(**changes), [reason]
 
@@ -151,7 +161,8 @@ def tuned(config: Config, train: Dataset, given: Collection[str] = ()) -> Config
 def _digits(config: Config, train: Dataset) -> int:
     """Return the largest K for which the median sample's buckets hold `BUDGETS_FOUND` budgets, or the smallest K."""
     n, wanted = train.labels.n_columns, BUDGETS_FOUND * max(config.lsh.budget, 1)
-    layers = _first_network(config, train.features.n_columns, min(n, LABELS_COUNTED))
+    drawn = config.replace(initial_weights="gaussian")  # zeros (S40) would share a bucket, whatever K
+    layers = _first_network(drawn, train.features.n_columns, min(n, LABELS_COUNTED))
     rows = train.features.take(np.arange(min(ROWS, train.n_samples)))
     inputs, W = hidden_outputs(layers, rows, Scratch()).copy(), layers[-1].W
     for K in reversed(DIGITS):

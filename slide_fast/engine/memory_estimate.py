@@ -23,6 +23,7 @@ from .worker import TOP
 COMMAND = 70_000_000  # the calling process, where the system does not tell what it holds
 WORKER = 24_000_000  # of a worker's interpreter with NumPy: what it shares with the calling process is counted there
 ENTRY = 40  # bytes a stored value of a micro-batch: the value, its feature and its sample, as read and by feature
+FACTORED = 40  # bytes a number of a basis while it is made of random ones (S40)
 ORDERED = 32  # bytes an element while a keyed permutation is made
 SORTED = 16  # bytes a neuron while a table is made
 SORTED_AT_ONCE = 4 * CELLS_AT_ONCE  # floats a neuron of a bucket of the index while some are sorted
@@ -80,7 +81,7 @@ def estimate(
     model = size_of(parameters)
     training = size_of(moments) + size_of(working) + (model if keeps_best else 0)
     each = buffers(config, train, test) + (WORKER if n_workers > 1 else 0)
-    return Estimate(data, model, training, n_workers * each + passing(config, train.n_samples, sizes[1], n_test or 0))
+    return Estimate(data, model, training, n_workers * each + passing(config, train.n_samples, sizes, n_test or 0))
 
 
 def buffers(config: Config, train: Dataset, test: Dataset | None) -> int:
@@ -136,10 +137,15 @@ def first_layer(config: Config, samples: SparseRows) -> int:
     return n_rows * n_neurons + n_frequent * samples.n_rows + 3 * optimizers.ELEMENTS_AT_ONCE
 
 
-def passing(config: Config, n_train: int, n_labels: int, n_test: int) -> int:
-    """Estimate the bytes needed temporarily: to order samples, build tables, or score predictions."""
+def passing(config: Config, n_train: int, sizes: tuple[int, int], n_test: int) -> int:
+    """Estimate the bytes needed temporarily: for first weights, to order samples, build tables or score predictions.
+
+    `sizes` are the numbers of features and of labels.
+    """
+    n_features, n_labels = sizes
     largest = max((part.last - part.first for part in parts_of(config, n_labels).values()), default=0)
-    return max(ORDERED * n_train, ORDERED * largest, (SCORED + 4 * TOP) * n_test)
+    basis = n_features * min(n_features, -(-config.hidden[0] // 2)) if config.initial_weights == "mirrored" else 0
+    return max(FACTORED * basis, ORDERED * n_train, ORDERED * largest, (SCORED + 4 * TOP) * n_test)
 
 
 def check_left(n_bytes: int, n_features: int, n_labels: int) -> None:

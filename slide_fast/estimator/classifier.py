@@ -340,7 +340,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             training converts all of them to float32. Parameters are the settings that the network was trained with; all
             others have their defaults. Two exceptions: `fit` chooses `input_scale` and `initial_weights` from its
             samples again, and after `partial_fit` epochs, decay, in-batch share and warm-up are those that `fit` would
-            have had.
+            have had for the samples of the first call.
 
         Raises
         ------

@@ -100,7 +100,10 @@ def train(
         aside = kept_aside(config.seed, data.n_samples, given.validation_fraction)
         data, held_out = split(data, aside)
         weights = None if weights is None else weights[~aside]
-    config = _with_width(estimator, config, data, goes_on)
+    named, part = names_given(estimator), given.part
+    if part is not None:
+        part = part._replace(wanted=_chosen(estimator, part.wanted, data, goes_on, named))
+    config = _chosen(estimator, config, data, goes_on, named.union(() if part is None else FORCED))
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
     begun = 0 if state is None else state.past.steps
     weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
@@ -112,7 +115,7 @@ def train(
     samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)
     weights_to_train = Handover(weights)
     del features, labels, data, held_out, weights  # none of these is to lie beside the copy that is trained on
-    part, text = given.part, estimator.model_.text if goes_on else estimator._text_columns()
+    text = estimator.model_.text if goes_on else estimator._text_columns()
 
     def note(event: Event) -> None:
         if event["kind"] in KEPT_EVENTS:
@@ -145,14 +148,15 @@ def _set_model(estimator: SlideClassifier, state: TrainingState | None, model: M
     estimator.labels_per_sample_ = model.facts["labels_per_sample"]
 
 
-def _with_width(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool) -> Config:
-    """Return settings that, unless given, are chosen for the data or taken from the network."""
-    given = names_given(estimator)
+def _chosen(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool, given: set[str]) -> Config:
+    """Return settings that, unless given, are chosen for the data or are those of the network, if training goes on."""
     if not goes_on:
         return suited(config, data, given)[0]
-    trained = estimator.model_.config.to_dict()
-    config = config.replace(**{name: trained[name] for name in OF_INPUTS if name not in given})
-    return config if decides_width(given) else config.replace(hidden=trained["hidden"], lsh=trained["lsh"])
+    model = estimator.model_
+    trained = model.config.to_dict() | model.facts.get(OF_FIT, {})
+    names = OF_INPUTS if decides_width(given) else (*OF_INPUTS, "hidden", "lsh", "in_batch")
+    epochs = config.epochs or (config if decides_width(given) else trained)["epochs"]
+    return config.replace(**{name: trained[name] for name in names if name not in given}, epochs=epochs)
 
 
 def _samples_for_index(

@@ -64,25 +64,20 @@ def layers_of(arrays: Arrays) -> list[Layer]:
     return [Layer(whole[f"W{l}"], whole[f"b{l}"], *moments) for l, moments in enumerate(fields)]
 
 
-def mirrored(shape: tuple[int, ...], config: Config) -> np.ndarray:
-    """Return weights of neurons in pairs, one of which passes on what the other cuts off. Implements S40.
+def _fill_mirrored(W: np.ndarray, config: Config) -> None:
+    """Fill weights (n_inputs, n_neurons) of neurons in pairs, one of which passes on what the other cuts off.
 
-    A pair looks along a direction and against it, so that together they see all of the input along it. As many
-    directions as there are inputs are orthonormal, and the next are so again.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_inputs, n_neurons)
+    Implements S40. A pair looks along a direction and against it, so that together they see all of the input along it.
+    As many directions as there are inputs are orthonormal, and the next are so again.
     """
-    (n_inputs, n_neurons), generator = shape, np.random.default_rng([config.seed, 0])
-    bases, n_left = [], -(-n_neurons // 2)
-    while n_left > 0:
-        drawn = generator.standard_normal((n_inputs, min(n_inputs, n_left)))
-        bases.append(np.linalg.qr(drawn)[0])
-        n_left -= n_inputs
-    directions = np.concatenate(bases, axis=1)
-    pairs = np.concatenate([directions, -directions], axis=1)[:, :n_neurons]
-    return pairs * (0.4 * config.input_scale * np.sqrt(n_inputs))
+    n_inputs, n_neurons = W.shape
+    generator, n_pairs = np.random.default_rng([config.seed, 0]), -(-n_neurons // 2)
+    for first in range(0, n_pairs, max(n_inputs, 1)):
+        drawn = generator.standard_normal((n_inputs, min(n_inputs, n_pairs - first)))
+        basis = np.linalg.qr(drawn)[0] * (0.4 * config.input_scale * np.sqrt(n_inputs))
+        for start, directions in ((first, basis), (n_pairs + first, -basis)):
+            columns = W[:, start : start + basis.shape[1]]  # an odd number of neurons leaves one without its pair
+            columns[...] = directions[:, : columns.shape[1]]
 
 
 def _fill_gaussian(W: np.ndarray, generator: np.random.Generator, deviation: float, skipped: int) -> None:
@@ -102,12 +97,14 @@ def initialise(layers: list[Layer], config: Config, first_label: int = 0) -> Non
     Weights of layers after the first have standard deviation 1/sqrt(3 n_inputs), the first layer's 0.1 times
     `input_scale`: its inputs are sparse, so the number of features says nothing about the size of the sum. If the last
     layer holds only labels from `first_label` on, it gets the values of these labels in the whole layer. With
-    `initial_weights` "mirrored" the first layer's weights are `mirrored`, and the last layer's are zeros.
+    `initial_weights` "mirrored" the first layer's neurons come in pairs, and the last layer's weights are zeros.
     """
     is_mirrored, last = config.initial_weights == "mirrored", len(layers) - 1
     for l, layer in enumerate(layers):
-        if is_mirrored and l in (0, last):
-            layer.W[...] = 0 if l else mirrored(layer.W.shape, config)
+        if is_mirrored and l == last:
+            layer.W[...] = 0
+        elif is_mirrored and l == 0:
+            _fill_mirrored(layer.W, config)
         else:
             deviation = 1 / np.sqrt(3 * layer.W.shape[1]) if l else 0.1 * config.input_scale
             _fill_gaussian(layer.W, np.random.default_rng([config.seed, l]), deviation, first_label if l == last else 0)

@@ -12,7 +12,7 @@ from slide_fast.cli.ways import CHOSEN, DENSE, TABLES, THROUGHOUT, UNIFORM
 from slide_fast.engine import auto_settings
 from slide_fast.training import fit
 from slide_ref.common.config import Config
-from slide_ref.common.schedule import workers_at
+from slide_ref.common.schedule import n_epochs, workers_at
 from slide_ref.common.storage.model_folder import load_model
 
 QUICK = "--workers 1 --seconds 0.8 --set micro_batch=32 --set hidden=[8] --set lsh.min_active=20 --set lsh.K=4"
@@ -51,6 +51,22 @@ def test_bench_measures_all_ways_and_says_which_pays(slide, monkeypatch):
     assert figures["n_test_samples"] == 30 and "270 samples, P@1 on 30 others" in stderr
 
 
+def test_bench_plans_as_many_epochs_as_slide_train_which_keeps_no_samples_aside(slide, monkeypatch):
+    plans = []
+
+    class Watched:
+        def __init__(self, session, config, data, *_):
+            plans.append((config.epochs, data.n_samples))
+
+        def run(self, given):
+            return {"given": given.epochs}
+
+    monkeypatch.setattr(bench, "_Bench", Watched)
+    monkeypatch.setattr(bench, "n_epochs", lambda _, n_samples: n_samples)
+    code, _, _ = slide("bench {data}/train.txt --workers 1")
+    assert code == 0 and plans == [(300, 270)]
+
+
 @pytest.mark.slow
 def test_bench_compares_settings_without_tables_with_the_default_tables(slide):
     options = "--test {data}/test.txt --set lsh.L=0 --seconds 3 --json"
@@ -67,7 +83,8 @@ def test_bench_trains_as_slide_train_would(slide, monkeypatch, tmp_path):
         run = tmp_path / str(number)
         assert slide(f"train {{data}}/train.txt --out {run} --workers 1 {settings}")[0] == 0
         code, stdout, stderr = slide(f"bench {{data}}/train.txt --workers 1 --seconds 0.8 {settings} --json")
-        assert code == 0 and figures_of(stdout)["config"] == load_model(run / "model").config.to_dict()
+        config = load_model(run / "model").config
+        assert code == 0 and figures_of(stdout)["config"] == config.replace(epochs=n_epochs(config, 300)).to_dict()
         assert ("chosen " in stderr) == (settings == options[1])
 
 

@@ -21,6 +21,14 @@ def test_s38_training_samples_are_kept_aside(slide, tmp_path):
     assert figures["held_out_loss"] == pytest.approx(min(losses), rel=1e-6)
 
 
+@pytest.mark.parametrize(("n_samples", "chosen"), [(2_100, False), (2_300, True)])
+def test_samples_that_are_kept_aside_choose_no_settings(slide, tmp_path, n_samples, chosen):
+    path = tmp_path / "dense.txt"
+    path.write_text(f"{n_samples} 2 5\n" + "".join(f"{i % 5} 0:1.5 1:{1 + i % 5}\n" for i in range(n_samples)))
+    code, _, err = slide(f"train {path} --validation-fraction 0.1 --epochs 1 --workers 1 --out", tmp_path / "run")
+    assert code == 0 and ("inputs are dense" in err) == chosen and "of the training samples" in err
+
+
 def test_psp_is_shown_and_a_metric_has_a_column(slide, tmp_path):
     code, out, err = slide("train {data}/train.txt --test {data}/test.txt --json {small} --eval-metric psp_at_5 --out",
                            tmp_path / "run")  # fmt: skip

@@ -39,6 +39,8 @@ def data_of(n_samples):
     [
         (Config(), MANY, [CHOSEN, THROUGHOUT, UNIFORM, DENSE]),
         (Config(in_batch=0.0), MANY, [CHOSEN, UNIFORM, DENSE]),
+        (Config(in_batch=0.8), MANY, [CHOSEN, THROUGHOUT, UNIFORM, DENSE]),
+        (Config(in_batch=1.0), MANY, [CHOSEN, TABLES, THROUGHOUT, DENSE]),
         (Config().replace(**WIDE), MANY, [CHOSEN, TABLES, UNIFORM, DENSE]),
         (WIDE_UNIFORM, MANY, [CHOSEN, TABLES, DENSE]),
         (Config.from_dict(PRESETS["paper"]), MANY, [CHOSEN, UNIFORM, DENSE]),

@@ -12,7 +12,7 @@ from slide_ref.common.parameters import array_shapes
 from slide_ref.common.storage import precision
 from slide_ref.common.storage.array_files import Blocks
 from slide_ref.common.storage.model_folder import Model, load_model, save_model
-from slide_ref.common.storage.precision import WeightTooLargeError, dtype_of, with_dtype
+from slide_ref.common.storage.precision import WeightRangeError, dtype_of, with_dtype
 
 CONFIG = Config(hidden=(4,), lsh=LshConfig(K=3))
 
@@ -51,7 +51,23 @@ def test_a_weight_beyond_the_range_is_refused(model, value, fits, in_blocks):
     if fits:
         assert np.asarray(with_dtype(model, "float16").arrays["W1"])[4, 3] == 65504
         return
-    with pytest.raises(WeightTooLargeError, match=r"^W1 holds a weight of (65520|70000), but .* is 65504$"):
+    with pytest.raises(WeightRangeError, match=r"^W1 holds a weight of (65520|70000), but .* is 65504$"):
+        with_dtype(model, "float16")
+
+
+@pytest.mark.parametrize(("largest", "fits"), [(0.0, True), (6e-5, False), (1e-12, False), (6.2e-5, True)])
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_weights_that_are_all_too_small_are_refused(model, largest, fits, in_blocks):
+    W = np.zeros_like(model.arrays["W0"])
+    W[-1, 0] = -largest
+    array = Blocks(W.shape, W.dtype, lambda: iter([W[:2], W[2:]])) if in_blocks else W
+    model = dataclasses.replace(model, arrays=model.arrays | {"W0": array})
+    if fits:
+        assert np.asarray(with_dtype(model, "float16").arrays["W0"])[-1, 0] == np.float16(-largest)
+        return
+    with pytest.raises(
+        WeightRangeError, match="^the largest weight of W0 is .* loses bits below 6.1e-05; store float32"
+    ):
         with_dtype(model, "float16")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-from slide_fast.cli.settings import assign
+from slide_fast.cli.settings import PRESETS, assign
 from slide_fast.engine.auto_settings import BUDGETS_FOUND, DIGITS, NAMES, suited, tuned
 from slide_fast.kernels.scratch import Scratch
 from slide_fast.prediction import hidden_outputs
@@ -65,11 +65,15 @@ def test_buckets_hold_enough_for_the_budget_and_one_digit_more_would_not():
     assert median(found.lsh.K) >= wanted > median(found.lsh.K + 1)
 
 
-def several(labels_a_sample=3, n_samples=2_000, n_features=40):
-    """Samples with so many labels each, of 500."""
+def test_digits_are_those_of_neurons_that_differ_also_where_all_begin_as_zeros():
+    assert tuned(SAMPLED.replace(initial_weights="mirrored"), data()).lsh == tuned(SAMPLED, data()).lsh
+
+
+def several(labels_a_sample=3, n_samples=2_000, n_features=40, n_labels=500):
+    """Samples with so many labels each."""
     features = random_dataset(0, n_samples=n_samples, n_features=n_features).features
     ids = np.arange(n_samples)[:, None] % 100 + 100 * np.arange(labels_a_sample)
-    return Dataset(features, rows_from_lists(ids.tolist(), 500))
+    return Dataset(features, rows_from_lists(ids.tolist(), n_labels))
 
 
 def test_samples_of_several_labels_get_a_wide_network():
@@ -79,11 +83,14 @@ def test_samples_of_several_labels_get_a_wide_network():
     assert suited(Config(epochs=2), several())[0].epochs == 2
 
 
-@pytest.mark.parametrize(("labels_a_sample", "min_active"), [(3, 0), (4, LshConfig.min_active)])
-def test_samples_of_many_labels_get_more_negatives(labels_a_sample, min_active):
-    config, reason = suited(Config(), several(labels_a_sample))
+@pytest.mark.parametrize(
+    ("labels_a_sample", "n_labels", "min_active", "told"),
+    [(3, 2_001, 0, False), (4, 2_001, LshConfig.min_active, True), (4, 2_000, LshConfig.min_active, False)],
+)
+def test_samples_of_many_labels_get_more_negatives(labels_a_sample, n_labels, min_active, told):
+    config, reason = suited(Config(), several(labels_a_sample, n_labels=n_labels))
     assert (config.lsh.L, config.lsh.min_active) == (0, min_active)
-    assert ("uniform negatives" in reason) == (min_active > 0)
+    assert ("uniform negatives" in reason) == told
 
 
 @pytest.mark.parametrize("data", [
@@ -145,7 +152,7 @@ def test_dense_inputs_get_a_wide_network():
     assert config.hidden == (1020,) and "16 epochs and some uniform negatives, as inputs are dense;" in reason
     assert (config.epochs, config.in_batch, config.lsh.L, config.lsh.min_active) == (16, 1.0, 0, 2000)
     assert (
-        "as inputs are dense and samples have 3.0 labels each;"
+        "16 epochs, as inputs are dense and samples have 3.0 labels each;"
         in suited(Config(), several()._replace(features=dense()))[1]
     )
     kept, reason = suited(Config(epochs=3, in_batch=0.5), with_labels(dense()), {"epochs", "in_batch"})
@@ -167,6 +174,27 @@ def test_s40_dense_inputs_of_any_length_train_as_if_it_were_1(length, scale):
     assert few == Config(input_scale=config.input_scale if length == 20 else 1.0)
     given = suited(Config(), with_labels(dense(length=length)), {"hidden", "input_scale", "initial_weights"})
     assert given == (Config(), "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "weights"),
+    [
+        ({}, "gaussian"),
+        ({"scope": "batch"}, "gaussian"),
+        ({"in_batch": 0.5, "scope": "batch"}, "mirrored"),
+        ({"lsh": {"min_active": 10}}, "mirrored"),
+        ({"lsh": {"L": 0}}, "mirrored"),
+        ({"lsh": {"family": "centroid"}}, "mirrored"),
+    ],
+)
+def test_s40_neurons_that_are_hashed_at_once_do_not_all_begin_as_zeros(changes, weights):
+    paper = Config.from_dict(PRESETS["paper"])
+    assert suited(paper.replace(**changes), with_labels(dense()), {"lsh"})[0].initial_weights == weights
+
+
+def test_samples_without_features_are_not_dense():
+    nothing = rows_from_lists([[]] * 2_000, 0)
+    assert suited(Config(), with_labels(nothing)) == (Config(), "")
 
 
 @pytest.mark.parametrize("name", ["hidden", "hidden_lsh.1.K", "scope", "lsh", "lsh.K"])

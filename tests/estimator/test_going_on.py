@@ -195,6 +195,22 @@ def test_a_loaded_stream_has_the_settings_that_fit_would_have(tmp_path):
     assert loaded.epochs == 20 and kept == {"decay": "cosine", "in_batch": 0.3, "warmup_steps": 5}
 
 
+def test_parts_of_dense_samples_have_no_in_batch_steps_and_a_loaded_network_is_trained_as_fit_would(tmp_path):
+    dense, y = rng.random((2_000, 16)).astype(np.float32), np.arange(2_000) % 50
+    model = SlideClassifier(n_workers=1).partial_fit(dense, y)
+    assert model.model_.config.hidden == (1024,) and model.model_.config.in_batch == 0
+    model.partial_fit(dense[:300], y[:300]).save(tmp_path / "model")
+    loaded = SlideClassifier.load(tmp_path / "model")
+    assert (loaded.epochs, loaded.settings["in_batch"]) == (16, 1.0)
+
+
+def test_a_warm_start_goes_on_with_the_settings_chosen_for_dense_samples():
+    dense, y = rng.random((2_000, 16)).astype(np.float32), np.arange(2_000) % 50
+    model = SlideClassifier(n_workers=1, warm_start=True, max_seconds=0.1)
+    chosen = [model.fit(dense, y).model_.config for _ in range(2)]
+    assert chosen[0] == chosen[1] and (chosen[1].epochs, chosen[1].in_batch) == (16, 1.0)
+
+
 @pytest.mark.parametrize("n_before", [0, 1])
 def test_a_part_cut_short_by_ctrl_c_does_not_count(n_before):
     model = small()

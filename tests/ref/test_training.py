@@ -259,6 +259,11 @@ def test_s1_initial_weights_are_gaussian_draws_of_seed_and_layer():
         assert np.array_equal(layer.W, wanted) and not layer.b.any() and not layer.W_v.any() and not layer.b_v.any()
 
 
+def test_s40_without_features_there_is_nothing_to_mirror():
+    layers = new_network(Config(hidden=(4,), initial_weights="mirrored"), 0, 9).layers
+    assert layers[0].W.shape == (0, 4) and not layers[1].W.any()
+
+
 @pytest.mark.parametrize("hidden", [(8,), (16,), (5,), (20, 3)])
 def test_s40_mirrored_neurons_see_all_of_dense_inputs(hidden):
     config, n_features = Config(hidden=hidden, seed=7, input_scale=2.0, initial_weights="mirrored"), 4

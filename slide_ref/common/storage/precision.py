@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from .model_folder import Model
 ROWS_AT_ONCE = 8192
 
 
-class WeightTooLargeError(ModelError):
-    """A weight that is outside the range of the dtype it should be stored in."""
+class WeightRangeError(ModelError):
+    """Weights that the dtype they should be stored in cannot hold: one is too large, or all are too small."""
 
 
 def dtype_of(model: Model) -> str:
@@ -38,8 +39,9 @@ def with_dtype(model: Model, dtype: str) -> Model:
     ------
     ConfigError
         If the dtype is unknown.
-    WeightTooLargeError
-        If a weight is too large for the dtype: float16 values go up to 65,504.
+    WeightRangeError
+        If a weight is too large for the dtype, or all weights of a layer are so small that it keeps fewer bits:
+        float16 values go up to 65,504, and have 11 bits from 6.1e-5 on.
     """
     one_of("dtype", dtype, WEIGHT_DTYPES)
     arrays = {
@@ -50,22 +52,24 @@ def with_dtype(model: Model, dtype: str) -> Model:
 
 
 def _converted(name: str, array: Array, dtype: np.dtype) -> Array:
-    """Convert an array of weights block by block. Raises WeightTooLargeError."""
+    """Convert an array of weights block by block. Raises WeightRangeError."""
+    starts = range(0, array.shape[0], ROWS_AT_ONCE)
+
+    def blocks() -> Iterable[np.ndarray]:
+        return array.blocks() if isinstance(array, Blocks) else (array[i : i + ROWS_AT_ONCE] for i in starts)
+
+    _check_range(name, max((np.abs(block).max(initial=0) for block in blocks()), default=np.float32()), np.finfo(dtype))
     if isinstance(array, Blocks):
-        for block in array.blocks():
-            _cast(name, block, dtype)
-        return Blocks(array.shape, dtype, lambda: (_cast(name, block, dtype) for block in array.blocks()))
-    new = np.empty(array.shape, dtype)
-    for first in range(0, len(array), ROWS_AT_ONCE):
-        rows = slice(first, first + ROWS_AT_ONCE)
-        new[rows] = _cast(name, array[rows], dtype)
-    return new
+        return Blocks(array.shape, dtype, lambda: (block.astype(dtype) for block in blocks()))
+    return np.asarray(array).astype(dtype)
 
 
-def _cast(name: str, block: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _check_range(name: str, largest: np.floating, of: np.finfo) -> None:
+    """Raise WeightRangeError if a dtype cannot hold the largest absolute weight, or only with fewer bits."""
     with np.errstate(over="ignore"):
-        cast = block.astype(dtype)
-    if np.isinf(cast).any():
-        largest, limit = np.abs(block).max(), np.finfo(dtype).max
-        raise WeightTooLargeError(f"{name} holds a weight of {largest:.6g}, but the maximum of {dtype} is {limit:.6g}")
-    return cast
+        is_inf = np.isinf(largest.astype(of.dtype))
+    if is_inf:
+        raise WeightRangeError(f"{name} holds a weight of {largest:.6g}, but the maximum of {of.dtype} is {of.max:.6g}")
+    if 0 < largest < of.tiny:
+        raise WeightRangeError(f"the largest weight of {name} is {largest:.3g}, but {of.dtype} loses bits below "
+                               f"{of.tiny:.2g}; store float32, or train on samples of about length 1")  # fmt: skip
