@@ -100,10 +100,7 @@ def train(
         aside = kept_aside(config.seed, data.n_samples, given.validation_fraction)
         data, held_out = split(data, aside)
         weights = None if weights is None else weights[~aside]
-    named, part = names_given(estimator), given.part
-    if part is not None:
-        part = part._replace(wanted=_chosen(estimator, part.wanted, data, goes_on, named))
-    config = _chosen(estimator, config, data, goes_on, named.union(() if part is None else FORCED))
+    config, part = _chosen(estimator, config, given.part, data, goes_on)
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
     begun = 0 if state is None else state.past.steps
     weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
@@ -148,15 +145,27 @@ def _set_model(estimator: SlideClassifier, state: TrainingState | None, model: M
     estimator.labels_per_sample_ = model.facts["labels_per_sample"]
 
 
-def _chosen(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool, given: set[str]) -> Config:
-    """Return settings that, unless given, are chosen for the data or are those of the network, if training goes on."""
+def _chosen(
+    estimator: SlideClassifier, config: Config, part: Part | None, data: Dataset, goes_on: bool
+) -> tuple[Config, Part | None]:
+    """Return settings, and those that `fit` would have, chosen for the data or the network's if training goes on."""
+    given = names_given(estimator)
+    if part is None:
+        return _completed(estimator, config, data, goes_on, given), None
+    part = part._replace(wanted=_completed(estimator, part.wanted, data, goes_on, given))
+    return _completed(estimator, config, data, goes_on, given.union(FORCED)), part
+
+
+def _completed(estimator: SlideClassifier, config: Config, data: Dataset, goes_on: bool, given: set[str]) -> Config:
+    """Return settings with those that are not given chosen for the data, or taken from the network."""
     if not goes_on:
         return suited(config, data, given)[0]
-    model = estimator.model_
-    trained = model.config.to_dict() | model.facts.get(OF_FIT, {})
-    names = OF_INPUTS if decides_width(given) else (*OF_INPUTS, "hidden", "lsh", "in_batch")
-    epochs = config.epochs or (config if decides_width(given) else trained)["epochs"]
-    return config.replace(**{name: trained[name] for name in names if name not in given}, epochs=epochs)
+    model, of_fit = estimator.model_, estimator.model_.facts.get(OF_FIT)
+    trained = model.config.to_dict() | (of_fit if isinstance(of_fit, dict) else {})
+    names = {name for name in OF_INPUTS if name not in given}
+    if not decides_width(given):
+        names |= {"hidden", "lsh", *({"in_batch"} - given), *(() if config.epochs else ("epochs",))}
+    return config.replace(**{name: trained[name] for name in names})
 
 
 def _samples_for_index(
