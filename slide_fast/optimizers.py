@@ -152,8 +152,8 @@ def update(
     this = Step(step, rate, config)
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
-        own_rate, decay = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0)
-        own = this._replace(rate=own_rate)
+        own_rate, decay, own_config = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0, config)
+        own = this._replace(rate=own_rate, config=own_config)
         _update_rows(weights, gradient.ids, gradient.W, own, scratch, decay)
         if gradient.multiples is not None:
             _update_multiples(weights, gradient.multiples, own, scratch, decay)

@@ -99,9 +99,9 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: f
     """
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
-        own_rate, weight_decay = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0)
+        own_rate, weight_decay, own = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0, config)
         for row, g in zip(gradient.ids, gradient.W, strict=True):
-            _update_row(weights, slice(row, row + 1), g[None], step, own_rate, config, weight_decay)
+            _update_row(weights, slice(row, row + 1), g[None], step, own_rate, own, weight_decay)
         for i, row in enumerate(range(len(layer.b)) if l == 0 else gradient.ids):
             _update_row(biases, slice(row, row + 1), gradient.b[i : i + 1], step, rate, config)
 

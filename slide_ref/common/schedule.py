@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -90,13 +91,20 @@ def largest_rate(config: Config, total_steps: int) -> float:
     return (0.016 - 3e-6 * total_steps) * narrowing
 
 
-def rate_of_inputs(rate: float, config: Config) -> tuple[float, float]:
-    """Return the first layer's learning rate in a step, and its weight decay in units of that. Implements S39.
+def rate_of_inputs(rate: float, config: Config) -> tuple[float, float, Config]:
+    """Return the first layer's learning rate in a step, its weight decay in units of that, and settings with its ε.
 
-    Adam divides by the size of the gradient, which grows with the inputs; SGD does not, so it needs the scale twice.
+    Implements S39. Adam divides by the size of the gradient, which grows with the inputs, so ε has to grow with them
+    too; SGD does not, so it needs the scale twice.
     """
     scale = config.input_scale if config.optimizer == "adam" else config.input_scale**2
-    return rate * scale, config.weight_decay / scale
+    return rate * scale, config.weight_decay / scale, _with_epsilon_of_inputs(config)
+
+
+@lru_cache(maxsize=8)
+def _with_epsilon_of_inputs(config: Config) -> Config:
+    limits = np.finfo(np.float32)
+    return config.replace(epsilon=min(max(config.epsilon / config.input_scale, float(limits.tiny)), float(limits.max)))
 
 
 def learning_rate(config: Config, step: int, total_steps: int) -> float:

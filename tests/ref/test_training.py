@@ -229,8 +229,8 @@ def with_values(rows, values):
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_s39_inputs_in_other_units_train_alike(optimizer):
-    """Times a power of two, and without the only number in Adam that has a unit, to the bit."""
-    one = settings(optimizer=optimizer, learning_rate=0.05, weight_decay=2.0, epsilon=1e-30, input_scale=2.0)
+    """Times a power of two, to the bit."""
+    one = settings(optimizer=optimizer, learning_rate=0.05, weight_decay=2.0, epsilon=1e-3, input_scale=2.0)
     values = np.ones(TRAIN.features.nnz, dtype=np.float32) if TRAIN.features.data is None else TRAIN.features.data
     longer = TRAIN._replace(features=with_values(TRAIN.features, values * np.float32(16)))
     (network, losses), (other, same_losses) = fit(one, TRAIN), fit(one.replace(input_scale=1 / 8), longer)
