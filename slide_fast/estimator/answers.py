@@ -19,7 +19,7 @@ from ..prediction import mode_of
 from . import validation
 from .feature_coding import check_sizes
 from .label_decoding import are_right, as_in_training, in_words, places_of
-from .sklearn_base import NotFittedError, check_names
+from .sklearn_base import REPLACING, NotFittedError, check_names
 from .validation import Known, as_weights
 
 
@@ -61,20 +61,26 @@ class PredictionMixin:
         self._check_features(X, features, reset=False)
         return predictor, features
 
-    def _make_index(self) -> None:
-        """Build an index for the network if it has none and training samples are available."""
-        samples = getattr(self, "_index_samples", None)
-        if self._trained().index is None and samples is not None:
-            self.model_ = with_index(self.model_, samples)
+    def _with_index(self, features: SparseRows | None = None) -> Model:
+        """Return the network with an index, from training samples or else from `features`, and keep it for later.
+
+        Without an index if it has none and samples are too few. What other threads train meanwhile is kept instead.
+        """
+        old, samples = self._trained(), getattr(self, "_index_samples", None)
+        if old.index is not None or (samples is None and features is None):
+            return old
+        new = indexed_by(old, features) if samples is None else with_index(old, samples)
+        with REPLACING:
+            if self.model_ is old:
+                self.model_ = new
+        return new
 
     def _indexed(self, features: SparseRows) -> Predictor:
         """Return a predictor for the network with an index, if one can be built; it is kept for the next call."""
-        self._make_index()
-        if self.model_.index is None:
-            self.model_ = indexed_by(self.model_, features)
-        if getattr(self, "_predicts", None) is None or self._predicts.model is not self.model_:
-            self._predicts = Predictor(self.model_)
-        return self._predicts
+        model, predictor = self._with_index(features), getattr(self, "_predicts", None)
+        if predictor is None or predictor.model is not model:
+            self._predicts = predictor = Predictor(model)
+        return predictor
 
     def predict_topk(
         self, X: Any, k: int = 5, mode: str = "exact", recall: float = RECALL

@@ -316,9 +316,8 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             If the estimator is not trained, the dtype is unknown or cannot hold a weight, or the folder cannot be
             written.
         """
-        self._make_index()
         names = list(getattr(self, "feature_names_in_", ())) or None
-        model = dataclasses.replace(self._trained(), feature_names=names)
+        model = dataclasses.replace(self._with_index(), feature_names=names)
         model = model if dtype is None else with_dtype(model, dtype)
         save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from slide_ref.common.checks import is_whole, plain, require
 from slide_ref.common.errors import DataError, ModelError
 
 from .validation import warn
+
+REPLACING = threading.Lock()
+"""Held while an estimator's `model_` is replaced, which threads that build an index do only if it is still theirs."""
 
 
 class BaseEstimator:
@@ -90,10 +94,11 @@ def copy_to_train(estimator: Any) -> Iterator[Any]:
     finally:
         after = vars(trained)
         if after.get("model_") is not before.get("model_"):
-            for name in before.keys() - after.keys():
-                delattr(estimator, name)
             changed = {name for name in after if name not in before or after[name] is not before[name]}
-            vars(estimator).update({name: after[name] for name in changed})
+            with REPLACING:
+                for name in before.keys() - after.keys():
+                    delattr(estimator, name)
+                vars(estimator).update({name: after[name] for name in changed})
 
 
 def check_names(estimator: Any, X: Any, reset: bool) -> None:

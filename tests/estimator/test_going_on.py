@@ -11,6 +11,7 @@ from scipy import sparse
 
 from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_fast.engine.run import Run
+from slide_fast.estimator import answers
 from slide_ref.common.errors import ConfigError, DataError
 
 rng = np.random.default_rng(0)
@@ -229,6 +230,27 @@ def test_a_part_cut_short_by_ctrl_c_does_not_count(n_before):
     model.partial_fit(X[:200], THREE[:200])
     assert model.model_.label_counts.sum() == 3 * (400 * n_before + 200)
     assert model.model_.facts["n_train_samples"] == 400 * n_before + 200
+
+
+@pytest.mark.parametrize("reading", ["ask", "ask without samples", "save"])
+def test_what_another_thread_trains_while_an_index_is_made_is_kept(tmp_path, reading):
+    model, made_by = small().fit(X, ONE), "with_index"
+    if reading == "ask without samples":
+        model._index_samples, made_by = None, "indexed_by"
+    make, epochs = getattr(answers, made_by), model.model_.facts["epochs"]
+
+    def while_training(*arguments):
+        model.partial_fit(X, ONE)
+        return make(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, made_by, while_training)
+        if reading == "save":
+            model.save(tmp_path / "model")
+            assert SlideClassifier.load(tmp_path / "model").model_.index is not None
+        else:
+            model.predict_topk(X, 2, "index")
+    assert model.model_.facts["epochs"] == epochs + 1
 
 
 def test_what_a_callback_does_to_its_event_concerns_nobody_else(capsys):
