@@ -130,6 +130,20 @@ class SlideTextClassifier(SlideClassifier):
         super().partial_fit(X, y, classes, sample_weight)
         return self
 
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns of `transform`: ``slidetextclassifier0`` and so on.
+
+        Parameters
+        ----------
+        input_features : sequence of str, optional
+            Has no effect: X is one column of texts.
+
+        Returns
+        -------
+        ndarray of object, shape (n_neurons of the last hidden layer,)
+        """
+        return super().get_feature_names_out()
+
     def _samples(self, X: Any, y: Any, goes_on: bool, classes: np.ndarray | None = None) -> tuple[SparseRows, Labels]:
         settings = TextSettings.checked(**{name: getattr(self, name) for name in SETTINGS})
         if goes_on:

@@ -5,13 +5,14 @@ import pytest
 
 pytest.importorskip("sklearn")
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from slide_fast import SlideClassifier
+from slide_fast import SlideClassifier, SlideTextClassifier
 
 SMALL = SlideClassifier(hidden=(32,), epochs=30, micro_batch=16, learning_rate=0.02, n_workers=1)
 REPEATED = "a sample given twice takes part in two micro-batches, one of weight 2 in one: the steps differ"
@@ -41,6 +42,17 @@ def test_pipeline_of_texts_and_several_tags():
     binarizer = MultiLabelBinarizer(sparse_output=True)
     model = make_pipeline(TfidfVectorizer(), clone(SMALL)).fit(TEXTS, binarizer.fit_transform(tags))
     assert binarizer.inverse_transform(model.predict(["a grey thing"])) == [("grey", "thing")]
+
+
+def test_texts_of_one_column_of_a_table():
+    pandas = pytest.importorskip("pandas")
+    table, names = pandas.DataFrame({"text": TEXTS, "number": range(100)}), COLOURS * 25
+    texts = SlideTextClassifier(hidden=4, epochs=1, n_workers=1)
+    columns = make_column_transformer((texts, "text"), remainder="passthrough").set_output(transform="pandas")
+    found = columns.fit(table, names).transform(table)
+    own = [f"slidetextclassifier{i}" for i in range(4)]
+    assert found.columns.tolist() == [*(f"slidetextclassifier__{name}" for name in own), "remainder__number"]
+    assert make_pipeline(texts).fit(TEXTS, names).get_feature_names_out(["text"]).tolist() == own
 
 
 @pytest.mark.slow
