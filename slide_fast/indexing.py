@@ -13,12 +13,12 @@ from slide_ref.common.index import (
     N_CENTROIDS,
     ROUNDS,
     SPREAD,
-    WIDE,
     Index,
     IndexSamples,
     Preview,
     bucket_size,
     directions_of,
+    has_preview,
     n_previewed,
 )
 from slide_ref.common.parameters import Layer
@@ -75,7 +75,7 @@ def build_index(layers: list[Layer], samples: IndexSamples, n_threads: int = 1) 
 
     parts = max(n_threads, -(-len(centroids) // CELLS_AT_ONCE))
     by_threads(fill, np.array_split(np.arange(len(centroids)), parts), n_threads, Scratch)
-    preview = preview_of(output, centroids, buckets, second_moment) if centroids.shape[1] >= WIDE else None
+    preview = preview_of(output, centroids, buckets, second_moment) if has_preview(*output.W.shape) else None
     index = Index(centroids, buckets, np.empty((0, 0), dtype=np.int32), preview)
     places, limits = places_of_best(layers, samples.kept_aside, index, n_threads)
     return index._replace(places=places, limits=limits)

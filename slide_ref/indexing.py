@@ -11,12 +11,12 @@ from .common.index import (
     N_CENTROIDS,
     ROUNDS,
     SPREAD,
-    WIDE,
     Index,
     IndexSamples,
     Preview,
     bucket_size,
     directions_of,
+    has_preview,
     n_previewed,
 )
 from .common.parameters import Layer
@@ -63,7 +63,7 @@ def build_index(layers: list[Layer], samples: IndexSamples) -> Index:
     second_moment = deviations.T @ deviations / output.W.dtype.type(len(deviations))
     upper = output.b + output.W.dtype.type(SPREAD) * spreads(output.W, second_moment)
     buckets = strongest(centroids, output.W, upper, bucket_size(*output.W.shape))
-    preview = preview_of(output, centroids, buckets, second_moment) if inputs.shape[1] >= WIDE else None
+    preview = preview_of(output, centroids, buckets, second_moment) if has_preview(*output.W.shape) else None
     index = Index(centroids, buckets, np.zeros((0, 0), dtype=np.int32), preview)
     places, limits = places_of_best(layers, samples.kept_aside, index)
     return index._replace(places=places, limits=limits)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.index import N_CENTROIDS, PREVIEWED_PART, WIDE, IndexSamples, bucket_size
+from slide_ref.common.index import N_CENTROIDS, PREVIEWED_PART, IndexSamples, bucket_size, has_preview
 from slide_ref.common.parts import parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -118,7 +118,7 @@ def indexing(config: Config, samples: IndexSamples, n_labels: int, n_threads: in
     n_centroids, size = min(N_CENTROIDS, n_clustered), bucket_size(n_labels, n_inputs)
     first = samples.clustered.take(np.arange(min(ROWS_AT_ONCE, n_clustered)))
     held, rows = n_centroids * size, SORTED_AT_ONCE
-    if n_inputs >= WIDE:
+    if has_preview(n_labels, n_inputs):
         held += n_centroids * size + n_labels * (n_inputs // PREVIEWED_PART)
         rows = max(rows, min(PREVIEWED_AT_ONCE, n_kept_aside // n_centroids))
     each = first_layer(config, first) + logits_at_once(n_labels, n_kept_aside) + rows * size

@@ -19,7 +19,8 @@ CLUSTERED, KEPT_ASIDE = 16_384, 4_096  # samples, at most
 MEASURED = 10  # best labels of each held-out row
 DEEP_ROWS, DEEP_MEASURED = 256, 100  # of the first rows, so many
 SMALLEST_BUCKET = 1_024
-WIDE = 512  # inputs of a layer that gets a preview
+WIDE = 512  # inputs of a layer whose buckets are longer, and previewed
+FEW_LABELS = 512  # that are scored without a preview as fast as with one
 PREVIEWED_PART = 4  # inputs for each of its dimensions
 PREVIEWED = 64  # neurons whose logits are computed where there is a preview
 
@@ -112,6 +113,11 @@ def samples_for_index(seed: int, features: SparseRows, others: SparseRows | None
 def bucket_size(n_labels: int, n_inputs: int) -> int:
     """Return the bucket size: an eighth of all neurons, or half in a wide layer, with a minimum. Implements S28."""
     return min(n_labels, max(n_labels // (2 if n_inputs >= WIDE else 8), SMALLEST_BUCKET))
+
+
+def has_preview(n_labels: int, n_inputs: int) -> bool:
+    """Tell whether buckets get a preview: in a wide layer, unless there are few labels. Implements S28."""
+    return n_inputs >= WIDE and n_labels > FEW_LABELS
 
 
 def directions_of(second_moment: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ def small():
     """Few rows and labels are many, and a network of few neurons is wide."""
     with pytest.MonkeyPatch.context() as patch:
         for side in (fast, ref):
-            patch.setattr(side, "WIDE", 4)
+            patch.setattr(side, "has_preview", lambda n_labels, n_inputs: n_inputs >= 4)
             patch.setattr(side, "N_CENTROIDS", 3)
             patch.setattr(side, "DEEP_ROWS", 2)
             patch.setattr(side, "DEEP_MEASURED", 5)
@@ -92,3 +92,13 @@ def test_s28_a_narrow_layer_has_no_preview(data):
     samples = IndexSamples(*(data.draw(feature_rows(n, 4, real_arrays)) for n in (5, 2)))
     ours, theirs = (side.build_index(parameters, samples) for side in (fast, ref))
     assert ours.preview is None and theirs.preview is None
+
+
+def test_s28_the_preview_of_a_wide_layer_depends_on_its_labels(monkeypatch):
+    asked, samples = [], samples_for_index(0, random_dataset(0, n_samples=30).features)
+    shapes = array_shapes(Config(hidden=(8,)), 30, 6)
+    parameters = layers_of({name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    for side in (fast, ref):
+        monkeypatch.setattr(side, "has_preview", lambda *sizes: asked.append(sizes) or False)
+        assert side.build_index(parameters, samples).preview is None
+    assert asked == [(6, 8)] * 2

@@ -10,6 +10,7 @@ from slide_ref.common.index import (
     Index,
     Preview,
     bucket_size,
+    has_preview,
     recall_measured,
     samples_for_index,
     size_for,
@@ -53,6 +54,13 @@ def test_s28_samples_that_were_not_trained_on_are_kept_aside_where_there_are_som
     clustered, kept_aside = samples_for_index(0, FEATURES, others)
     assert clustered.n_rows == 40 and kept_aside.n_rows == 4
     assert samples_for_index(0, FEATURES, others.take(np.arange(0))).kept_aside.n_rows == 10
+
+
+@pytest.mark.parametrize(
+    ("n_labels", "n_inputs", "expected"), [(513, 512, True), (512, 512, False), (4, 1536, False), (9999, 511, False)]
+)
+def test_s28_wide_layers_of_many_labels_have_a_preview(n_labels, n_inputs, expected):
+    assert has_preview(n_labels, n_inputs) == expected
 
 
 def test_s28_an_index_needs_two_samples():
