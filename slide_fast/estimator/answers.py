@@ -67,9 +67,14 @@ class PredictionMixin:
         Without an index if it has none and samples are too few. What other threads train meanwhile is kept instead.
         """
         old, samples = self._trained(), getattr(self, "_index_samples", None)
-        if old.index is not None or (samples is None and features is None):
+        if old.index is not None:
             return old
-        new = indexed_by(old, features) if samples is None else with_index(old, samples)
+        if samples is not None:
+            new = with_index(old, samples)
+        elif features is not None:
+            new = indexed_by(old, features)
+        else:
+            return old
         with REPLACING:
             if self.model_ is old:
                 self.model_ = new

@@ -6,6 +6,7 @@ import inspect
 import math
 from typing import Any
 
+from slide_ref.common.checks import plain
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError
 
@@ -23,10 +24,10 @@ def config_of(estimator: Any) -> Config:
     if estimator.hidden is None:
         del named["hidden"]
     defaults = inspect.signature(type(estimator)).parameters
-    for key in SETTINGS:
-        is_given = key in defaults and repr(getattr(estimator, key)) != repr(defaults[key].default)
-        if is_given and key in (estimator.settings or {}):
-            raise ConfigError(f"{key} is given as a parameter and in settings; leave one of them out")
+    for key, setting in (*zip(SETTINGS, SETTINGS, strict=True), ("random_state", "seed")):
+        is_given = key in defaults and repr(plain(getattr(estimator, key))) != repr(defaults[key].default)
+        if is_given and setting in (estimator.settings or {}):
+            raise ConfigError(f"{key} is given as a parameter and {setting} in settings; leave one of them out")
     return Config.from_dict({**named, **(estimator.settings or {})})
 
 

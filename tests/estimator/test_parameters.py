@@ -250,11 +250,19 @@ def test_sizes_of_generated_data_are_checked(key, value, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("name", ["epochs", "hidden", "micro_batch", "learning_rate"])
-def test_a_parameter_and_a_setting_of_the_same_name_exclude_each_other(name):
-    with pytest.raises(ConfigError, match=f"{name} is given as a parameter and in settings"):
-        SlideClassifier(**{name: 3}, settings={name: 3}, n_workers=1).fit(np.eye(4), range(4))
-    SlideClassifier(settings={name: 3}, n_workers=1).fit(np.eye(4), range(4))
+@pytest.mark.parametrize("name", ["epochs", "hidden", "micro_batch", "learning_rate", "random_state"])
+def test_a_parameter_and_a_setting_of_the_same_thing_exclude_each_other(name):
+    setting = {"random_state": "seed"}.get(name, name)
+    with pytest.raises(ConfigError, match=f"^{name} is given as a parameter and {setting} in settings; leave one"):
+        SlideClassifier(**{name: 3}, settings={setting: 3}, n_workers=1).fit(np.eye(4), range(4))
+    SlideClassifier(settings={setting: 3}, n_workers=1).fit(np.eye(4), range(4))
+
+
+def test_a_default_as_a_number_of_numpy_is_not_given():
+    model = SlideClassifier(
+        epochs=np.int64(0), random_state=np.int64(0), settings={"epochs": 1, "seed": 5}, n_workers=1
+    )
+    assert model.fit(np.eye(4), range(4)).model_.config.seed == 5
 
 
 def test_warnings_point_at_the_line_that_called():
