@@ -52,11 +52,28 @@ def weights_of_samples(
 ) -> np.ndarray | None:
     """Return the mean weight of each sample's labels, times its own weight; None if no weights are given.
 
-    Samples without labels keep their own weight.
+    Samples without labels keep their own weight. Raises DataError if samples with labels have no weight, or too large
+    ones.
     """
-    if class_weight is None or not labels.nnz:
+    if not labels.nnz:
         return given
-    counts, weights = np.diff(labels.indptr), label_weights(class_weight, labels, classes)
-    sums = np.bincount(labels.row_of(), weights[labels.indices], minlength=labels.n_rows)
-    means = np.divide(sums, counts, out=np.ones(labels.n_rows), where=counts > 0)
-    return means if given is None else means * given
+    counts, weights = np.diff(labels.indptr), given
+    if class_weight is not None:
+        of_labels = label_weights(class_weight, labels, classes)
+        sums = np.bincount(labels.row_of(), of_labels[labels.indices], minlength=labels.n_rows)
+        means = np.divide(sums, counts, out=np.ones(labels.n_rows), where=counts > 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights = means if given is None else means * given
+    if weights is not None:
+        both = ("sample_weight", given), ("class_weight", class_weight)
+        _check_products(weights, counts > 0, " and ".join(name for name, value in both if value is not None))
+    return weights
+
+
+def _check_products(weights: np.ndarray, are_labelled: np.ndarray, names: str) -> None:
+    """Raise DataError if samples with labels have no weight, or if weights are too large to sum."""
+    if not weights[are_labelled].any():
+        raise DataError(f"{names}: the samples with labels to train on have weight 0; give some of them more")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(weights.sum()):
+            raise DataError(f"{names}: the weights of the samples are too large to sum; scale them down")

@@ -251,7 +251,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         ConfigError
             If `class_weight` is a str, which needs the labels of all samples; else as for `fit`.
         DataError
-            If `classes` differs from that of the first call, or y holds another label; else as for `fit`.
+            If `classes` differs from the labels of the network, or y holds another; else as for `fit`.
         MemoryError, WorkerDiedError, DivergedError, TypeError, KeyboardInterrupt
             As for `fit`.
         """
@@ -265,7 +265,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         config = wanted.replace(epochs=1, seed=seed, **steady)
         given = None if classes is None else validation.as_classes(classes)
         if goes_on and given is not None and not same_labels(given, np.sort(self.classes_)):
-            raise DataError("`classes` differs from the first call of partial_fit")
+            raise DataError("`classes` differs from the labels of the network; leave it out, or train a new network")
         with copy_to_train(self) as new:
             new._first_seed = seed  # drawn once: later calls count on in the same keys
             made = new._samples(X, y, goes_on, given)

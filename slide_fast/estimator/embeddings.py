@@ -13,6 +13,7 @@ from ..inference.predictor import require_finite
 from ..inference.similar import most_similar
 from ..prediction import all_hidden_outputs
 from .answers import PredictionMixin
+from .label_coding import is_row
 from .label_decoding import places_of
 from .sklearn_base import TransformerMixin
 
@@ -109,6 +110,8 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         ['right']
         """
         k, model = whole("k", k, 1), self._trained()
-        place = int(places_of([label], self.classes_, 1)[0])
+        if is_row(type(label)):
+            raise DataError("label holds several values; give one of classes_")
+        place = int(places_of([label], self.classes_, 1, "label")[0])
         ids, cosines = most_similar(np.asarray(model.arrays[f"W{len(model.config.hidden)}"]), place, k)
         return self.classes_[ids], cosines

@@ -104,9 +104,6 @@ def train(
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
     begun = 0 if state is None else state.past.steps
     weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
-    if weights is not None and not weights.any():
-        raise DataError("sample_weight and class_weight leave no weight on any sample to train on; "
-                        "give some of them more than 0")  # fmt: skip
     estimator._index_samples = _samples_for_index(estimator, config.seed, data.features, goes_on)
     n_test = 0 if held_out is None else held_out.n_samples
     samples_to_train, samples_to_test = Handover(data), None if held_out is None else Handover(held_out)

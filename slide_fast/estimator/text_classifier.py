@@ -157,7 +157,7 @@ class SlideTextClassifier(SlideClassifier):
     def _check_unchanged(self, settings: TextSettings) -> None:
         """Raise ConfigError if text settings differ from those that the network was trained with."""
         for name in SETTINGS:
-            if name == "min_df" and settings.buckets:
+            if (name == "min_df" and settings.buckets) or (name == "token_pattern" and settings.tokenizer is not None):
                 continue  # it has no effect then
             now, trained = getattr(settings, name), getattr(self._vectorizer.settings, name)
             if now != trained:

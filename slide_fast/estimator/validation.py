@@ -138,6 +138,8 @@ def as_classes(classes: Any) -> np.ndarray:
     labels = as_labels(classes, name="classes")
     if labels.kind != "classes":
         raise DataError("classes holds lists or is a table; give a sequence of labels, range(n_labels) for label ids")
+    if not len(labels.classes):
+        raise DataError("classes is empty; name all labels that will ever occur, or leave it out to take those in y")
     return labels.classes
 
 

@@ -120,12 +120,13 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
         raise DataError("there are no samples; give at least one text")
     keys, n_columns = None, settings.buckets
     if not settings.buckets:
+        if not any(len(block.keys) for block in blocks):
+            raise DataError(f"the texts contain no words{_what_finds_them(settings)}")
         keys = _kept(blocks, settings.min_df)
         n_columns = len(keys)
         if not n_columns:
             n = settings.min_df
-            raise DataError(f"no word occurs in {n} of the {n_texts:,} texts; lower min_df (--min-df)" if n > 1 else
-                            "the texts contain no words; check the token pattern")  # fmt: skip
+            raise DataError(f"no feature occurs in {n} of the {n_texts:,} texts; lower min_df (--min-df)")
     vectorizer = Vectorizer(settings, np.zeros(n_columns, np.float32), keys)
     parts, df = [], np.zeros(n_columns, dtype=np.int64)
     while blocks:
@@ -133,6 +134,14 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
         df += np.bincount(parts[-1].indices, minlength=n_columns)
     vectorizer.idf = (np.log((1 + n_texts) / (1 + df)) + 1).astype(np.float32)
     return vectorizer, joined(map(vectorizer._weighted, parts), n_columns)
+
+
+def _what_finds_them(settings: TextSettings) -> str:
+    """Return what to check if no words were found in any text."""
+    cut = "token_pattern (--token-pattern)" if settings.tokenizer is None else "the tokenizer"
+    if settings.word_ngrams:
+        return f"; check them and {cut}"
+    return f" long enough for char_ngrams; check it (--char-ngrams) and {cut}"
 
 
 def _kept(blocks: list[Counts], min_df: int) -> np.ndarray:

@@ -194,7 +194,7 @@ def test_bad_lines_of_training_are_named_or_counted(slide, folder, tmp_path):
         ("--text-column titel --label-column tags", 1, "did you mean title?"),
         ("--text-column title --label-column tags --token-pattern (", 2, "token_pattern is '('; it must be a regular"),
         ("--text-column title --label-column tags --word-ngrams 0", 2, "word_ngrams is 0; it must be 1 or more"),
-        ("--text-column title --label-column tags --token-pattern zzz", 1, "no word occurs in 2 of the 240 texts"),
+        ("--text-column title --label-column tags --token-pattern zzz", 1, "no feature occurs in 2 of the 240 texts"),
         ("", 1, "the file looks like tab-separated values (TSV)"),
     ],
 )
@@ -469,7 +469,7 @@ def test_a_label_may_come_late_in_the_first_line_of_standard_input(slide, tmp_pa
 def test_words_that_are_too_rare_are_told_with_the_file_and_the_option(slide, tmp_path):
     (tmp_path / "t.ft").write_text("__label__a red\n")
     code, _, stderr = slide("train", tmp_path / "t.ft", "--out", tmp_path / "run")
-    assert code == 1 and "t.ft: no word occurs in 2 of the 1 texts; lower min_df (--min-df)" in stderr
+    assert code == 1 and "t.ft: no feature occurs in 2 of the 1 texts; lower min_df (--min-df)" in stderr
 
 
 def test_a_pattern_that_is_too_large_is_told(slide, folder, tmp_path):

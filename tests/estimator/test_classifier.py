@@ -263,7 +263,7 @@ def test_partial_fit_and_warm_start_go_on():
     assert warm.score(X, labels) > 0.95
     cold = small(n_workers=1, epochs=4).fit(X, labels)
     assert cold.fit(X, labels).model_.facts["epochs"] == 4
-    with pytest.raises(DataError, match="differs from the first call"):
+    with pytest.raises(DataError, match="differs from the labels of the network"):
         model.partial_fit(X, labels, classes=[1, 2])
     with pytest.raises(DataError, match="19 features"):
         model.partial_fit(X[:, :19], labels)

@@ -75,6 +75,9 @@ def test_equal_labels_come_by_id_and_rows_of_zeros_have_cosine_zero():
 def test_wrong_questions_are_refused(model):
     with pytest.raises(DataError, match="label"):
         model.similar_labels("label 99")
+    for wrong, message in ((None, "label, row 0: the label is missing"), (["label 01"], "label holds several values;")):
+        with pytest.raises(DataError, match=f"^{message}"):
+            model.similar_labels(wrong)
     with pytest.raises(ConfigError, match="^k is 0"):
         model.similar_labels(model.classes_[0], 0)
     new = SlideClassifier()

@@ -71,6 +71,11 @@ def test_a_loaded_network_goes_on_at_its_scale_and_a_new_one_finds_its_own(tmp_p
     assert again.model_.config.input_scale == 1 and again.score(X, ONE) > 0.8
 
 
+def test_a_token_pattern_has_no_effect_on_a_network_with_a_tokenizer():
+    model = text_classifier(tokenizer=str.split, warm_start=True).fit(TEXTS, NAMES).set_params(token_pattern="[a-z]")
+    assert model.fit(TEXTS, NAMES).partial_fit(TEXTS, NAMES).model_.facts["epochs"] == 5
+
+
 @pytest.mark.parametrize(
     "change", [{"word_ngrams": 2}, {"min_df": 3}, {"token_pattern": "[a-z]"}, {"tokenizer": str.split}]
 )
@@ -85,10 +90,22 @@ def test_text_settings_of_a_trained_network_are_kept(change):
 
 
 def test_weights_that_leave_nothing_are_named():
-    with pytest.raises(DataError, match="sample_weight and class_weight leave no weight"):
+    none, first = "the samples with labels to train on have weight 0; give some", np.eye(len(X))[0]
+    with pytest.raises(DataError, match=f"^class_weight: {none}"):
         small(class_weight=dict.fromkeys(range(6), 0)).fit(X, ONE)
-    with pytest.raises(DataError, match="sample_weight and class_weight leave no weight"):
-        small(class_weight={int(ONE[0]): 0}).fit(X, ONE, np.eye(len(X))[0])
+    with pytest.raises(DataError, match=f"^sample_weight and class_weight: {none}"):
+        small(class_weight={int(ONE[0]): 0}).fit(X, ONE, first)
+    with pytest.raises(DataError, match=f"^sample_weight: {none}"):
+        small().fit(X, [[], *THREE[1:]], first)
+
+
+@pytest.mark.parametrize(("largest", "others"), [(1e300, 0.0), (1.0, 0.5)])
+def test_weights_whose_products_are_too_large_are_named(largest, others):
+    weights = np.full(len(X), others)
+    weights[0] = largest
+    message = "^sample_weight and class_weight: the weights of the samples are too large to sum; scale them down$"
+    with pytest.raises(DataError, match=message):
+        small(class_weight=dict.fromkeys(range(6), 1e308)).fit(X, THREE, weights)
 
 
 def pressing(press):
@@ -155,6 +172,11 @@ def test_columns_of_an_indicator_have_their_names_in_order():
     assert small().partial_fit(X, indicator, classes=list("abcdef")).classes_.tolist() == list("abcdef")
     names = ["abcdef"[c] for c in ONE]
     assert small().partial_fit(X, names, classes=list("fedcba")).classes_.tolist() == list("abcdef")
+
+
+def test_no_classes_at_all_are_refused():
+    with pytest.raises(DataError, match="^classes is empty; name all labels that will ever occur, or leave it out"):
+        small().partial_fit(X, ONE, classes=[])
 
 
 def test_a_seed_among_the_settings_counts_in_parts_too():
@@ -272,7 +294,7 @@ def test_dates_of_another_unit_are_the_same_classes():
     days = np.array(["2020-01-01", "2021-01-01", "2022-01-01", "2023-01-01", "2024-01-01", "2025-01-01"], "M8[D]")
     model = small().partial_fit(X, days[ONE], classes=days)
     model.partial_fit(X, days[ONE].astype("M8[ns]"), classes=days.astype("M8[ns]"))
-    with pytest.raises(DataError, match="`classes` differs from the first call"):
+    with pytest.raises(DataError, match="`classes` differs from the labels of the network; leave it out"):
         model.partial_fit(X, days[ONE], classes=days + 1)
     spans = np.arange(6).astype("m8[D]")
     model = small().partial_fit(X, spans[ONE], classes=spans).partial_fit(X, spans[ONE], classes=spans.astype("m8[s]"))

@@ -45,7 +45,7 @@ def test_values_are_those_of_scikit_learn(texts, word_ngrams, min_df):
     try:
         wanted = theirs.fit_transform(texts).toarray()
     except ValueError:  # no word is left
-        with pytest.raises(DataError, match="the texts contain no words|no word occurs in"):
+        with pytest.raises(DataError, match="the texts contain no words|no feature occurs in"):
             fitted(texts, word_ngrams=word_ngrams, min_df=min_df)
         return
     vectorizer, rows, counter = fitted(texts, word_ngrams=word_ngrams, min_df=min_df)
@@ -53,6 +53,25 @@ def test_values_are_those_of_scikit_learn(texts, word_ngrams, min_df):
     places = [vectorizer.columns(np.array([column_of[name]], np.uint64))[0] for name in theirs.get_feature_names_out()]
     assert sorted(places) == list(range(vectorizer.n_columns))
     np.testing.assert_allclose(dense(rows)[:, places], wanted, rtol=1e-6)
+
+
+CUT, LONG = "token_pattern (--token-pattern)", {"word_ngrams": 0, "char_ngrams": (9, 9)}
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "told"),
+    [
+        ("", {}, f"; check them and {CUT}"),
+        ("red", {"token_pattern": "zzz"}, f"; check them and {CUT}"),
+        ("red", {"tokenizer": lambda text: []}, "; check them and the tokenizer"),
+        ("red", LONG, f" long enough for char_ngrams; check it (--char-ngrams) and {CUT}"),
+    ],
+)
+@pytest.mark.parametrize("min_df", [1, 2])
+def test_texts_without_features_are_told_by_what_finds_them(text, values, told, min_df):
+    with pytest.raises(DataError) as caught:
+        fitted([text] * 3, min_df=min_df, **values)
+    assert str(caught.value) == f"the texts contain no words{told}"
 
 
 @given(TEXTS)
