@@ -43,12 +43,13 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     hidden : sequence of int, or int, optional
-        Neurons of each hidden layer; one number means one layer. Default: 1,024 for at least 2,000 samples that have
-        two or more labels on average or dense inputs, if that needs at most 2**28 weights and `settings` has no
-        `scope`, `lsh` or `hidden_lsh`; else 128 (`slide_fast.engine.auto_settings.suited`).
+        Neurons of each hidden layer; one number means one layer. Default: 1,024, for dense inputs about that, a
+        multiple of twice the number of features, for at least 2,000 samples that have two or more labels on average or
+        dense inputs, if that needs at most 2**28 weights and `settings` has no `scope`, `lsh` or `hidden_lsh`; else 128
+        (`slide_fast.engine.auto_settings.suited`).
     epochs : int
         Passes of `fit` over the samples; 0: chosen by the number of samples, as in `Config`, or 6 for a new network
-        that has 1,024 neurons by default.
+        that is wide by default, up to 16 for dense inputs.
     micro_batch : int
         Samples that a worker processes at once.
     learning_rate : float
