@@ -214,8 +214,10 @@ class TrainingRun:
                 )
 
     def _end_early(self, model: Model) -> NoReturn:
-        """Save what was learned before Ctrl-C, and raise KeyboardInterrupt that says where it is."""
+        """Save what was learned before Ctrl-C, if anything, and raise KeyboardInterrupt that says where it is."""
         self.session.console.close()
+        if not model.facts["steps"]:  # the folder keeps the run that was there before
+            raise KeyboardInterrupt("interrupted before the first step; nothing is saved") from None
         model, problem = self._as_stored(model)
         self.folder.save(model)
         checkpoints = self.options.checkpoints

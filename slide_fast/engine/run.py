@@ -108,8 +108,8 @@ class Run:
         self.train()
         if self.options.keeps_best and not self.stop.is_set() and self.progress.n_worse < self.options.patience:
             self.judge_last()  # before the checkpoint that is kept with the best network
-        if self.stop.is_set() or self.options.saves_regularly:
-            self.save()
+        if self.progress.step and (self.stop.is_set() or self.options.saves_regularly or self.resumes):
+            self.save()  # also a resumed run: the next one must not begin before what this one has trained
         if not self.stop.is_set():
             kept = self.take_best()
             scores = self.evaluate(of_step=kept)

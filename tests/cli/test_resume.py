@@ -187,7 +187,9 @@ def test_a_complete_run_says_so_and_its_files_stay_as_they_are(files, tmp_path, 
         assert load_model("run/model").facts["history"] == history
 
 
-def test_a_new_run_that_is_interrupted_before_its_first_step_is_not_complete(files, capsys, monkeypatch):
+def test_a_new_run_that_is_interrupted_before_its_first_step_leaves_what_was_there(files, capsys, monkeypatch):
+    assert main([*TRAIN, *SMALL, "--out", "run"]) == 0
+    before = content_of(Path("run"))
     fit = training_run.fit
 
     def interrupted(*args, callback, **options):
@@ -199,9 +201,20 @@ def test_a_new_run_that_is_interrupted_before_its_first_step_is_not_complete(fil
         return fit(*args, callback=press, **options)
 
     monkeypatch.setattr(training_run, "fit", interrupted)
-    assert main([*TRAIN, *SMALL, "--out", "run"]) == 130
+    assert main([*TRAIN, *SMALL, "--out", "new"]) == 130
     stderr = capsys.readouterr().err
-    assert "interrupted after 0.00 epochs" in stderr and "is complete" not in stderr
+    assert "interrupted before the first step; nothing is saved" in stderr and "is complete" not in stderr
+    assert not Path("new").exists()
+    assert main([*ANOTHER]) == 130 and content_of(Path("run")) == before
+
+
+def test_what_a_resumed_run_trained_is_where_the_next_one_begins(files, capsys):
+    """Also where it wrote no checkpoints on its way."""
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    assert main([*TRAIN, *SMALL, "--out", "run", "--resume", "--epochs", "6"]) == 0
+    assert main([*TRAIN, *SMALL, "--out", "run", "--resume", "--epochs", "4"]) == 2
+    assert "the run to resume has done 54 steps, and 36 are planned" in capsys.readouterr().err
+    assert load_model("run/model").facts["steps"] == 54
 
 
 def test_a_finished_run_that_goes_on_keeps_its_last_evaluation(files):
