@@ -66,6 +66,9 @@ class TrainingState:
         For the model.
     judged_by : str
         The metric that selects the best network of the run to resume.
+    judged_on : str
+        Fingerprint of the test samples that the best network was found on, and how many of them were used; "" in
+        checkpoints of earlier releases.
     dtype : str, optional
         Dtype of the weights in the model folder that the run is to write; None unless the state comes from a
         checkpoint, and in checkpoints of earlier releases.
@@ -81,6 +84,7 @@ class TrainingState:
     history: tuple[Event, ...] = ()
     label_names: list[str] | None = None
     judged_by: str = EVAL_METRICS[0]
+    judged_on: str = ""
     dtype: str | None = None
 
     @classmethod
@@ -176,7 +180,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def save_state(folder: str | Path, state: TrainingState) -> None:
     """Write a state as a folder of plain arrays, replacing an earlier one as a whole. Raises ModelError."""
     progress = None if state.progress is None else dataclasses.asdict(state.progress)
-    same = ("n_features", "n_labels", "data", "history", "label_names", "judged_by", "dtype")
+    same = ("n_features", "n_labels", "data", "history", "label_names", "judged_by", "judged_on", "dtype")
     description = {"kind": KIND, "config": state.config.to_dict(), "progress": progress, "before": state.past._asdict()}
     save_arrays(folder, description | {name: getattr(state, name) for name in same}, state.arrays)
 
@@ -200,7 +204,7 @@ def load_state(folder: str | Path, mmap: bool = False) -> TrainingState:
         state = TrainingState(
             config, n_features, n_labels, arrays, past, progress, str(description["data"]),
             _history(description.get("history", [])), _names(description.get("label_names"), n_labels),
-            str(description.get("judged_by", EVAL_METRICS[0])),
+            str(description.get("judged_by", EVAL_METRICS[0])), str(description.get("judged_on", "")),
             None if (dtype := description.get("dtype")) is None else one_of("dtype", dtype, WEIGHT_DTYPES),
         )  # fmt: skip
     except (ConfigError, KeyError, TypeError, ValueError) as error:

@@ -27,6 +27,8 @@ class DataSummary(NamedTuple):
     test_labels : SparseRows or None
     data : str
         Fingerprint of training data and weights, or "" if none is needed.
+    test : str
+        The same for the test data; "" also if there are none.
     """
 
     n_train: int
@@ -36,6 +38,7 @@ class DataSummary(NamedTuple):
     n_labelled: int
     test_labels: SparseRows | None
     data: str
+    test: str = ""
 
     def about_labels(self) -> dict[str, Any]:
         """Return the form of a model's predictions: one label per sample, or lists, with their mean length."""
@@ -58,7 +61,9 @@ def summarise(train: Dataset, test: Dataset | None, weights: np.ndarray | None, 
     counts = np.bincount(train.labels.indices, minlength=train.labels.n_columns)
     test_labels = None if test is None else test.labels
     data = f"{fingerprint(train, weights):016x}" if with_fingerprint else ""
-    return DataSummary(*train.features.shape, train.labels.n_columns, counts, n_labelled(train), test_labels, data)
+    tested = "" if test is None or not with_fingerprint else f"{fingerprint(test, None):016x}"
+    sizes = *train.features.shape, train.labels.n_columns
+    return DataSummary(*sizes, counts, n_labelled(train), test_labels, data, tested)
 
 
 def n_labelled(data: Dataset) -> int:
@@ -66,17 +71,17 @@ def n_labelled(data: Dataset) -> int:
     return int(np.count_nonzero(np.diff(data.labels.indptr)))
 
 
-def fingerprint(train: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
-    """Compute a 64-bit number that identifies training data and weights of samples.
+def fingerprint(data: Dataset, weights: np.ndarray | None, first_sample: int = 0) -> int:
+    """Compute a 64-bit number that identifies samples and their weights.
 
     It is a sum of keyed hashes over samples, modulo 2^64, so fingerprints of shares of the data, each beginning with
     sample number `first_sample`, add up to that of the whole.
     """
     total = 0
-    for start in range(0, train.n_samples, SAMPLES_AT_ONCE):
-        rows = np.arange(start, min(start + SAMPLES_AT_ONCE, train.n_samples))
+    for start in range(0, data.n_samples, SAMPLES_AT_ONCE):
+        rows = np.arange(start, min(start + SAMPLES_AT_ONCE, data.n_samples))
         words = mix(0, Purpose.FINGERPRINT, first_sample + rows)
-        for part in train.take(rows):
+        for part in data.take(rows):
             values = values_of(part, np.float32)
             entries = part.indices.astype(np.uint64) | values.view(np.uint32).astype(np.uint64) << np.uint64(32)
             sums = np.cumsum(mix(0, Purpose.FINGERPRINT, entries), dtype=np.uint64)

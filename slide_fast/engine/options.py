@@ -47,6 +47,11 @@ class RunOptions:
         return math.isfinite(self.patience)
 
     @property
+    def judges(self) -> bool:
+        """Whether evaluations look for the best network, to keep or to save it."""
+        return self.keeps_best or self.saves_regularly
+
+    @property
     def saves_regularly(self) -> bool:
         """Whether checkpoints are written during the run, not only after Ctrl-C."""
         return self.checkpoints is not None and math.isfinite(self.checkpoints.every)

@@ -7,6 +7,7 @@ work: `LocalEngine` with shared memory and a pool of processes, or an engine ove
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -68,6 +69,8 @@ class Run:
         self.past = PastRuns() if state is None else state.past
         self.progress = Progress(rebuilds=self.past.rebuilds)
         self.reported = [] if state is None else list(state.history)
+        n_test = 0 if summary.test_labels is None else summary.test_labels.n_rows
+        self.judged_on = f"{summary.test} {min(options.eval_samples, n_test)}"
         self.label_names = options.label_names
         if state is not None and self.label_names is None:
             self.label_names = state.label_names
@@ -80,6 +83,7 @@ class Run:
                 raise DataError("training data: the names of labels differ from those of the run to resume")
             if state.judged_by != options.eval_metric:
                 raise ConfigError(f"the run to resume uses eval_metric {state.judged_by}, not {options.eval_metric}")
+            self._compare_test(state.judged_on)
         self.measured: Event = {}  # scores of the network as it is now
         if self.progress.best_step and options.keeps_best:
             if options.checkpoints is None:
@@ -88,6 +92,21 @@ class Run:
             engine.load_best(options.checkpoints.folder / BEST)
         self.steps_per_epoch = steps_per_epoch(summary.n_train, config.micro_batch)
         self.n_steps = total_steps(config, summary.n_train)
+
+    def _compare_test(self, before: str) -> None:
+        """Forget the best score of the run to resume if this one judges by other test samples than those of `before`.
+
+        Raises ConfigError if the best network is to be kept.
+        """
+        progress, options = self.progress, self.options
+        if self.summary.test_labels is None or not options.judges:
+            self.judged_on = before
+        if self.judged_on == before or not (before and progress.best_step):
+            return
+        if options.keeps_best:
+            raise ConfigError("the best network of the run to resume was found on other test samples, or with another "
+                              "eval_samples; give the same, or go on without patience")  # fmt: skip
+        progress.best_score, progress.best_step, progress.n_worse = -math.inf, 0, 0
 
     @property
     def all_steps(self) -> int:
@@ -310,7 +329,7 @@ class Run:
     def judge(self, scores: Event) -> None:
         """Keep the network as the best if no earlier evaluation had a better score."""
         progress, options = self.progress, self.options
-        if not scores or not (options.keeps_best or options.saves_regularly):
+        if not scores or not options.judges:
             return
         progress.n_worse += 1
         metric = options.eval_metric
@@ -349,8 +368,8 @@ class Run:
             past = PastRuns(self.all_steps, self.progress.epoch + 1, self.progress.rebuilds)
         arrays = self.engine.arrays(with_tables=not is_over)
         sizes, kept = (summary.n_features, summary.n_labels), (tuple(self.reported), self.label_names)
-        judged_by = self.options.eval_metric
-        return TrainingState(self.config, *sizes, arrays, past, progress, summary.data, *kept, judged_by=judged_by)
+        judged = self.options.eval_metric, self.judged_on
+        return TrainingState(self.config, *sizes, arrays, past, progress, summary.data, *kept, *judged)
 
     def save(self) -> None:
         """Write a checkpoint, if checkpoints are enabled."""

@@ -34,10 +34,10 @@ def summarise_ranks(train: SharedSamples, test: SharedSamples | None, ranks: Com
     """Summarise data that is divided among the ranks; all of them must call this."""
     counts = ranks.allreduce(np.bincount(train.own.labels.indices, minlength=train.n_labels))
     test_labels = None if test is None else test.all_labels()
-    number = np.array([fingerprint(train.own, train.weights, train.first)], dtype=np.uint64)
-    total = int(ranks.allreduce(number)[0])  # modulo 2^64
+    shares = [fingerprint(part.own, part.weights, part.first) for part in (train, test) if part is not None]
+    totals = ranks.allreduce(np.array(shares, dtype=np.uint64)).tolist()  # modulo 2^64
     sizes = train.n_samples, train.n_features, train.n_labels
-    return DataSummary(*sizes, counts, train.n_labelled, test_labels, f"{total:016x}")
+    return DataSummary(*sizes, counts, train.n_labelled, test_labels, *(f"{total:016x}" for total in totals))
 
 
 def assembled(model: Model) -> Model:

@@ -18,6 +18,7 @@ from slide_ref.common.errors import ConfigError
 from slide_ref.common.metrics import evaluate, inverse_propensity
 from slide_ref.common.parameters import layers_of
 from slide_ref.common.rng import Purpose, permutation
+from slide_ref.common.sparse_rows import Dataset
 
 CONFIG = Config(hidden=(8,), epochs=12, micro_batch=8, learning_rate=0.3, decay="constant")
 TRAIN = random_dataset(0, n_samples=60)
@@ -103,6 +104,44 @@ def test_a_run_is_resumed_by_the_metric_that_it_had(tmp_path):
     with pytest.raises(ConfigError, match="^the run to resume uses eval_metric ndcg_at_3, not loss$"):
         run("loss", state=state)
     run("ndcg_at_3", state=state)
+
+
+def parts(tmp_path, **options):
+    """The first half of a run, and the state that it left."""
+    checkpoints = Checkpoints(tmp_path, every=1)
+    options = {"n_workers": 1, "checkpoints": checkpoints, **options}
+    fit(CONFIG.replace(epochs=6), TRAIN, test=TEST, **options)
+    return options | {"state": checkpoints.last()}
+
+
+@pytest.mark.parametrize("other", [{"test": TRAIN}, {"eval_samples": 9}])
+def test_a_score_on_other_samples_is_not_compared_with_that_of_the_run_to_resume(tmp_path, other):
+    options = parts(tmp_path, patience=99)
+    told = "^the best network of the run to resume was found on other test samples, or with another eval_samples; give"
+    with pytest.raises(ConfigError, match=told):
+        fit(CONFIG, TRAIN, **{"test": TEST, **options, **other})
+    fit(CONFIG, TRAIN, test=TEST, eval_samples=30, **options)  # all of them, as before
+
+
+def test_without_patience_the_best_network_is_looked_for_on_the_new_samples(tmp_path):
+    options = parts(tmp_path)
+    best_before = options["state"].progress.best_score
+    unlike = Dataset(TEST.features, TRAIN.labels.take(np.arange(30, 60)))  # labels of others
+    scores = []
+
+    def note(event):
+        scores.append(event["precision_at_1"]) if event["kind"] == "evaluation" else None
+
+    fit(CONFIG, TRAIN, test=unlike, callback=note, **options)
+    assert options["checkpoints"].last().progress.best_score == max(scores) < best_before
+
+
+def test_a_run_without_test_samples_passes_on_what_the_best_network_was_found_on(tmp_path):
+    options = parts(tmp_path)
+    fit(CONFIG.replace(epochs=7), TRAIN, **options)
+    state = options["checkpoints"].last()
+    assert state.judged_on == options["state"].judged_on != ""
+    fit(CONFIG, TRAIN, test=TEST, **options | {"state": state, "patience": 99})
 
 
 def test_other_metrics_are_refused():
