@@ -11,6 +11,7 @@ from slide_ref.common.errors import ConfigError
 
 from ..datasets import synthetic
 from ..parallel.units import size
+from .run_folder import refuse_within_model
 from .session import Session
 
 FILES = ("train.txt", "test.txt")
@@ -29,6 +30,7 @@ def generate(options: Namespace, session: Session) -> dict[str, Any]:
     started = time.perf_counter()
     sizes = {name: getattr(options, option) for option, name in SIZES.items()}
     files = [Path(options.dir, name) for name in FILES]
+    refuse_within_model(files[0])
     there = [] if options.overwrite else [file.name for file in files if file.exists()]
     if there:
         advice = "choose another folder, or replace with --overwrite"

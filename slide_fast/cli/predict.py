@@ -15,14 +15,13 @@ import numpy as np
 from slide_ref.common.errors import ConfigError, DataError, SlideError
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.storage.model_folder import Model, find_model, load_model
-from slide_ref.common.storage.replacing import standing
 
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..parallel.streams import standard_output
 from ..text.ngrams import NgramCounter
 from ..text.sources import TextFile
-from .run_folder import CHECKPOINTS, FILES, METRICS
+from .run_folder import CHECKPOINTS, FILES, METRICS, refuse_within_model
 from .session import Session, expecting_numbers, fitting, with_index_for
 from .texts import columns_of, refuse_text_options, tell_no_texts, tell_skipped, vectorizer_of
 
@@ -39,7 +38,7 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide predict``: write the best labels of each sample, block by block."""
     path = find_model(options.model)
     if options.out is not None:
-        _check_output(Path(options.out), options.data, path)
+        _check_output(Path(options.out), options.data)
     with _output(options.out) as file:
         model = load_model(path, mmap=True)
         names = None if model.label_names is None else [name.replace("\t", " ") for name in model.label_names]
@@ -131,16 +130,14 @@ def _lines(block: Block, names: list[str] | None, threshold: float | None) -> It
         yield gap.join(f"{i if names is None else names[i]}:{value:.6g}" for i, value, is_in in triples if is_in) + "\n"
 
 
-def _check_output(out: Path, data: str, model: Path) -> None:
-    """Raise ConfigError if the answers would replace the samples, or a file of the model or its run."""
+def _check_output(out: Path, data: str) -> None:
+    """Raise ConfigError if the answers would replace the samples, or a file of a model or run."""
     if out.is_file() and Path(data).exists() and out.samefile(data):
         raise ConfigError(f"--out {out}: is the file of the samples; choose another file")
-    place, own = out.resolve(), standing(model).resolve()
-    for folder in (own, *place.parents):
-        is_model = folder == own or ((folder / "config.json").is_file() and (folder / "W0.npy").is_file())
-        if is_model and folder in place.parents:
-            raise ConfigError(f"--out {out}: lies in a model folder; choose another place")
-        is_run = folder in place.parents and (folder / METRICS).is_file()
+    refuse_within_model(out)
+    place = out.resolve()
+    for folder in place.parents:
+        is_run = (folder / METRICS).is_file()
         if is_run and (place in [folder / name for name in FILES] or folder / CHECKPOINTS in place.parents):
             raise ConfigError(f"--out {out}: is a file of a run; choose another file")
 

@@ -37,6 +37,17 @@ def json_line(values: Mapping[str, Any]) -> str:
     return json.dumps(finite, allow_nan=False)
 
 
+def holds_network(folder: Path) -> bool:
+    """Tell whether a folder is that of a model or of a checkpoint."""
+    return (folder / "config.json").is_file() and (folder / "W0.npy").is_file()
+
+
+def refuse_within_model(path: Path) -> None:
+    """Raise ConfigError if a place is within the folder of a model or checkpoint, which is replaced as a whole."""
+    if any(holds_network(folder) for folder in path.resolve().parents):
+        raise ConfigError(f"{path}: lies in a model folder; choose another place")
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock a folder against other runs. The system unlocks it when this process dies.
@@ -106,7 +117,7 @@ class RunFolder:
     Raises
     ------
     ConfigError
-        On entry, if the folder holds a model or checkpoints that must not be replaced.
+        On entry, if the folder holds a model or checkpoints that must not be replaced, or lies in a model folder.
     SlideError
         On entry, if the folder holds something else, cannot be written, or another run is training there.
 
@@ -129,6 +140,7 @@ class RunFolder:
         self._open = ExitStack()
 
     def __enter__(self) -> RunFolder:
+        refuse_within_model(self.path)
         try:
             self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
@@ -149,10 +161,11 @@ class RunFolder:
     def _check_content(self) -> None:
         names = {entry.name for entry in self.path.iterdir()} - {LOCK}
         has_model = (standing(self.model_path) / "config.json").is_file()
-        if names and not (has_model or (METRICS in names and MODEL not in names)):
-            raise SlideError(f"{self.path}: contains files other than those of a run; choose an empty or a new folder")
         checkpoints = Checkpoints(self.path / CHECKPOINTS)
-        can_resume, kept = bool(checkpoints.saved()), bool(checkpoints.all_saved())
+        can_resume, kept = bool(checkpoints.saved()), checkpoints.all_saved()
+        is_run = METRICS in names or any(map(holds_network, kept))
+        if names and not (has_model or (is_run and MODEL not in names)):
+            raise SlideError(f"{self.path}: contains files other than those of a run; choose an empty or a new folder")
         if (has_model or kept) and not self._replaces:
             what = (
                 "a trained model" if has_model else "checkpoints of a run" if can_resume else "the best model of a run"

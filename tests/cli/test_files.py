@@ -14,6 +14,19 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["train {data}/train.txt --out {run}/model/sub {small}", "train {data}/train.txt --out {run}/model/a/b {small}",
+     "plot {run} --out {run}/model/a.png", "generate {run}/model/data", "generate {run}/model"],
+)  # fmt: skip
+def test_nothing_is_written_into_a_model_folder(slide, trained, command):
+    """The next that replaces the model would remove it."""
+    before = sorted(trained.rglob("*"))
+    code, _, stderr = slide(command)
+    assert code == 2 and stderr.endswith(": lies in a model folder; choose another place\n")
+    assert sorted(trained.rglob("*")) == before
+
+
 def archive(name, content):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:

@@ -164,6 +164,20 @@ def test_resume_with_other_data_is_refused(files, tmp_path, capsys):
     assert load_model(tmp_path / "run" / "model")
 
 
+def test_checkpoints_alone_are_resumed(files, tmp_path, capsys):
+    """Copied to another place, or all that is left of a run."""
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    shutil.copytree("run/checkpoints", "copy/checkpoints")
+    assert main([*TRAIN, *SMALL, "--out", "copy"]) == 2
+    assert "copy: holds checkpoints of a run; --resume continues from its last" in capsys.readouterr().err
+    assert main(["train", "train.txt", "--test", "test.txt", "--out", "copy", "--workers", "1", "--resume"]) == 0
+    whole, again = (load_model(tmp_path / run / "model").arrays for run in ("run", "copy"))
+    assert all(np.array_equal(whole[name], again[name]) for name in whole)
+    Path("other/checkpoints/step-000000009").mkdir(parents=True)  # of something else
+    assert main([*TRAIN, *SMALL, "--out", "other", "--overwrite"]) == 1
+    assert "other: contains files other than those of a run" in capsys.readouterr().err
+
+
 def test_patience_needs_test_samples(files, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["train", "train.txt", "--out", "run", "--patience", "3"])
