@@ -72,6 +72,8 @@ def check_together(options: argparse.Namespace) -> None:
         other = "--resume" if options.resume else "--print-config"
         refuse(f"train --auto does not go with {other}: it looks at the data of a new run")
     if options.command == "train":
+        if options.print_config and options.resume:
+            refuse("train --print-config does not go with --resume: RUN/config.toml has the settings of that run")
         _check_evaluation(options)
     if options.command == "bench":
         if options.data is not None and options.shape is not None:
@@ -219,7 +221,7 @@ def _add_train(add: Add) -> None:
                        "unless they are given; not with --resume, --print-config or --mpi")  # fmt: skip
     train.add_argument("--print-config", action="store_true",
                        help="print all settings, as given or by default, as TOML for --config, and exit; TRAIN is not "
-                       "read, so nothing is adapted to it")  # fmt: skip
+                       "read, so nothing is adapted to it; not with --resume")  # fmt: skip
 
 
 def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:

@@ -231,6 +231,11 @@ class RunFolder:
         """Whether metrics.jsonl is there still: the folder may have been removed during training."""
         return (self.path / METRICS).exists()
 
+    @property
+    def has_evaluations(self) -> bool:
+        """Whether metrics.jsonl has an evaluation to draw."""
+        return self.has_metrics and b'"kind": "evaluation"' in (self.path / METRICS).read_bytes()
+
     def plot(self, baselines: Mapping[str, float]) -> Path:
         """Draw curves.png and return its path. Raises PlotError; the run must have evaluated."""
         plot_runs([self.path], self.path / CURVES, dict(baselines))

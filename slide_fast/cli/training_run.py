@@ -113,7 +113,8 @@ class TrainingRun:
             last[event["kind"]] = event
 
         has_test = "n_test_samples" in counts
-        own = note, partial(self._add_memory, samples, counts["n_labels"], PLOTTING * has_test), self._begin
+        plotting = PLOTTING * (has_test or self.history is not None)  # evaluations of the run to resume are drawn too
+        own = note, partial(self._add_memory, samples, counts["n_labels"], plotting), self._begin
         callback = tell_all([*own, self.folder.record, display])
         with self._telling_what_is_lost(last):
             try:
@@ -138,7 +139,7 @@ class TrainingRun:
             session.console.line(f"{self.folder.path}: was removed during training; the model is complete, but "
                                  "config.toml and metrics.jsonl are lost")  # fmt: skip
         with self._telling_what_is_lost(last):
-            curves = self._plot() if has_test else None
+            curves = self._plot()
         figures = _figures(last) | {"model": str(self.folder.model_path), "curves": curves}
         figures["index"] = None if model.index is None else figures_of(model)
         return model, figures | dict(counts) | session.totals()
@@ -221,13 +222,16 @@ class TrainingRun:
         model, problem = self._as_stored(model)
         self.folder.save(model)
         checkpoints = self.options.checkpoints
-        further = "; train with --resume to continue" if checkpoints is not None and checkpoints.saved() else ""
-        place = f"the model is in {self.folder.model_path}" if problem is None else str(problem)
-        text = f"interrupted after {model.facts['epochs']:.2f} epochs; {place}"
-        raise KeyboardInterrupt(text + further) from None
+        parts = [f"interrupted after {model.facts['epochs']:.2f} epochs"]
+        parts += [f"the model is in {self.folder.model_path}" if problem is None else str(problem)]
+        if checkpoints is not None:
+            best = checkpoints.folder / BEST
+            parts += [f"the best network so far is in {best}"] if self.options.keeps_best and best.exists() else []
+            parts += ["train with --resume to continue"] if checkpoints.saved() else []
+        raise KeyboardInterrupt("; ".join(parts)) from None
 
     def _plot(self) -> str | None:
-        if not self.folder.has_metrics:
+        if not self.folder.has_evaluations:
             return None
         try:
             return str(self.folder.plot(self.baselines))

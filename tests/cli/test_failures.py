@@ -175,6 +175,10 @@ def test_whole_numbers_of_any_length_are_read_or_refused(text, value):
         ("train x", "train needs TRAIN and --out RUN; see slide train --help"),
         ("train x --out y --patience 3", "see slide train --help"),
         ("train x --out y --auto --resume", "see slide train --help"),
+        (
+            "train x --out y --print-config --resume",
+            "RUN/config.toml has the settings of that run; see slide train --help",
+        ),
         ("predict x y --json", "see slide predict --help"),
         ("evaluate x y --recall 0.5", "see slide evaluate --help"),
     ],

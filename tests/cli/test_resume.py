@@ -178,6 +178,36 @@ def test_checkpoints_alone_are_resumed(files, tmp_path, capsys):
     assert "other: contains files other than those of a run" in capsys.readouterr().err
 
 
+def test_curves_are_drawn_though_the_resumed_run_has_no_test_samples(files, capsys):
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    Path("run/curves.png").write_bytes(b"old")
+    capsys.readouterr()
+    assert main(["train", "train.txt", "--out", "run", "--epochs", "5", "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["curves"] == "run/curves.png"
+    assert Path("run/curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_says_where_the_best_network_is(files, capsys, monkeypatch):
+    fit = training_run.fit
+
+    def interrupted(*args, callback, **options):
+        def press(event):
+            callback(event)
+            if event["kind"] == "evaluation" and event["step"] == 18:
+                signal.raise_signal(signal.SIGINT)
+
+        return fit(*args, callback=press, **options)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(training_run, "fit", interrupted)
+    try:
+        assert main([*TRAIN, *SMALL, "--out", "run", "--patience", "9"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    told = "the model is in run/model; the best network so far is in run/checkpoints/best; train with --resume"
+    assert told in capsys.readouterr().err and load_model("run/checkpoints/best").facts["steps"] in (9, 18)
+
+
 def test_patience_needs_test_samples(files, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["train", "train.txt", "--out", "run", "--patience", "3"])
