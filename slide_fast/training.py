@@ -172,9 +172,10 @@ def fit_with_state(
         Called with an event, a dict whose ``kind`` is ``memory`` (an estimate, before the network is allocated),
         ``start``, ``progress``, ``evaluating``, ``evaluation``, ``epoch``, ``by_heart`` (S37) or ``end``. All but
         ``memory`` and ``evaluating`` have ``seconds``, ``step``, ``samples`` and ``rebuilds`` of the run so far. At the
-        ``start`` ``is_complete`` tells whether a resumed run has nothing left to train. An ``epoch`` has ``loss``,
-        ``active_neurons`` and ``samples_per_second``; so has an ``evaluation``, unless nothing was trained since the
-        one before, and it has the metrics by name. If the network was restored, ``kept_epoch`` is its epoch.
+        ``start`` ``is_complete`` tells whether a resumed run has nothing left to train. An ``epoch`` has
+        ``samples_per_second`` and, if any of its samples has labels, ``loss`` and ``active_neurons``; so has an
+        ``evaluation``, unless nothing was trained since the one before, and it has the metrics by name. If the network
+        was restored, ``kept_epoch`` is its epoch.
     label_names : list of str, optional
         Stored in the model and in checkpoints. Default: those of `state`.
     text : TextColumns, optional

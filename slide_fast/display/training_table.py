@@ -75,12 +75,13 @@ class TrainingDisplay:
 
     def _progress(self, event: dict[str, Any]) -> None:
         self._write_row()
-        self.loss = self._running(self.loss, event["loss"], event["n_new"])
-        self.active = self._running(self.active, event["active_neurons"], event["n_new"])
+        if "loss" in event:
+            self.loss = self._running(self.loss, event["loss"], event["n_new"])
+            self.active = self._running(self.active, event["active_neurons"], event["n_new"])
         parts = [*self._left(), f"{event['samples'] / max(event['seconds'], 1e-9):,.0f} samples/s"]
-        parts += [f"loss {self.loss:.2f}"]
+        parts += [] if math.isnan(self.loss) else [f"loss {self.loss:.2f}"]
         parts += [] if math.isnan(self.precision) else [f"P@1 {100 * self.precision:.1f} %"]
-        parts += [f"active {self.active:,.0f}"]
+        parts += [] if math.isnan(self.active) else [f"active {self.active:,.0f}"]
         self.console.progress(self.time_left.fraction(), "  ".join(parts))
 
     def _running(self, mean: float, new: float, n_new: int) -> float:

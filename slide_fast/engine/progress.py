@@ -14,6 +14,12 @@ Event = dict[str, Any]
 LOGGER = logging.getLogger("slide_fast")
 
 
+def means(sums: Totals | RangeReport) -> Event:
+    """Return mean loss and active neurons of the labelled samples; empty if there are none."""
+    n = sums.n_labelled
+    return {"loss": sums.loss / n, "active_neurons": sums.active / n} if n else {}
+
+
 @dataclass
 class Totals:
     """Sums over finished steps, between two reports."""
@@ -36,10 +42,8 @@ class Totals:
         return self.loss / self.n_labelled if self.n_labelled else math.nan
 
     def summary(self) -> Event:
-        """Return mean loss and active neurons of the labelled samples, and samples/s."""
-        n = max(self.n_labelled, 1)
-        rate = self.n_samples / self.seconds if self.seconds else 0.0
-        return {"loss": self.loss / n, "active_neurons": self.active / n, "samples_per_second": rate}
+        """Return what `means` does, and samples/s."""
+        return means(self) | {"samples_per_second": self.n_samples / self.seconds if self.seconds else 0.0}
 
 
 @dataclass

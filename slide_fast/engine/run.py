@@ -35,7 +35,7 @@ from .data_summary import DataSummary
 from .learner import parts_queried
 from .local_engine import Engine
 from .options import RunOptions
-from .progress import Event, Progress, Totals
+from .progress import Event, Progress, Totals, means
 from .tasks import RangeReport, TrainRange
 from .training_info import KEPT_EVENTS, about_run, about_settings
 
@@ -222,8 +222,7 @@ class Run:
             "samples": progress.n_samples,
             "rebuilds": progress.rebuilds,
             "n_new": report.n_samples,
-            "loss": report.loss / max(report.n_labelled, 1),
-            "active_neurons": report.active / max(report.n_labelled, 1),
+            **means(report),
         })  # fmt: skip
 
     def _spend_since(self, started: float) -> None:

@@ -135,6 +135,12 @@ def test_the_running_loss_is_one_over_a_tenth_of_an_epoch(show):
     assert "loss 2.00" in show([START, *steps], io.StringIO()).splitlines()[-1]
 
 
+def test_steps_without_labels_do_not_count_in_the_running_loss(show):
+    bare = {key: value for key, value in PROGRESS.items() if key not in ("loss", "active_neurons")}
+    assert "50 samples/s" in (told := show([START, bare], io.StringIO())) and "loss " not in told.splitlines()[-1]
+    assert "loss 2.00  active 7" in show([START, bare, PROGRESS, bare], io.StringIO()).splitlines()[-1]
+
+
 def test_an_evaluation_and_the_end_of_an_epoch_make_one_row_in_any_order(show):
     wanted = show([START, EVALUATION, EPOCH, {"kind": "end"}], Terminal())
     assert show([START, EPOCH, EVALUATION, {"kind": "end"}], Terminal()) == wanted

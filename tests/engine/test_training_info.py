@@ -225,6 +225,18 @@ def test_an_evaluation_after_which_nothing_was_trained_tells_no_loss():
     assert not {"loss", "active_neurons", "samples_per_second"} & set(evaluations[3])
 
 
+def test_steps_without_labels_tell_no_loss():
+    data, events = dataset([[0]] + [[]] * 19), []
+    config = Config(hidden=(4,), epochs=1, micro_batch=1)
+    fit(config, data, test=SEVERAL, eval_every=0.05, n_workers=1, callback=events.append)
+    for kind in ("progress", "evaluation"):
+        found = [event for event in events if event["kind"] == kind]
+        assert len(found) == 20 and sum("loss" in event for event in found) == 1
+        assert all("loss" not in event or event["loss"] > 0 and event["active_neurons"] > 0 for event in found)
+    (epoch,) = (event for event in events if event["kind"] == "epoch")
+    assert epoch["loss"] > 0 and "0.000" not in history_table(events)
+
+
 def test_an_evaluation_of_a_restored_network_has_a_row_of_its_own(capsys):
     events = []
     config = Config(hidden=(4,), epochs=30, learning_rate=0.05)
