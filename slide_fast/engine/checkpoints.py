@@ -36,12 +36,19 @@ PREFIX = "step-"
 class PastRuns(NamedTuple):
     """Totals of the earlier runs of a network that is trained further; counting continues from these (S13).
 
-    `steps` is counted from when the optimiser's moments were new, epochs and rebuilds from the new network.
+    `steps` is counted from when the optimiser's moments were new, `older_steps` are those before, and epochs and
+    rebuilds are counted from the new network.
     """
 
     steps: int = 0
     epochs: int = 0
     rebuilds: int = 0
+    older_steps: int = 0
+
+    @property
+    def all_steps(self) -> int:
+        """Steps from the new network on."""
+        return self.older_steps + self.steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +99,7 @@ class TrainingState:
         """Return the state to train a model further from: `kept` if it is the model's, else one with new moments."""
         if kept is not None and kept.arrays["W0"] is model.arrays["W0"]:
             return kept
-        counts = [math.ceil(model.facts.get(key, 0)) for key in ("epochs", "rebuilds")]  # a begun epoch is used up
+        counts = [math.ceil(model.facts.get(key, 0)) for key in ("epochs", "rebuilds", "steps")]  # a begun epoch counts
         sizes, arrays, history = (model.n_features, model.n_labels), dict(model.arrays), tuple(history_of(model))
         return cls(model.config, *sizes, arrays, PastRuns(0, *counts), history=history, label_names=model.label_names)
 

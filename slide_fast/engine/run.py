@@ -110,7 +110,7 @@ class Run:
 
     @property
     def all_steps(self) -> int:
-        """Steps begun, including those of earlier runs (S12)."""
+        """Steps begun since the optimiser's moments were new, including those of earlier runs (S12)."""
         return self.past.steps + self.progress.step
 
     def carry_out(self, n_workers: int, pids: Callable[[], Iterable[int]]) -> None:
@@ -364,7 +364,7 @@ class Run:
         """Return the training state: with tables and progress to resume the run, or without them once it is over."""
         summary, past, progress = self.summary, self.past, None if is_over else self.progress
         if is_over:
-            past = PastRuns(self.all_steps, self.progress.epoch + 1, self.progress.rebuilds)
+            past = PastRuns(self.all_steps, self.progress.epoch + 1, self.progress.rebuilds, self.past.older_steps)
         arrays = self.engine.arrays(with_tables=not is_over)
         sizes, kept = (summary.n_features, summary.n_labels), (tuple(self.reported), self.label_names)
         judged = self.options.eval_metric, self.judged_on
@@ -381,7 +381,7 @@ class Run:
         arrays = self.engine.weights(self.all_steps)
         info = {
             "epochs": self.past.epochs + progress.step / self.steps_per_epoch,
-            "steps": self.all_steps,
+            "steps": self.past.all_steps + progress.step,
             "rebuilds": progress.rebuilds,
             "n_train_samples": summary.n_train if self.goes_on or progress.step else 0,
         }

@@ -102,7 +102,7 @@ def train(
         weights = None if weights is None else weights[~aside]
     config, part = _chosen(estimator, config, given.part, data, goes_on)
     state = TrainingState.of(estimator.model_, getattr(estimator, "_state", None)) if goes_on else None
-    begun = 0 if state is None else state.past.steps
+    begun = 0 if state is None else state.past.all_steps
     weights = weights_of_samples(given.class_weight, data.labels, estimator.classes_, weights)
     estimator._index_samples = _samples_for_index(estimator, config.seed, data.features, goes_on)
     n_test = 0 if held_out is None else held_out.n_samples

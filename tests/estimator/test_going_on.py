@@ -11,6 +11,7 @@ from scipy import sparse
 
 from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_fast.engine.run import Run
+from slide_fast.engine.training_info import in_words
 from slide_fast.estimator import answers
 from slide_ref.common.errors import ConfigError, DataError
 
@@ -150,6 +151,19 @@ def test_a_model_kept_by_joblib_goes_on_as_one_that_was_pickled(tmp_path):
     for copy in both:
         assert copy.model_.facts["steps"] == model.model_.facts["steps"]
         np.testing.assert_array_equal(copy.model_.arrays["W0"], model.model_.arrays["W0"])
+
+
+def test_facts_tell_of_all_steps(tmp_path):
+    """Also those whose moments were not kept: of `fit` without warm start, and before a model was saved."""
+    model = small(epochs=3).fit(X, ONE)
+    n = model.model_.facts["steps"] // 3
+    model.partial_fit(X, ONE).partial_fit(X, ONE)
+    model.save(tmp_path / "model")
+    model = SlideClassifier.load(tmp_path / "model").partial_fit(X, ONE)
+    assert {key: model.model_.facts[key] for key in ("epochs", "steps")} == {"epochs": 6, "steps": 6 * n}
+    assert model._state.past.steps == n  # of these the moments are
+    title, told = in_words(model.model_)[0]
+    assert title == "trained" and told.startswith(f"6 epochs, {6 * n} steps, ")
 
 
 def test_a_pickled_model_keeps_no_state_of_another():
