@@ -134,7 +134,7 @@ def _check_output(out: Path, data: str) -> None:
     """Raise ConfigError if the answers would replace the samples, or a file of a model or run."""
     if out.is_file() and Path(data).exists() and out.samefile(data):
         raise ConfigError(f"--out {out}: is the file of the samples; choose another file")
-    refuse_within_model(out)
+    refuse_within_model("--out", out)
     place = out.resolve()
     for folder in place.parents:
         is_run = (folder / METRICS).is_file()

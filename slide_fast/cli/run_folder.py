@@ -42,10 +42,10 @@ def holds_network(folder: Path) -> bool:
     return (folder / "config.json").is_file() and (folder / "W0.npy").is_file()
 
 
-def refuse_within_model(path: Path) -> None:
-    """Raise ConfigError if a place is within the folder of a model or checkpoint, which is replaced as a whole."""
+def refuse_within_model(name: str, path: Path) -> None:
+    """Raise ConfigError if a place, an argument, is in the folder of a model or checkpoint, which is replaced whole."""
     if any(holds_network(folder) for folder in path.resolve().parents):
-        raise ConfigError(f"{path}: lies in a model folder; choose another place")
+        raise ConfigError(f"{name} {path}: lies in a model folder; choose another place")
 
 
 @contextmanager
@@ -140,7 +140,7 @@ class RunFolder:
         self._open = ExitStack()
 
     def __enter__(self) -> RunFolder:
-        refuse_within_model(self.path)
+        refuse_within_model("--out", self.path)
         try:
             self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
