@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +43,7 @@ _PANELS = (
 
 
 class PlotError(SlideError):
-    """An image that cannot be made: matplotlib is missing, or the file cannot be written."""
+    """An image that cannot be made: matplotlib is missing or fails, or the file cannot be written."""
 
 
 def read_curves(run: str | Path) -> dict[str, np.ndarray]:
@@ -93,38 +96,62 @@ def plot_runs(runs: list[Path], out: str | Path, baselines: dict[str, float] | N
     Raises
     ------
     PlotError
-        If matplotlib is not installed, or `out` cannot be written.
+        If matplotlib is not installed or cannot draw, or `out` cannot be written.
     DataError
         As `read_curves`.
     """
     curves = [read_curves(run) for run in runs]
+    names = _names_of(runs) if len(runs) > 1 else []
     try:
-        from matplotlib import rc_context
+        picture = _picture(curves, names, baselines or {})
+    except ModuleNotFoundError as error:
+        hint = "curves need matplotlib; install it with: pip install matplotlib"
+        raise PlotError(hint) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # matplotlib raises many kinds, for damaged installations and settings too
+        hint = "check its installation and its settings"
+        raise PlotError(f"matplotlib cannot draw the curves ({error or type(error).__name__}); {hint}") from error
+    try:
+        with complete_file(out) as file:
+            file.write(picture)
+    except OSError as error:
+        raise PlotError(f"{out}: cannot be written ({reason(error, out)}); choose another file") from error
+
+
+def _picture(curves: list[dict[str, np.ndarray]], names: list[str], baselines: dict[str, float]) -> bytes:
+    """Return a PNG of curves, with a legend if there are names, by matplotlib's own settings instead of the user's."""
+    with _no_backend_named():
+        from matplotlib import style
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError as error:
-        hint = "curves need matplotlib; install it with: pip install matplotlib"
-        raise PlotError(hint) from error
-    with rc_context(_STYLE):
+    with style.context(["default", _STYLE]):
         figure = Figure(figsize=(10, 7.4), dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         FigureCanvasAgg(figure)
         for axes, (x, y, x_label, y_label) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
             _draw(axes, curves, x, y)
             axes.set(xlabel=x_label, ylabel=y_label)
             if y == "precision_at_1":
-                _draw_baselines(axes, baselines or {})
+                _draw_baselines(axes, baselines)
             _begin_at_zero(axes, y_too=y != "loss")
-        if len(runs) > 1:
-            names = _names_of(runs)
-            figure.legend(figure.axes[0].lines[: len(runs)], names, loc="outside upper center", ncols=min(len(runs), 4))
+        if names:
+            lines = figure.axes[0].lines[: len(names)]
+            figure.legend(lines, names, loc="outside upper center", ncols=min(len(names), 4))
         picture = io.BytesIO()
         figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+@contextmanager
+def _no_backend_named() -> Iterator[None]:
+    """Hide the backend that MPLBACKEND names, as Jupyter does: matplotlib is not imported if it lacks that backend."""
+    name = os.environ.pop("MPLBACKEND", None)
     try:
-        with complete_file(out) as file:
-            file.write(picture.getvalue())
-    except OSError as error:
-        raise PlotError(f"{out}: cannot be written ({reason(error, out)}); choose another file") from error
+        yield
+    finally:
+        if name is not None:
+            os.environ["MPLBACKEND"] = name
 
 
 def _draw(axes: Axes, curves: list[dict[str, np.ndarray]], x: str, y: str) -> None:

@@ -1,6 +1,8 @@
 """Learning curves: what is read from metrics.jsonl, and that a picture comes out."""
 
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -125,6 +127,33 @@ def test_the_users_matplotlib_is_left_alone(tmp_path):
     before = dict(matplotlib.rcParams)
     plot_runs([write_run(tmp_path / "run", POINT)], tmp_path / "curves.png")
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(("backend", "settings"), [
+    ("nosuch", b""),
+    ("", b"text.usetex: True\ntext.latex.preamble: \\\\nosuch\n"),
+    ("", b"backend: nosuch\nfont.size: large\n"),
+])  # fmt: skip
+def test_what_the_user_has_set_for_matplotlib_does_not_matter(tmp_path, backend, settings):
+    pytest.importorskip("matplotlib")
+    run = write_run(tmp_path / "run", POINT)
+    (tmp_path / "matplotlibrc").write_bytes(settings)
+    surroundings = os.environ | {"MPLCONFIGDIR": str(tmp_path), "MPLBACKEND": backend}
+    command = [sys.executable, "-m", "slide_fast", "plot", str(run), "--out", str(tmp_path / "curves.png")]
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert pixels(tmp_path / "curves.png").std() > 0.02
+
+
+def test_a_failure_of_matplotlib_is_told_in_one_line(tmp_path):
+    pytest.importorskip("matplotlib")
+    run = write_run(tmp_path / "run", POINT)
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")  # no text
+    command = [sys.executable, "-m", "slide_fast", "plot", str(run), "--out", str(tmp_path / "curves.png")]
+    surroundings = os.environ | {"MPLCONFIGDIR": str(tmp_path)}
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "slide: error: matplotlib cannot draw the curves (" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_picture_that_cannot_be_written(tmp_path):
