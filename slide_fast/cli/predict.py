@@ -20,10 +20,9 @@ from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..parallel.streams import standard_output
 from ..text.ngrams import NgramCounter
-from ..text.sources import TextFile
 from .run_folder import CHECKPOINTS, FILES, METRICS, refuse_within_model
 from .session import Session, expecting_numbers, fitting, with_index_for
-from .texts import columns_of, refuse_text_options, tell_no_texts, tell_skipped, vectorizer_of
+from .texts import columns_of, refuse_text_options, tell_no_texts, tell_skipped, text_file, vectorizer_of
 
 
 class Block(NamedTuple):
@@ -91,7 +90,7 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
         session.console.line(f"{options.model}: has no index (slide index builds one), so all labels are scored")
         options.mode = "exact"
     predictor, vectorizer = Predictor(model, options.workers), vectorizer_of(model)
-    texts = TextFile(options.data, columns_of(options), needs_labels=False, skips=options.on_error == "skip")
+    texts = text_file(options.data, columns_of(options), options, needs_labels=False)
     counter, k, recall = NgramCounter(vectorizer.settings), _k(options, model), _recall(options)
 
     def blocks() -> Iterator[Block]:

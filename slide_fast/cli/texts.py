@@ -18,13 +18,14 @@ from ..parallel.units import numbered
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
 from ..text.settings import TextSettings, require_words
-from ..text.sources import BOM, Columns, TextFile, begins_fasttext, first_line, names_columns
+from ..text.sources import BOM, Columns, TextFile, first_lines, has_labels, names_columns
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
 
 LONGEST_HEADER = 1024  # bytes; a longer first line of standard input is no header of XMC text
 SEPARATORS = "|;,"  # of labels in one cell, as files have them most often
 SELDOM_IN_NAMES = "|;"  # of these, what the name of a single label hardly ever contains
+NAMING = ("text_column", "label_column", "label_separator")  # options about the columns of a table
 FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")  # options that are settings of texts
 
 
@@ -34,7 +35,7 @@ def are_texts(path: str, options: Namespace) -> bool:
         return True
     head = first_bytes(path).removeprefix(BOM)
     is_unended = path == "-" and len(head) > LONGEST_HEADER and b"\n" not in head.lstrip()
-    return is_unended or begins_fasttext(first_line(head))
+    return is_unended or has_labels(first_lines(head))
 
 
 def columns_of(options: Namespace, trained: Columns | None = None, needs_labels: bool = False) -> Columns | None:
@@ -60,13 +61,11 @@ def columns_of(options: Namespace, trained: Columns | None = None, needs_labels:
     return Columns(tuple(texts), labels, separator or (trained.separator if trained else None))
 
 
-def _refuse_fasttext(path: str, options: Namespace) -> None:
-    """Raise ConfigError if columns are named, but the file is in fastText's format and does not name them."""
-    if not options.text_column:
-        return
-    line = first_line(first_bytes(path).removeprefix(BOM))
-    if begins_fasttext(line) and not names_columns(line.decode(errors="replace"), Columns(tuple(options.text_column))):
-        raise ConfigError(f"{path} is in fastText's format, which has no columns; leave out --text-column")
+def text_file(path: str, columns: Columns | None, options: Namespace, needs_labels: bool = True) -> TextFile:
+    """Return a file of texts to read as options say; if they name columns, the file must have some."""
+    given = [name for name in NAMING if getattr(options, name, None)]
+    option = f"--{given[0].replace('_', '-')}" if given else ""
+    return TextFile(path, columns, needs_labels, options.on_error == "skip", option)
 
 
 def _source(model: Model) -> Columns | None:
@@ -100,9 +99,8 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     for name in ("labels", "test_labels", "label_names"):
         if getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')} cannot be used with texts: their labels have names")
-    _refuse_fasttext(options.train, options)
     n_workers = options.workers or available_cpus()
-    file = TextFile(options.train, columns, skips=options.on_error == "skip")
+    file = text_file(options.train, columns, options)
     session.console.progress(0.0, f"reading {options.train}")
     try:
         data, names, vectorizer = read_training(file, settings, n_workers)
@@ -160,10 +158,9 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
     """
     vectorizer = vectorizer_of(model)
     columns = columns_of(options, _source(model), needs_labels)
-    _refuse_fasttext(path, options)
     if columns is not None and not needs_labels:
         columns = columns._replace(labels=None)
-    file = TextFile(path, columns, needs_labels, options.on_error == "skip")
+    file = text_file(path, columns, options, needs_labels)
     names = model.label_names or [str(label) for label in range(model.n_labels)]
     if getattr(options, "labels", None) is not None:
         raise ConfigError("--labels cannot be used with texts: their labels stand beside them")
@@ -231,8 +228,7 @@ def tell_skipped(file: TextFile, session: Session) -> None:
 
 def refuse_text_options(options: Namespace) -> None:
     """Raise ConfigError if options for texts are given, but there are no texts."""
-    names = ("text_column", "label_column", "label_separator", *FEATURES)
-    given = [name for name in names if getattr(options, name, None) is not None]
+    given = [name for name in (*NAMING, *FEATURES) if getattr(options, name, None) is not None]
     given += ["on_error"] if options.on_error != "stop" else []
     if given:
         why = (

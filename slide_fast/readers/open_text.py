@@ -7,8 +7,8 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BufferedReader
+from contextlib import contextmanager, suppress
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -56,12 +56,16 @@ def first_bytes(path: str | os.PathLike[str]) -> bytes:
             head = cast(BufferedReader, file).peek(BYTES_AT_ONCE)
     except OSError as error:
         raise unreadable(path, error) from error
-    try:
-        return (
-            zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, BYTES_AT_ONCE) if head.startswith(GZIP) else head
-        )
-    except zlib.error:
-        return b""  # `open_text` will say what is wrong
+    return _unpacked(head) if head.startswith(GZIP) else head
+
+
+def _unpacked(head: bytes) -> bytes:
+    """Return what the beginning of a gzip file, which may have several members, unpacks to, up to `BYTES_AT_ONCE`."""
+    found = bytearray()
+    with suppress(EOFError, zlib.error, gzip.BadGzipFile), gzip.GzipFile(fileobj=BytesIO(head)) as file:
+        while len(found) < BYTES_AT_ONCE and (part := file.read1(BYTES_AT_ONCE)):
+            found += part
+    return bytes(found)  # of a damaged file `open_text` will say what is wrong
 
 
 @contextmanager

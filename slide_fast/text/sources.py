@@ -8,11 +8,12 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from slide_ref.common.diagnosis import EMPTY, not_text, not_texts
-from slide_ref.common.errors import DataError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.storage.label_names import NO_NAME
 from slide_ref.common.suggestions import did_you_mean
 
@@ -27,6 +28,8 @@ DELIMITERS = "\t,;|"
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
 BOM = b"\xef\xbb\xbf"
 OF_TEXTS = "texts are expected: save them as CSV in UTF-8, or as JSON lines"
+CR_ALONE = "the file has lines that end in CR alone; save it with LF or CR LF at the ends of lines"
+LOOKED_AT = 10  # lines that are not blank, by which fastText's format is known: the first of them may lack a label
 
 
 class Columns(NamedTuple):
@@ -75,12 +78,14 @@ class TextFile:
         A file, gzipped or not, or ``-`` for standard input.
     columns : Columns or None
         Columns of a table whose first line names them (TSV without quotes, CSV), or keys of JSON objects, one per line.
-        None: each line is a text without labels. A file whose first line has a word that begins with ``__label__`` is
-        read as fastText's format, unless that line names the columns.
+        None: each line is a text without labels. A file with a word that begins with ``__label__`` in its first lines
+        is read as fastText's format, unless the first names the columns. Plain lines are known by the first alone.
     needs_labels : bool
         Whether a row without labels, or with an empty text, is an error.
     skips : bool
         Skip rows with errors and count them, instead of raising DataError at the first.
+    option : str
+        The option that names columns, if the file must have them: ConfigError is raised for fastText's format.
 
     Attributes
     ----------
@@ -93,6 +98,7 @@ class TextFile:
     columns: Columns | None
     needs_labels: bool = True
     skips: bool = False
+    option: str = ""
     n_skipped: int = 0
     first_skipped: str = ""
 
@@ -114,23 +120,29 @@ class TextFile:
             kind = f"the file is {numbers}; {OF_TEXTS}"
         if kind is not None:
             raise DataError(kind, self.path, 1)
-        while not is_plain and not any(map(bytes.strip, first)) and (block := next(blocks, None)) is not None:
-            first = [*first, *block]  # the first line that is not blank tells the format
-        head = first_line(b"".join(first))
+        if not is_plain:
+            first = _with_lines(first, blocks, 1)
+        head = first_lines(b"".join(first), 1)[0]
         if b"\0" in head:
             text = "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8"
             raise DataError(text, self.path, 1)
         is_header = self.columns is not None and names_columns(head.decode(errors="replace"), self.columns)
-        if begins_fasttext(head) and not is_header:
+        if not is_plain and not is_header and not head.startswith(b"{"):
+            first = _with_lines(first, blocks, LOOKED_AT)
+        if not is_header and has_labels([head] if is_plain else first_lines(b"".join(first))):
+            if self.option:
+                text = f"{self.path} is in fastText's format, which has no columns; leave out {self.option}"
+                raise ConfigError(text)
             if b"\r" in head:
-                text = "the file has lines that end in CR alone; save it with LF or CR LF at the ends of lines"
-                raise DataError(text, self.path, 1)
+                raise DataError(CR_ALONE, self.path, 1)
             yield from self._by_line(_fasttext, first, blocks, 1)
         elif self.columns is None:
             if self.needs_labels:
-                text = f"no word of the first line begins with {LABEL}, as in fastText's format"
+                text = f"no word of the first {LOOKED_AT} lines begins with {LABEL}, as in fastText's format"
                 advice = "name the columns of a table with --text-column and --label-column"
                 raise DataError(f"{text}; {advice}", self.path, 1)
+            if b"\r" in head and not first[0].endswith(b"\n"):
+                raise DataError(CR_ALONE, self.path, 1)
             yield from self._by_line(lambda line: Row(line, []), first, blocks, 1)
         elif head.startswith(b"[") and not is_header:
             raise DataError("the file looks like a JSON array; write one object per line, without [ ]", self.path, 1)
@@ -233,14 +245,24 @@ class TextFile:
             raise DataError(NOT_UTF8, self.path, number) from error
 
 
-def first_line(content: bytes) -> bytes:
-    """Return the first line that is not blank, without spaces around it."""
-    return next((line for line in map(bytes.strip, content.split(b"\n")) if line), b"")
+def _with_lines(first: list[bytes], blocks: Iterator[list[bytes]], n_wanted: int) -> list[bytes]:
+    """Return first lines with those of further blocks, until so many of them are not blank or the file ends."""
+    lines, n_found = list(first), sum(1 for line in first if line.strip())
+    while n_found < n_wanted and (block := next(blocks, None)) is not None:
+        lines += block
+        n_found += sum(1 for line in block if line.strip())
+    return lines
 
 
-def begins_fasttext(line: bytes) -> bool:
-    """Tell whether a first line is one of fastText's format: one of its words is a label."""
-    return any(word.startswith(LABEL.encode()) for word in line.split())
+def first_lines(content: bytes, most: int = LOOKED_AT) -> list[bytes]:
+    """Return the first lines that are not blank, without spaces around them; an empty one if there are none."""
+    return list(islice(filter(None, map(bytes.strip, content.split(b"\n"))), most)) or [b""]
+
+
+def has_labels(lines: list[bytes]) -> bool:
+    """Tell whether first lines are of fastText's format: a word of them is a label; in JSON, of the very first."""
+    looked_at = lines[:1] if lines[0].startswith(b"{") else lines
+    return any(word.startswith(LABEL.encode()) for line in looked_at for word in line.split())
 
 
 def names_columns(line: str, columns: Columns) -> bool:

@@ -490,6 +490,33 @@ def test_columns_are_not_for_fasttext(slide, folder, tmp_path):
     assert code == 2 and "train.txt is in fastText's format, which has no columns; leave out --text-column" in stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "code"),
+    [
+        ("predict", ["--text-column", "nosuch"], 2),
+        ("evaluate", ["--text-column", "nosuch"], 2),
+        ("evaluate", ["--label-column", "nosuch"], 2),
+        ("evaluate", ["--label-separator", ";"], 2),
+        ("evaluate", [], 0),
+    ],
+)
+def test_columns_are_not_for_fasttext_that_a_model_of_tables_reads(slide, folder, command, option, code):
+    found, _, stderr = slide(command, folder / "run", folder / "train.txt", *option)
+    told = f"train.txt is in fastText's format, which has no columns; leave out {option[0]}" if code else ""
+    assert found == code and told in stderr
+
+
+def test_a_first_line_without_a_label_is_skipped_in_fasttexts_format(slide, folder, tmp_path):
+    lines = ["no label\n", *["__label__a red apple\n", "__label__b blue sky\n"] * 20]
+    (tmp_path / "t.ft").write_text("".join(lines))
+    code, _, stderr = slide("train", tmp_path / "t.ft", *SMALL, "--out", tmp_path / "run")
+    assert code == 1 and "t.ft, line 1: the label is missing; add one, or remove the line" in stderr
+    skip = ["--on-error", "skip"]
+    assert slide("train", tmp_path / "t.ft", *SMALL, *skip, "--out", tmp_path / "run")[0] == 0
+    code, _, stderr = slide("evaluate", tmp_path / "run", tmp_path / "t.ft", *skip)
+    assert code == 0 and "1 line skipped, the first: " in stderr
+
+
 def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path):
     train = folder / "train.tsv"
     code, _, stderr = slide("train", train, "--test", train, *COLUMNS, *SMALL, "--out", tmp_path / "run")

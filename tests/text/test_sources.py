@@ -105,6 +105,36 @@ def test_fasttext_is_known_by_its_beginning(tmp_path):
     assert first_bytes(written(tmp_path, b"\x1f\x8bdamaged")) == b""
 
 
+@pytest.mark.parametrize("columns", [None, COLUMNS])
+@pytest.mark.parametrize("at_once", [4, 1 << 20])
+def test_the_first_line_of_fasttext_may_lack_a_label(tmp_path, monkeypatch, columns, at_once):
+    monkeypatch.setattr(module, "READ_AT_ONCE", at_once)
+    path = written(tmp_path, "no label\n\n__label__a Some text\n")
+    with pytest.raises(DataError, match="line 1: the label is missing"):
+        read(path, columns)
+    assert [row for row in read(path, columns, skips=True) if row.text is not None] == [Row("Some text", ["a"])]
+
+
+def test_labels_in_the_cells_of_a_table_do_not_make_it_fasttext(tmp_path):
+    for content in (tsv([("x", ["__label__a"])]), json_lines([("x __label__b", ["__label__a"])])):
+        assert read(written(tmp_path, content))[0].labels == ["__label__a"]
+    with pytest.raises(DataError, match="'title' is missing"):
+        read(written(tmp_path, '{"text": "x"}\n{"text": "y __label__a"}\n'))
+
+
+def test_the_beginning_of_gzip_is_that_of_the_first_member_that_holds_anything(tmp_path):
+    packed = gzip.compress(b"") + gzip.compress(b"one\n") + gzip.compress(b"two\n")
+    assert first_bytes(written(tmp_path, packed)) == b"one\ntwo\n"
+    assert first_bytes(written(tmp_path, packed[:-8])).startswith(b"one\n")
+
+
+def test_plain_lines_that_end_in_cr_alone_are_refused(tmp_path):
+    with pytest.raises(DataError, match="line 1: the file has lines that end in CR alone"):
+        read(written(tmp_path, "one\rtwo\rthree"), None, needs_labels=False)
+    rows = [Row("one\rtwo", []), Row("three", [])]
+    assert read(written(tmp_path, "one\rtwo\nthree\r\n"), None, needs_labels=False) == rows
+
+
 def test_plain_lines_are_texts(tmp_path):
     path = written(tmp_path, "one text\n\nanother\ttext\r\nlast")
     assert read(path, None, needs_labels=False) == [Row(text, []) for text in ("one text", "", "another\ttext", "last")]
@@ -244,7 +274,7 @@ def test_a_single_column_of_csv_has_quotes(tmp_path):
         ("title,tags\rx,a\ry,b\r", COLUMNS, "line 1: the first line does not name columns (new-line character"),
         ("titel\ttags\nx\ta\n", COLUMNS, "line 1: there is no column 'title' among titel, tags; did you mean titel?"),
         ("title,tag\nx,a\n", COLUMNS, "line 1: there is no column 'tags' among title, tag; did you mean tag?"),
-        ("title\ttags\nx\ta\n", None, "line 1: no word of the first line begins with __label__, as in fastText's"),
+        ("title\ttags\nx\ta\n", None, "line 1: no word of the first 10 lines begins with __label__, as in fastText's"),
         (b"PAR1\x15abc", COLUMNS, "line 1: the file is a Parquet file"),
         (b"\xff\xfea\0", COLUMNS, "line 1: the file begins with a byte order mark of UTF-16"),
         (b"titl\xe9,tags\n", COLUMNS, "line 1: not UTF-8 text"),
