@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -19,6 +21,7 @@ from slide_ref.common.storage.model_folder import Model, find_model, load_model
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..parallel.streams import standard_output
+from ..readers.open_text import STANDARD_INPUT
 from ..text.ngrams import NgramCounter
 from .run_folder import CHECKPOINTS, FILES, METRICS, refuse_within_model
 from .session import Session, expecting_numbers, fitting, with_index_for
@@ -131,7 +134,7 @@ def _lines(block: Block, names: list[str] | None, threshold: float | None) -> It
 
 def _check_output(out: Path, data: str) -> None:
     """Raise ConfigError if the answers would replace the samples, or a file of a model or run."""
-    if out.is_file() and Path(data).exists() and out.samefile(data):
+    if out.is_file() and _is_file_of(data, out):
         raise ConfigError(f"--out {out}: is the file of the samples; choose another file")
     refuse_within_model("--out", out)
     place = out.resolve()
@@ -139,6 +142,14 @@ def _check_output(out: Path, data: str) -> None:
         is_run = (folder / METRICS).is_file()
         if is_run and (place in [folder / name for name in FILES] or folder / CHECKPOINTS in place.parents):
             raise ConfigError(f"--out {out}: is a file of a run; choose another file")
+
+
+def _is_file_of(data: str, out: Path) -> bool:
+    """Tell whether samples, which may be on standard input, are read from a file."""
+    with suppress(OSError, ValueError, AttributeError):  # no such file, or no descriptor
+        found = os.fstat(sys.stdin.fileno()) if data == STANDARD_INPUT else os.stat(data)
+        return os.path.samestat(found, out.stat())
+    return False
 
 
 @contextmanager

@@ -242,6 +242,18 @@ def test_answers_replace_neither_their_texts_nor_the_model(slide, folder, tmp_pa
     assert texts.read_text() == "title\nred apple\n" and load_model(model).label_names is not None
 
 
+@pytest.mark.parametrize("name", ["texts.tsv", "link", "other.tsv"])
+def test_answers_do_not_replace_the_file_on_standard_input(slide, folder, tmp_path, monkeypatch, name):
+    (tmp_path / "texts.tsv").write_text("title\nred apple\n")
+    (tmp_path / "other.tsv").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "texts.tsv")
+    with open(tmp_path / "texts.tsv") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        code, _, stderr = slide("predict", folder / "run", "-", "--text-column", "title", "--out", tmp_path / name)
+    assert code == (0 if name == "other.tsv" else 2) and (not code or "is the file of the samples" in stderr)
+    assert (tmp_path / "texts.tsv").read_text() == "title\nred apple\n"
+
+
 def test_a_run_is_not_resumed_with_labels_of_other_names(slide, folder, tmp_path):
     command = [*COLUMNS, *SMALL[:2], "--hidden", "16", "--checkpoint-every", "1", "--out", tmp_path / "run"]
     assert slide("train", folder / "train.tsv", *command, "--epochs", "2")[0] == 0
