@@ -23,7 +23,7 @@ def whole(least: int, most: int = 2**64 - 1) -> Callable[[str], int]:
     return parse
 
 
-count, workers = whole(1), whole(1, MOST_WORKERS)
+count, workers, seed = whole(1), whole(1, MOST_WORKERS), whole(0, 2**63 - 1)
 
 
 def _number(fits: Callable[[float], bool], what: str) -> Callable[[str], float]:
@@ -45,6 +45,13 @@ positive = _number(lambda value: value > 0, "number above 0")
 finite = _number(lambda value: 0 < value < math.inf, "finite number above 0")
 share = _number(lambda value: 0 < value <= 1, "number above 0 and at most 1")
 part = _number(lambda value: 0 < value < 1, "number above 0 and below 1")
+
+
+def named_file(text: str) -> str:
+    """Read the name of a file other than standard input, which is for samples."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("standard input is for samples; give the name of a file")
+    return text
 
 
 def mode(text: str) -> str:

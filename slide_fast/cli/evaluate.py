@@ -77,9 +77,9 @@ def _test_samples(model: Model, options: Namespace, session: Session) -> Dataset
         left_out = f"left out {numbered(n_unknown, 'label')} that the model does not have"
         session.console.line(f"{options.test}: {left_out}")
     if not labels.nnz:
-        raise DataError("the model has none of the labels of these samples", options.test)
+        raise DataError("the model has none of the labels of these samples", options.labels or options.test)
     test, sizes = Dataset(test.features, labels), {"features": model.n_features, "labels": model.n_labels}
-    return fitting(test, options.test, sizes, "the model", session.console)
+    return fitting(test, options.test, sizes, "the model", session.console, options.labels)
 
 
 def _groups_in_words(groups: list[dict[str, Any]]) -> str:

@@ -14,7 +14,20 @@ from slide_ref.common.suggestions import did_you_mean
 
 from .. import __version__
 from ..parallel.streams import print_result
-from .argument_types import assignment, count, finite, layer_sizes, mode, part, positive, share, whole, workers
+from .argument_types import (
+    assignment,
+    count,
+    finite,
+    layer_sizes,
+    mode,
+    named_file,
+    part,
+    positive,
+    seed,
+    share,
+    whole,
+    workers,
+)
 from .settings import PRESETS
 from .text_options import add_columns, add_features
 
@@ -137,7 +150,7 @@ def _add_demo(add: Add) -> None:
     demo = add("demo", "learn to name hidden identifiers in Python's standard library, in about two minutes",
                "slide demo --out my-demo")  # fmt: skip
     _add_workers(demo, "worker processes (default: the number of CPUs, at least 2)")
-    _add_numbers(demo, ("--seed", whole(0), "N", 0, "random seed (default: 0)"))
+    _add_numbers(demo, ("--seed", seed, "N", 0, "random seed (default: 0)"))
     demo.add_argument("--out", default="slide-demo", metavar="RUN", help="run folder (default: slide-demo)")
     _add_overwrite(demo)
     _add_numbers(demo, _max_seconds(120.0))
@@ -178,7 +191,7 @@ def _add_train(add: Add) -> None:
     _add_numbers(
         train,
         ("--epochs", count, "N", None, f"passes over the training samples (default: {epochs})"),
-        ("--seed", whole(0), "N", None, f"random seed (default: {defaults.seed})"),
+        ("--seed", seed, "N", None, f"random seed (default: {defaults.seed})"),
         ("--hidden", layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
          "without --mpi 1,024, as in --preset wide, or about that for dense inputs, for 2,000 samples or more with two "
          "labels or more on average or dense inputs, unless that needs more than 2^28 weights"),
@@ -212,7 +225,8 @@ def _add_train(add: Add) -> None:
                        help="under mpiexec: split the labels over ranks of --workers processes each; shards is the "
                        "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]; not with --auto, "
                        "--validation-fraction or --eval-metric loss")  # fmt: skip
-    train.add_argument("--label-names", metavar="FILE", help="label names for the model, one per line; not for texts")
+    train.add_argument("--label-names", type=named_file, metavar="FILE",
+                       help="label names for the model, one per line; not for texts")  # fmt: skip
     add_columns(train, as_trained=False)
     add_features(train)
     _add_settings(train)
@@ -226,13 +240,14 @@ def _add_train(add: Add) -> None:
 
 def _add_labels(command: argparse.ArgumentParser, option: str, of: str) -> None:
     text = f"SciPy .npz with the label indicator matrix, if {of} is a SciPy .npz with the features"
-    command.add_argument(option, metavar="FILE", help=text)
+    command.add_argument(option, type=named_file, metavar="FILE", help=text)
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
     group = command.add_mutually_exclusive_group()
-    group.add_argument("--config", metavar="FILE", help="settings in TOML, such as the config.toml of a run; "
-                       "settings in it are used as they are, not adapted to the data")  # fmt: skip
+    group.add_argument("--config", type=named_file, metavar="FILE",
+                       help="settings in TOML, such as the config.toml of a run; settings in it are used as they are, "
+                       "not adapted to the data")  # fmt: skip
     group.add_argument("--preset", choices=sorted(PRESETS),
                        help="built-in settings; fast: 128 hidden neurons, whatever the data; wide: 1,024, trained only "
                        "against the labels of the micro-batch, for data with few samples per label; paper: a "
@@ -324,7 +339,7 @@ def _add_verify(add: Add) -> None:
         ("--labels", count, "N", None, "number of labels to keep, spread evenly over the ids (default: 20,000 with "
          "centroid tables, else 500,000 / lsh.L)"),
         ("--micro-batch", count, "N", None, "samples per step (default: as in the settings, but at most 32)"),
-        ("--seed", whole(0), "N", None, "random seed (default: 0)"),
+        ("--seed", seed, "N", None, "random seed (default: 0)"),
     )  # fmt: skip
 
 

@@ -130,10 +130,13 @@ def check_there(*paths: str | None) -> None:
                 raise DataError(f"cannot be read ({error.strerror})", path) from error
 
 
-def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str, console: Console) -> Dataset:
+def fitting(
+    data: Dataset, path: str | Path, wanted: dict[str, int], owner: str, console: Console, labels: str | None = None
+) -> Dataset:
     """Return data with no more ``features`` and ``labels`` than `owner` has (`wanted`). Raises DataError.
 
-    If the file names no sizes, features that `owner` does not know are left out, and a line says so.
+    If the file names no sizes, features that `owner` does not know are left out, and a line says so. `labels` is the
+    file of the labels, if they have their own.
     """
     data, n_left_out = without_unknown_features(data, wanted["features"], path)
     if n_left_out:
@@ -144,7 +147,8 @@ def fitting(data: Dataset, path: str | Path, wanted: dict[str, int], owner: str,
             advice = f"both must count the same {what}"
             if names_no_sizes(path):
                 advice = f"remove these {what}, or train on XMC text, whose header may declare more than occur"
-            raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; {advice}", path)
+            place = labels if what == "labels" and labels is not None else path
+            raise _error(f"{n_found} {what}, but {owner} has {n_wanted}; {advice}", place)
     return data
 
 

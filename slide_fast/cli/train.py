@@ -126,7 +126,7 @@ def read_files(
     if options.test is not None:
         with expecting_numbers("the training samples are numbers"):
             read = read_samples(*test, share, True, "--test-labels")
-        data.append(fitting(read, options.test, sizes, "the training data", session.console))
+        data.append(fitting(read, options.test, sizes, "the training data", session.console, options.test_labels))
     names = None if options.label_names is None else read_label_names(options.label_names, sizes["labels"])
     if names is not None and len(set(names)) < len(names):
         n = len(names) - len(set(names))

@@ -23,6 +23,7 @@ from .units import size
 PAGE = 4096
 CACHE_LINE = 64
 PIECE = 1 << 28
+LIMIT = "raise the limit on the size of files (ulimit -f), which holds for shared memory too"
 ADVICE = "use fewer features, labels or hidden neurons, free memory, or raise the container's limit"
 KIND = "memfd" if hasattr(os, "memfd_create") else "shm" if os.name == "posix" else "tagged"
 
@@ -152,7 +153,8 @@ class SharedArrays:
         except OSError as error:
             if os.name == "nt" or error.errno in (errno.ENOMEM, errno.ENOSPC, errno.EFBIG):
                 need = f"the shared arrays need {size(n_bytes)}, more than the system provides"
-                raise MemoryError(f"{need}; {ADVICE}") from error
+                advice = LIMIT if error.errno == errno.EFBIG else ADVICE
+                raise MemoryError(f"{need}; {advice}") from error
             raise
         shared = cls(Handle(source, n_bytes, plain), block)
         if isinstance(source, int):

@@ -24,6 +24,7 @@ SCIPY_KEYS = {
     b"csc": ("shape", "data", "indices", "indptr"),
     b"coo": ("shape", "data", "row", "col"),
 }
+LABELS = "labels must be one SciPy sparse matrix in .npz, which scipy.sparse.save_npz writes"
 NPZ_KEYS = ("X_indptr", "X_indices", "X_data", "X_shape", "Y_indptr", "Y_indices", "Y_shape")
 
 
@@ -74,9 +75,12 @@ def _about(path: str | os.PathLike[str]) -> Iterator[None]:
 def _read_indicator(path: str | os.PathLike[str]) -> SparseRows:
     """Read labels from a SciPy ``.npz`` of an indicator matrix."""
     with _about(path), open(path, "rb") as file:
-        arrays = _load_arrays(file)
+        try:
+            arrays = _load_arrays(file)
+        except DataError as error:
+            raise DataError(f"{error.message.partition(';')[0]}; {LABELS}") from None
         if "format" not in arrays:
-            raise DataError("contains a whole data set; labels must be one SciPy sparse matrix")
+            raise DataError(f"contains a whole data set; {LABELS}")
         return _rows_of_matrix(arrays, "Y").indicator("Y")
 
 

@@ -14,8 +14,10 @@ from slide_fast.cli import train as train_command
 from slide_fast.cli import training_run
 from slide_fast.cli.argument_types import whole
 from slide_fast.cli.main import main
+from slide_fast.cli.options import parser
 from slide_fast.cli.run_folder import RunFolder
 from slide_fast.training import TrainingInterrupted
+from slide_ref.common.config import Config
 from slide_ref.common.storage.model_folder import load_model
 
 
@@ -145,6 +147,21 @@ def test_bad_use_is_one_line(capsys, command):
         main(command.split())
     error = capsys.readouterr().err
     assert caught.value.code == 2 and error.startswith("slide: error: ") and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["train x --out y", "verify", "demo"])
+def test_the_largest_seed_that_is_told_is_one(capsys, command):
+    assert parser().parse_args([*command.split(), "--seed", str(Config(seed=2**63 - 1).seed)]).seed == 2**63 - 1
+    with pytest.raises(SystemExit, match="2"):
+        main([*command.split(), "--seed", str(2**63)])
+    assert f"--seed: {2**63} is too large; the most is {2**63 - 1}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--labels", "--test-labels", "--label-names", "--config"])
+def test_standard_input_is_for_samples(capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "x", "--test", "x", "--out", "y", option, "-"])
+    assert f"{option}: standard input is for samples; give the name of a file" in capsys.readouterr().err
 
 
 def test_an_unknown_option_leads_to_the_help_of_the_command(capsys):

@@ -85,6 +85,14 @@ def test_test_samples_have_labels(slide, tmp_path, data):
     sparse.save_npz(tmp_path / "empty.npz", sparse.csr_matrix((3, 3)))
     code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/own.npz --labels {tmp_path}/empty.npz")
     assert code == 1 and stderr.endswith(f"{tmp_path}/empty.npz: no sample has a label\n")
+    sparse.save_npz(tmp_path / "wide.npz", sparse.csr_matrix(np.eye(3, 4)))
+    wide = f"{tmp_path}/wide.npz: 4 labels, but"
+    assert (
+        f"{wide} the model has 3; "
+        in slide(f"evaluate {tmp_path}/run {tmp_path}/X.npz --labels {tmp_path}/wide.npz")[2]
+    )
+    code, _, stderr = slide(f"{train} --overwrite --test {tmp_path}/X.npz --test-labels {tmp_path}/wide.npz")
+    assert code == 1 and f"{wide} the training data has 3; " in stderr
     (tmp_path / "bad.npz").write_text("")
     code, _, stderr = slide(f"evaluate {tmp_path}/run {tmp_path}/bad.npz --labels {tmp_path}/absent.npz")
     assert code == 1 and "absent.npz: cannot be read (No such file or directory)" in stderr  # before any is read

@@ -146,14 +146,17 @@ def test_memory_that_others_take_meanwhile_ends_the_allocation(monkeypatch):
 
 @linux
 @taken_at_once
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOMEM])
-def test_a_full_file_system_is_a_memory_error(code, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.ENOSPC, "free memory"), (errno.ENOMEM, "free memory"), (errno.EFBIG, "limit on the size of files")],
+)
+def test_a_full_file_system_is_a_memory_error(code, advice, monkeypatch):
     def refuse(*arguments):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     files = open_files()
-    with pytest.raises(MemoryError, match="more than the system provides"):
+    with pytest.raises(MemoryError, match=f"more than the system provides; .*{advice}"):
         SharedArrays.create(LAYOUT)
     assert open_files() == files
 

@@ -149,12 +149,17 @@ def test_npz_that_does_not_fit_is_refused(tmp_path):
     sparse.save_npz(tmp_path / "dia.npz", sparse.eye_array(3, format="dia"))
     write_npz(tmp_path / "both.npz", DATA)
     (tmp_path / "text.txt").write_text("1 1 1\n0 0:1\n")
+    np.save(tmp_path / "Y.npy", np.eye(3))
+    np.savez(tmp_path / "other.npz", y=np.eye(3))
     for arguments, message in (
         (("X.npz", "Y.npz"), "X has 3 rows, but Y has 4"),
         (("dia.npz",), "'dia' is not one of csr, csc, coo"),
         (("both.npz", "Y.npz"), "already contains labels"),
         (("X.npz", "both.npz"), "both.npz: contains a whole data set"),
         (("text.txt", "Y.npz"), "this file has its own"),
+        (("X.npz", "text.txt"), "text.txt: the file is text, not .npz; labels must be one SciPy sparse matrix in .npz"),
+        (("X.npz", "Y.npy"), "Y.npy: the file is a NumPy array .*; labels must be one SciPy sparse matrix"),
+        (("X.npz", "other.npz"), "other.npz: the file lacks the arrays .*; labels must be one SciPy sparse matrix"),
     ):
         with pytest.raises(DataError, match=message):
             read_dataset(*(tmp_path / name for name in arguments))
