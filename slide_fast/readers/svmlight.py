@@ -26,7 +26,7 @@ def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRo
     Raises
     ------
     DataError
-        At the first malformed line, with its number.
+        At the first malformed line, with its number and, where one word is to blame, the column.
     """
     before = 0
     while block := file.read(block_bytes) + file.readline():
@@ -36,7 +36,8 @@ def svmlight_blocks(file: BinaryIO, block_bytes: int) -> Iterator[tuple[SparseRo
         except DataError as error:
             line = before + (error.line or 1)
             other = not_svmlight(block.partition(b"\n")[0]) if line == 1 else None
-            raise DataError(other or error.message, line=line) from None
+            column = None if other else error.column
+            raise DataError(other or error.message, line=line, column=column) from None
         yield parsed
         before += block.count(b"\n")
     if not before:
@@ -48,7 +49,8 @@ def _parse_svmlight(block: bytes) -> Dataset:
     if not _UNUSUAL.search(block[:-1]):
         return parse_block(block, COUNT_LIMIT, COUNT_LIMIT)
     numbers, cleaned, bad_labels = [], [], None
-    for number, line in enumerate(block.split(b"\n")[:-1], start=1):
+    lines = block.split(b"\n")[:-1]
+    for number, line in enumerate(lines, start=1):
         try:
             text = _plain(line, number)
         except DataError as error:  # told unless an earlier line has bad features
@@ -60,7 +62,10 @@ def _parse_svmlight(block: bytes) -> Dataset:
     try:
         parsed = parse_block(b"".join(cleaned), COUNT_LIMIT, COUNT_LIMIT)
     except DataError as error:
-        raise DataError(error.message, line=numbers[(error.line or 1) - 1]) from None
+        at = (error.line or 1) - 1
+        line, column = lines[numbers[at] - 1], error.column
+        column = None if column is None else _column_in(line, cleaned[at][: column - 1])
+        raise DataError(error.message, line=numbers[at], column=column) from None
     if bad_labels is not None:
         raise bad_labels
     return parsed
@@ -75,9 +80,27 @@ def _plain(line: bytes, number: int) -> bytes:
     for word in words[0].split(b","):
         found = _LABEL.fullmatch(word)
         if not found:
-            remedy = advice(line.lstrip(), column) or "; number the classes from 0"
+            start = _words(line)[0].start()
+            remedy = advice(line[start:], column) or "; number the classes from 0"
             text = word.decode("utf-8", "backslashreplace")
-            raise DataError(f"label {text!r} is not a whole number of 0 or more{remedy}", line=number)
+            raise DataError(
+                f"label {text!r} is not a whole number of 0 or more{remedy}", line=number, column=start + column
+            )
         labels.append(found[1])
         column += len(word) + 1
     return b" ".join([b",".join(labels), *words[1:]])
+
+
+def _words(line: bytes) -> list[re.Match[bytes]]:
+    """Find the words of a line with labels and features."""
+    return [word for word in WORD.finditer(line.partition(b"#")[0]) if not word[0].startswith(b"qid:")]
+
+
+def _column_in(line: bytes, before: bytes) -> int:
+    """Return the column in a line of what follows `before` in its XMC text, whose labels may be shorter."""
+    n_spaces, has_labels = before.count(b" "), not before.startswith(b" ")
+    word = _words(line)[n_spaces if has_labels else n_spaces - 1]
+    if has_labels and not n_spaces:
+        passed = word[0].split(b",")[: before.count(b",")]
+        return word.start() + sum(len(label) + 1 for label in passed) + 1
+    return word.start() + len(before) - before.rfind(b" ")

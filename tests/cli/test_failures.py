@@ -112,7 +112,7 @@ def test_a_damaged_model_is_named(slide, tmp_path):
         ("--set lsh.K=99", "lsh.K is 99; it must be from 1 to 64"),
         ("--set scope=none", "scope is 'none'; it must be one of batch, sample"),
         ("--set epochs=x.y", "'x.y' is not a value"),
-        (f"--seed {2**63}", f"seed is {2**63}; it must be from 0"),
+        (f"--set seed={2**63}", f"seed is {2**63}; it must be from 0"),
         ("--set lsh.k=8", "did you mean lsh.K?"),
         ("--set K=8", "did you mean lsh.K?"),
         ("--set learning_rat=0.1", "did you mean learning_rate?"),

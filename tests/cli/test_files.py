@@ -129,7 +129,7 @@ def test_one_format_under_the_name_of_another_is_told(slide, tmp_path):
 def test_usual_mistakes_in_svmlight_text_are_named(slide, tmp_path, line, wanted):
     (tmp_path / "a.svm").write_text(f"0 1:1\n{line}\n0 2:1\n", newline="")
     code, _, stderr = slide("predict {run}", tmp_path / "a.svm")
-    assert code == 1 and "a.svm, line 2: " in stderr and wanted in stderr and "header" not in stderr
+    assert code == 1 and "a.svm, line 2, column " in stderr and wanted in stderr and "header" not in stderr
 
 
 def test_models_and_samples_that_changed_places_are_told(slide, data):

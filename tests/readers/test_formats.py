@@ -101,14 +101,20 @@ def test_svmlight_agrees_with_scikit_learn(tmp_path):
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("0 1:1\n-1 2:1\n", "data.svm, line 2: label '-1'"),
-        ("0 1:1\n\n# x\n0 1:one\n", "data.svm, line 4: "),
-        ("0 1:1\n1.5 1:1\n", "data.svm, line 2: label '1.5'"),
-        ("0 1:1\n0 -1:1\n", "data.svm, line 2: "),
-        ("0 1:1\n0 -1:1\n-1 1:1\n", "data.svm, line 2: "),
+        ("0 1:1\n-1 2:1\n", "data.svm, line 2, column 1: label '-1'"),
+        ("0 1:1\n\n# x\n0 1:one\n", "data.svm, line 4, column 5: "),
+        ("0 1:1\n1.5 1:1\n", "data.svm, line 2, column 1: label '1.5'"),
+        ("0 1:1\n0 -1:1\n", "data.svm, line 2, column 3: "),
+        ("0 1:1\n0 -1:1\n-1 1:1\n", "data.svm, line 2, column 3: "),
+        ("0 1:1\n0 1:1 2:x\n", "data.svm, line 2, column 9: value 'x'"),
+        ("0 1:1\n  qid:3  +1,2.0,x 1:1\n", "data.svm, line 2, column 17: label 'x'"),
+        ("0 1:1\n  qid:3  +1,2.0,9999999999 1:1\n", "data.svm, line 2, column 17: label id '9999999999'"),
+        ("0 1:1\n+1,2.0 qid:3   2:1 1:x # z\n", "data.svm, line 2, column 22: value 'x'"),
+        ("0 1:1\n\n   1:1  qid:4 x\n", "data.svm, line 3, column 15: 'x' is not of the form feature:value"),
+        ("x 1:1\n", "data.svm, line 1, column 1: label 'x'"),
     ],
 )
-def test_malformed_svmlight_names_the_line(tmp_path, text, place):
+def test_malformed_svmlight_names_the_place(tmp_path, text, place):
     (tmp_path / "data.svm").write_text(text)
     with pytest.raises(DataError) as caught:
         read_dataset(tmp_path / "data.svm")
