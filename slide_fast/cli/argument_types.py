@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 
 MOST_WORKERS = 4096  # processes or threads, above all machines that are used
@@ -52,6 +53,14 @@ def named_file(text: str) -> str:
     if text == "-":
         raise argparse.ArgumentTypeError("standard input is for samples; give the name of a file")
     return text
+
+
+def in_utf8(text: str) -> str:
+    """Read a text, which is UTF-8 as in files, also where the locale makes surrogates of its bytes."""
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def mode(text: str) -> str:

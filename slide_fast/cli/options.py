@@ -18,6 +18,7 @@ from .argument_types import (
     assignment,
     count,
     finite,
+    in_utf8,
     layer_sizes,
     mode,
     named_file,
@@ -255,7 +256,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
                        "step on")  # fmt: skip
     command.add_argument("--set", type=assignment, action="append", default=[], metavar="KEY=VALUE",
                          help="any setting of config.toml, such as lsh.L=20 or lsh.min_active=all; "
-                         "overrides --config and --preset and may be repeated; "
+                         "overrides --config, --preset and other options, and may be repeated; "
                          "slide train --print-config lists them all")  # fmt: skip
 
 
@@ -297,7 +298,7 @@ def _add_users_of_models(add: Add) -> None:
                   " A feature contributes its value times the gradient to a logit; all contributions and that of the "
                   "biases add up to the logit.")  # fmt: skip
     explain.add_argument("model", metavar="MODEL", help="model folder or run folder of a network for texts")
-    explain.add_argument("text", metavar="TEXT", help="one text")
+    explain.add_argument("text", type=in_utf8, metavar="TEXT", help="one text")
     explain.add_argument("-k", type=count, default=3, metavar="K", help="labels to explain (default: 3)")
 
     index = add("index", "build or rebuild the index of a model, which --mode index uses",

@@ -32,9 +32,16 @@ CHECKPOINTS, LOCK = "checkpoints", ".lock"
 
 def json_line(values: Mapping[str, Any]) -> str:
     """Format a JSON object on one line; a float that is not finite becomes null."""
-    finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value
-              for key, value in values.items()}  # fmt: skip
-    return json.dumps(finite, allow_nan=False)
+    return json.dumps(_finite(values), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Return a JSON value with None for floats that are not finite, wherever they are."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def holds_network(folder: Path) -> bool:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from .argument_types import count, whole
+from .argument_types import count, in_utf8, whole
 
 
 def add_columns(command: argparse.ArgumentParser, as_trained: bool = True, labels: bool = True) -> None:
     """Add options that say where texts and labels are in a file."""
     default = " (default: as in training)" if as_trained else ""
     group = command.add_argument_group("texts in TSV, CSV or JSON lines (fastText's format needs no option)")
-    group.add_argument("--text-column", action="append", metavar="NAME",
+    group.add_argument("--text-column", type=in_utf8, action="append", metavar="NAME",
                        help="column with the text; may be repeated, the texts are then joined" + default)  # fmt: skip
     if labels:
-        group.add_argument("--label-column", metavar="NAME", help=f"column with the label names{default}")
-        group.add_argument("--label-separator", metavar="S",
+        group.add_argument("--label-column", type=in_utf8, metavar="NAME", help=f"column with the label names{default}")
+        group.add_argument("--label-separator", type=in_utf8, metavar="S",
                            help="separator between labels in that column, such as '|'"
                            + (default or " (default: a cell is one label)"))  # fmt: skip
     group.add_argument("--on-error", choices=("stop", "skip"), default="stop",
@@ -35,7 +35,8 @@ def add_features(command: argparse.ArgumentParser) -> None:
     group.add_argument("--buckets", type=whole(0), metavar="N",
                        help="hash features into N columns (default: one column per training feature); not with "
                        "--min-df")  # fmt: skip
-    group.add_argument("--token-pattern", metavar="REGEX", help=r"regular expression of a word (default: \w+)")
+    group.add_argument("--token-pattern", type=in_utf8, metavar="REGEX",
+                       help=r"regular expression of a word (default: \w+)")  # fmt: skip
 
 
 def _pair(text: str) -> tuple[int, int]:

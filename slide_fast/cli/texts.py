@@ -54,6 +54,10 @@ def columns_of(options: Namespace, trained: Columns | None = None, needs_labels:
                 raise ConfigError(f"--label-{name} is for tables and JSON; name their texts with --text-column")
         return None
     labels = labels or (trained.labels if trained else None)
+    given = options.text_column or []
+    twice = next((name for name in given if given.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--text-column: {twice!r} is given twice; leave one out")
     if needs_labels and labels in texts:
         raise ConfigError(f"--label-column: {labels!r} is also a column of the texts; name another")
     if needs_labels and labels is None:

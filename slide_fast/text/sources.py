@@ -294,6 +294,8 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number:
         missing = next(name for name in wanted if name not in names)
         if f'"{missing}"' in names:
             text = "the first line has quotes around names, which tab-separated files do not have; save it as CSV"
+            if delimiter != "\t":
+                text = f"the first line has a space between {delimiter!r} and a quote; remove it"
             raise DataError(text, path, number)
         parts = [f"there is no column {missing!r} among {', '.join(names)[:200]}", did_you_mean(missing, names)]
         raise DataError("; ".join(filter(None, parts)), path, number)

@@ -223,6 +223,8 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 def test_json_has_no_figures_that_are_not_finite():
     values = {"a": float("inf"), "b": float("nan"), "c": 1.5, "d": {"e": 2}, "f": None}
     assert json.loads(json_line(values)) == {"a": None, "b": None, "c": 1.5, "d": {"e": 2}, "f": None}
+    deep = {"a": {"b": [float("nan"), 1, (2.5, float("inf"))]}}
+    assert json.loads(json_line(deep)) == {"a": {"b": [None, 1, [2.5, None]]}}
 
 
 def test_a_model_that_a_crash_left_beside_its_place_is_found_through_its_run(tmp_path, capsys):

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 
@@ -529,6 +530,16 @@ def test_a_first_line_without_a_label_is_skipped_in_fasttexts_format(slide, fold
     assert code == 0 and "1 line skipped, the first: " in stderr
 
 
+def test_names_of_columns_are_utf_8_whatever_the_locale(tmp_path):
+    (tmp_path / "t.tsv").write_text("tïtle\ttägs\nred apple\tå\nred pear\tb\n", encoding="utf-8")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = ["train", tmp_path / "t.tsv", "--text-column", "tïtle", "--label-column", "tägs", "--out", tmp_path / "r"]
+    command = [os.fsencode(part) for part in (sys.executable, "-m", "slide_fast", *command)]
+    done = subprocess.run(command, env=os.environ | locale, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "r").label_names == ["b", "å"]
+
+
 def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path):
     train = folder / "train.tsv"
     code, _, stderr = slide("train", train, "--test", train, *COLUMNS, *SMALL, "--out", tmp_path / "run")
@@ -542,6 +553,7 @@ def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path
     [
         (b'[{"title": "a", "tags": "x"}]\n', "looks like a JSON array; write one object per line, without [ ]"),
         (b'"title"\t"tags"\n"a"\t"x"\n', "the first line has quotes around names"),
+        (b'title, "tags"\na,x\n', "line 1: the first line has a space between ',' and a quote; remove it"),
         (b"title,tags\na, b,x\n", "3 fields, but the first line names 2 columns; put a field that holds ',' between"),
         (b'{"title": "a", "Tags": "x"}\n', "line 1: the label is missing in 'tags'"),
         (b'{"title": "a"\n', "line 1: not valid JSON (Expecting ',' delimiter, column 14)"),
@@ -658,6 +670,7 @@ def test_labels_that_differ_in_case_are_told(slide, tmp_path, names, told):
         ("--text-column t --label-column l --labels y", "--labels cannot be used with texts"),
         ("--text-column t", "texts to train on need labels; name their column with --label-column"),
         ("--text-column t --label-separator=", "--label-separator is empty"),
+        ("--text-column t --text-column u --text-column t", "--text-column: 't' is given twice; leave one out"),
     ],
 )
 def test_options_about_texts_are_checked_before_the_texts_are_read(slide, monkeypatch, tmp_path, options, told):
