@@ -226,8 +226,7 @@ def _add_train(add: Add) -> None:
                        help="under mpiexec: split the labels over ranks of --workers processes each; shards is the "
                        "number of ranks or a multiple of it; needs the extra slide-numpy[mpi]; not with --auto, "
                        "--validation-fraction or --eval-metric loss")  # fmt: skip
-    train.add_argument("--label-names", type=named_file, metavar="FILE",
-                       help="label names for the model, one per line; not for texts")  # fmt: skip
+    train.add_argument("--label-names", type=named_file, metavar="FILE", help="label names, a line each; not for texts")
     add_columns(train, as_trained=False)
     add_features(train)
     _add_settings(train)
