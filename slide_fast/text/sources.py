@@ -127,7 +127,7 @@ class TextFile:
             text = "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8"
             raise DataError(text, self.path, 1)
         is_header = self.columns is not None and names_columns(head.decode(errors="replace"), self.columns)
-        if not is_plain and not is_header and not head.startswith(b"{"):
+        if self.needs_labels and not is_header and not head.startswith(b"{"):  # else a pipe may wait for an answer
             first = _with_lines(first, blocks, LOOKED_AT)
         if not is_header and has_labels([head] if is_plain else first_lines(b"".join(first))):
             if self.option:

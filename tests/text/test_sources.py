@@ -115,6 +115,23 @@ def test_the_first_line_of_fasttext_may_lack_a_label(tmp_path, monkeypatch, colu
     assert [row for row in read(path, columns, skips=True) if row.text is not None] == [Row("Some text", ["a"])]
 
 
+def test_a_column_that_is_not_there_is_told_before_more_lines_arrive(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    is_told = threading.Event()
+
+    def write():
+        with open(tmp_path / "pipe", "wb", 0) as pipe:
+            pipe.write(b"titel\ttags\n")
+            assert is_told.wait(30)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with pytest.raises(DataError, match="did you mean titel"):
+        next(iter(TextFile(tmp_path / "pipe", COLUMNS, needs_labels=False)))
+    is_told.set()
+    thread.join()
+
+
 def test_labels_in_the_cells_of_a_table_do_not_make_it_fasttext(tmp_path):
     for content in (tsv([("x", ["__label__a"])]), json_lines([("x __label__b", ["__label__a"])])):
         assert read(written(tmp_path, content))[0].labels == ["__label__a"]
