@@ -187,11 +187,11 @@ def _add_train(add: Add) -> None:
     _add_labels(train, "--test-labels", "TEST")
     _add_workers(train, "worker processes (default: the number of CPUs, fewer for short runs; with --mpi: 1 per rank)")
     hidden = ",".join(map(str, defaults.hidden))
-    epochs = "5; below 30,000 samples up to 10; 6 for a wide network, up to 16 for dense inputs"
+    epochs = "(default: 5; below 30,000 samples up to 10); 6 for a wide network, up to 16 for dense inputs"
     rates = "0.01 up to 2,000 steps, 0.004 from 4,000 steps"
     _add_numbers(
         train,
-        ("--epochs", count, "N", None, f"passes over the training samples (default: {epochs})"),
+        ("--epochs", count, "N", None, f"passes over the training samples {epochs}"),
         ("--seed", seed, "N", None, f"random seed (default: {defaults.seed})"),
         ("--hidden", layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
          "without --mpi 1,024, as in --preset wide, or about that for dense inputs, for 2,000 samples or more with two "

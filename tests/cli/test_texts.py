@@ -195,7 +195,7 @@ def test_bad_lines_of_training_are_named_or_counted(slide, folder, tmp_path):
         ("--text-column titel --label-column tags", 1, "did you mean title?"),
         ("--text-column title --label-column tags --token-pattern (", 2, "token_pattern is '('; it must be a regular"),
         ("--text-column title --label-column tags --word-ngrams 0", 2, "word_ngrams is 0; it must be 1 or more"),
-        ("--text-column title --label-column tags --token-pattern zzz", 1, "no feature occurs in 2 of the 240 texts"),
+        ("--text-column title --label-column tags --token-pattern zzz", 1, "no words; check them and token_pattern"),
         ("", 1, "the file looks like tab-separated values (TSV)"),
     ],
 )
