@@ -51,7 +51,7 @@ def train_once(
     def watch(event: dict[str, Any]) -> None:
         last[event["kind"]] = event
         if event["kind"] == "progress":
-            active.append(event.get("active_neurons", 0.0))
+            active.extend([event["active_neurons"]] if "active_neurons" in event else [])
             if event["step"] < joined_after(n_workers):
                 joined.update(seconds=event["seconds"], samples=event["samples"])
 

@@ -250,7 +250,7 @@ class _Bench:
         else:
             raise ConfigError(f"--seconds {self.seconds:g} is too short: {what} got {most:.2g} s, which the tables "
                               "took before the first step; give more")  # fmt: skip
-        active = [event.get("active_neurons", 0.0) for event in events if event["kind"] == "progress"][-1]
+        active = [0.0, *(event["active_neurons"] for event in events if "active_neurons" in event)][-1]
         return Speed(end["samples"] / end["seconds"], active, Timing.of(events, config.lsh.L > 0))
 
     def folded(self) -> list[dict[str, float]]:

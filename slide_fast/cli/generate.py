@@ -30,7 +30,7 @@ def generate(options: Namespace, session: Session) -> dict[str, Any]:
     started = time.perf_counter()
     sizes = {name: getattr(options, option) for option, name in SIZES.items()}
     files = [Path(options.dir, name) for name in FILES]
-    refuse_within_model("DIR", files[0])
+    refuse_within_model("the file", files[0])
     there = [] if options.overwrite else [file.name for file in files if file.exists()]
     if there:
         advice = "choose another folder, or replace with --overwrite"

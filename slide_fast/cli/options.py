@@ -194,8 +194,8 @@ def _add_train(add: Add) -> None:
         ("--epochs", count, "N", None, f"passes over the training samples {epochs}"),
         ("--seed", seed, "N", None, f"random seed (default: {defaults.seed})"),
         ("--hidden", layer_sizes, "N,N", None, f"neurons of the hidden layers, such as 256,128 (default: {hidden}); "
-         "without --mpi 1,024, as in --preset wide, or about that for dense inputs, for 2,000 samples or more with two "
-         "labels or more on average or dense inputs, unless that needs more than 2^28 weights"),
+         "without --mpi 1,024, as in --preset wide, or 684 to 2,048 for dense inputs, for 2,000 samples or more with "
+         "two labels or more on average or dense inputs, unless that needs more than 2^28 weights"),
         ("--micro-batch", count, "N", None, f"samples per micro-batch and worker (default: {defaults.micro_batch})"),
         ("--learning-rate", positive, "X", None, f"peak learning rate (default: {rates}); less for layers wider "
          "than 128: with 1,024 neurons 0.005 up to 300 steps, then less"),
@@ -207,7 +207,7 @@ def _add_train(add: Add) -> None:
         ("--validation-fraction", part, "F", None, "fraction of TRAIN to hold out for evaluation, instead of --test; "
          "one of the two is needed for --eval-every, --eval-samples, --eval-metric and --patience; not with --mpi"),
         ("--checkpoint-every", positive, "E", math.inf, "epochs between checkpoints in RUN/checkpoints, which "
-         "also keeps the best model (default: only the one written on Ctrl-C)"),
+         "also keeps the best model (default: only on Ctrl-C, and at the end of a resumed run)"),
         ("--keep", count, "N", 2, "checkpoints to keep (default: 2)"),
     )  # fmt: skip
     train.add_argument("--eval-metric", choices=EVAL_METRICS, metavar="NAME",

@@ -19,7 +19,8 @@ def plot(options: Namespace, session: Session) -> dict[str, Any]:
     out = options.out or str(runs[0] / CURVES if len(runs) == 1 else CURVES)
     if Path(out).suffix.lower() != ".png":
         raise ConfigError(f"--out {out}: curves are saved as PNG; give a name that ends in .png")
-    refuse_within_model("--out", Path(out))
+    if options.out is not None:
+        refuse_within_model("--out", Path(out))
     plot_runs(runs, out)
     session.console.result(out)
     return {"curves": out}

@@ -145,7 +145,7 @@ def _picture(curves: list[dict[str, np.ndarray]], names: list[str], baselines: d
 
 @contextmanager
 def _no_backend_named() -> Iterator[None]:
-    """Hide the backend that MPLBACKEND names, as Jupyter does: matplotlib is not imported if it lacks that backend."""
+    """Hide MPLBACKEND, which Jupyter sets: importing matplotlib fails if the backend it names is not installed."""
     name = os.environ.pop("MPLBACKEND", None)
     try:
         yield

@@ -258,7 +258,8 @@ class Checkpoints:
     ----------
     folder : path
     every : float
-        Epochs between checkpoints; infinite, the default: only when a run is interrupted.
+        Epochs between checkpoints; infinite, the default: only when a run is interrupted, and at the end of a
+        resumed one.
     keep : int
         Number of checkpoints to keep, the newest ones.
     dtype : str

@@ -386,6 +386,7 @@ class Run:
             "n_train_samples": summary.n_train if self.goes_on or progress.step else 0,
         }
         info |= summary.about_labels() | about_settings(self.config, summary.n_train) | about_run(self)
+        info["planned_epochs"] += self.past.epochs
         sizes = summary.n_features, summary.n_labels
         counts = summary.label_counts if self.goes_on or progress.step else None  # without a step none was trained
         return Model(self.config, *sizes, arrays, info, self.label_names, counts, text=self.options.text)

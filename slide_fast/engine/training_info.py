@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,12 +55,9 @@ def propensities(model: Model) -> np.ndarray | None:
 def in_words(model: Model) -> list[tuple[str, str]]:
     """Describe a model's training as pairs for `aligned`; unknown information is left out."""
     facts: dict[str, Any] = {key: value for key, value in model.facts.items() if isinstance(value, (int, float, str))}
-    with suppress(KeyError, TypeError):
-        if facts["epochs"] > facts["planned_epochs"]:  # of the last run only, where others went before
-            del facts["planned_epochs"]
     lines: dict[str, list[tuple[str, ...]]] = {
         "trained": [
-            ("{epochs:.4g} of {planned_epochs} epochs", "{epochs:.4g} epochs"), ("{steps:,} steps",),
+            ("{epochs:.4g} of {planned_epochs:.4g} epochs", "{epochs:.4g} epochs"), ("{steps:,} steps",),
             ("{rebuilds:,} rebuilds",), ("{seconds:,.1f} s",),
         ],
         "rate": [("{learning_rate:.3g} at most",)],

@@ -64,7 +64,8 @@ class PredictionMixin:
     def _with_index(self, features: SparseRows | None = None) -> Model:
         """Return the network with an index, from training samples or else from `features`, and keep it for later.
 
-        Without an index if it has none and samples are too few. What other threads train meanwhile is kept instead.
+        It stays without one where samples are missing or too few. If another thread trains meanwhile, its network is
+        kept instead.
         """
         old, samples = self._trained(), getattr(self, "_index_samples", None)
         if old.index is not None:

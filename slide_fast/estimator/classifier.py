@@ -43,10 +43,10 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     hidden : sequence of int, or int, optional
-        Neurons of each hidden layer; one number means one layer. Default: 1,024, for dense inputs about that, a
-        multiple of twice the number of features, for at least 2,000 samples that have two or more labels on average or
-        dense inputs, if that needs at most 2**28 weights and `settings` has no `scope`, `lsh` or `hidden_lsh`; else 128
-        (`slide_fast.engine.auto_settings.suited`).
+        Neurons of each hidden layer; one number means one layer. Default: 1,024, or for dense inputs of up to 1,024
+        features a multiple of twice their number (684 to 2,048), for at least 2,000 samples that have two or more
+        labels on average or dense inputs, if that needs at most 2**28 weights and `settings` has no `scope`, `lsh` or
+        `hidden_lsh`; else 128 (`slide_fast.engine.auto_settings.suited`).
     epochs : int
         Passes of `fit` over the samples; 0: chosen by the number of samples, as in `Config`, or 6 for a new network
         that is wide by default, up to 16 for dense inputs.

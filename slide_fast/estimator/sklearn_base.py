@@ -17,7 +17,7 @@ from slide_ref.common.errors import DataError, ModelError
 from .validation import warn
 
 REPLACING = threading.Lock()
-"""Held while an estimator's `model_` is replaced, which threads that build an index do only if it is still theirs."""
+"""Held while an estimator's `model_` is replaced; by a thread that built an index, only if it is still that network."""
 
 
 class BaseEstimator:

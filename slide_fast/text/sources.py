@@ -79,7 +79,7 @@ class TextFile:
     columns : Columns or None
         Columns of a table whose first line names them (TSV without quotes, CSV), or keys of JSON objects, one per line.
         None: each line is a text without labels. A file with a word that begins with ``__label__`` in its first lines
-        is read as fastText's format, unless the first names the columns. Plain lines are known by the first alone.
+        is read as fastText's format, unless the first names the columns. Without `needs_labels` the first line decides.
     needs_labels : bool
         Whether a row without labels, or with an empty text, is an error.
     skips : bool

@@ -163,7 +163,7 @@ def test_facts_tell_of_all_steps(tmp_path):
     assert {key: model.model_.facts[key] for key in ("epochs", "steps")} == {"epochs": 6, "steps": 6 * n}
     assert model._state.past.steps == n  # of these the moments are
     title, told = in_words(model.model_)[0]
-    assert title == "trained" and told.startswith(f"6 epochs, {6 * n} steps, ")
+    assert title == "trained" and told.startswith(f"6 of 6 epochs, {6 * n} steps, ")
 
 
 def test_a_pickled_model_keeps_no_state_of_another():

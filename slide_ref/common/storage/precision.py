@@ -71,5 +71,6 @@ def _check_range(name: str, largest: np.floating, of: np.finfo) -> None:
     if is_inf:
         raise WeightRangeError(f"{name} holds a weight of {largest:.6g}, but the maximum of {of.dtype} is {of.max:.6g}")
     if 0 < largest < of.tiny:
+        advice = "store float32" + (", or train on samples of about length 1" if name == "W0" else "")
         raise WeightRangeError(f"the largest weight of {name} is {largest:.3g}, but {of.dtype} loses bits below "
-                               f"{of.tiny:.2g}; store float32, or train on samples of about length 1")  # fmt: skip
+                               f"{of.tiny:.2g}; {advice}")  # fmt: skip
