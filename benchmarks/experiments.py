@@ -139,6 +139,11 @@ EXPERIMENTS = {
         ("acl_authors", "stdlib", "diginetica", "tate_subjects"),
         n_samples=15_000,
     ),
+    "rates": Experiment(
+        "Is the default learning rate a good one?",
+        {"defaults": {}, **{f"{rate:g}": {"learning_rate": rate} for rate in (0.02, 0.01, 0.005, 0.0025)}},
+        ("bibtex", "delicious", "tate_subjects", "acl_authors", "stdlib", "diginetica"),
+    ),
     "batch_size": Experiment(
         "How does the size of the micro-batch matter?",
         {"micro-batches of 256": {}, **{f"micro-batches of {size}": {"micro_batch": size} for size in (128, 64)}},

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from shared.harness import child, in_turn, require_agreement, spread, table, wri
 from shared.tasks import TITLE_COLUMNS as COLUMNS
 
 from slide_fast.cli.settings import PRESETS
+from slide_fast.estimator.feature_coding import rows_of_sparse
 from slide_fast.parallel.machine import available_cpus
 from slide_fast.prediction import predict_topk
 from slide_fast.text.reading import read_known, read_training
@@ -35,13 +37,16 @@ from slide_fast.training import fit
 from slide_ref.common.config import Config
 from slide_ref.common.metrics import evaluate
 from slide_ref.common.parameters import layers_of
+from slide_ref.common.sparse_rows import Dataset
 
 LABELS, PIPED = 64_000, 10_000
 WORDS = r"\w+"
-OURS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # settings of texts, and of the network
+OURS: dict[str, tuple[dict[str, Any] | None, dict[str, Any]]] = {  # settings of texts, None: TF-IDF of scikit-learn
     "words": ({}, {}),
     "words, wide": ({}, PRESETS["wide"]),
     "characters 4": ({"char_ngrams": [4, 4]}, {}),
+    "TfidfVectorizer": (None, {}),
+    "TfidfVectorizer, wide": (None, PRESETS["wide"]),
 }
 
 
@@ -56,13 +61,18 @@ def read_ours(path: str, word_ngrams: int, n_workers: int) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "columns": data.features.n_columns}
 
 
-def vectorise_sklearn(path: str, word_ngrams: int, kind: str) -> dict[str, Any]:
-    """Vectorise texts that lie in memory; reading them is not counted."""
+def sklearn_vectorizer(kind: str, word_ngrams: int) -> Any:
     from sklearn.feature_extraction import text
 
-    texts, counts = texts_of(path), {"ngram_range": (1, word_ngrams), "token_pattern": WORDS, "dtype": np.float32}
-    made = text.TfidfVectorizer(min_df=2, sublinear_tf=True, **counts) if kind == "tfidf" else text.HashingVectorizer(
-        n_features=2**20, **counts)  # fmt: skip
+    counts = {"ngram_range": (1, word_ngrams), "token_pattern": WORDS, "dtype": np.float32}
+    if kind == "tfidf":
+        return text.TfidfVectorizer(min_df=2, sublinear_tf=True, **counts)
+    return text.HashingVectorizer(n_features=2**20, **counts)
+
+
+def vectorise_sklearn(path: str, word_ngrams: int, kind: str) -> dict[str, Any]:
+    """Vectorise texts that lie in memory; reading them is not counted."""
+    texts, made = texts_of(path), sklearn_vectorizer(kind, word_ngrams)
     started = time.perf_counter()
     found = made.fit_transform(texts)
     return {"seconds": time.perf_counter() - started, "columns": found.shape[1]}
@@ -133,11 +143,26 @@ def pipe(folder: Path, rounds: int) -> dict[str, Any]:
     return {"labels": n_labels, "texts": PIPED, "rows": rows}
 
 
-def train_ours(folder: str, texts: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def read_data(folder: str, texts: dict[str, Any]) -> tuple[Dataset, Dataset]:
+    """Read and vectorise training and test texts."""
+    train = read_training(TextFile(f"{folder}/train.tsv", COLUMNS), TextSettings.checked(**texts), 2)
+    return train.data, read_known(TextFile(f"{folder}/test.tsv", COLUMNS), train.vectorizer, train.names, 2)[0]
+
+
+def with_tfidf(folder: str, data: Iterable[Dataset]) -> tuple[Dataset, ...]:
+    """Replace the features of training and test samples by those that scikit-learn's vectoriser makes."""
+    texts, vectorizer = [texts_of(f"{folder}/{name}.tsv") for name in ("train", "test")], sklearn_vectorizer("tfidf", 1)
+    features = vectorizer.fit_transform(texts[0]), vectorizer.transform(texts[1])
+    return tuple(Dataset(rows_of_sparse(X, "X"), own.labels) for X, own in zip(features, data, strict=True))
+
+
+def train_ours(folder: str, texts: dict[str, Any] | None, settings: dict[str, Any]) -> dict[str, Any]:
     """Read, train and test; seconds of all but the test, and of training alone."""
     started = time.perf_counter()
-    data = read_training(TextFile(f"{folder}/train.tsv", COLUMNS), TextSettings.checked(**texts), 2)
-    test, _ = read_known(TextFile(f"{folder}/test.tsv", COLUMNS), data.vectorizer, data.names, 2)
+    train, test = read_data(folder, texts or {})
+    if texts is None:
+        started = time.perf_counter()  # so that the labels' names are not counted, which were read with the texts
+        train, test = with_tfidf(folder, (train, test))
     curve: list[tuple[float, float]] = []
 
     def note(event: dict[str, Any]) -> None:
@@ -145,7 +170,7 @@ def train_ours(folder: str, texts: dict[str, Any], settings: dict[str, Any]) -> 
             curve.append((event["seconds"], event["precision_at_1"]))
 
     before = time.perf_counter() - started
-    model = fit(Config.from_dict(settings), data.data, n_workers=2, test=test, callback=note)
+    model = fit(Config.from_dict(settings), train, n_workers=2, test=test, callback=note)
     ids, _ = predict_topk(layers_of(model.arrays), test.features, 5, available_cpus())
     scores = evaluate(ids, test.labels, None)
     return {"seconds": before + model.facts["seconds"], "training_seconds": model.facts["seconds"],

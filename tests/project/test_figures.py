@@ -2,11 +2,13 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 README, PERFORMANCE, COMPARE, RESULTS_PAGE = "README.md", "docs/performance.md", "docs/compare.md", "docs/results.md"
+PAPER = "docs/paper-figures.md"
 SERVE, TEXT = "docs/how-to/serve.md", "docs/how-to/text.md"
 
 
@@ -136,6 +138,68 @@ def compare_figures():
             yield " | ".join(f"{row['seconds']['median']:.1f}" for row in rows.values()), (COMPARE,)
 
 
+def by_data(name):
+    """Rows of an experiment by data and setting."""
+    found = {}
+    for row in result(f"experiment_{name}")["rows"]:
+        found.setdefault(row["data"], {})[row["setting"]] = row
+    return found
+
+
+def mean(row, key="precision_at_1", scale=100):
+    return f"{scale * statistics.mean(row[key]):.2f}"
+
+
+def both(row):
+    return f"{mean(row)} / {mean(row, 'precision_at_5')}"
+
+
+def experiment_figures():
+    """Rows of the tables that compare settings: best P@1, means over the seeds."""
+    negatives, dense, unseen = by_data("negatives"), by_data("dense") | by_data("dense_large"), by_data("unseen")
+    for data, rows in negatives.items():
+        yield f"{both(rows['defaults'])} | {both(dense[data]['dense'])}", (RESULTS_PAGE,)
+        yield f"{mean(rows['defaults'])} |", (COMPARE,)
+        for row in rows.values() if data in ("acl_authors", "stdlib", "diginetica") else ():
+            spread, reached = 100 * statistics.stdev(row["precision_at_1"]), statistics.mean(row["seconds_to_target"])
+            cells = (
+                mean(row),
+                f"{spread:.2f}",
+                f"{row['active_neurons']:,.0f}",
+                f"{row['seconds']:.1f}",
+                f"{reached:.1f}",
+            )
+            yield " | ".join(cells), (RESULTS_PAGE,)
+    for rows in unseen.values():
+        yield f"{mean(rows['defaults'])} | {mean(rows['dense'])}", (RESULTS_PAGE,)
+    for name in ("recipe", "few_samples", "rates"):
+        for rows in by_data(name).values():
+            yield " | ".join(mean(row) for row in rows.values()), (RESULTS_PAGE,)
+    workers = by_data("workers")
+    for setting in workers["stdlib"]:
+        own = [rows[setting] for rows in workers.values()]
+        yield " | ".join(f"{mean(row)} | {row['seconds']:.1f}" for row in own), (RESULTS_PAGE,)
+    for name in ("batch_size", "families", "strategies", "policies", "rebuilds"):
+        rows_by_data = by_data(name)
+        for setting in next(iter(rows_by_data.values())):
+            own = [rows[setting] for rows in rows_by_data.values()]
+            yield " | ".join(f"{mean(row)} | {row['seconds']:.1f}" for row in own), (PAPER,)
+
+
+def oracle_figures():
+    """Rows of the table of learned buckets."""
+    for data in ("tate_subjects", "stdlib", "acl_authors", "diginetica"):
+        for runs in result(f"oracle_{data}")["runs"].values():
+            first = [100 * run["precision_at_1"] for run in runs]
+            error = statistics.stdev(first) / len(first) ** 0.5
+            last = 100 * statistics.mean(run["precision_at_5"] for run in runs)
+            found = [
+                100 * statistics.mean(run[key] for run in runs) for key in ("of_largest", "of_all") if key in runs[0]
+            ]
+            cells = f"{statistics.mean(first):.2f}", f"{error:.2f}", f"{last:.2f}", *(f"{share:.1f}" for share in found)
+            yield " | ".join(cells), (RESULTS_PAGE,)
+
+
 def readme_rows():
     """Rows of the table at the top: P@1, seconds of the whole run, and peak memory where it was measured."""
     papers, code, shape = (rows_of(f"time_to_accuracy_{name}") for name in ("acl_authors", "stdlib", "amazon-670k"))
@@ -170,6 +234,8 @@ def figures_of_files():
     yield from prediction_figures()
     yield from text_figures()
     yield from compare_figures()
+    yield from experiment_figures()
+    yield from oracle_figures()
     yield from ((" | ".join(cells), (README,)) for cells in readme_rows())
 
 
