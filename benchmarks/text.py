@@ -153,7 +153,7 @@ def with_tfidf(folder: str, data: Iterable[Dataset]) -> tuple[Dataset, ...]:
     """Replace the features of training and test samples by those that scikit-learn's vectoriser makes."""
     texts, vectorizer = [texts_of(f"{folder}/{name}.tsv") for name in ("train", "test")], sklearn_vectorizer("tfidf", 1)
     features = vectorizer.fit_transform(texts[0]), vectorizer.transform(texts[1])
-    return tuple(Dataset(rows_of_sparse(X, "X"), own.labels) for X, own in zip(features, data, strict=True))
+    return tuple(Dataset(rows_of_sparse(X, "X").canonical(), own.labels) for X, own in zip(features, data, strict=True))
 
 
 def train_ours(folder: str, texts: dict[str, Any] | None, settings: dict[str, Any]) -> dict[str, Any]:
