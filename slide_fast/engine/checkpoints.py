@@ -126,8 +126,8 @@ class TrainingState:
         Such tables must be empty, as they would be without an interruption: they are not queried before they are built
         again, or not at all (S32, S37).
         """
-        progress = self.progress
-        if progress is None or progress.all_rebuilt < 0:
+        progress, has_tables = self.progress, len(config.hidden) in config.sampled_layers(self.n_labels)
+        if progress is None or progress.all_rebuilt < 0 or not has_tables:
             return False
         return progress.step < in_batch_steps(config, total_steps(config, n_train))
 

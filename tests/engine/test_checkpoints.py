@@ -25,6 +25,7 @@ CONFIG = Config(hidden=(8,), micro_batch=7, epochs=4, rebuild_gap=4, learning_ra
     lsh={"family": "simhash", "K": 4, "L": 3, "bucket_size": 4, "budget": 5, "min_active": 10}
 )
 TWO_TABLES = CONFIG.replace(hidden=(8, 12), hidden_lsh={1: {"K": 3, "L": 2, "budget": 4}}, decay="cosine")
+HIDDEN_TABLES = TWO_TABLES.replace(lsh={"min_active": 10**6})  # the output layer has none
 
 
 def assert_same_bytes(first, second):
@@ -47,7 +48,7 @@ def cut_at(step):
 @pytest.mark.parametrize("cut", [1, 14, 36, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (9, 30))])
 @pytest.mark.parametrize("every", [0.3, 1.0])
 @pytest.mark.parametrize("config", [
-    TWO_TABLES, *(pytest.param(config, marks=pytest.mark.slow)
+    TWO_TABLES, HIDDEN_TABLES, *(pytest.param(config, marks=pytest.mark.slow)
                   for config in (CONFIG, CONFIG.replace(optimizer="sgd", momentum=0.5)))
 ])  # fmt: skip
 def test_s18_a_resumed_run_ends_with_the_bytes_of_one_that_was_not_cut(tmp_path, config, every, cut):
@@ -339,7 +340,7 @@ def test_s13_an_epoch_that_was_begun_is_counted_where_the_state_was_not_kept():
 def test_s32_tables_built_after_the_last_in_batch_step_are_kept():
     config = Config(scope="batch", in_batch=0.5, epochs=2, micro_batch=1)
     progress = Progress(step=4, rebuilds=2, rebuilt=4, all_rebuilt=4)
-    state = TrainingState(config, 1, 1, {}, progress=progress)
+    state = TrainingState(config, 1, 2 * config.lsh.min_active, {}, progress=progress)
     assert not state.has_early_tables(config, 4)
     assert state.has_early_tables(config.replace(epochs=3), 4)
 
