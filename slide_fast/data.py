@@ -13,7 +13,7 @@ import numpy as np
 from slide_ref.common.checks import require
 from slide_ref.common.diagnosis import EMPTY, unreadable
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import TOO_LARGE, Dataset
+from slide_ref.common.sparse_rows import TOO_LARGE, Dataset, check_is_dataset
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.xmc_lines import COUNT_LIMIT, parse_header
 
@@ -245,6 +245,7 @@ def write_npz(path: str | os.PathLike[str], dataset: Dataset) -> None:
 
 def _check(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     try:
+        check_is_dataset("samples", dataset)
         dataset.features.check("X")
         dataset.labels.check("Y")
         if dataset.features.n_rows != dataset.labels.n_rows:

@@ -12,7 +12,7 @@ from slide_ref.common.checks import require
 from slide_ref.common.config import EVAL_METRICS, Config
 from slide_ref.common.errors import DataError
 from slide_ref.common.schedule import n_epochs, total_steps, workers_at
-from slide_ref.common.sparse_rows import Dataset, SparseRows
+from slide_ref.common.sparse_rows import Dataset, check_is_dataset
 from slide_ref.common.storage.label_names import NO_NAME
 from slide_ref.common.storage.model_folder import Model, TextColumns
 
@@ -52,10 +52,8 @@ def check_fits(train: Dataset, test: Dataset | None, weights: np.ndarray | None,
     """Raise DataError if the data cannot be used for training or evaluation."""
     for name, data in (("training data", train), ("test data", test)):
         if data is not None or name == "training data":
-            if not isinstance(data, Dataset):
-                raise DataError(f"{name}: of type {type(data).__name__}; give a Dataset of features and labels")
-            if not all(isinstance(part, SparseRows) for part in data):
-                raise DataError(f"{name}: features and labels must be SparseRows")
+            check_is_dataset(name, data)
+            assert data is not None
             if data.features.n_rows != data.labels.n_rows:
                 raise DataError(f"{name}: {data.features.n_rows} samples, but labels for {data.labels.n_rows}")
             data.features.check(f"{name}, features")

@@ -158,6 +158,7 @@ class _Run:
         self.step = self.rebuilds = 0
         self.when = ""
 
+    @np.errstate(over="ignore", invalid="ignore")  # check_floats says it better
     def compare(self, n_steps: int | None) -> dict[str, Any] | None:
         """Take `n_steps` steps, or as many as time allows; return the first disagreement, or None."""
         wanted, deadline = n_steps or STEPS, math.inf if n_steps else time.monotonic() + SECONDS

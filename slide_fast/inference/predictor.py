@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from slide_ref.common.checks import share, whole
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples, recall_measured, samples_for_index, size_for
 from slide_ref.common.parameters import layers_of
@@ -100,6 +101,7 @@ class Predictor:
         range.
         """
         if self.model.index is None:
+            whole("k", k, 1), share("recall", recall)
             return None
         if (k, recall) not in self._sizes:
             self._sizes[k, recall] = size_for(self.model.index, k, recall, self.model.n_labels)

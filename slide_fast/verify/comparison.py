@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from slide_ref.common.errors import DataError
 from slide_ref.common.hash_constants import HashConstants
 from slide_ref.common.lsh_config import LshConfig
 from slide_ref.common.parameters import Layer
@@ -58,10 +59,14 @@ def check_floats(
 ) -> None:
     """Raise Disagreement unless `fast` is as close to `ref64` as the reference's own rounding allows.
 
+    Raises DataError if values of the reference are not finite: then nothing can be said.
     Its values are functions of sums of `n_terms` numbers, 0 if nothing is summed; `size` defaults to ``|ref64|``.
     """
     if not fast.shape == ref32.shape == ref64.shape:
         raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {ref32.shape}")
+    if not np.isfinite(ref32).all():  # beyond that, no bound says what agrees
+        advice = "use a smaller learning rate, or scale the features to about 1"
+        raise DataError(f"{stage}: the reference has values that are not finite; {advice}")
     unit = (OF_FUNCTIONS + math.sqrt(n_terms)) * UNIT
     largest = float(np.abs(ref64 if size is None else size).max(initial=0))
     bound = 2 * float(np.abs(ref32 - ref64).max(initial=0)) + unit * largest
@@ -69,7 +74,7 @@ def check_floats(
     wrong = ~(errors <= bound)  # so that NaN is wrong
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        sides = f"the fast path has {fast[at]!r}, the reference {ref64[at]!r}"
+        sides = f"the fast path has {fast[at].item()!r}, the reference {ref64[at].item()!r}"
         raise Disagreement(f"{stage}: at {at} {sides} ± {bound:.3g}")
     report.add(stage, fast.size, float(errors.max(initial=0) / bound) if bound else 0.0)
 

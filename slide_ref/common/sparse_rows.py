@@ -217,6 +217,14 @@ class Dataset(NamedTuple):
         return Dataset(self.features.take(rows), self.labels.take(rows))
 
 
+def check_is_dataset(name: str, data: object) -> None:
+    """Raise DataError unless something is a data set of sparse rows."""
+    if not isinstance(data, Dataset):
+        raise DataError(f"{name}: of type {type(data).__name__}; give a Dataset of features and labels")
+    if not all(isinstance(part, SparseRows) for part in data):
+        raise DataError(f"{name}: features and labels must be SparseRows")
+
+
 def rows_from_lists(lists: list[list[int]], n_columns: int) -> SparseRows:
     """Make canonical rows of ids without values, one from each list. Raises DataError if an id is out of range."""
     lengths = np.fromiter((len(ids) for ids in lists), dtype=np.int64, count=len(lists))

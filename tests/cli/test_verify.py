@@ -69,6 +69,14 @@ def test_both_sides_agree_on_the_users_data(slide):
     assert "the two sides agree" in stderr and all(f"\n{stage} " in stderr for stage in STAGES)
 
 
+def test_values_beyond_float32_are_no_disagreement(slide, tmp_path):
+    path = tmp_path / "large.txt"
+    path.write_text("4 3 4\n" + "1 0:1e30\n" * 3 + "1,2 1:1\n")
+    code, _, stderr = slide(f"verify {path}")
+    assert code == 1 and "DISAGREE" not in stderr
+    assert re.search("slide: error: .* of layer 0: the reference has values that are not finite; use a smaller", stderr)
+
+
 OF_CENTROIDS = [
     (centroid, "nearest", lambda found, *_: found ^ 1, "centroids"),
     (centroid, "means", lambda moved, *_: moved * (1 + 1e-4), "centroids"),

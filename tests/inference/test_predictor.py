@@ -12,7 +12,7 @@ from slide_fast.prediction import FEW, predict_topk, predict_topk_index
 from slide_fast.training import fit
 from slide_ref.common import index as index_module
 from slide_ref.common.config import Config
-from slide_ref.common.errors import DataError
+from slide_ref.common.errors import ConfigError, DataError
 from slide_ref.common.index import samples_for_index
 from slide_ref.common.metrics import recall_at
 from slide_ref.common.sparse_rows import SparseRows
@@ -146,3 +146,8 @@ def test_s28_sizes_are_those_of_each_k_and_recall(model):
     predictor = Predictor(model, 1)
     for k, recall in ((1, 0.5), (5, 0.5), (5, 0.8), (1, 0.8), (1, 0.5)):
         assert predictor.size(k, recall) == index_module.size_for(model.index, k, recall, 300)
+
+
+def test_a_recall_out_of_range_is_refused_without_an_index_too(samples, model):
+    with pytest.raises(ConfigError, match="recall is 95; it must be above 0 and at most 1"):
+        Predictor(dataclasses.replace(model, index=None)).topk(samples.features, K, recall=95)

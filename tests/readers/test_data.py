@@ -96,6 +96,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, write):
         with pytest.raises(DataError, match=message):
             write(tmp_path / "data", Dataset(features, labels))
         assert (tmp_path / "data").read_text() == "old"
+    with pytest.raises(DataError, match="data: samples: of type tuple; give a Dataset of features and labels"):
+        write(tmp_path / "data", tuple(good))
     (tmp_path / "folder").mkdir()
     for target in (tmp_path / "folder", tmp_path / "absent" / "data"):
         with pytest.raises(DataError, match=f"{target}: the file cannot be written: "):
