@@ -50,7 +50,7 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
         for block in blocks:
             file.writelines(_lines(block, names, options.threshold))
             file.flush()
-            n_samples += len(block.answers.ids)
+            n_samples += len(block.answers.ids) if block.answered is None else int(block.answered.sum())
             if options.out is not None and block.done:
                 session.console.progress(block.done, f"predicting: {n_samples:,} samples")
         seconds = time.perf_counter() - started

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from slide_ref.common.diagnosis import not_texts
+from slide_ref.common.diagnosis import not_text, not_texts
 from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.model_folder import Model, TextColumns
@@ -30,12 +30,17 @@ FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern") 
 
 
 def are_texts(path: str, options: Namespace) -> bool:
-    """Tell whether a training file holds texts: columns are named, or it begins like a fastText file."""
+    """Tell whether a training file holds texts: columns are named, or it begins like a fastText file.
+
+    Of standard input too little may have arrived to find a label; XMC text, read otherwise, begins with a number.
+    """
     if options.text_column:
         return True
     head = first_bytes(path).removeprefix(BOM)
-    is_unended = path == "-" and len(head) > LONGEST_HEADER and b"\n" not in head.lstrip()
-    return is_unended or has_labels(first_lines(head))
+    lines = first_lines(head)
+    is_unended = len(head) > LONGEST_HEADER and b"\n" not in head.lstrip()
+    is_worded = bool(head) and not_text(head) is None and not lines[0][:1].isdigit()
+    return (path == "-" and (is_unended or is_worded)) or has_labels(lines)
 
 
 def columns_of(options: Namespace, trained: Columns | None = None, needs_labels: bool = False) -> Columns | None:

@@ -35,7 +35,7 @@ class SlideTextClassifier(SlideClassifier):
     Parameters
     ----------
     hidden, epochs, micro_batch, learning_rate, settings, n_workers, random_state, warm_start
-        See `SlideClassifier`.
+        See `SlideClassifier`. Words of more than 12,288 texts are counted by `n_workers` processes, also to predict.
     eval_every, eval_samples, patience, validation_fraction, eval_metric, class_weight, max_seconds, verbose
         See `SlideClassifier`.
     word_ngrams : int

@@ -302,6 +302,12 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number:
     twice = next((name for name in wanted if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"the column {twice!r} is there twice; rename one", path, number)
+    if delimiter != "\t":
+        try:
+            next(csv.reader([line], delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            text = f"the names of columns have wrong quotes, or a line break ({error}); write them in one line"
+            raise DataError(text, path, number) from error
     return delimiter, names
 
 
@@ -324,10 +330,11 @@ def _fields_parser(columns: Columns, names: list[str], delimiter: str) -> Callab
 
 def _labels(cell: str, separator: str | None) -> list[str]:
     """Split a cell into label names, stripped of spaces."""
-    if NO_NAME.search(cell):
-        raise _Bad(f"a label name cannot contain a line break or half a surrogate pair: {cell[:60]!r}")
     parts = [cell] if separator is None else cell.split(separator)
-    return list(filter(None, map(str.strip, parts)))
+    names = list(filter(None, map(str.strip, parts)))
+    if NO_NAME.search(cell) and (wrong := next(filter(NO_NAME.search, names), None)):  # a separator may be a line break
+        raise _Bad(f"a label name cannot contain a line break or half a surrogate pair: {wrong[:60]!r}")
+    return names
 
 
 def _json_parser(columns: Columns) -> Parser:

@@ -12,12 +12,14 @@ from slide_ref.common.rng import draw
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import TextColumns
 
+from ..parallel.machine import require_memory
 from ..readers.growing_rows import GrowingRows
 from .ngrams import Counts
 from .settings import TextSettings
 
 _SAVED = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")
 CALLABLE = "has_tokenizer"
+BYTES_PER_COLUMN = 36  # its frequency as a whole number, and what the logarithms are computed in
 
 
 class Vectorizer:
@@ -81,6 +83,8 @@ class Vectorizer:
         ------
         ModelError
             If it is malformed, or a tokenizer was used in training and none is given, or the reverse.
+        ConfigError
+            If the tokenizer is no function.
         """
         idf, keys = saved.arrays.get("idf"), saved.arrays.get("keys")
         if saved.settings.get(CALLABLE) and tokenizer is None:
@@ -88,6 +92,7 @@ class Vectorizer:
             raise ModelError(f"{text}: SlideTextClassifier.load(folder, tokenizer=…)")
         if tokenizer is not None and not saved.settings.get(CALLABLE):
             raise ModelError("the texts were split into words by token_pattern; load the model without a tokenizer")
+        TextSettings.checked(tokenizer=tokenizer)  # it is not the model's fault
         try:
             plain = {name: saved.settings[name] for name in _SAVED}
             settings = TextSettings.checked(**plain, tokenizer=tokenizer)
@@ -114,6 +119,8 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
     ------
     DataError
         If there are no texts, or no feature occurs in `min_df` of them.
+    MemoryError
+        If there are more buckets than fit in memory.
     """
     n_texts = sum(len(block.indptr) - 1 for block in blocks)
     if not n_texts:
@@ -127,6 +134,7 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
         if not n_columns:
             n = settings.min_df
             raise DataError(f"no feature occurs in {n} of the {n_texts:,} texts; lower min_df (--min-df)")
+    require_memory(BYTES_PER_COLUMN * n_columns, f"{n_columns:,} features need", "choose fewer buckets (--buckets)")
     vectorizer = Vectorizer(settings, np.zeros(n_columns, np.float32), keys)
     parts, df = [], np.zeros(n_columns, dtype=np.int64)
     while blocks:

@@ -170,6 +170,8 @@ def test_lines_that_are_skipped_have_empty_answers(slide, folder):
     code, stdout, stderr = slide("predict", folder / "run", "-", "--on-error", "skip", given=given)
     assert code == 0 and [bool(line) for line in stdout.splitlines()] == [True, False, True]
     assert stderr == "1 line skipped, the first: -, line 2: not UTF-8 text; convert the file to UTF-8\n"
+    options = ["--on-error", "skip", "--out", folder / "answers.txt"]
+    assert "2 predictions in" in slide("predict", folder / "run", "-", *options, given=given)[1]
 
 
 def test_bad_lines_of_training_are_named_or_counted(slide, folder, tmp_path):
@@ -477,6 +479,18 @@ def test_a_label_may_come_late_in_the_first_line_of_standard_input(slide, tmp_pa
     content = "apple " * 3000 + "__label__a\npear __label__b\n"
     code, _, stderr = slide("train", "-", *SMALL, "--min-df", "1", "--out", tmp_path / "run", given=content.encode())
     assert code == 0, stderr
+
+
+@pytest.mark.parametrize("first", ["a line without a label\n", "\n", "__lab"])
+def test_labels_may_arrive_after_the_beginning_of_standard_input(slide, tmp_path, monkeypatch, first):
+    class Slow(io.BytesIO):
+        def readinto(self, buffer):
+            return super().readinto(buffer if self.tell() else memoryview(buffer)[: len(first)])
+
+    content = "".join([first, "el__a apple\n" if first == "__lab" else "", FORMATS["train.txt"](ROWS)])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Slow(content.encode()))))
+    code, _, stderr = slide("train", "-", *SMALL, "--on-error", "skip", "--out", tmp_path / "run")
+    assert code == 0 and ("1 line skipped" in stderr) == ("without" in first)
 
 
 def test_words_that_are_too_rare_are_told_with_the_file_and_the_option(slide, tmp_path):

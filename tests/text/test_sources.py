@@ -196,6 +196,11 @@ BAD = [
 ]
 
 
+def test_labels_may_be_separated_by_line_breaks(tmp_path):
+    path = written(tmp_path, 'title,tags\nx,"a\r\nb c\n"\n')
+    assert read(path, Columns(("title",), "tags", "\n")) == [Row("x", ["a", "b c"])]
+
+
 @pytest.mark.parametrize("at_once", [16, 1 << 20])
 @pytest.mark.parametrize(("content", "line", "message"), BAD)
 def test_bad_lines_are_named_or_skipped(tmp_path, monkeypatch, content, line, message, at_once):
@@ -295,6 +300,11 @@ def test_a_single_column_of_csv_has_quotes(tmp_path):
         (b"PAR1\x15abc", COLUMNS, "line 1: the file is a Parquet file"),
         (b"\xff\xfea\0", COLUMNS, "line 1: the file begins with a byte order mark of UTF-16"),
         (b"titl\xe9,tags\n", COLUMNS, "line 1: not UTF-8 text"),
+        (
+            'title,tags,"of a\nbook"\nx,a,b\n',
+            COLUMNS,
+            "line 1: the names of columns have wrong quotes, or a line break",
+        ),
     ],
 )
 def test_files_that_are_something_else_are_refused(tmp_path, content, columns, message):

@@ -12,7 +12,7 @@ from slide_fast.text.ngrams import NgramCounter
 from slide_fast.text.reading import batches_of
 from slide_fast.text.settings import TextSettings
 from slide_fast.text.vectorizer import Vectorizer, fit
-from slide_ref.common.errors import DataError, ModelError
+from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.rng import draw, text_word
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import TextColumns
@@ -151,6 +151,18 @@ def test_a_tokenizer_is_asked_for_where_it_is_missing():
     with pytest.raises(ModelError, match=r"SlideTextClassifier.load\(folder, tokenizer=…\)"):
         Vectorizer.of(saved)
     assert Vectorizer.of(saved, str.split).n_columns == vectorizer.n_columns
+
+
+def test_a_tokenizer_that_is_none_is_not_laid_to_the_model():
+    saved = fitted(["red sky", "red apple"], tokenizer=str.split)[0].saved({})
+    with pytest.raises(ConfigError, match="^tokenizer is 3; it must be a function"):
+        Vectorizer.of(saved, 3)
+
+
+def test_more_buckets_than_fit_in_memory_are_refused(monkeypatch):
+    monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 10_000)
+    with pytest.raises(MemoryError, match=r"^1,000 features need 36 kB.*; choose fewer buckets \(--buckets\)"):
+        fitted(["red sky", "red apple"], buckets=1000)
 
 
 def test_texts_come_in_batches_that_hold_all_of_them(monkeypatch):
