@@ -302,13 +302,19 @@ def header_of(line: str, columns: Columns, path: str | os.PathLike[str], number:
     twice = next((name for name in wanted if names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"the column {twice!r} is there twice; rename one", path, number)
-    if delimiter != "\t":
-        try:
-            next(csv.reader([line], delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            text = f"the names of columns have wrong quotes, or a line break ({error}); write them in one line"
-            raise DataError(text, path, number) from error
+    if delimiter != "\t" and _leaves_open(line, delimiter):
+        text = "the name of a column has a line break, or a quote that is never closed; write all names in one line"
+        raise DataError(text, path, number)
     return delimiter, names
+
+
+def _leaves_open(line: str, delimiter: str) -> bool:
+    """Tell whether a line of CSV ends between quotes."""
+    try:
+        next(csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
 
 
 def _fields_parser(columns: Columns, names: list[str], delimiter: str) -> Callable[[list[str]], Row]:
