@@ -126,7 +126,9 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
     if not n_texts:
         raise DataError("there are no samples; give at least one text")
     keys, n_columns = None, settings.buckets
-    if not settings.buckets:
+    if n_columns:
+        require_memory(BYTES_PER_COLUMN * n_columns, f"{n_columns:,} buckets need", "choose fewer (--buckets)")
+    else:
         if not any(len(block.keys) for block in blocks):
             raise DataError(f"the texts contain no words{_what_finds_them(settings)}")
         keys = _kept(blocks, settings.min_df)
@@ -134,7 +136,6 @@ def fit(settings: TextSettings, blocks: list[Counts]) -> tuple[Vectorizer, Spars
         if not n_columns:
             n = settings.min_df
             raise DataError(f"no feature occurs in {n} of the {n_texts:,} texts; lower min_df (--min-df)")
-    require_memory(BYTES_PER_COLUMN * n_columns, f"{n_columns:,} features need", "choose fewer buckets (--buckets)")
     vectorizer = Vectorizer(settings, np.zeros(n_columns, np.float32), keys)
     parts, df = [], np.zeros(n_columns, dtype=np.int64)
     while blocks:

@@ -161,7 +161,7 @@ def test_a_tokenizer_that_is_none_is_not_laid_to_the_model():
 
 def test_more_buckets_than_fit_in_memory_are_refused(monkeypatch):
     monkeypatch.setattr("slide_fast.parallel.machine.memory_left", lambda: 10_000)
-    with pytest.raises(MemoryError, match=r"^1,000 features need 36 kB.*; choose fewer buckets \(--buckets\)"):
+    with pytest.raises(MemoryError, match=r"^1,000 buckets need 36 kB.*; choose fewer \(--buckets\)"):
         fitted(["red sky", "red apple"], buckets=1000)
 
 
