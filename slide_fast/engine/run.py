@@ -185,6 +185,8 @@ class Run:
         """Train on all steps up to `last_step`, within one epoch and between rebuilds."""
         progress, started = self.progress, time.perf_counter()
         before, self.measured = progress.seconds, {}  # nothing was measured on what is learned from here on
+        if not self.options.judges:
+            progress.n_worse = 0  # nor will it be compared with the best network
         first_step = progress.step + 1
 
         def seconds() -> float:
@@ -320,7 +322,8 @@ class Run:
             if self.stop.is_set():
                 return {}
         since = self.progress.since_evaluation
-        figures = (since.summary() if since.n_samples else {}) | scores | self._kept(of_step)
+        kept = self._kept(of_step)
+        figures = (since.summary() if since.n_samples and not kept else {}) | scores | kept
         self.progress.since_evaluation, self.measured = Totals(), scores
         self.report("evaluation", figures)
         return scores

@@ -331,6 +331,37 @@ def test_the_last_checkpoint_knows_the_best_network_that_is_kept_with_it(tmp_pat
     assert_same_bytes(model.arrays, first.arrays)  # 0.5 and 0.6 are worse
 
 
+def test_a_run_that_did_not_look_for_the_best_network_leaves_no_lack_of_progress(tmp_path, monkeypatch):
+    """Else the next run with patience ends at once, with the best network of the first in place of a better one."""
+    scores = iter([0.5, 0.1, 0.5, 0.6, 0.9, 0.9, 0.9, 0.9])  # of three runs of two epochs, each with that of its end
+    evaluate = Run.evaluate
+
+    def scored(run, *args, **options):
+        return evaluate(run, *args, **options) | {"precision_at_1": next(scores)}
+
+    monkeypatch.setattr(Run, "evaluate", scored)
+    checkpoints, watched = Checkpoints(tmp_path), Checkpoints(tmp_path, every=1.0)
+    fit(CONFIG.replace(epochs=2), TRAIN, test=TEST, n_workers=1, patience=1, checkpoints=watched)
+    assert checkpoints.last().progress.n_worse == 1
+    options = {"test": TEST, "n_workers": 1, "checkpoints": checkpoints}
+    better = fit(CONFIG.replace(epochs=4), TRAIN, state=checkpoints.last(), **options)
+    model = fit(CONFIG.replace(epochs=4), TRAIN, state=checkpoints.last(), patience=1, **options)
+    assert_same_bytes(model.arrays, better.arrays)
+
+
+def test_a_row_about_the_best_network_tells_no_loss_of_a_later_one(tmp_path, monkeypatch):
+    checkpoints, events = Checkpoints(tmp_path, every=1.0), []
+    monkeypatch.setattr(Run, "judge_last", lambda run: None)
+    state = None
+    for patience in (9, 1):
+        fit(CONFIG, TRAIN, test=TEST, n_workers=1, checkpoints=checkpoints, state=state, patience=patience,
+            callback=events.append)  # fmt: skip
+        state = checkpoints.last()
+        state.progress.n_worse = 1
+    last = [event for event in events if event["kind"] == "evaluation"][-1]
+    assert "kept_epoch" in last and "loss" not in last
+
+
 def test_s13_an_epoch_that_was_begun_is_counted_where_the_state_was_not_kept():
     model = fit(CONFIG.replace(epochs=1), TRAIN, n_workers=1)
     begun = dataclasses.replace(model, facts=model.facts | {"epochs": 1.25})  # as a run has that its time ended
