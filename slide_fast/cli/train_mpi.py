@@ -13,6 +13,7 @@ import numpy as np
 
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.sparse_rows import Dataset
+from slide_ref.common.storage.model_folder import TextColumns
 
 from ..display.wording import aligned
 from ..mpi.communicator import Communicator, mpi_ranks, together
@@ -82,6 +83,27 @@ def _arguments(options: Namespace) -> dict[str, Any]:
     }
 
 
+def _read_shares(
+    options: Namespace, session: Session, ranks: Communicator
+) -> tuple[list[Dataset], list[str] | None, TextColumns | None]:
+    """Read what `read_files` does, of the samples this process's share; all must call.
+
+    Raises SlideError, in all processes, if one cannot read its files or finds other numbers of samples than the first.
+    """
+    numbers: list[int] = []
+
+    def share(n_samples: int) -> range:
+        numbers.append(n_samples)
+        return range_of(n_samples, ranks)
+
+    with together(ranks):
+        read = read_files(options, session, share)
+    with together(ranks):
+        names = (f"number of samples in {file}" for file in ("TRAIN", "--test"))
+        _check_alike(ranks, dict(zip(names, numbers, strict=False)), "data")
+    return read
+
+
 def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[str, Any]:
     n_workers = options.workers or 1
     with ExitStack() as stack:
@@ -106,8 +128,8 @@ def _train(options: Namespace, session: Session, ranks: Communicator) -> dict[st
                 checkpoints, state, settings = plan(options)
             with together(ranks):
                 _check_alike(ranks, settings, "settings")
+            data, names, text = _read_shares(options, session, ranks)
             with together(ranks):
-                data, names, text = read_files(options, session, lambda n_samples: range_of(n_samples, ranks))
                 config = config_of(settings, data[0].labels.n_columns)
             own, summary = prepare(config, data[0], data[1] if len(data) > 1 else None, ranks, state, n_workers)
             counts = _counts(data, ranks)

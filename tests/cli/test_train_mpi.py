@@ -253,18 +253,28 @@ def test_a_process_that_fails_alone_says_so_and_ends_the_others(workers, data, t
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ("--test {data}/test.txt", "", "arguments of the first process (--test)"),
-        ("--seed 1", "--seed 2", "arguments of the first process (--seed)"),
-        ("--print-config", "", "arguments of the first process (--print-config)"),
-        ("--workers 3", "", "arguments of the first process (--workers)"),
-        ("--config {out}/a.toml", "--config {out}/b.toml", "settings of the first process (epochs)"),
+        ("train.txt --test {data}/test.txt", "train.txt", "arguments of the first process (--test)"),
+        ("train.txt --seed 1", "train.txt --seed 2", "arguments of the first process (--seed)"),
+        ("train.txt --print-config", "train.txt", "arguments of the first process (--print-config)"),
+        ("train.txt --workers 3", "train.txt", "arguments of the first process (--workers)"),
+        (
+            "train.txt --config {out}/a.toml",
+            "train.txt --config {out}/b.toml",
+            "settings of the first process (epochs)",
+        ),
+        ("train.txt", "test.txt", "data of the first process (number of samples in TRAIN)"),
+        (
+            "train.txt --test {data}/test.txt",
+            "train.txt --test {data}/train.txt",
+            "data of the first process (number of samples in --test)",
+        ),
     ],
 )
 def test_processes_with_other_arguments_are_refused(data, tmp_path, first, second, told):
     (tmp_path / "a.toml").write_text("epochs = 1")
     (tmp_path / "b.toml").write_text("epochs = 2")
-    common = f"-m slide_fast train {data}/train.txt --out {tmp_path}/run --mpi".split()
-    own = [some.format(data=data, out=tmp_path).split() for some in (first, second)]
+    common = f"-m slide_fast train --out {tmp_path}/run --mpi".split()
+    own = [f"{{data}}/{some}".format(data=data, out=tmp_path).split() for some in (first, second)]
     parts = [["-n", "1", sys.executable, *common, *some] for some in own]
     command = [mpi_run.MPIEXEC, *parts[0], ":", *parts[1]]
     done = subprocess.run(command, capture_output=True, text=True, env=mpi_run.environment(), timeout=60)
