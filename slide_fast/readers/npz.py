@@ -89,6 +89,8 @@ def _rows_of_matrix(arrays: dict[str, np.ndarray], letter: str) -> SparseRows:
     kind = _kind_of_scipy(arrays)
     for key, array in arrays.items():
         fits = key == "format" or (np.can_cast(array.dtype, np.float64) if key == "data" else array.dtype.kind in "iu")
+        if key == "data" and array.ndim == 1 and array.dtype.kind in "cf" and not fits:
+            raise DataError(f"data holds {array.dtype}, which does not fit float64; save X.astype('float64')")
         if not fits or (key != "format" and array.ndim != 1):
             raise DataError(f"{key} must be one-dimensional and hold numbers; save the matrix again")
     if len(arrays["shape"]) != 2 or not all(0 <= n < COUNT_LIMIT for n in arrays["shape"].tolist()):
@@ -155,6 +157,8 @@ def _kind_of_scipy(arrays: dict[str, np.ndarray]) -> bytes:
     kind = np.asarray(arrays["format"]).astype("S").tobytes().rstrip(b"\0")
     if kind not in SCIPY_KEYS:
         raise DataError(f"format {kind.decode('ascii', 'replace')!r} is not one of csr, csc, coo; save X.tocsr()")
+    if "shape" in arrays and arrays["shape"].size == 1:
+        raise DataError("the array has one dimension; save a matrix, with a row for each sample")
     missing = [key for key in SCIPY_KEYS[kind] if key not in arrays]
     if missing:
         raise DataError(f"the file lacks the arrays {', '.join(missing)}; save the matrix again")

@@ -153,6 +153,8 @@ def test_npz_that_does_not_fit_is_refused(tmp_path):
     sparse.save_npz(tmp_path / "X.npz", sparse.eye_array(3, format="csr"))
     sparse.save_npz(tmp_path / "Y.npz", sparse.eye_array(4, format="csr"))
     sparse.save_npz(tmp_path / "dia.npz", sparse.eye_array(3, format="dia"))
+    sparse.save_npz(tmp_path / "row.npz", sparse.coo_array(np.ones(3)))
+    sparse.save_npz(tmp_path / "complex.npz", sparse.eye_array(3, format="csr", dtype=np.complex128))
     write_npz(tmp_path / "both.npz", DATA)
     (tmp_path / "text.txt").write_text("1 1 1\n0 0:1\n")
     np.save(tmp_path / "Y.npy", np.eye(3))
@@ -160,6 +162,8 @@ def test_npz_that_does_not_fit_is_refused(tmp_path):
     for arguments, message in (
         (("X.npz", "Y.npz"), "X has 3 rows, but Y has 4"),
         (("dia.npz",), "'dia' is not one of csr, csc, coo"),
+        (("row.npz",), "row.npz: the array has one dimension; save a matrix"),
+        (("complex.npz",), r"data holds complex128, which does not fit float64; save X.astype\('float64'\)"),
         (("both.npz", "Y.npz"), "already contains labels"),
         (("X.npz", "both.npz"), "both.npz: contains a whole data set"),
         (("text.txt", "Y.npz"), "this file has its own"),
