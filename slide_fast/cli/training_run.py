@@ -242,7 +242,8 @@ class TrainingRun:
     def report(self, figures: Mapping[str, Any]) -> str:
         """Format the figures of a finished run."""
         scores = [] if figures["precision_at_1"] is None else [score_table(figures, self.baselines), ""]
-        epochs = f"{figures['epochs']:.3g} epoch{'s' * (figures['epochs'] != 1)}"
+        length = round(figures["epochs"], 3)
+        epochs = f"{length:,.9g} epoch{'s' * (length != 1)}"
         speed = f"{figures['samples_per_second']:,.0f} samples/s with {numbered(figures['workers'], 'worker')}"
         pairs = [
             ("trained", f"{epochs} in {figures['seconds']:,.1f} s, {speed}"),

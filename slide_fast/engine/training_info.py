@@ -57,7 +57,7 @@ def in_words(model: Model) -> list[tuple[str, str]]:
     facts: dict[str, Any] = {key: value for key, value in model.facts.items() if isinstance(value, (int, float, str))}
     lines: dict[str, list[tuple[str, ...]]] = {
         "trained": [
-            ("{epochs:.4g} of {planned_epochs:.4g} epochs", "{epochs:.4g} epochs"), ("{steps:,} steps",),
+            ("{epochs:,.6g} of {planned_epochs:,.6g} epochs", "{epochs:,.6g} epochs"), ("{steps:,} steps",),
             ("{rebuilds:,} rebuilds",), ("{seconds:,.1f} s",),
         ],
         "rate": [("{learning_rate:.3g} at most",)],

@@ -74,6 +74,13 @@ def test_without_test_data_there_are_no_scores(slide, tmp_path):
     assert code == 0 and "per cent" not in stdout and stdout.startswith("trained        2 epochs in ")
 
 
+def test_thousands_of_epochs_are_written_out(slide, tmp_path):
+    small = "--workers 1 --epochs 1500 --hidden 2 --micro-batch 64 --set lsh.min_active=all"
+    code, stdout, _ = slide("train {data}/tiny --out", tmp_path / "run", *small.split())
+    assert code == 0 and "trained        1,500 epochs in " in stdout
+    assert "trained        1,500 of 1,500 epochs, 1,500 steps, " in slide("info", tmp_path / "run")[1]
+
+
 def test_evaluate_prints_what_train_printed(slide, trained):
     code, stdout, _ = slide("evaluate {run} {data}/test.txt")
     assert code == 0 and "80 test samples" in stdout and "\nPSP " in stdout
