@@ -87,8 +87,6 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
 
 def _read(options: Namespace, session: Session) -> tuple[Dataset, Dataset | None]:
     """Read the training samples, and the test samples if they are given."""
-    if options.data == "-" == options.test:
-        raise ConfigError("--test: standard input holds the training samples; give a file")
     check_there(options.data, options.test)
     data = read_samples(options.data, needs_labels=True)
     if options.test is None:

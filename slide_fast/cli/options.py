@@ -74,6 +74,10 @@ def check_together(options: argparse.Namespace) -> None:
     for name in ("out", "dir", "train", "test", "data", "model"):
         if getattr(options, name, None) == "":
             refuse(f"{options.command}: {name} is an empty path; give the name of a file or folder")
+    for name in ("test", "kept_aside"):
+        if "-" == getattr(options, name, None) in (getattr(options, "train", None), getattr(options, "data", None)):
+            option = f"--{name.replace('_', '-')}"
+            refuse(f"{options.command} {option}: standard input holds the other samples; give a file")
     if options.command == "predict" and options.json and options.out is None:
         refuse("predict --json needs --out: standard output is kept for the JSON object")
     if hasattr(options, "recall"):

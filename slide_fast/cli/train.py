@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slide_ref.common.config import WEIGHT_DTYPES
-from slide_ref.common.errors import ConfigError, ModelError
+from slide_ref.common.errors import ModelError
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.storage.label_names import read_label_names
 from slide_ref.common.storage.model_folder import TextColumns, find_model, load_model
@@ -36,8 +36,6 @@ def train(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide train``: train a network and write a run folder."""
     if options.print_config:
         return print_config(options, session)
-    if options.train == "-" == options.test:
-        raise ConfigError("--test: standard input holds the training samples; give a file")
     with RunFolder(options.out, options.overwrite or options.resume) as folder:
         checkpoints, state, settings = plan(options)
         resumed, history = (None, None) if state is None else (Handover(state), state.history)

@@ -125,11 +125,6 @@ def test_no_more_test_samples_are_judged_than_take_a_few_seconds(data, monkeypat
     assert bench.judges(test, config.replace(hidden=(64,))).n_samples == 20
 
 
-def test_standard_input_cannot_hold_both_training_and_test_samples(slide):
-    code, _, stderr = slide("bench - --test -")
-    assert code == 2 and "--test: standard input holds the training samples; give a file" in stderr
-
-
 def test_too_little_time_is_told(slide):
     code, _, stderr = slide(f"bench {{data}}/train.txt {QUICK} --seconds 1e-9")
     assert code == 2 and "--seconds 1e-09 is too short: " in stderr and "which the tables took before" in stderr

@@ -558,8 +558,6 @@ def test_the_same_samples_for_training_and_test_are_told(slide, folder, tmp_path
     train = folder / "train.tsv"
     code, _, stderr = slide("train", train, "--test", train, *COLUMNS, *SMALL, "--out", tmp_path / "run")
     assert code == 0 and "is the file of the training samples" in stderr
-    code, _, stderr = slide("train", "-", "--test", "-", *COLUMNS, "--out", tmp_path / "other", given=b"")
-    assert code == 2 and "--test: standard input holds the training samples" in stderr
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,15 @@ def test_options_without_effect_are_refused(slide, capsys, command, message):
     assert message in refused(slide, capsys, command)
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["train - --out x --test -", "train - --out x --mpi --test -", "bench - --test -", "index x - --kept-aside -"],
+)
+def test_standard_input_is_not_read_twice(slide, capsys, command):
+    option = command.split()[-2]
+    assert f"{option}: standard input holds the other samples; give a file" in refused(slide, capsys, command)
+
+
 def test_options_of_texts_do_not_go_with_numbers(slide, tmp_path):
     for command in (f"train {{data}}/train.txt --out {tmp_path}/run", "predict {run} {data}/test.txt"):
         code, _, stderr = slide(f"{command} --on-error skip")
