@@ -82,6 +82,13 @@ def hidden_outputs(layers: list[Layer], features: SparseRows, scratch: Scratch) 
     return np.maximum(inputs, 0, out=inputs)
 
 
+def log_sum(logits: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the sum of exp(logit) of each row; -inf if all its logits are -inf."""
+    largest = np.maximum(logits.max(axis=1), np.finfo(logits.dtype).min)
+    with np.errstate(divide="ignore"):
+        return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+
+
 def _add_exponentials(totals: np.ndarray, scores: np.ndarray) -> None:
     """Add exp(score) to sums with logarithms `totals`, for scores (n_rows, n_labels), which are overwritten."""
     largest = scores.max(axis=1)

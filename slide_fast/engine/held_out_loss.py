@@ -9,7 +9,7 @@ from slide_ref.common.sparse_rows import Dataset
 
 from ..kernels.blas_warnings import without_false_alarms
 from ..kernels.scratch import Scratch
-from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, hidden_outputs, log_sum
 
 
 def loss_over_all_labels(layers: list[Layer], data: Dataset, scratch: Scratch) -> tuple[float, int]:
@@ -42,12 +42,5 @@ def _of_rows(layers: list[Layer], data: Dataset, scratch: Scratch) -> float:
         places = row_of[here], labels.indices[here] - first
         own[here] = logits[places]
         logits[places] = -np.inf  # true labels do not compete with each other
-        others = np.logaddexp(others, _log_sum(logits))
+        others = np.logaddexp(others, log_sum(logits))
     return float((np.logaddexp(0, others[row_of] - own) / counts[row_of]).sum())
-
-
-def _log_sum(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the sum of exp(logit) of each row; -inf if all its logits are -inf."""
-    largest = np.maximum(logits.max(axis=1), np.finfo(logits.dtype).min)
-    with np.errstate(divide="ignore"):
-        return largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))

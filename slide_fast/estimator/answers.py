@@ -10,6 +10,7 @@ from slide_ref.common.checks import share, whole
 from slide_ref.common.config import RECALL
 from slide_ref.common.errors import DataError
 from slide_ref.common.index import IndexSamples
+from slide_ref.common.metrics import hits_at
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import Model
 
@@ -18,7 +19,7 @@ from ..inference.probabilities import logits_of, probabilities_of
 from ..prediction import mode_of
 from . import validation
 from .feature_coding import check_sizes
-from .label_decoding import are_right, as_in_training, in_words, places_of
+from .label_decoding import as_in_training, in_words, places_of
 from .sklearn_base import REPLACING, NotFittedError, check_names
 from .validation import Known, as_weights
 
@@ -223,5 +224,5 @@ class PredictionMixin:
         truths = validation.as_truths(X, y, Known(self.classes_, self._kind, None))
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
-        best = predictor.topk(features, 1).ids[:, 0]
-        return float(np.average(are_right(best, truths), weights=as_weights(sample_weight, truths.n_rows)))
+        hits = hits_at(predictor.topk(features, 1).ids, truths, 1)[:, 0]
+        return float(np.average(hits, weights=as_weights(sample_weight, truths.n_rows)))

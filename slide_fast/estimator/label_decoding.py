@@ -81,12 +81,6 @@ def places_of(labels: Any, classes: np.ndarray, n_samples: int, name: str = "lab
     return wanted.rows.indices
 
 
-def are_right(best: np.ndarray, truths: SparseRows) -> np.ndarray:
-    """Return 1 for each sample whose best label is one of its true labels, else 0."""
-    row_of = truths.row_of()
-    return np.bincount(row_of[truths.indices == best[row_of]], minlength=truths.n_rows)
-
-
 def with_classes(model: Model, classes: np.ndarray, kind: str, labels_per_sample: float) -> Model:
     """Return a model that also stores its label values and their form in y, for `classes_of` and `form_of`."""
     facts, names, values = {"labels_kind": kind, "labels_per_sample": labels_per_sample}, model.label_names, None

@@ -14,9 +14,10 @@ from slide_ref.common.storage.model_folder import TextColumns
 
 from ..engine.option_checks import checked
 from ..parallel.machine import available_cpus
+from ..readers.growing_rows import joined
 from ..text.reading import batches_of, counted
 from ..text.settings import WORDS, TextSettings, require_words
-from ..text.vectorizer import Vectorizer, fit, joined
+from ..text.vectorizer import Vectorizer, fit
 from .classifier import SlideClassifier
 from .label_coding import is_missing, shown
 from .validation import Labels

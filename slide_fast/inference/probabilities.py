@@ -9,7 +9,7 @@ from slide_ref.common.sparse_rows import SparseRows
 
 from ..kernels.blas_warnings import without_false_alarms
 from ..kernels.scratch import Scratch, computed
-from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gather_rows
+from ..prediction import LABELS_AT_ONCE, ROWS_AT_ONCE, all_hidden_outputs, gather_rows, log_sum
 
 
 @without_false_alarms
@@ -53,9 +53,7 @@ def log_totals(layers: list[Layer], features: SparseRows) -> np.ndarray:
         for first in range(0, len(output.b), LABELS_AT_ONCE):
             part = slice(first, first + LABELS_AT_ONCE)
             logits = (inputs[rows] @ computed(output.W[part], scratch).T + output.b[part]).astype(np.float64)
-            largest = logits.max(axis=1)
-            sums = np.exp(logits - largest[:, None]).sum(axis=1)
-            totals[rows] = np.logaddexp(totals[rows], largest + np.log(sums))
+            totals[rows] = np.logaddexp(totals[rows], log_sum(logits))
     return totals
 
 

@@ -11,6 +11,7 @@ from ..engine.data_summary import n_labelled
 from ..engine.layout import dataset_of
 from ..kernels.sparse_products import values_of
 from ..parallel.shared_arrays import Layout
+from ..readers.growing_rows import joined
 from .communicator import Communicator, together
 from .process_grid import Place, shared_by_workers
 
@@ -37,16 +38,6 @@ def _unpack(words: np.ndarray, n: int, n_features: int, n_labels: int) -> tuple[
     ids, values, labels, weights = np.split(words[2 * n :], [nnz, 2 * nnz, 2 * nnz + n_ids])
     features = SparseRows(indptrs[0], ids, values.view(np.float32), n_features)
     return Dataset(features, SparseRows(indptrs[1], labels, None, n_labels)), weights.copy().view(np.float64)
-
-
-def _stacked(parts: list[SparseRows]) -> SparseRows:
-    """Stack the rows of all parts, one part after the other."""
-    lengths = np.concatenate([np.diff(part.indptr) for part in parts])
-    indptr = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=indptr[1:])
-    values = [part.data for part in parts if part.data is not None]
-    data = np.concatenate(values) if values else None
-    return SparseRows(indptr, np.concatenate([part.indices for part in parts]), data, parts[0].n_columns)
 
 
 def pooled(own: Dataset, weights: np.ndarray | None, place: Place) -> tuple[Dataset, np.ndarray | None]:
@@ -133,7 +124,8 @@ class SharedSamples:
         words = self._ranks.allgather(_pack(self.own.take(own), None if self.weights is None else self.weights[own]))
         pairs = (_unpack(*part, self.n_features, self.n_labels) for part in zip(words, counts, strict=True))
         parts, weights = zip(*pairs, strict=True)
-        gathered = Dataset(*(_stacked(list(rows)) for rows in zip(*parts, strict=True)))
+        features, labels = zip(*parts, strict=True)
+        gathered = Dataset(joined(features, self.n_features), joined(labels, self.n_labels, has_values=False))
         place = np.empty(len(samples), dtype=np.int64)
         place[np.argsort(owners, kind="stable")] = np.arange(len(samples))
         return gathered.take(place), None if self.weights is None else np.concatenate(weights)[place]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from slide_ref.common.sparse_rows import SparseRows
@@ -45,3 +47,11 @@ class GrowingRows:
     def finish(self) -> SparseRows:
         data = None if self._data is None else self._data.finish()
         return SparseRows(self._indptr.finish(), self._indices.finish(), data, self._n_columns)
+
+
+def joined(parts: Iterable[SparseRows], n_columns: int, has_values: bool = True) -> SparseRows:
+    """Concatenate rows vertically."""
+    rows = GrowingRows(n_columns, has_values)
+    for part in parts:
+        rows.extend(part)
+    return rows.finish()

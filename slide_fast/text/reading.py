@@ -16,11 +16,11 @@ from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..parallel.in_process import InProcess
 from ..parallel.pool import Pool
-from ..readers.growing_rows import GrowingRows
+from ..readers.growing_rows import GrowingRows, joined
 from .ngrams import Counts, NgramCounter
 from .settings import TextSettings
 from .sources import Row, TextFile
-from .vectorizer import Vectorizer, fit, joined
+from .vectorizer import Vectorizer, fit
 
 Item = TypeVar("Item")
 TEXTS_AT_ONCE = 4096

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.storage.model_folder import TextColumns
 
 from ..parallel.machine import require_memory
-from ..readers.growing_rows import GrowingRows
+from ..readers.growing_rows import joined
 from .ngrams import Counts
 from .settings import TextSettings
 
@@ -158,11 +158,3 @@ def _kept(blocks: list[Counts], min_df: int) -> np.ndarray:
     dfs = [np.bincount(block.codes, minlength=len(block.keys)) for block in blocks]
     keys, places = np.unique(np.concatenate([block.keys for block in blocks]), return_inverse=True)
     return keys[np.bincount(places, weights=np.concatenate(dfs), minlength=len(keys)) >= min_df]
-
-
-def joined(parts: Iterable[SparseRows], n_columns: int) -> SparseRows:
-    """Concatenate rows vertically."""
-    rows = GrowingRows(n_columns, has_values=True)
-    for part in parts:
-        rows.extend(part)
-    return rows.finish()
