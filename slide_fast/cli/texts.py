@@ -17,7 +17,7 @@ from ..parallel.machine import available_cpus
 from ..parallel.units import numbered
 from ..readers.open_text import first_bytes
 from ..text.reading import read_known, read_training
-from ..text.settings import TextSettings, require_words
+from ..text.settings import SAVED, TextSettings, require_words
 from ..text.sources import BOM, Columns, TextFile, first_lines, has_labels, names_columns
 from ..text.vectorizer import CALLABLE, Vectorizer
 from .session import Session
@@ -26,7 +26,6 @@ LONGEST_HEADER = 1024  # bytes; a longer first line of standard input is no head
 SEPARATORS = "|;,"  # of labels in one cell, as files have them most often
 SELDOM_IN_NAMES = "|;"  # of these, what the name of a single label hardly ever contains
 NAMING = ("text_column", "label_column", "label_separator")  # options about the columns of a table
-FEATURES = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")  # options that are settings of texts
 
 
 def are_texts(path: str, options: Namespace) -> bool:
@@ -91,7 +90,7 @@ def _source(model: Model) -> Columns | None:
 
 def _text_settings_of(options: Namespace) -> TextSettings:
     """Return how texts become features, as options say. Raises ConfigError."""
-    given = {name: getattr(options, name) for name in FEATURES if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in SAVED if getattr(options, name) is not None}
     if given.get("buckets") and "min_df" in given:
         raise ConfigError("--min-df has no effect with --buckets, where features share columns; leave one of them out")
     settings = TextSettings.checked(**given)
@@ -237,7 +236,7 @@ def tell_skipped(file: TextFile, session: Session) -> None:
 
 def refuse_text_options(options: Namespace) -> None:
     """Raise ConfigError if options for texts are given, but there are no texts."""
-    given = [name for name in (*NAMING, *FEATURES) if getattr(options, name, None) is not None]
+    given = [name for name in (*NAMING, *SAVED) if getattr(options, name, None) is not None]
     given += ["on_error"] if options.on_error != "stop" else []
     if given:
         why = (

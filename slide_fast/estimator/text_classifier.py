@@ -16,13 +16,13 @@ from ..engine.option_checks import checked
 from ..parallel.machine import available_cpus
 from ..readers.growing_rows import joined
 from ..text.reading import batches_of, counted
-from ..text.settings import WORDS, TextSettings, require_words
+from ..text.settings import SAVED, WORDS, TextSettings, require_words
 from ..text.vectorizer import Vectorizer, fit
 from .classifier import SlideClassifier
 from .label_coding import is_missing, shown
 from .validation import Labels
 
-SETTINGS = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern", "tokenizer")
+SETTINGS = (*SAVED, "tokenizer")
 
 
 class SlideTextClassifier(SlideClassifier):

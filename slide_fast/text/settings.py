@@ -11,6 +11,7 @@ from slide_ref.common.checks import is_whole, plain, require, whole
 
 WORDS = r"\w+"  # letters, digits and underscores of any script
 MOST_BUCKETS = 2**31 - 1
+SAVED = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")  # all settings but the tokenizer
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from slide_ref.common.storage.model_folder import TextColumns
 from ..parallel.machine import require_memory
 from ..readers.growing_rows import joined
 from .ngrams import Counts
-from .settings import TextSettings
+from .settings import SAVED, TextSettings
 
-_SAVED = ("word_ngrams", "char_ngrams", "min_df", "buckets", "token_pattern")
 CALLABLE = "has_tokenizer"
 BYTES_PER_COLUMN = 36  # its frequency as a whole number, and what the logarithms are computed in
 
@@ -71,7 +70,7 @@ class Vectorizer:
 
     def saved(self, source: dict[str, Any]) -> TextColumns:
         """Return what a model stores, with JSON values about the source files of the texts."""
-        settings: dict[str, Any] = {name: getattr(self.settings, name) for name in _SAVED}
+        settings: dict[str, Any] = {name: getattr(self.settings, name) for name in SAVED}
         settings |= {CALLABLE: self.settings.tokenizer is not None, "source": source}
         return TextColumns(settings, {"idf": self.idf} | ({} if self.keys is None else {"keys": self.keys}))
 
@@ -94,7 +93,7 @@ class Vectorizer:
             raise ModelError("the texts were split into words by token_pattern; load the model without a tokenizer")
         TextSettings.checked(tokenizer=tokenizer)  # it is not the model's fault
         try:
-            plain = {name: saved.settings[name] for name in _SAVED}
+            plain = {name: saved.settings[name] for name in SAVED}
             settings = TextSettings.checked(**plain, tokenizer=tokenizer)
         except (KeyError, ConfigError) as error:
             raise ModelError(f"the text settings of the model are incomplete: {error}") from error
