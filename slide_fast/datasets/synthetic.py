@@ -35,7 +35,10 @@ _TRAIN, _TEST, _PILOT = range(3)
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a data set; `nonzeros` and `labels_per_sample` are means."""
+    """Sizes of a data set: numbers of training samples, test samples, features and labels.
+
+    `nonzeros` and `labels_per_sample` are mean numbers of features and labels per sample.
+    """
 
     n_samples: int
     n_test: int
@@ -63,14 +66,9 @@ def generate(
     folder: str | Path,
     shape: str = "amazon-670k",
     *,
-    n_samples: int | None = None,
-    n_test: int | None = None,
-    n_features: int | None = None,
-    n_labels: int | None = None,
-    nonzeros: int | None = None,
-    labels_per_sample: int | None = None,
     seed: int = 0,
     started: Callable[[], None] = lambda: None,
+    **sizes: int | None,
 ) -> None:
     """Write ``train.txt`` and ``test.txt`` (S17) into a folder, created if needed; older files are replaced.
 
@@ -79,14 +77,12 @@ def generate(
     folder : path
     shape : str
         A name in `SHAPES`: the sizes of a published data set, whose content is not used.
-    n_samples, n_test, n_features, n_labels : int, optional
-        Numbers of training samples, test samples, features and labels; override those of `shape`.
-    nonzeros, labels_per_sample : int, optional
-        Mean numbers of features and labels per sample; override `shape`, and are met within a few per cent.
     seed : int
         Key of all draws.
     started : callable
         Called once the arguments have been checked, before the work begins.
+    **sizes : int, optional
+        Fields of `Shape`, which override those of `shape`; means are met within a few per cent.
 
     Raises
     ------
@@ -96,16 +92,8 @@ def generate(
         If the files cannot be written. No incomplete file is left.
     """
     one_of("shape", shape, tuple(SHAPES))
-    given = {
-        "n_samples": n_samples,
-        "n_test": n_test,
-        "n_features": n_features,
-        "n_labels": n_labels,
-        "nonzeros": nonzeros,
-        "labels_per_sample": labels_per_sample,
-    }
-    sizes = {key: whole(key, value, 1) for key, value in given.items() if value is not None}
-    _write_both(Path(folder), replace(SHAPES[shape], **sizes), whole("seed", seed, 0), started)
+    given = {key: whole(key, value, 1) for key, value in sizes.items() if value is not None}
+    _write_both(Path(folder), replace(SHAPES[shape], **given), whole("seed", seed, 0), started)
 
 
 def _write_both(folder: Path, sizes: Shape, seed: int, started: Callable[[], None]) -> None:
