@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,10 @@ import numpy as np
 from slide_ref.common.checks import require
 from slide_ref.common.diagnosis import EMPTY, unreadable
 from slide_ref.common.errors import DataError
-from slide_ref.common.sparse_rows import TOO_LARGE, Dataset, check_is_dataset
+from slide_ref.common.sparse_rows import TOO_LARGE, Dataset, SparseRows, check_is_dataset
 from slide_ref.common.storage.complete_file import complete_file, reason
 from slide_ref.common.xmc_lines import COUNT_LIMIT, parse_header
 
-from .readers.columns import with_columns, with_columns_found
 from .readers.growing_rows import GrowingRows
 from .readers.npz import NPZ_KEYS, read_npz
 from .readers.open_text import open_text
@@ -108,6 +108,11 @@ def without_unknown_features(data: Dataset, n_features: int, path: str | os.Path
     return Dataset(known, data.labels), data.features.nnz - known.nnz
 
 
+def with_columns(rows: SparseRows, n_columns: int) -> SparseRows:
+    """Return rows with `n_columns` columns; entries beyond them are left out."""
+    return dataclasses.replace(rows.where(rows.indices < n_columns), n_columns=n_columns)
+
+
 def names_no_sizes(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file gives no numbers of features and labels, only ids: svmlight text."""
     return _kind(path) in SVMLIGHT
@@ -172,7 +177,8 @@ def _read_svmlight(path: str | os.PathLike[str], file: BinaryIO) -> Dataset:
             labels.extend(parts[1])
     except DataError as error:
         raise DataError(error.message, path, error.line, error.column) from None
-    return Dataset(with_columns_found(features.finish()), with_columns_found(labels.finish()))
+    parts = features.finish(), labels.finish()
+    return Dataset(*(dataclasses.replace(rows, n_columns=int(rows.indices.max(initial=-1)) + 1) for rows in parts))
 
 
 def _whole_lines(text: bytes) -> bytes:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from problems import random_dataset
 
-from slide_fast.data import read_dataset, write_npz, write_xmc
-from slide_fast.readers.columns import with_columns
+from slide_fast.data import read_dataset, with_columns, write_npz, write_xmc
 from slide_ref.common.errors import DataError
 
 DATA = random_dataset(0, n_samples=50)
