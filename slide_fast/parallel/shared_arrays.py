@@ -168,11 +168,6 @@ class SharedArrays:
             return cls(handle, mmap.mmap(handle.source, handle.n_bytes))
         return cls(handle, mmap.mmap(-1, handle.n_bytes, tagname=handle.source))  # type: ignore[call-arg]  # Windows
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the block."""
-        return self.handle.n_bytes
-
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
 

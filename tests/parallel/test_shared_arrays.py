@@ -65,7 +65,7 @@ def test_arrays_do_not_overlap(entries):
         for i, array in enumerate(shared.arrays.values()):
             assert (array.reshape(-1).view(np.uint8) == i + 1).all()
             assert array.size == 0 or array.ctypes.data % (4096 if array.nbytes >= 4096 else 64) == 0
-        assert shared.nbytes >= sum(array.nbytes for array in shared.arrays.values())
+        assert shared.handle.n_bytes >= sum(array.nbytes for array in shared.arrays.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
