@@ -68,21 +68,29 @@ def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None
     return data if weights is None else data | {"train_weights": weights}
 
 
+def network_arrays(config: Config, n_features: int, n_labels: int) -> Layout:
+    """Return names, shapes and dtypes of the parameters and moments of a network."""
+    return {name: (shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
+
+
+def order_arrays(n_train: int, n_test: int | None) -> Layout:
+    """Return the shapes of the arrays with the orders of the samples; `n_test` is None if there are none to test on."""
+    orders: Layout = {"train_order": ((n_train,), np.int32)}
+    return orders if n_test is None else orders | {"test_order": ((n_test,), np.int32)}
+
+
 def layouts(config: Config, sizes: tuple[int, int], n_train: int, n_test: int | None) -> tuple[Layout, Layout, Layout]:
     """Return shapes and dtypes of parameters, of moments, and of all other arrays of a run except the data.
 
     `sizes` are the numbers of features and labels.
     """
-    shapes = array_shapes(config, *sizes)
-    parameters: Layout = {name: (shape, np.float32) for name, shape in shapes.items() if "_" not in name}
-    moments: Layout = {name: (shape, np.float32) for name, shape in shapes.items() if "_" in name}
-    orders: Layout = {"train_order": ((n_train,), np.int32)}
-    orders |= {} if n_test is None else {"test_order": ((n_test,), np.int32)}
-    return parameters, moments, orders | table_arrays(config, sizes[1])
+    network = network_arrays(config, *sizes)
+    parameters = {name: entry for name, entry in network.items() if "_" not in name}
+    moments = {name: entry for name, entry in network.items() if "_" in name}
+    return parameters, moments, order_arrays(n_train, n_test) | table_arrays(config, sizes[1])
 
 
 def state_arrays(config: Config, n_features: int, n_labels: int) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Return names, shapes and dtypes of the arrays of a checkpoint: parameters, moments and tables."""
-    parameters: Layout = {name: (s, np.float32) for name, s in array_shapes(config, n_features, n_labels).items()}
-    arrays = parameters | table_arrays(config, n_labels)
+    arrays = network_arrays(config, n_features, n_labels) | table_arrays(config, n_labels)
     return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in arrays.items()}

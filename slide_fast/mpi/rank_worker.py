@@ -20,20 +20,19 @@ from slide_ref.common.divergence import check_weights
 from slide_ref.common.errors import ConfigError, DivergedError, ModelError
 from slide_ref.common.hash_constants import samples_to_cluster
 from slide_ref.common.micro_batches import MicroBatch, labelled_part, samples_of
-from slide_ref.common.parameters import ARRAYS_OF_A_LAYER, array_shapes, initialise
+from slide_ref.common.parameters import ARRAYS_OF_A_LAYER, initialise
 from slide_ref.common.parts import label_edges
 from slide_ref.common.rng import Purpose, permutation
 from slide_ref.common.schedule import sample_order, workers_at
 from slide_ref.common.storage.model_folder import load_model
 
 from ..engine.checkpoints import TrainingState
-from ..engine.layout import state_arrays, table_arrays
+from ..engine.layout import network_arrays, order_arrays, state_arrays, table_arrays
 from ..engine.learner import Learner
 from ..engine.rebuilds import stages
 from ..engine.tasks import RangeReport
 from ..engine.worker import TOP, train_on
 from ..parallel.machine import MemoryMeter
-from ..parallel.shared_arrays import Layout
 from ..prediction import topk_rows
 from .communicator import Communicator, together
 from .process_grid import Place, shared_by_workers
@@ -86,10 +85,9 @@ class RankWorker:
         shards, n_features, n_labels = shards_of(config, self.ranks), train.n_features, train.n_labels
         self.edges = label_edges(config, n_labels)[:: len(shards)]  # of the ranks
         first, last = self._own_labels = self.edges[self.ranks.rank], self.edges[self.ranks.rank + 1]
-        self.whole, shapes = state_arrays(config, n_features, n_labels), array_shapes(config, n_features, last - first)
-        own: Layout = {name: (shape, np.float32) for name, shape in shapes.items()}
-        orders: Layout = {"train_order": ((train.n_samples,), np.int32)}
-        orders |= {} if test is None else {"test_order": ((test.n_samples,), np.int32)}
+        self.whole = state_arrays(config, n_features, n_labels)
+        own = network_arrays(config, n_features, last - first)
+        orders = order_arrays(train.n_samples, None if test is None else test.n_samples)
         self.block = shared_by_workers(own | table_arrays(config, n_labels, shards) | orders, place)
         self.arrays = self.block.arrays
         self.parameters = {name: self.arrays[name] for name in own}
