@@ -68,7 +68,7 @@ def _train_or_leave(options: Namespace, session: Session, ranks: Communicator) -
 
 def _check_alike(ranks: Communicator, own: dict[str, Any], what: str) -> None:
     """Raise ConfigError if a process has other values than the first; all must call."""
-    first = ranks.broadcast(own) if ranks.rank == 0 else ranks.broadcast()
+    first = ranks.broadcast(own)
     different = ", ".join(name for name in first if first[name] != own.get(name))
     if different:
         raise ConfigError(f"not the {what} of the first process ({different}); start all processes with the same")
