@@ -20,7 +20,7 @@ import numpy as np
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError
 from slide_ref.common.metrics import hits_at
-from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
+from slide_ref.common.parameters import Layer, layers_of
 from slide_ref.common.schedule import joined_after, n_epochs, sample_order, total_steps
 from slide_ref.common.sparse_rows import Dataset
 from slide_ref.common.validation import kept_aside, split
@@ -28,6 +28,7 @@ from slide_ref.common.validation import kept_aside, split
 from ..display.wording import aligned, duration, network_in_words
 from ..engine.checkpoints import PastRuns, TrainingState
 from ..engine.handover import Handover
+from ..engine.layout import first_parameters
 from ..engine.progress import Event
 from ..parallel.machine import available_cpus, cpu_model, memory_left
 from ..parallel.units import numbered
@@ -129,10 +130,7 @@ def level_at(n_labels: Sequence[float], advantages: Sequence[float]) -> float | 
 def in_full_swing(config: Config, data: Dataset, n_workers: int) -> TrainingState:
     """Return a new network whose step count is high enough for all workers to train (S33)."""
     sizes = data.features.n_columns, data.labels.n_columns
-    shapes = {name: shape for name, shape in array_shapes(config, *sizes).items() if "_" not in name}
-    arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-    initialise(layers_of(arrays), config)
-    return TrainingState(config, *sizes, arrays, PastRuns(joined_after(n_workers)))
+    return TrainingState(config, *sizes, first_parameters(config, *sizes), PastRuns(joined_after(n_workers)))
 
 
 class Speed(NamedTuple):

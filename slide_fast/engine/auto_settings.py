@@ -9,13 +9,14 @@ import numpy as np
 
 from slide_ref.common.config import WIDE, Config
 from slide_ref.common.lsh_config import LshConfig
-from slide_ref.common.parameters import Layer, array_shapes, initialise, layers_of
+from slide_ref.common.parameters import layers_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
 from ..hashing import addresses_of, hash_constants
 from ..kernels.scratch import Scratch
 from ..prediction import hidden_outputs
 from .data_summary import n_labelled
+from .layout import first_parameters
 
 NAMES = ("micro_batch", "lsh.K", "lsh.bucket_size")
 OF_INPUTS = ("input_scale", "initial_weights")  # chosen by the inputs alone
@@ -162,7 +163,7 @@ def _digits(config: Config, train: Dataset) -> int:
     """Return the largest K for which the median sample's buckets hold `BUDGETS_FOUND` budgets, or the smallest K."""
     n, wanted = train.labels.n_columns, BUDGETS_FOUND * max(config.lsh.budget, 1)
     drawn = config.replace(initial_weights="gaussian")  # zeros (S40) would share a bucket, whatever K
-    layers = _first_network(drawn, train.features.n_columns, min(n, LABELS_COUNTED))
+    layers = layers_of(first_parameters(drawn, train.features.n_columns, min(n, LABELS_COUNTED)))
     rows = train.features.take(np.arange(min(ROWS, train.n_samples)))
     inputs, W = hidden_outputs(layers, rows, Scratch()).copy(), layers[-1].W
     for K in reversed(DIGITS):
@@ -173,11 +174,3 @@ def _digits(config: Config, train: Dataset) -> int:
         if np.median(np.sum(loads, axis=0)) * n / len(W) >= wanted:
             return K
     return DIGITS[0]
-
-
-def _first_network(config: Config, n_features: int, n_labels: int) -> list[Layer]:
-    """Make layers with initial weights, for some of the labels only."""
-    arrays = {name: np.empty(shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
-    layers = layers_of(arrays)
-    initialise(layers, config)
-    return layers

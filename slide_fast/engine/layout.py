@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.parameters import array_shapes
+from slide_ref.common.parameters import array_shapes, initialise, layers_of
 from slide_ref.common.parts import Part, parts_of
 from slide_ref.common.sparse_rows import Dataset, SparseRows
 
@@ -71,6 +71,14 @@ def data_arrays(train: Dataset, test: Dataset | None, weights: np.ndarray | None
 def network_arrays(config: Config, n_features: int, n_labels: int) -> Layout:
     """Return names, shapes and dtypes of the parameters and moments of a network."""
     return {name: (shape, np.float32) for name, shape in array_shapes(config, n_features, n_labels).items()}
+
+
+def first_parameters(config: Config, n_features: int, n_labels: int) -> dict[str, np.ndarray]:
+    """Return the parameters of a new network, by name, without moments."""
+    layout = network_arrays(config, n_features, n_labels)
+    arrays = {name: np.empty(*entry) for name, entry in layout.items() if "_" not in name}
+    initialise(layers_of(arrays), config)
+    return arrays
 
 
 def order_arrays(n_train: int, n_test: int | None) -> Layout:
