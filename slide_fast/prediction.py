@@ -283,7 +283,6 @@ def predict_topk_index(
         if totals is not None:
             totals[rows] = sums
 
-    first = 0
     for first in range(0, features.n_rows, GROUPED_AT_ONCE):
         block = features.take(np.arange(first, min(first + GROUPED_AT_ONCE, features.n_rows)))
         inputs = all_hidden_outputs(layers, block, n_threads)
