@@ -54,21 +54,28 @@ class PredictionMixin:
             raise NotFittedError(f"this {type(self).__name__} is not trained yet; call fit or load first")
         return self.model_
 
-    def _asked(self, X: Any) -> tuple[Predictor, SparseRows]:
-        """Return a predictor for the network, and checked samples to predict."""
-        predictor = Predictor(self._trained())
-        X = self._rows_of(X)
-        features = validation.as_samples(X, self.n_features_in_)
-        self._check_features(X, features, reset=False)
-        return predictor, features
+    def _now(self) -> PredictionMixin:
+        """Return the estimator as it is now, so that network and labels fit together while another thread trains it."""
+        now = object.__new__(type(self))
+        vars(now).update(vars(self))
+        now._trained()
+        return now
 
-    def _with_index(self, features: SparseRows | None = None) -> Model:
-        """Return the network with an index, from training samples or else from `features`, and keep it for later.
+    def _asked(self, X: Any) -> tuple[PredictionMixin, Predictor, SparseRows]:
+        """Return the estimator as it is now, a predictor for its network, and checked samples to predict."""
+        now = self._now()
+        X = now._rows_of(X)
+        features = validation.as_samples(X, now.n_features_in_)
+        now._check_features(X, features, reset=False)
+        return now, Predictor(now.model_), features
+
+    def _with_index(self, now: PredictionMixin, features: SparseRows | None = None) -> Model:
+        """Return the network of `now` with an index, from training samples or else `features`, and keep it for later.
 
         It stays without one where samples are missing or too few. If another thread trains meanwhile, its network is
         kept instead.
         """
-        old, samples = self._trained(), getattr(self, "_index_samples", None)
+        old, samples = now.model_, getattr(now, "_index_samples", None)
         if old.index is not None:
             return old
         if samples is not None:
@@ -82,9 +89,9 @@ class PredictionMixin:
                 self.model_ = new
         return new
 
-    def _indexed(self, features: SparseRows) -> Predictor:
-        """Return a predictor for the network with an index, if one can be built; it is kept for the next call."""
-        model, predictor = self._with_index(features), getattr(self, "_predicts", None)
+    def _indexed(self, now: PredictionMixin, features: SparseRows) -> Predictor:
+        """Return a predictor for the network of `now`, with an index if one can be built; keep it for the next call."""
+        model, predictor = self._with_index(now, features), getattr(self, "_predicts", None)
         if predictor is None or predictor.model is not model:
             self._predicts = predictor = Predictor(model)
         return predictor
@@ -133,9 +140,12 @@ class PredictionMixin:
         [['right', 'left']]
         """
         k, recall, mode = whole("k", k, 1), share("recall", recall), mode_of(mode)
-        predictor, features = self._asked(X)
-        found = self._indexed(features).topk(features, k, recall) if mode == "index" else predictor.topk(features, k)
-        return in_words(found.ids, self.classes_), found.scores
+        now, predictor, features = self._asked(X)
+        if mode == "index":
+            found = self._indexed(now, features).topk(features, k, recall)
+        else:
+            found = predictor.topk(features, k)
+        return in_words(found.ids, now.classes_), found.scores
 
     def predict(self, X: Any) -> Any:
         """Predict the best label of each sample, or its best labels if training samples may have several.
@@ -156,9 +166,9 @@ class PredictionMixin:
         NotFittedError, DataError
             As for `predict_topk`.
         """
-        predictor, features = self._asked(X)
-        k = 1 if self._kind == "classes" else min(max(1, round(self.labels_per_sample_)), len(self.classes_))
-        return as_in_training(predictor.topk(features, k).ids, self.classes_, self._kind)
+        now, predictor, features = self._asked(X)
+        k = 1 if now._kind == "classes" else min(max(1, round(now.labels_per_sample_)), len(now.classes_))
+        return as_in_training(predictor.topk(features, k).ids, now.classes_, now._kind)
 
     def decision_function(self, X: Any, labels: Any = None) -> np.ndarray:
         """Return the logits of the labels.
@@ -182,10 +192,10 @@ class PredictionMixin:
         MemoryError
             If the scores of all labels do not fit in memory; choose some with `labels`.
         """
-        predictor, features = self._asked(X)
-        logits = logits_of(predictor.layers, features, places_of(labels, self.classes_, features.n_rows))
+        now, predictor, features = self._asked(X)
+        logits = logits_of(predictor.layers, features, places_of(labels, now.classes_, features.n_rows))
         require_finite(logits)
-        if labels is None and self._kind == "classes" and len(self.classes_) == 2:
+        if labels is None and now._kind == "classes" and len(now.classes_) == 2:
             return logits[:, 1] - logits[:, 0]
         return logits
 
@@ -204,8 +214,8 @@ class PredictionMixin:
         >>> bool(model.predict_proba([[0, 1]], labels=["right"])[0, 0] > 0.5)
         True
         """
-        predictor, features = self._asked(X)
-        found = probabilities_of(predictor.layers, features, places_of(labels, self.classes_, features.n_rows))
+        now, predictor, features = self._asked(X)
+        found = probabilities_of(predictor.layers, features, places_of(labels, now.classes_, features.n_rows))
         require_finite(found)
         return found
 
@@ -220,8 +230,8 @@ class PredictionMixin:
         X, y and `sample_weight` are as in `fit`; with weights, the fraction is weighted. True labels that did not occur
         in training count as wrong.
         """
-        predictor, features = self._asked(X)
-        truths = validation.as_truths(X, y, Known(self.classes_, self._kind, None))
+        now, predictor, features = self._asked(X)
+        truths = validation.as_truths(X, y, Known(now.classes_, now._kind, None))
         if truths.n_rows != features.n_rows:
             raise DataError(f"X has {features.n_rows} samples, but there are labels for {truths.n_rows}")
         hits = hits_at(predictor.topk(features, 1).ids, truths, 1)[:, 0]

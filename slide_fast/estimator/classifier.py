@@ -165,10 +165,10 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state: Any = super().__getstate__() or {}
-        state = {key: value for key, value in state.items() if key != "_predicts"}
+        state: dict[str, Any] = dict(super().__getstate__() or {})  # type: ignore[call-overload]
+        state.pop("_predicts", None)
         if state.get("_state") is not None:  # joblib would write what it shares with the model twice
-            state["_state"] = state["_state"].besides(self.model_)
+            state["_state"] = state["_state"].besides(state["model_"])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -317,10 +317,11 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
             If the estimator is not trained, the dtype is unknown or cannot hold a weight, or the folder cannot be
             written.
         """
-        names = list(getattr(self, "feature_names_in_", ())) or None
-        model = dataclasses.replace(self._with_index(), feature_names=names)
+        now = self._now()
+        names = list(getattr(now, "feature_names_in_", ())) or None
+        model = dataclasses.replace(self._with_index(now), feature_names=names)
         model = model if dtype is None else with_dtype(model, dtype)
-        save_model(folder, with_classes(model, self.classes_, self._kind, self.labels_per_sample_))
+        save_model(folder, with_classes(model, now.classes_, now._kind, now.labels_per_sample_))
 
     @classmethod
     def load(cls, folder: str | Path, mmap: bool = False) -> SlideClassifier:

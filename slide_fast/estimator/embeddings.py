@@ -39,7 +39,7 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         NotFittedError, DataError
             If the estimator is not trained, or the features of X differ from those of the network.
         """
-        predictor, features = self._asked(X)
+        _, predictor, features = self._asked(X)
         found = all_hidden_outputs(predictor.layers, features, None)
         require_finite(found)
         return found
@@ -109,9 +109,9 @@ class EmbeddingMixin(PredictionMixin, TransformerMixin):
         >>> labels.tolist()
         ['right']
         """
-        k, model = whole("k", k, 1), self._trained()
+        k, now = whole("k", k, 1), self._now()
         if is_row(type(label)):
             raise DataError("label holds several values; give one of classes_")
-        place = int(places_of([label], self.classes_, 1, "label")[0])
-        ids, cosines = most_similar(np.asarray(model.arrays[f"W{len(model.config.hidden)}"]), place, k)
-        return self.classes_[ids], cosines
+        place = int(places_of([label], now.classes_, 1, "label")[0])
+        ids, cosines = most_similar(np.asarray(now.model_.arrays[f"W{len(now.model_.config.hidden)}"]), place, k)
+        return now.classes_[ids], cosines

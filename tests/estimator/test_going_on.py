@@ -12,7 +12,8 @@ from scipy import sparse
 from slide_fast import SlideClassifier, SlideTextClassifier
 from slide_fast.engine.run import Run
 from slide_fast.engine.training_info import in_words
-from slide_fast.estimator import answers
+from slide_fast.estimator import answers, embeddings
+from slide_fast.estimator.sklearn_base import BaseEstimator
 from slide_ref.common.errors import ConfigError, DataError
 
 rng = np.random.default_rng(0)
@@ -287,6 +288,58 @@ def test_what_another_thread_trains_while_an_index_is_made_is_kept(tmp_path, rea
         else:
             model.predict_topk(X, 2, "index")
     assert model.model_.facts["epochs"] == epochs + 1
+
+
+ANSWERS = {
+    "predict": lambda model, X: model.predict(X),
+    "predict_topk": lambda model, X: model.predict_topk(X, 2)[0],
+    "index": lambda model, X: model.predict_topk(X, 2, "index")[0],
+    "predict_proba": lambda model, X: model.predict_proba(X, labels=[2, 5]),
+    "decision_function": lambda model, X: model.decision_function(X),
+    "transform": lambda model, X: model.transform(X),
+    "score": lambda model, X: model.score(X, ONE),
+}
+
+
+@pytest.mark.parametrize("method", ANSWERS)
+def test_answers_are_those_of_one_network_while_another_thread_trains(method):
+    model, answer, others = small().fit(X, ONE), ANSWERS[method], (7 * (ONE % 2)).astype(str)
+
+    class Samples:
+        def __array__(self, dtype=None, copy=None):
+            model.fit(X[:, :9], others)
+            return X
+
+    wanted = answer(model, X)
+    assert np.array_equal(answer(model, Samples()), wanted)
+    assert model.classes_.tolist() == ["0", "7"] and model.n_features_in_ == 9
+
+
+def test_what_another_thread_trains_is_in_no_part_of_what_is_found_or_written(tmp_path, monkeypatch):
+    first, second = small(warm_start=True).fit(X, ONE), small(warm_start=True).fit(X, ONE.astype(str))
+    similar, states, model = first.similar_labels(0), BaseEstimator.__getstate__, small()
+
+    def while_training(make):
+        def made(*arguments):
+            result = make(*arguments)
+            vars(model).update(vars(second))
+            return result
+
+        return made
+
+    monkeypatch.setattr(embeddings, "most_similar", while_training(embeddings.most_similar))
+    monkeypatch.setattr(answers, "with_index", while_training(answers.with_index))
+    monkeypatch.setattr(BaseEstimator, "__getstate__", while_training(lambda self: dict(states(self))))
+    vars(model).update(vars(first))
+    assert model.similar_labels(0)[0].tolist() == similar[0].tolist()
+    vars(model).update(vars(first))
+    model.save(tmp_path / "model")
+    vars(model).update(vars(first))
+    kept = pickle.dumps(model)
+    for copied in (SlideClassifier.load(tmp_path / "model"), pickle.loads(kept)):
+        assert np.array_equal(copied.label_embeddings_, first.label_embeddings_)
+        assert copied.classes_.tolist() == list(range(6))
+    assert pickle.loads(kept)._state is not None and model.model_ is second.model_
 
 
 def test_what_a_callback_does_to_its_event_concerns_nobody_else(capsys):
