@@ -161,6 +161,7 @@ class SlideClassifier(EmbeddingMixin, ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()  # type: ignore[misc]  # scikit-learn has it
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True
+        tags.non_deterministic = bool(self.n_workers != 1 or self.max_seconds is not None)
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 

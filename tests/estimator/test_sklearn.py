@@ -10,6 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MultiLabelBinarizer
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from slide_fast import SlideClassifier, SlideTextClassifier
@@ -28,6 +29,15 @@ TEXTS = [f"the {colour} thing number {i}" for i in range(25) for colour in COLOU
 @parametrize_with_checks([SMALL], expected_failed_checks=lambda estimator: EXPECTED)
 def test_sklearn_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "differs"),
+    [({}, True), ({"n_workers": np.int64(1)}, False), ({"n_workers": 2}, True), ({"max_seconds": 1.0}, True)],
+)
+def test_tags_tell_whether_a_run_can_be_repeated(parameters, differs):
+    model = SlideClassifier(**{"n_workers": 1} | parameters) if parameters else SlideTextClassifier()
+    assert get_tags(model).non_deterministic is differs
 
 
 def test_pipeline_of_texts_and_names():
