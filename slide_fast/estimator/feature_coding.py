@@ -11,7 +11,7 @@ from slide_ref.common.errors import DataError
 from slide_ref.common.sparse_rows import SparseRows
 from slide_ref.common.xmc_lines import COUNT_LIMIT
 
-from .label_coding import row_in, shown
+from .label_coding import is_missing, row_in, shown
 
 
 def is_sparse(X: Any) -> bool:
@@ -59,7 +59,9 @@ def _rows_of_dense(X: Any) -> SparseRows:
         if array.dtype.kind in "mM":
             raise TypeError(f"it is of dtype {array.dtype}, not numbers")
         if array.dtype.kind not in "fiubc":
-            array = array.astype(np.float64)
+            array = _as_float64(array)
+    except DataError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         forms = "a SciPy matrix, an array of shape (n_samples, n_features), or SparseRows"
         text = f"X is no table of numbers; give {forms}; for texts there is SlideTextClassifier"
@@ -71,6 +73,17 @@ def _rows_of_dense(X: Any) -> SparseRows:
     data = _as_float32(array[rows, columns], "X", rows.__getitem__)
     indptr = np.searchsorted(rows, np.arange(len(array) + 1)).astype(np.int64)
     return SparseRows(indptr, columns.astype(np.int32), data, array.shape[1])
+
+
+def _as_float64(array: np.ndarray) -> np.ndarray:
+    """Convert objects, str or bytes to numbers. Raises DataError for pandas' NA, as for NaN."""
+    try:
+        return array.astype(np.float64)
+    except TypeError:
+        for row, values in enumerate(array.tolist()):
+            if isinstance(values, list) and any(map(is_missing, values)):
+                raise DataError(f"X, row {row}: {_not_finite('X', 'NaN')}") from None
+        raise
 
 
 def _check_table(X: Any, name: str) -> None:
@@ -90,12 +103,15 @@ def _as_float32(values: np.ndarray, name: str, row_of: Callable[[int], int]) -> 
     if not is_finite.all():
         i = int(np.argmin(is_finite))
         if values.dtype.kind == "f" and not np.isfinite(values[i]):
-            kind = "NaN" if np.isnan(values[i]) else "infinity"
-            text = f"Input {name} contains {kind}, which is not finite; remove or replace it"
+            text = _not_finite(name, "NaN" if np.isnan(values[i]) else "infinity")
         else:
             text = f"{shown(values[i])} is too large for float32; rescale the data"
         raise DataError(f"{name}, row {row_of(i)}: {text}")
     return data
+
+
+def _not_finite(name: str, kind: str) -> str:
+    return f"Input {name} contains {kind}, which is not finite; remove or replace it"
 
 
 def check_sizes(features: SparseRows) -> None:

@@ -16,7 +16,7 @@ from slide_ref.common.storage.label_names import NO_NAME
 GROUPS = {"b": "number", "i": "number", "u": "number", "f": "number", "U": "str", "T": "str", "S": "bytes",
           "M": "datetime64", "m": "timedelta64"}  # fmt: skip
 """Kinds of dtypes that labels may have; values of different groups are never equal."""
-MISSING = ("NoneType", "NAType", "NaTType")  # pandas' types by name, as it need not be installed
+MISSING = ("NoneType", "MaskedConstant", "NAType", "NaTType")  # by name, as pandas need not be installed
 MAX_BITS = 1024  # of a whole number: JSON readers limit their digits
 MAX_WIDE = 2**28  # characters of classes as an array of fixed width
 _short = reprlib.Repr()
@@ -58,7 +58,7 @@ def is_row(type_: type) -> bool:
 
 
 def is_missing(item: Any) -> bool:
-    """Tell whether a value means "missing": None, NaN, NaT, pandas NA."""
+    """Tell whether a value means "missing": None, NaN, NaT, NumPy's masked, pandas' NA."""
     if type(item).__name__ in MISSING:
         return True
     return isinstance(item, (float, np.inexact, np.datetime64, np.timedelta64)) and bool(item != item)

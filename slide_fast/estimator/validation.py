@@ -182,6 +182,9 @@ def _rows_of_table(array: np.ndarray, name: str) -> SparseRows:
 
 
 def _column(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim == 0:
+        kind = type(array.item()).__name__
+        raise DataError(f"{name} is of type {kind}, not a sequence of labels; give a list or an array")
     if array.ndim not in (1, 2):
         raise DataError(f"{name} should be a 1d array, got an array of shape {array.shape} instead; bad input shape")
     if array.ndim == 2:

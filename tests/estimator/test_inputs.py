@@ -68,6 +68,14 @@ def test_masked_values_are_missing():
     assert small().fit(np.ma.masked_array(X), Y).n_features_in_ == 6
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", object])
+def test_missing_values_of_typed_columns_are_named_as_nan_is(dtype):
+    pandas = pytest.importorskip("pandas")
+    columns = {"a": [0, 1] * 30, "b": [1] * 7 + [pandas.NA] * 53}
+    with pytest.raises(DataError, match="^X, row 7: Input X contains NaN, which is not finite; remove or replace it$"):
+        small().fit(pandas.DataFrame(columns, dtype=dtype), Y)
+
+
 def test_column_ids_beyond_32_bits_do_not_wrap():
     rows = sparse.csr_array(X)
     rows.indices = rows.indices.astype(np.int64)

@@ -95,6 +95,7 @@ def test_training_goes_on_with_the_words_of_before():
         (np.array([["a", "b"]]), "X is not a sequence of texts"),
         (["a", None], "X, row 1: the text is missing"),
         (["a", float("nan")], "X, row 1: the text is missing"),
+        (np.ma.masked_array(["a", "b"], [False, True]), "X, row 1: the text is missing"),
         (["a", 3], "X, row 1: 3 is not a text; give a str"),
         ([b"a"], "X, row 0: b'a' is not a text"),
     ],
