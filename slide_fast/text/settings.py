@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from slide_ref.common.checks import is_whole, plain, require, whole
 
 WORDS = r"\w+"  # letters, digits and underscores of any script
@@ -63,15 +65,17 @@ def require_words(settings: TextSettings) -> None:
 def _range(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
-    pair = [plain(n) for n in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
+    given = value.tolist() if isinstance(value, np.ndarray) else value
+    pair = [plain(n) for n in given] if isinstance(given, Sequence) and not isinstance(given, str) else []
     fits = len(pair) == 2 and all(map(is_whole, pair)) and 1 <= pair[0] <= pair[1]
     require(fits, "char_ngrams", value, "two whole numbers such as (3, 5), the first at least 1, or None")
     return pair[0], pair[1]
 
 
 def _check_pattern(pattern: Any) -> None:
+    require(isinstance(pattern, str), "token_pattern", pattern, r"a regular expression as a str, such as r'\w+'")
     try:
         groups, reason = re.compile(pattern).groups, "at most one group, such as r'\\w+'"
-    except (re.error, TypeError, OverflowError, RecursionError) as error:
+    except (re.error, OverflowError, RecursionError) as error:
         groups, reason = 2, f"a regular expression ({error})"
-    require(isinstance(pattern, str) and groups <= 1, "token_pattern", pattern, reason)
+    require(groups <= 1, "token_pattern", pattern, reason)

@@ -97,13 +97,21 @@ def test_what_a_tokenizer_may_not_return_is_said(tokenizer):
         ({"buckets": 2**31}, "buckets is 2147483648; it must be at most 2147483647"),
         ({"token_pattern": "("}, r"token_pattern is '\('; it must be a regular expression"),
         ({"token_pattern": "(a)(b)"}, "token_pattern is .*; it must be at most one group"),
-        ({"token_pattern": 3}, "token_pattern is 3; it must be"),
+        ({"token_pattern": 3}, "token_pattern is 3; it must be a regular expression as a str"),
+        ({"token_pattern": re.compile(r"\w+")}, "token_pattern is .*; it must be a regular expression as a str"),
+        ({"token_pattern": b"a+"}, "token_pattern is b'a.'; it must be a regular expression as a str"),
+        ({"char_ngrams": np.eye(2, dtype=int)}, "char_ngrams is array.*; it must be two whole numbers"),
         ({"tokenizer": "x"}, "tokenizer is 'x'; it must be a function"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(values, wanted):
     with pytest.raises(ConfigError, match=wanted):
         TextSettings.checked(**values)
+
+
+def test_numbers_of_an_array_are_a_range_as_those_of_a_list_are():
+    for pair in ([2, 3], (np.int64(2), 3), np.array([2, 3])):
+        assert TextSettings.checked(char_ngrams=pair) == TextSettings(char_ngrams=(2, 3))
 
 
 @given(st.lists(st.text(alphabet="aB\xff \0\n\x1f_9é", max_size=12), max_size=12))
