@@ -323,6 +323,8 @@ def numbers_in(values: Any, name: str) -> np.ndarray:
         given = np.asarray(values)
         if given.dtype.kind in "cmM":
             raise TypeError(f"dtype {given.dtype}")
+        if given.dtype == object and given.ndim == 1:
+            given = np.array([np.nan if is_missing(item) else item for item in given], dtype=object)
         return given.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{name} holds something other than numbers ({error})") from error

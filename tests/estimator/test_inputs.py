@@ -70,10 +70,9 @@ def test_masked_values_are_missing():
 
 @pytest.mark.parametrize("dtype", ["Int64", "Float64", "boolean", object])
 def test_missing_values_of_typed_columns_are_named_as_nan_is(dtype):
-    pandas = pytest.importorskip("pandas")
-    columns = {"a": [0, 1] * 30, "b": [1] * 7 + [pandas.NA] * 53}
+    columns = {"a": [0, 1] * 30, "b": [1] * 7 + [pd.NA] * 53}
     with pytest.raises(DataError, match="^X, row 7: Input X contains NaN, which is not finite; remove or replace it$"):
-        small().fit(pandas.DataFrame(columns, dtype=dtype), Y)
+        small().fit(pd.DataFrame(columns, dtype=dtype), Y)
 
 
 def test_column_ids_beyond_32_bits_do_not_wrap():
@@ -232,6 +231,14 @@ def test_the_place_of_a_weight_that_is_none_is_named(value):
             call(X, y, weights)
     with pytest.raises(DataError, match="class_weight, label 'b': .* is negative or not finite"):
         SlideClassifier(class_weight={"a": 2, "b": value}).fit(X, ["a", "b"] * 3)
+
+
+def test_the_place_of_a_weight_that_is_missing_is_named():
+    weights = pd.Series([1, 1, 1, 1, pd.NA, 1], dtype=object)
+    with pytest.raises(DataError, match="^sample_weight, row 4: nan is negative or not finite; give numbers >= 0$"):
+        small().fit(np.eye(6), np.arange(6), weights)
+    with pytest.raises(DataError, match="^class_weight, label 'b': nan is negative or not finite; give numbers >= 0$"):
+        small().set_params(class_weight={"a": 2, "b": pd.NA}).fit(np.eye(6), ["a", "b"] * 3)
 
 
 def test_a_class_has_one_weight():
