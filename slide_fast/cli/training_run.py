@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from slide_ref.common.config import EVAL_METRICS, WEIGHT_DTYPES, Config
-from slide_ref.common.errors import DivergedError, ModelError, SlideError
+from slide_ref.common.errors import ConfigError, DivergedError, ModelError, SlideError
 from slide_ref.common.index import IndexSamples, samples_for_index
 from slide_ref.common.metrics import RANKS, evaluate
 from slide_ref.common.schedule import in_batch_steps, largest_rate, n_epochs, total_steps
@@ -122,6 +122,9 @@ class TrainingRun:
             except TrainingInterrupted as stop:
                 self._end_early(stop.model)
             session.worker_pids = tuple
+            if not model.facts["steps"]:  # the folder keeps the run that was there before
+                raise ConfigError(f"--max-seconds {options.max_seconds:g} were over before the first step; nothing is "
+                                  "saved; give more")  # fmt: skip
             model, problem = self._as_stored(model)
             if samples is not None:
                 session.console.progress(1.0, "making the index for prediction")

@@ -252,6 +252,19 @@ def test_a_new_run_that_is_interrupted_before_its_first_step_leaves_what_was_the
     assert main([*ANOTHER]) == 130 and content_of(Path("run")) == before
 
 
+@pytest.mark.parametrize("more", [[], ["--checkpoint-every", "0.5", "--patience", "2"]])
+def test_a_new_run_whose_time_is_over_before_its_first_step_leaves_what_was_there(files, capsys, more):
+    command = [*TRAIN, *SMALL, *more, "--out"]
+    assert main([*command, "run"]) == 0
+    before = content_of(Path("run"))
+    for run in ("run", "new"):
+        capsys.readouterr()
+        assert main([*command, run, "--overwrite", "--max-seconds", "1e-9"]) == 2
+        stderr = capsys.readouterr().err
+        assert "--max-seconds 1e-09 were over before the first step; nothing is saved; give more" in stderr
+    assert content_of(Path("run")) == before and not Path("new").exists()
+
+
 def test_what_a_resumed_run_trained_is_where_the_next_one_begins(files, capsys):
     """Also where it wrote no checkpoints on its way."""
     assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
