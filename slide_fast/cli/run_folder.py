@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from slide_ref.common.config import Config
 from slide_ref.common.errors import ConfigError, SlideError
+from slide_ref.common.storage.array_folder import holds_network, lies_in_network
 from slide_ref.common.storage.complete_file import complete_file
 from slide_ref.common.storage.model_folder import MODEL, Model, save_model
 from slide_ref.common.storage.replacing import standing
@@ -44,14 +45,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def holds_network(folder: Path) -> bool:
-    """Tell whether a folder is that of a model or of a checkpoint."""
-    return (folder / "config.json").is_file() and (folder / "W0.npy").is_file()
-
-
 def refuse_within_model(name: str, path: Path) -> None:
     """Raise ConfigError if a place, an argument, is in the folder of a model or checkpoint, which is replaced whole."""
-    if any(holds_network(folder) for folder in path.resolve().parents):
+    if lies_in_network(path):
         raise ConfigError(f"{name} {path}: lies in a model folder; choose another place")
 
 

@@ -76,6 +76,19 @@ def test_several_hidden_layers(tmp_path):
     assert (arrays["W0"].shape, arrays["W1"].shape, arrays["W2"].shape) == ((6, 5), (4, 5), (3, 4))
 
 
+@pytest.mark.parametrize("place", ["inner", "inner/most", "../link/inner"])
+def test_nothing_is_saved_within_a_model_folder(tmp_path, folder, place):
+    """The next save of the outer model would remove it."""
+    (tmp_path / "link").symlink_to(folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ModelError, match="lies in a model folder; choose another place"):
+        save_model(folder / place, model_for())
+    assert sorted(tmp_path.rglob("*")) == before
+    save_model(folder, model_for())  # the model itself is replaced, also through the link
+    save_model(tmp_path / "link", model_for())
+    save_model(tmp_path / "run" / "model", model_for())
+
+
 def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
     counts = np.array([4, 0, 5], dtype=np.int32)
     save_model(tmp_path / "again", model_for(label_names=NAMES, label_counts=counts))

@@ -34,6 +34,16 @@ def is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def holds_network(folder: Path) -> bool:
+    """Tell whether a folder is that of a model or of a checkpoint."""
+    return (folder / "config.json").is_file() and (folder / "W0.npy").is_file()
+
+
+def lies_in_network(path: Path) -> bool:
+    """Tell whether a place is in the folder of a model or checkpoint, which is replaced whole."""
+    return any(holds_network(folder) for folder in path.resolve().parents)
+
+
 def _is_shape(value: Any) -> bool:
     counts = isinstance(value, list) and len(value) <= 32 and all(is_count(n) for n in value)
     return counts and math.prod(n or 1 for n in value) < 2**56
@@ -61,8 +71,8 @@ def save_arrays(
     Raises
     ------
     ModelError
-        If a key, name or dtype cannot be stored, the folder holds something else, or writing fails. The earlier content
-        of `folder` is then unchanged.
+        If a key, name or dtype cannot be stored, the folder holds something else or lies in that of a model, or writing
+        fails. The earlier content of `folder` is then unchanged.
     """
     folder = Path(folder)
     for name, array in arrays.items():
@@ -169,6 +179,8 @@ def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 
 def _check_replaceable(folder: Path) -> None:
+    if lies_in_network(folder):
+        raise ModelError(f"{folder}: lies in a model folder; choose another place")
     folder = standing(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         try:

@@ -85,10 +85,10 @@ def save_model(folder: str | Path, model: Model) -> None:
     Raises
     ------
     ModelError
-        If the folder cannot be written or holds something other than a model, the arrays do not fit the settings, a
-        label name contains a line break, a name is no str, facts or label values are no JSON values, or the number of
-        names, counts or values is not `n_labels`, or that of feature names not `n_features`. The folder is then
-        unchanged.
+        If the folder cannot be written, holds something other than a model or lies in that of another, the arrays do
+        not fit the settings, a label name contains a line break, a name is no str, facts or label values are no JSON
+        values, or the number of names, counts or values is not `n_labels`, or that of feature names not `n_features`.
+        The folder is then unchanged.
 
     Examples
     --------
