@@ -17,7 +17,7 @@ from slide_ref.common.storage import model_folder
 from slide_ref.common.storage.array_folder import load_arrays, save_arrays
 from slide_ref.common.storage.index_arrays import checked, from_arrays
 from slide_ref.common.storage.label_names import read_label_names
-from slide_ref.common.storage.model_folder import Model, load_model, save_model
+from slide_ref.common.storage.model_folder import Model, TextColumns, load_model, save_model
 
 CONFIG = Config(hidden=(4,), seed=7, lsh=LshConfig(K=3))
 N_FEATURES, N_LABELS = 6, 3
@@ -108,6 +108,10 @@ def test_the_same_model_gives_the_same_bytes(tmp_path, folder):
         ({"label_names": ["a", "b", "\udc80"]}, "label 2: a name cannot contain .* half a surrogate pair"),
         ({"feature_names": [1, 2, 3, 4, 5, 6]}, "feature_names is no list of str"),
         ({"facts": {"P@1": np.float32(0.5)}}, "facts: Object of type float32 is not JSON serializable; give values"),
+        ({"facts": {"loss": float("nan")}}, "facts: Out of range float values are not JSON .*; give values"),
+        ({"facts": {"history": [{"loss": -np.inf}]}}, "facts: Out of range float values are not JSON"),
+        ({"text": TextColumns({"min_df": np.inf}, {})}, "text settings: Out of range float values are not JSON"),
+        ({"text": TextColumns({"min_df": {2}}, {})}, "text settings: Object of type set is not JSON"),
         ({"label_values": [{1}, {2}, {3}]}, "label values: Object of type set is not JSON"),
         ({"label_counts": np.zeros(2)}, r"label_counts: found int64 of shape \(2,\), but .* int64 of shape \(3,\)"),
         ({"n_labels": 4}, r"array W1: found float32 of shape \(3, 4\), but .* float32 of shape \(4, 4\)"),

@@ -86,9 +86,9 @@ def save_model(folder: str | Path, model: Model) -> None:
     ------
     ModelError
         If the folder cannot be written, holds something other than a model or lies in that of another, the arrays do
-        not fit the settings, a label name contains a line break, a name is no str, facts or label values are no JSON
-        values, or the number of names, counts or values is not `n_labels`, or that of feature names not `n_features`.
-        The folder is then unchanged.
+        not fit the settings, a label name contains a line break, a name is no str, facts, text settings or label values
+        are no JSON values, or the number of names, counts or values is not `n_labels`, or that of feature names not
+        `n_features`. The folder is then unchanged.
 
     Examples
     --------
@@ -127,17 +127,18 @@ def save_model(folder: str | Path, model: Model) -> None:
         if values is not None:
             if len(values) != n:
                 raise ModelError(f"{len(values)} {what}, but the model has {n} {what.split()[0]}s")
-            texts[file] = _json_of(what, values, ensure_ascii=False, allow_nan=False, indent=0) + "\n"
+            texts[file] = _json_of(what, values, ensure_ascii=False, indent=0) + "\n"
     if not all(isinstance(name, str) for name in model.feature_names or ()):
         raise ModelError("feature_names is no list of str; give a name for each feature, or None")
     _json_of("facts", model.facts)
+    _json_of("text settings", description["text"])
     save_arrays(folder, description, arrays, texts)
 
 
 def _json_of(what: str, values: Any, **options: Any) -> str:
     """Return values as JSON. Raises ModelError if they cannot be stored, such as a NumPy number or NaN."""
     try:
-        return json.dumps(values, **options)
+        return json.dumps(values, allow_nan=False, **options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{what}: {error}; give values that JSON has, such as those of tolist()") from error
 
