@@ -117,7 +117,9 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
     if not names:
         raise DataError("no text has a label", options.train)
     if columns is not None:
-        for told in filter(None, [_about_labels(options.label_separator, data, names), _about_case(names)]):
+        separator = options.label_separator
+        notes = _about_lists(separator, file, data) or _about_labels(separator, data, names), _about_case(names)
+        for told in filter(None, notes):
             session.console.line(f"{options.train}: {told}")
     source = {} if columns is None else columns._asdict()
     text, samples = vectorizer.saved(source), [data]
@@ -125,6 +127,13 @@ def read_training_texts(options: Namespace, session: Session) -> tuple[list[Data
         test = TextFile(options.test, columns, skips=options.on_error == "skip")
         samples.append(_known(test, vectorizer, names, "the training data", n_workers, session))
     return samples, names, text
+
+
+def _about_lists(separator: str | None, file: TextFile, data: Dataset) -> str | None:
+    """Return a note if a separator of labels is given, but all labels are in lists."""
+    if separator is None or file.n_listed < data.n_samples:
+        return None
+    return f"labels are in lists, so --label-separator {separator!r} is not used"
 
 
 def _about_labels(separator: str | None, data: Dataset, names: list[str]) -> str | None:
@@ -172,7 +181,11 @@ def read_texts(path: str, model: Model, options: Namespace, session: Session, ne
     names = model.label_names or [str(label) for label in range(model.n_labels)]
     if getattr(options, "labels", None) is not None:
         raise ConfigError("--labels cannot be used with texts: their labels stand beside them")
-    return _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
+    data = _known(file, vectorizer, names, "the model", options.workers or available_cpus(), session)
+    told = _about_lists(options.label_separator, file, data) if needs_labels else None
+    if told is not None:
+        session.console.line(f"{path}: {told}")
+    return data
 
 
 def tell_no_texts(texts: Sequence[str], model: Model, options: Namespace, session: Session) -> None:

@@ -92,6 +92,8 @@ class TextFile:
     n_skipped : int
     first_skipped : str
         Error in the first skipped row, with its position.
+    n_listed : int
+        Rows whose labels are a JSON list, which no separator splits.
     """
 
     path: str | os.PathLike[str]
@@ -101,6 +103,7 @@ class TextFile:
     option: str = ""
     n_skipped: int = 0
     first_skipped: str = ""
+    n_listed: int = 0
 
     def __iter__(self) -> Iterator[list[Row]]:
         with open_text(self.path) as file:
@@ -147,7 +150,7 @@ class TextFile:
         elif head.startswith(b"[") and not is_header:
             raise DataError("the file looks like a JSON array; write one object per line, without [ ]", self.path, 1)
         elif head.startswith(b"{"):
-            yield from self._by_line(_json_parser(self.columns), first, blocks, 1)
+            yield from self._by_line(_json_parser(self.columns, self), first, blocks, 1)
         else:
             if not head:
                 raise DataError(EMPTY, self.path, 1)
@@ -343,7 +346,7 @@ def _labels(cell: str, separator: str | None) -> list[str]:
     return names
 
 
-def _json_parser(columns: Columns) -> Parser:
+def _json_parser(columns: Columns, file: TextFile) -> Parser:
     def parse(line: str) -> Row:
         try:
             values = json.loads(line)
@@ -352,7 +355,9 @@ def _json_parser(columns: Columns) -> Parser:
             raise _Bad(f"not valid JSON ({at}); write one object per line") from error
         if not isinstance(values, dict):
             raise _Bad("not a JSON object; write one per line")
-        labels = [] if columns.labels is None else _json_labels(values.get(columns.labels), columns)
+        value = None if columns.labels is None else values.get(columns.labels)
+        file.n_listed += isinstance(value, list)
+        labels = _json_labels(value, columns)
         return Row(" ".join([_json_text(values, name) for name in columns.texts]), labels)
 
     return parse

@@ -409,6 +409,24 @@ def test_a_separator_that_occurs_nowhere_is_told(slide, folder, tmp_path):
         assert code == 0 and ("no text has more than one label with --label-separator ';'" in stderr) == told
 
 
+def test_a_separator_that_lists_of_labels_do_not_need_is_told(slide, tmp_path):
+    for name, tags, is_told in (
+        ("one", ['["sour"]', '["sweet"]'], True),
+        ("several", ['["sour"]', '["sweet", "red"]'], True),
+        ("mixed", ['["sour"]', '"sweet|red"'], False),
+    ):
+        file, run = tmp_path / f"{name}.jsonl", tmp_path / name
+        lines = [f'{{"title": "apple tree", "tags": {value}}}\n' for value in tags]
+        file.write_text("".join(lines * 20), encoding="utf-8")
+        code, _, stderr = slide("train", file, *COLUMNS, *SMALL, "--out", run)
+        told = f"{file}: labels are in lists, so --label-separator '|' is not used\n"
+        assert code == 0 and (told in stderr) == is_told and "no text has more than one label" not in stderr
+        code, _, stderr = slide("evaluate", run, file, "--label-separator", "|")
+        assert code == 0 and (told in stderr) == is_told
+        code, _, stderr = slide("evaluate", run, file)  # as in training
+        assert code == 0 and told not in stderr
+
+
 def test_a_separator_that_seems_to_be_missing_is_told(slide, folder, tmp_path):
     columns = ["--text-column", "title", "--label-column", "tags"]
     code, _, stderr = slide("train", folder / "train.tsv", *columns, *SMALL, "--out", tmp_path / "run")
