@@ -35,7 +35,7 @@ from ..parallel.units import numbered
 from ..prediction import predict_topk
 from ..training import default_workers, fit
 from .bench_report import report
-from .session import Session, check_there, chosen_for, fitting, generated, read_samples
+from .session import Session, check_there, chosen_for, expecting_numbers, fitting, generated, read_samples
 from .settings import config_of, settings_of
 from .ways import (
     CHOSEN,
@@ -89,11 +89,12 @@ def bench(options: Namespace, session: Session) -> dict[str, Any]:
 def _read(options: Namespace, session: Session) -> tuple[Dataset, Dataset | None]:
     """Read the training samples, and the test samples if they are given."""
     check_there(options.data, options.test)
-    data = read_samples(options.data, needs_labels=True)
-    if options.test is None:
-        return data, None
+    with expecting_numbers("slide bench reads samples of numbers"):
+        data = read_samples(options.data, needs_labels=True)
+        if options.test is None:
+            return data, None
+        test = read_samples(options.test, needs_labels=True)
     sizes = {what: getattr(data, what).n_columns for what in Dataset._fields}
-    test = read_samples(options.test, needs_labels=True)
     return data, fitting(test, options.test, sizes, "the training data", session.console)
 
 

@@ -132,6 +132,8 @@ class _Parser(argparse.ArgumentParser):
             meant = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
             if self.prog.endswith(" explain") and not unknown[0].startswith("-"):
                 meant = "put the text between quotes"
+            if self.prog.endswith((" bench", " verify")) and any("text-column" in word for word in unknown):
+                meant = "this command reads samples of numbers, not texts"
             self.error("; ".join(filter(None, [f"unrecognized arguments: {' '.join(unknown)}", meant])))
         return options, unknown
 

@@ -22,7 +22,7 @@ from ..display.wording import aligned, network_in_words
 from ..parallel.units import numbered
 from ..verify.comparison import Disagreement, Report
 from ..verify.lockstep import Lockstep, new_lockstep
-from .session import Session, generated, read_samples
+from .session import Session, expecting_numbers, generated, read_samples
 from .settings import assign, config_of, settings_of
 
 STEPS = 12
@@ -53,7 +53,8 @@ STAGE_OF = {part: stage for stage, parts in STAGES.items() for part in parts}
 def verify(options: Namespace, session: Session) -> dict[str, Any]:
     """``slide verify``: train the reference and compare the fast path at every stage of every step."""
     settings = settings_of(options)
-    data = _synthetic(settings) if options.data is None else read_samples(options.data)
+    with expecting_numbers("slide verify reads samples of numbers"):
+        data = _synthetic(settings) if options.data is None else read_samples(options.data)
     n_samples, n_labels = data.n_samples, data.labels.n_columns
     wanted = config_of(settings, n_labels)
     micro_batch = options.micro_batch or min(wanted.micro_batch, MICRO_BATCH)

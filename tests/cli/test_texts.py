@@ -609,6 +609,16 @@ def test_texts_without_options_are_told(slide, tmp_path):
     assert code == 1 and "looks like plain text; if it holds texts, train a model of texts" in stderr
 
 
+@pytest.mark.parametrize("command", ["bench", "verify"])
+def test_commands_that_read_no_texts_say_so(slide, folder, capsys, command):
+    code, _, stderr = slide(command, folder / "train.tsv")
+    told = f"; slide {command} reads samples of numbers, not texts: save its samples as XMC text"
+    assert code == 1 and told in stderr and "train a model of texts" not in stderr
+    with pytest.raises(SystemExit):
+        slide(command, folder / "train.tsv", "--text-column", "title")
+    assert "--text-column title; this command reads samples of numbers, not texts; see" in capsys.readouterr().err
+
+
 def test_a_text_to_explain_is_quoted(slide, folder, capsys):
     with pytest.raises(SystemExit):
         slide("explain", folder / "run", "red", "apple")
