@@ -10,7 +10,7 @@ import numpy as np
 
 from slide_ref.common.config import LARGEST_STEP, Config
 from slide_ref.common.parameters import Layer
-from slide_ref.common.schedule import rate_of_inputs
+from slide_ref.common.schedule import scaled_to_inputs
 
 from .kernels.scratch import Scratch
 from .kernels.sparse_products import Multiples
@@ -152,7 +152,7 @@ def update(
     this = Step(step, rate, config)
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
-        own_rate, decay, own_config = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0, config)
+        own_rate, decay, own_config = scaled_to_inputs(rate, config) if l == 0 else (rate, 0.0, config)
         own = this._replace(rate=own_rate, config=own_config)
         _update_rows(weights, gradient.ids, gradient.W, own, scratch, decay)
         if gradient.multiples is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .common.config import LARGEST_STEP, Config
 from .common.parameters import Layer
-from .common.schedule import rate_of_inputs
+from .common.schedule import scaled_to_inputs
 from .network import RowGradient
 
 
@@ -99,7 +99,7 @@ def update(layers: list[Layer], gradients: list[RowGradient], step: int, rate: f
     """
     for l, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
         weights, biases = (layer.W, layer.W_m, layer.W_v), (layer.b, layer.b_m, layer.b_v)
-        own_rate, weight_decay, own = rate_of_inputs(rate, config) if l == 0 else (rate, 0.0, config)
+        own_rate, weight_decay, own = scaled_to_inputs(rate, config) if l == 0 else (rate, 0.0, config)
         for row, g in zip(gradient.ids, gradient.W, strict=True):
             _update_row(weights, slice(row, row + 1), g[None], step, own_rate, own, weight_decay)
         for i, row in enumerate(range(len(layer.b)) if l == 0 else gradient.ids):

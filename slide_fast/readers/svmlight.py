@@ -73,7 +73,7 @@ def _parse_svmlight(block: bytes) -> Dataset:
 
 def _plain(line: bytes, number: int) -> bytes:
     """Convert a line of svmlight text to XMC text; empty if the line holds nothing."""
-    words = [word for word in WORD.findall(line.partition(b"#")[0]) if not word.startswith(b"qid:")]
+    words = [word[0] for word in _words(line)]
     if not words or b":" in words[0]:
         return b" " + b" ".join(words) if words else b""
     labels, column = [], 1

@@ -91,7 +91,7 @@ def largest_rate(config: Config, total_steps: int) -> float:
     return (0.016 - 3e-6 * total_steps) * narrowing
 
 
-def rate_of_inputs(rate: float, config: Config) -> tuple[float, float, Config]:
+def scaled_to_inputs(rate: float, config: Config) -> tuple[float, float, Config]:
     """Return the first layer's learning rate in a step, its weight decay in units of that, and settings with its ε.
 
     Implements S39. Adam divides by the size of the gradient, which grows with the inputs, so ε has to grow with them
