@@ -22,7 +22,7 @@ from typing import Any
 
 from shared import tasks
 from shared.contenders import CONTENDERS, MOST_SEPARATE, PECOS, run
-from shared.harness import child, in_turn, require_agreement, spread, table, write_result
+from shared.harness import child, in_turn, read_result, require_agreement, spread, table, write_result
 
 from slide_fast.cli.text_options import add_columns
 from slide_fast.cli.texts import columns_of
@@ -31,9 +31,15 @@ from slide_ref.common.errors import ConfigError
 HEADER = ("", "P@1 %", "P@3 %", "P@5 %", "PSP@1 %", "training s", "rows/s", "peak GB", "model MB")
 
 
-def taking_part(wanted: list[str], data: str, pecos: str | None) -> list[str]:
+def sizes_of(data: str) -> dict[str, int]:
+    """Return the sizes of the data, by which a result of other data of the same name is known."""
+    train, test = tasks.load(data)
+    sizes = {"features": train.features.n_columns, "labels": train.labels.n_columns}
+    return {"train": train.n_samples, "test": test.n_samples, **sizes}
+
+
+def taking_part(wanted: list[str], n_labels: int, pecos: str | None) -> list[str]:
     """Return the contenders that can run here; print why the others cannot."""
-    n_labels = tasks.load(data)[0].labels.n_columns
     found = []
     for name in wanted:
         module = CONTENDERS[name][0]
@@ -70,6 +76,17 @@ def cells(row: dict[str, Any]) -> list[str]:
             f"{medians['peak_memory_bytes'] / 1e9:.2f}", f"{medians['model_bytes'] / 1e6:,.1f}"]  # fmt: skip
 
 
+def kept_by(before: dict[str, Any] | None, result: dict[str, Any]) -> str:
+    """Say why an earlier result stays: it is of other data, or has other contenders; empty if it may be replaced."""
+    if before is None:
+        return ""
+    if before.get("data", result["data"]) != result["data"]:
+        return "is of other data"
+    names = {row["contender"] for row in result["rows"]}
+    others = [row["contender"] for row in before["rows"] if row["contender"] not in names]
+    return f"has rows of {', '.join(others)} too" if others else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = "a folder with train.txt and test.txt, a task's name, or with --test a file of texts"
@@ -91,7 +108,8 @@ def main() -> None:
         options.data = tasks.converted(options.data, options.test, columns, options.on_error == "skip")
     elif options.text_column:
         parser.error("texts need a second file to judge on; name it with --test")
-    names = taking_part(options.only, options.data, options.pecos)
+    sizes = sizes_of(options.data)
+    names = taking_part(options.only, sizes["labels"], options.pecos)
     print("running the agreement tests, which takes a minute or two", flush=True)
     require_agreement()
     given = options.data, options.workers, options.max_seconds
@@ -101,7 +119,12 @@ def main() -> None:
     )
     rows = [summary(name, own) for name, own in zip(names, runs, strict=True) if None not in own]
     table([HEADER, *map(cells, rows)])
-    write_result(f"compare_{tasks.name_of(options.data)}", {"workers": options.workers, "rows": rows})
+    name, result = f"compare_{tasks.name_of(options.data)}", {"workers": options.workers, "data": sizes, "rows": rows}
+    reason = kept_by(read_result(name), result)
+    if reason:
+        print(f"not written: benchmarks/results/{name}.json {reason}; move it away to write this one")
+    else:
+        write_result(name, result)
 
 
 if __name__ == "__main__":

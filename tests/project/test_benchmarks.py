@@ -159,3 +159,16 @@ def test_pictures_of_results_are_shown_on_a_page():
     assert sorted(path.stem for path in draw.PICTURES.iterdir()) == sorted(draw.shown())
     for name in draw.shown():
         assert draw.plot_of(name).axes["ylabel"]
+
+
+def test_a_comparison_of_other_data_or_of_fewer_contenders_replaces_no_result():
+    from compare import kept_by
+
+    def result(*names, **more):
+        return {"rows": [{"contender": name} for name in names], **more}
+
+    data = {"train": 30, "test": 10}
+    both, one = result("slide", "omikuji", data=data), result("slide", data=data)
+    assert kept_by(None, one) == kept_by(one, both) == kept_by(both, both) == kept_by(result("slide"), one) == ""
+    assert kept_by(both, one) == "has rows of omikuji too"
+    assert kept_by(one, result("slide", data={"train": 31, "test": 10})) == "is of other data"
