@@ -20,7 +20,7 @@ from slide_ref.common.parameters import array_shapes
 from slide_ref.common.parts import parts_of
 from slide_ref.common.schedule import in_batch_steps, total_steps
 from slide_ref.common.storage.array_files import Arrays
-from slide_ref.common.storage.array_folder import is_count, load_arrays, save_arrays
+from slide_ref.common.storage.array_folder import is_count, lies_in_network, load_arrays, save_arrays
 from slide_ref.common.storage.model_folder import Model, save_model
 
 from .data_summary import DataSummary
@@ -169,7 +169,8 @@ class TrainingState:
             old, new = (", ".join(f"{key}={side.get(key)}" for key in changed) for side in (had, has))
             raise ConfigError(f"the run to resume has {old}, not {new}; only epochs may change")
         if summary.data != self.data:
-            raise DataError("training data: differ from those of the run to resume; give the same file and weights")
+            raise DataError("training data: differ from those of the run to resume; give the same file, weights and "
+                            "validation fraction")  # fmt: skip
         planned = total_steps(config, summary.n_train)
         if self.progress.step > planned:
             raise ConfigError(f"the run to resume has done {self.progress.step} steps, and {planned} are planned; "
@@ -295,7 +296,9 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
     def require_unused(self) -> None:
-        """Raise ConfigError if the folder holds checkpoints: a new run would mix its own with them."""
+        """Raise ConfigError if the folder is a model's, or holds checkpoints: a new run would mix its own with them."""
+        if lies_in_network(self.folder / BEST):
+            raise ConfigError(f"{self.folder}: lies in a model folder; choose another place")
         if self.all_saved():
             advice = "give another folder, or resume with state=checkpoints.last()"
             raise ConfigError(f"{self.folder}: holds checkpoints of another run; {advice}")
@@ -309,7 +312,11 @@ class Checkpoints:
         saved = self.saved()
         if not saved:
             raise ModelError(f"{self.folder}: no checkpoint to resume from; train with --checkpoint-every")
-        return load_state(saved[-1], mmap)
+        try:
+            return load_state(saved[-1], mmap)
+        except ModelError as error:
+            before = f"; or remove this checkpoint to resume from {saved[-2].name}" if len(saved) > 1 else ""
+            raise ModelError(f"{error}{before}") from error
 
     def all_saved(self) -> list[Path]:
         """List the folders of existing checkpoints and of the best model, if there is one."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from slide_ref.common.config import Config
-from slide_ref.common.errors import ConfigError, DataError
+from slide_ref.common.errors import ConfigError, DataError, ModelError
 from slide_ref.common.metrics import evaluate, inverse_propensity
 from slide_ref.common.schedule import (
     fresh_steps,
@@ -89,7 +89,10 @@ class Run:
             if options.checkpoints is None:
                 text = "the best network of the run to resume is kept with its checkpoints"
                 raise ConfigError(f"{text}; give checkpoints")
-            engine.load_best(options.checkpoints.folder / BEST)
+            try:
+                engine.load_best(options.checkpoints.folder / BEST)
+            except ModelError as error:
+                raise ModelError(f"{error}; or go on without patience") from error
         self.steps_per_epoch = steps_per_epoch(summary.n_train, config.micro_batch)
         self.n_steps = total_steps(config, summary.n_train)
 

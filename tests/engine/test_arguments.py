@@ -75,6 +75,13 @@ def test_a_new_run_wants_a_folder_of_its_own(tmp_path):
     assert [path.name for path in checkpoints.saved()] == ["step-000000040", "step-000000045"]
 
 
+@pytest.mark.parametrize("place", ["model", "model/checkpoints"])
+def test_checkpoints_within_a_model_folder_are_refused_before_training(tmp_path, place):
+    save_model(tmp_path / "model", fit(CONFIG, TRAIN, n_workers=1))
+    with pytest.raises(ConfigError, match="lies in a model folder; choose another place"):
+        fit(CONFIG, TRAIN, n_workers=1, checkpoints=Checkpoints(tmp_path / place, every=1))
+
+
 def test_a_run_resumed_from_an_earlier_checkpoint_keeps_what_it_writes(tmp_path):
     checkpoints = Checkpoints(tmp_path, every=1, keep=50)
     fit(CONFIG.replace(epochs=9), TRAIN, n_workers=1, checkpoints=checkpoints)

@@ -260,13 +260,33 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, change, message):
         checkpoints.last()
 
 
+def test_a_damaged_checkpoint_says_from_which_one_the_run_can_go_on(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints)
+    (checkpoints.saved()[-1] / "W0.npy").write_bytes(b"")
+    with pytest.raises(ModelError, match="036/W0.npy: .*; or remove this checkpoint to resume from step-000000027$"):
+        checkpoints.last()
+    shutil.rmtree(checkpoints.saved()[-1])
+    fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints, state=checkpoints.last())
+
+
+def test_a_best_network_that_is_gone_says_how_the_run_can_go_on(tmp_path):
+    checkpoints = Checkpoints(tmp_path, every=1.0)
+    fit(CONFIG, TRAIN, n_workers=1, test=TEST, checkpoints=checkpoints)
+    shutil.rmtree(tmp_path / "best")
+    longer, more = CONFIG.replace(epochs=5), {"n_workers": 1, "test": TEST, "checkpoints": checkpoints}
+    with pytest.raises(ModelError, match="best/config.json: cannot be read .*; or go on without patience$"):
+        fit(longer, TRAIN, patience=3, state=checkpoints.last(), **more)
+    fit(longer, TRAIN, state=checkpoints.last(), **more)
+
+
 def test_a_run_does_not_go_on_with_other_data_or_settings(tmp_path):
     checkpoints = Checkpoints(tmp_path, every=4.0)
     fit(CONFIG, TRAIN, n_workers=1, checkpoints=checkpoints)
     state = checkpoints.last()
     with pytest.raises(ConfigError, match="has lsh.K=4, not lsh.K=5"):
         fit(CONFIG.replace(lsh={"family": "simhash", "K": 5}), TRAIN, state=state)
-    with pytest.raises(DataError, match="differ from those of the run to resume"):
+    with pytest.raises(DataError, match="differ from .*; give the same file, weights and validation fraction"):
         fit(CONFIG, TEST, state=state)
     with pytest.raises(DataError, match="differ from those of the run to resume"):
         fit(CONFIG, TRAIN, weights=np.arange(60.0), state=state)
