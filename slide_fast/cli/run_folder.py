@@ -17,7 +17,7 @@ from slide_ref.common.errors import ConfigError, SlideError
 from slide_ref.common.storage.array_folder import holds_network, lies_in_network
 from slide_ref.common.storage.complete_file import complete_file
 from slide_ref.common.storage.model_folder import MODEL, Model, save_model
-from slide_ref.common.storage.replacing import standing
+from slide_ref.common.storage.replacing import repair_all, standing
 
 from ..display.plots import plot_runs
 from ..engine.checkpoints import Checkpoints
@@ -151,6 +151,7 @@ class RunFolder:
             probe = self.path / f".{METRICS}.probe"
             probe.touch()
             probe.unlink()
+            repair_all(self.path / CHECKPOINTS)
             self.took_back = self._earlier.recover(self.model_path)
         except OSError as error:
             self._open.close()

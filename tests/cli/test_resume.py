@@ -75,6 +75,23 @@ def test_a_new_run_in_the_folder_clears_what_the_old_one_kept(files, tmp_path, c
     assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")) == []
 
 
+def test_what_a_kill_left_of_checkpoints_is_repaired_by_the_next_run(files, tmp_path):
+    """One that was not complete is removed; one between the two renames of a replacement is found."""
+    assert main([*TRAIN, *SMALL, "--out", "run", "--checkpoint-every", "1"]) == 0
+    kept = tmp_path / "run" / "checkpoints"
+    (kept / ".step-000000030.saving" / "new").mkdir(parents=True)
+    (kept / ".step-000000030.saving" / "new" / "W0.npy").write_bytes(b"half")
+    for name in ("best", "step-000000036"):
+        (kept / f".{name}.saving").mkdir()
+        (kept / name).rename(kept / f".{name}.saving" / "old")
+    assert main([*TRAIN, *SMALL, "--out", "run", "--epochs", "5", "--resume", "--keep", "3"]) == 0
+    left = sorted(path.name for path in kept.iterdir())
+    assert left == ["best", "step-000000027", "step-000000036", "step-000000045"]
+    (kept / ".step-000000030.saving" / "new").mkdir(parents=True)
+    assert main([*TRAIN, *SMALL, "--out", "run", "--overwrite"]) == 0
+    assert list(kept.iterdir()) == []
+
+
 def content_of(run):
     return {path.relative_to(run): zlib.crc32(path.read_bytes()) for path in run.rglob("*") if path.is_file()}
 

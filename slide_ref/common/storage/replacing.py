@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+SUFFIX = ".saving"
+
 
 def _work_of(folder: Path) -> Path:
-    return folder.parent / f".{folder.name}.saving"
+    return folder.parent / f".{folder.name}{SUFFIX}"
 
 
 def standing(folder: Path) -> Path:
@@ -43,10 +45,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone_in(work):
         try:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            shutil.rmtree(new, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+            _repair(folder, work)
             new.mkdir()
             yield new
             sync_folder(new)
@@ -57,6 +56,23 @@ def replacing(folder: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # not empty if the old folder could not be renamed back
                 work.rmdir()
     sync_folder(folder.parent)
+
+
+def repair_all(parent: Path) -> None:
+    """Repair what killed replacements left of folders in `parent`; nobody may be replacing one. Raises OSError."""
+    for work in parent.resolve().glob(f".*{SUFFIX}"):
+        _repair(parent.resolve() / work.name.removeprefix(".").removesuffix(SUFFIX), work)
+        with contextlib.suppress(OSError):
+            work.rmdir()
+
+
+def _repair(folder: Path, work: Path) -> None:
+    """Put the old content of a folder back if it has none, and remove what else a killed replacement left."""
+    new, old = work / "new", work / "old"
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
