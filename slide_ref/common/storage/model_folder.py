@@ -87,8 +87,8 @@ def save_model(folder: str | Path, model: Model) -> None:
     ModelError
         If the folder cannot be written, holds something other than a model or lies in that of another, the arrays do
         not fit the settings, a label name contains a line break, a name is no str, facts, text settings or label values
-        are no JSON values, or the number of names, counts or values is not `n_labels`, or that of feature names not
-        `n_features`. The folder is then unchanged.
+        are no JSON values, a number is no int, or the number of names, counts or values is not `n_labels`, or that of
+        feature names not `n_features`. The folder is then unchanged.
 
     Examples
     --------
@@ -101,6 +101,7 @@ def save_model(folder: str | Path, model: Model) -> None:
     >>> load_model("small").n_labels
     4
     """
+    _check_kinds(model)
     arrays = dict(model.arrays)
     if model.label_counts is not None:
         arrays["label_counts"] = np.asarray(model.label_counts, dtype=np.int64)
@@ -133,6 +134,16 @@ def save_model(folder: str | Path, model: Model) -> None:
     _json_of("facts", model.facts)
     _json_of("text settings", description["text"])
     save_arrays(folder, description, arrays, texts)
+
+
+def _check_kinds(model: Model) -> None:
+    """Raise ModelError if a number or table in config.json would be none, so that the folder could not be read."""
+    for name, number in (("n_features", model.n_features), ("n_labels", model.n_labels)):
+        if not is_count(number):
+            raise ModelError(f"{name} is {number!r}; give an int of 0 or more")
+    for name, table in (("facts", model.facts), ("text settings", {} if model.text is None else model.text.settings)):
+        if not isinstance(table, dict):
+            raise ModelError(f"{name}: found {type(table).__name__}; give a dict")
 
 
 def _json_of(what: str, values: Any, **options: Any) -> str:
