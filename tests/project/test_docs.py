@@ -1,13 +1,16 @@
 """README and documentation say what is true: their Python and their commands run, their links lead somewhere."""
 
+import http.client
 import importlib
 import importlib.util
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,38 @@ def test_python_runs_as_printed(page, texts, tmp_path):
     pytest.importorskip("pandas")
     done = run([sys.executable, "-c", "\n".join(texts)], tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are ended otherwise there")
+def test_the_server_that_is_shown_ends_with_the_answer_under_way(tmp_path):
+    """As its script, by the signal of systemd and containers."""
+    shown = BLOCK.findall((ROOT / "docs" / "how-to" / "http.md").read_text(encoding="utf-8"))
+    (_, training), (_, server), (_, script) = shown[:3]
+    (tmp_path / "server.py").write_text(f"{server}\n\n{script}", encoding="utf-8")
+    assert run([sys.executable, "-c", training], tmp_path).returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "server.py", "tagger", str(port), "0.0.0.0"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    serving = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert serving.stdout.readline() == f"serving tagger on http://0.0.0.0:{port}\n"
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        client.request("GET", "/health")
+        assert json.load(client.getresponse()) == {"status": "ok", "labels": 3}
+        body = b'{"texts": ["the red car"], "k": 1}'
+        client.request("POST", "/predict", body[:9], {"Content-Length": str(len(body))})
+        serving.terminate()
+        time.sleep(0.5)
+        client.send(body[9:])
+        answer = client.getresponse()
+        assert (answer.status, answer.getheader("Connection")) == (200, "close")
+        assert json.load(answer)["labels"] == [["vehicle"]]
+        assert serving.wait(20) == 0
+    finally:
+        serving.kill()
+        serving.communicate()
 
 
 @pytest.fixture(scope="module")
