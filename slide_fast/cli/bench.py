@@ -211,7 +211,7 @@ class _Bench:
             evaluating = len(self.ways) * n_products / PRODUCTS_A_SECOND
         lines = {
             "machine": f"{cpu_model()}, {numbered(self.workers, 'worker')}",
-            "data": f"{self.data.n_samples:,} samples{kept}",
+            "data": f"{numbered(self.data.n_samples, 'sample')}{kept}",
             "network": network_in_words(self.config, self.data.features.n_columns, self.data.labels.n_columns),
             "time": f"about {duration(self.seconds + starting + evaluating)}, for {n_runs} short runs",
         }

@@ -42,7 +42,7 @@ def evaluate(options: Namespace, session: Session) -> dict[str, Any]:
         raise DataError(error.message, options.test) from None
     scores = all_measures(ids, test.labels, propensities(model))
     unlabelled = f", {scores['n_unlabelled']:,} of them without labels" if scores["n_unlabelled"] else ""
-    lines = [score_table(scores), "", f"{test.n_samples:,} test samples{unlabelled}"]
+    lines = [score_table(scores), "", f"{numbered(test.n_samples, 'test sample')}{unlabelled}"]
     groups = [] if model.label_counts is None else by_frequency(ids, test.labels, model.label_counts)
     if groups:
         lines.append(f"\n{_groups_in_words(groups)}")
@@ -98,7 +98,7 @@ def _timed_answers(
     for done, answers in predictor.blocks(features, K, recall):
         ids.append(answers.ids)
         n_candidates += answers.n_candidates * len(answers.ids)
-        session.console.progress(done / n_samples, f"evaluating: {done:,} of {n_samples:,} samples")
+        session.console.progress(done / n_samples, f"evaluating: {done:,} of {numbered(n_samples, 'sample')}")
     seconds = time.perf_counter() - started
     return np.concatenate(ids), {
         "samples_per_second": n_samples / seconds,

@@ -21,6 +21,7 @@ from slide_ref.common.storage.model_folder import Model, find_model, load_model
 from ..data import read_dataset
 from ..inference.predictor import Answers, Predictor
 from ..parallel.streams import standard_output
+from ..parallel.units import numbered
 from ..readers.open_text import STANDARD_INPUT
 from ..text.ngrams import NgramCounter
 from .run_folder import CHECKPOINTS, FILES, METRICS, refuse_within_model
@@ -52,10 +53,10 @@ def predict(options: Namespace, session: Session) -> dict[str, Any]:
             file.flush()
             n_samples += len(block.answers.ids) if block.answered is None else int(block.answered.sum())
             if options.out is not None and block.done:
-                session.console.progress(block.done, f"predicting: {n_samples:,} samples")
+                session.console.progress(block.done, f"predicting: {numbered(n_samples, 'sample')}")
         seconds = time.perf_counter() - started
     if options.out is not None:
-        session.console.result(f"{n_samples:,} predictions in {options.out}")
+        session.console.result(f"{numbered(n_samples, 'prediction')} in {options.out}")
     return {
         "samples": n_samples,
         "k": options.k,

@@ -184,7 +184,7 @@ class TrainingRun:
         ids, n = [], test.n_samples
         for done, answers in Predictor(model, n_workers).blocks(test.features, max(RANKS)):
             ids.append(answers.ids)
-            self.session.console.progress(done / n, f"evaluating in {self.dtype}: {done:,} of {n:,} samples")
+            self.session.console.progress(done / n, f"evaluating in {self.dtype}: {done:,} of {numbered(n, 'sample')}")
         scores = evaluate(np.concatenate(ids), test.labels, propensities(model))
         return {"dtype": self.dtype} | {key: scores[key] for key in SCORES}
 
@@ -285,7 +285,7 @@ def _outlook(config: Config, counts: Mapping[str, int]) -> str:
         if f"n_{name}_samples" in counts:
             unlabelled = counts[f"n_{name}_unlabelled"]
             left_out = f", {unlabelled:,} of them without labels" if unlabelled else ""
-            lines.append((f"{name} data", f"{counts[f'n_{name}_samples']:,} samples{left_out}"))
+            lines.append((f"{name} data", f"{numbered(counts[f'n_{name}_samples'], 'sample')}{left_out}"))
     lines.append(("network", network_in_words(config, counts["n_features"], counts["n_labels"])))
     n_samples = counts["n_train_samples"]
     steps, epochs = total_steps(config, n_samples), n_epochs(config, n_samples)
@@ -293,7 +293,7 @@ def _outlook(config: Config, counts: Mapping[str, int]) -> str:
     least = without_tables(config.lsh).min_active
     if alone and (config.lsh.L or least) and len(config.hidden) in config.sampled_layers(counts["n_labels"]):
         lines.append(("", f"up to step {alone:,} no tables: the labels of a micro-batch, at least {least:,} active"))
-    length = f"{steps:,} steps, {epochs} epoch{'s' * (epochs > 1)}"
+    length = f"{numbered(steps, 'step')}, {numbered(epochs, 'epoch')}"
     return aligned([*lines, ("learning rate", f"{largest_rate(config, steps):.3g} at most, over {length}")])
 
 

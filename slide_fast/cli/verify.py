@@ -126,7 +126,7 @@ def cut(data: Dataset, n_samples: int, n_labels: int) -> Dataset:
 
 def _outlook(config: Config, data: Dataset, n_samples: int, n_labels: int, options: Namespace) -> str:
     lines = [
-        ("data", f"{data.n_samples:,} samples of {n_samples:,}, {options.data or 'synthetic'}"),
+        ("data", f"{numbered(data.n_samples, 'sample')} of {n_samples:,}, {options.data or 'synthetic'}"),
         ("network", network_in_words(config, data.features.n_columns, data.labels.n_columns)),
         ("steps", f"of {config.micro_batch:,} samples; tables rebuilt every {config.rebuild_gap} steps or so"),
     ]

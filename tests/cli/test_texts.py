@@ -174,6 +174,18 @@ def test_lines_that_are_skipped_have_empty_answers(slide, folder):
     assert "2 predictions in" in slide("predict", folder / "run", "-", *options, given=given)[1]
 
 
+def test_one_sample_is_spoken_of_in_the_singular(slide, folder, tmp_path):
+    one = tmp_path / "one.tsv"
+    one.write_text("".join((folder / "train.tsv").read_text().splitlines(keepends=True)[:2]))
+    command = ["train", one, *COLUMNS, *SMALL, "--min-df", "1", "--epochs", "1", "--out", tmp_path / "run"]
+    code, _, stderr = slide(*command)
+    assert code == 0 and ["train", "data", "1", "sample"] in map(str.split, stderr.splitlines())
+    assert "over 1 step, 1 epoch\n" in stderr
+    assert "1 test sample\n" in slide("evaluate", tmp_path / "run", one)[1]
+    predict = ["predict", folder / "run", "-", "--out", tmp_path / "answer.txt"]
+    assert "1 prediction in" in slide(*predict, given=b"azure plum\n")[1]
+
+
 def test_bad_lines_of_training_are_named_or_counted(slide, folder, tmp_path):
     path = tmp_path / "bad.tsv"
     path.write_text((folder / "train.tsv").read_text() + "no tab\nno label\t\n")
