@@ -82,7 +82,7 @@ def test_bench_trains_as_slide_train_would(slide, monkeypatch, tmp_path):
     for number, settings in enumerate(options):
         run = tmp_path / str(number)
         assert slide(f"train {{data}}/train.txt --out {run} --workers 1 {settings}")[0] == 0
-        code, stdout, stderr = slide(f"bench {{data}}/train.txt --workers 1 --seconds 0.8 {settings} --json")
+        code, stdout, stderr = slide(f"bench {{data}}/train.txt --workers 1 --seconds 3 {settings} --json")
         config = load_model(run / "model").config
         assert code == 0 and figures_of(stdout)["config"] == config.replace(epochs=n_epochs(config, 300)).to_dict()
         assert ("chosen " in stderr) == (settings == options[1])
