@@ -98,9 +98,9 @@ def _of_texts(model: Model, options: Namespace, session: Session) -> tuple[Predi
     counter, k, recall = NgramCounter(vectorizer.settings), _k(options, model), _recall(options)
 
     def blocks() -> Iterator[Block]:
-        for number, rows in enumerate(texts):
-            if not number:
-                read = [row.text for row in rows if row.text and row.text.strip()]
+        read: list[str] = []
+        for rows in texts:
+            if not read and (read := [row.text for row in rows if row.text and row.text.strip()]):
                 tell_no_texts(read, model, options, session)
             features = vectorizer.rows(counter.count([row.text or "" for row in rows]))
             answered = np.array([row.text is not None for row in rows], dtype=np.bool_)

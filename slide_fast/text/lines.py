@@ -71,6 +71,15 @@ def line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
         yield [last]
 
 
+def with_lines(first: list[bytes], blocks: Iterator[list[bytes]], n_wanted: int) -> list[bytes]:
+    """Return first lines with those of further blocks, until so many of them are not blank or the file ends."""
+    lines, n_found = list(first), sum(1 for line in first if line.strip())
+    while n_found < n_wanted and (block := next(blocks, None)) is not None:
+        lines += block
+        n_found += sum(1 for line in block if line.strip())
+    return lines
+
+
 def _what_is_there(file: BinaryIO) -> bytes:
     """Read what arrives without a pause, up to slightly more than `READ_AT_ONCE`; empty only at the end of the file."""
     parts, n_bytes = [], 0

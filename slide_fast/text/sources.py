@@ -19,7 +19,7 @@ from slide_ref.common.suggestions import did_you_mean
 
 from ..parallel.units import numbered
 from ..readers.open_text import open_text
-from .lines import RecordLines, line_blocks
+from .lines import RecordLines, line_blocks, with_lines
 
 LONGEST_FIELD = 1 << 24  # characters in a field of CSV; the csv module's own limit is that of short articles
 LABEL = "__label__"  # begins each label in fastText's format
@@ -117,36 +117,39 @@ class TextFile:
 
     def _rows(self, first: list[bytes], blocks: Iterator[list[bytes]]) -> Iterator[list[Row]]:
         first[0] = first[0].removeprefix(BOM)
-        kind = not_text(first[0], OF_TEXTS)
-        is_plain = self.columns is None and not self.needs_labels  # each line is answered as it comes
-        if kind is None and not is_plain and (numbers := not_texts(first)):
-            kind = f"the file is {numbers}; {OF_TEXTS}"
-        if kind is not None:
+        if kind := not_text(first[0], OF_TEXTS):
             raise DataError(kind, self.path, 1)
-        if not is_plain:
-            first = _with_lines(first, blocks, 1)
+        number, is_plain = 1, self.columns is None and not self.needs_labels  # each line is answered as it comes
+        while is_plain and not any(map(bytes.strip, first)):  # nor do blank lines tell the format
+            yield [Row(line.decode().rstrip("\r\n"), []) for line in first]
+            number += len(first)
+            if not (first := next(blocks, [])):
+                return
+        first = with_lines(first, blocks, 1)
         head = first_lines(b"".join(first), 1)[0]
         if b"\0" in head:
             text = "the first line contains NUL bytes, as UTF-16 text does; convert it to UTF-8"
             raise DataError(text, self.path, 1)
         is_header = self.columns is not None and names_columns(head.decode(errors="replace"), self.columns)
         if self.needs_labels and not is_header and not head.startswith(b"{"):  # else a pipe may wait for an answer
-            first = _with_lines(first, blocks, LOOKED_AT)
-        if not is_header and has_labels([head] if is_plain else first_lines(b"".join(first))):
+            first = with_lines(first, blocks, LOOKED_AT)
+        if not is_plain and not is_header and (numbers := not_texts(first)):
+            raise DataError(f"the file is {numbers}; {OF_TEXTS}", self.path, 1)
+        if not is_header and has_labels(first_lines(b"".join(first)) if self.needs_labels else [head]):
             if self.option:
                 text = f"{self.path} is in fastText's format, which has no columns; leave out {self.option}"
                 raise ConfigError(text)
             if b"\r" in head:
                 raise DataError(CR_ALONE, self.path, 1)
-            yield from self._by_line(_fasttext, first, blocks, 1)
+            yield from self._by_line(_fasttext, first, blocks, number)
         elif self.columns is None:
             if self.needs_labels:
                 text = f"no word of the first {LOOKED_AT} lines begins with {LABEL}, as in fastText's format"
                 advice = "name the columns of a table with --text-column and --label-column"
                 raise DataError(f"{text}; {advice}", self.path, 1)
-            if b"\r" in head and not first[0].endswith(b"\n"):
+            if b"\r" in head and not first[-1].endswith(b"\n") and b"".join(first).strip() == head:
                 raise DataError(CR_ALONE, self.path, 1)
-            yield from self._by_line(lambda line: Row(line, []), first, blocks, 1)
+            yield from self._by_line(lambda line: Row(line, []), first, blocks, number)
         elif head.startswith(b"[") and not is_header:
             raise DataError("the file looks like a JSON array; write one object per line, without [ ]", self.path, 1)
         elif head.startswith(b"{"):
@@ -246,15 +249,6 @@ class TextFile:
             return line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(NOT_UTF8, self.path, number) from error
-
-
-def _with_lines(first: list[bytes], blocks: Iterator[list[bytes]], n_wanted: int) -> list[bytes]:
-    """Return first lines with those of further blocks, until so many of them are not blank or the file ends."""
-    lines, n_found = list(first), sum(1 for line in first if line.strip())
-    while n_found < n_wanted and (block := next(blocks, None)) is not None:
-        lines += block
-        n_found += sum(1 for line in block if line.strip())
-    return lines
 
 
 def first_lines(content: bytes, most: int = LOOKED_AT) -> list[bytes]:

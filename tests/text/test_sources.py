@@ -388,6 +388,21 @@ def test_a_blank_plain_line_does_not_wait_for_the_next(tmp_path):
     thread.join()
 
 
+@pytest.mark.parametrize(
+    "content", ["\n  \n__label__a red\nblue\n", "no label\n__label__a red\n", "title,tags\r__label__b c\n"]
+)
+@pytest.mark.parametrize("columns", [None, Columns(("title",))])
+def test_the_format_does_not_depend_on_where_blocks_end(tmp_path, monkeypatch, content, columns):
+    def outcome(at_once):
+        monkeypatch.setattr(module, "READ_AT_ONCE", at_once)
+        try:
+            return read(written(tmp_path, content), columns, needs_labels=False)
+        except DataError as error:
+            return str(error)
+
+    assert outcome(1) == outcome(1 << 20)
+
+
 def test_labels_of_fasttext_end_at_ascii_spaces_only(tmp_path):
     (tmp_path / "t.ft").write_text("__label__a\u00a0b\tred\u3000apple\n__label__c blue\n", encoding="utf-8")
     rows = [row for block in TextFile(tmp_path / "t.ft", None) for row in block]
