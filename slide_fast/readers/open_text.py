@@ -31,7 +31,8 @@ def open_text(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     try:
         with _standard_input() if os.fspath(path) == STANDARD_INPUT else open(path, "rb") as file:
-            if cast(BufferedReader, file).peek(2)[:2] != GZIP:
+            head = cast(BufferedReader, file).peek(2)[:2]  # a slow pipe may have sent one byte
+            if not head or not GZIP.startswith(head):
                 yield file
                 return
             try:

@@ -52,6 +52,20 @@ def test_standard_input_is_read(tmp_path, monkeypatch):
         assert_same_data(read_dataset("-"), read_dataset(tmp_path / "data.txt"))
 
 
+class SlowPipe(io.BytesIO):
+    """Give a byte at a time."""
+
+    def readinto(self, buffer):
+        return super().readinto(memoryview(buffer)[:1])
+
+
+def test_gzip_is_known_by_the_first_byte_that_arrives(tmp_path, monkeypatch):
+    write_xmc(tmp_path / "data.txt", DATA)
+    slow = SlowPipe(gzip.compress((tmp_path / "data.txt").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(slow)))
+    assert_same_data(read_dataset("-"), read_dataset(tmp_path / "data.txt"))
+
+
 def test_svmlight_text_is_read(tmp_path):
     rows = np.flatnonzero((np.diff(DATA.labels.indptr) > 0) | (np.diff(DATA.features.indptr) > 0))
     wanted = DATA.take(rows)
