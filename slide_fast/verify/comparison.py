@@ -25,10 +25,19 @@ from slide_ref.common.parameters import Layer
 
 UNIT = 2.0**-24  # of rounding in float32, relative
 OF_FUNCTIONS = 4  # units
+SMALLEST = 2.0**-126  # float32 that is held in full: below it, rounding does not shrink any further
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Disagreement(AssertionError):
     """A difference between reference and fast path beyond rounding; says where it first occurs."""
+
+
+def _require_finite(stage: str, is_finite: bool) -> None:
+    """Raise DataError unless values of the reference are finite; beyond that, no bound says what agrees."""
+    if not is_finite:
+        advice = "use a smaller learning rate, or scale the features to about 1"
+        raise DataError(f"{stage}: the reference has values that are not finite; {advice}")
 
 
 def weights_in_float64(layers: list[Layer]) -> list[Layer]:
@@ -64,11 +73,9 @@ def check_floats(
     """
     if not fast.shape == ref32.shape == ref64.shape:
         raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {ref32.shape}")
-    if not np.isfinite(ref32).all():  # beyond that, no bound says what agrees
-        advice = "use a smaller learning rate, or scale the features to about 1"
-        raise DataError(f"{stage}: the reference has values that are not finite; {advice}")
+    _require_finite(stage, bool(np.isfinite(ref32).all()))
     unit = (OF_FUNCTIONS + math.sqrt(n_terms)) * UNIT
-    largest = float(np.abs(ref64 if size is None else size).max(initial=0))
+    largest = float(np.abs(ref64 if size is None else size).max(initial=SMALLEST))
     bound = 2 * float(np.abs(ref32 - ref64).max(initial=0)) + unit * largest
     errors = np.abs(fast - ref64)
     wrong = ~(errors <= bound)  # so that NaN is wrong
@@ -76,7 +83,7 @@ def check_floats(
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         sides = f"the fast path has {fast[at].item()!r}, the reference {ref64[at].item()!r}"
         raise Disagreement(f"{stage}: at {at} {sides} ± {bound:.3g}")
-    report.add(stage, fast.size, float(errors.max(initial=0) / bound) if bound else 0.0)
+    report.add(stage, fast.size, float(errors.max(initial=0) / bound))
 
 
 def check_equal(report: Report, stage: str, fast: np.ndarray, reference: np.ndarray) -> None:
@@ -115,6 +122,7 @@ def check_order(
 ) -> None:
     """Raise Disagreement unless both sides chose the same candidates in the same order, or rounding decides.
 
+    Raises DataError if values may be too large for float32: then nothing can be said.
     Rounding may decide between candidates whose values differ by no more than two sums of `n_terms` numbers can err.
 
     Parameters
@@ -125,9 +133,10 @@ def check_order(
         Values by which they were chosen, and the sums of the absolute values of their terms.
     n_terms : int
     """
+    _require_finite(stage, bool((sizes <= LARGEST).all()))
     if fast.shape == reference.shape and fast.size and exact.shape[1] > fast.max() and fast.min() >= 0:
         values, wanted = (np.take_along_axis(exact, side.astype(np.int64), axis=1) for side in (fast, reference))
-        bound = 2 * (n_terms + 2) * UNIT * sizes.max(axis=1, keepdims=True)
+        bound = 2 * (n_terms + 2) * UNIT * sizes.max(axis=1, keepdims=True, initial=SMALLEST)
         are_distinct = (np.diff(np.sort(fast, axis=1), axis=1) > 0).all(axis=1, keepdims=True)
         fast = np.where((np.abs(values - wanted) <= bound) & are_distinct, reference, fast)
     check_equal(report, stage, fast, reference)
@@ -144,6 +153,7 @@ def check_addresses(
 ) -> None:
     """Raise Disagreement unless the vectors have the same address in every table, or rounding decides a bit.
 
+    Raises DataError if the vectors are not finite: then nothing can be said.
     Rounding decides in SimHash only; the other families compare values and do not compute with them.
 
     Parameters
@@ -155,6 +165,7 @@ def check_addresses(
         From `slide_ref.hashing.hash_constants`.
     lsh : LshConfig
     """
+    _require_finite(stage, bool(np.isfinite(vectors).all()))
     if lsh.family == "simhash":
         assert isinstance(constants, np.ndarray)
         undecided = within_rounding_of_zero(vectors, constants).reshape(*reference.shape, lsh.K).any(axis=2)

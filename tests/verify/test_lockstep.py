@@ -6,6 +6,7 @@ from problems import random_dataset
 
 import slide_ref.training as ref
 from slide_fast import hash_tables, hashing, network, optimizers, sampling
+from slide_fast.verify.centroids import check_nearest
 from slide_fast.verify.lockstep import (
     Disagreement,
     Lockstep,
@@ -16,6 +17,7 @@ from slide_fast.verify.lockstep import (
     check_floats,
 )
 from slide_ref.common.config import Config
+from slide_ref.common.errors import DataError
 from slide_ref.common.hash_constants import dwta_constants
 from slide_ref.common.lsh_config import LshConfig
 
@@ -95,6 +97,24 @@ def test_floats_that_are_sums_may_err_by_the_root_of_their_number_of_terms():
     check_floats(Report(), "x", exact + [0, 0.999 * bound], exact, exact, n_terms=9)
     with pytest.raises(Disagreement, match=r"x: at \(1,\)"):
         check_floats(Report(), "x", exact + [0, 1.001 * bound], exact, exact, n_terms=9)
+
+
+def test_numbers_that_float32_holds_with_fewer_digits_may_differ_in_the_last():
+    digit, wrong = 2.0**-149, 2.0**-140
+    check_floats(Report(), "x", np.array([0.0]), np.array([digit]), np.array([digit]))
+    with pytest.raises(Disagreement):
+        check_floats(Report(), "x", np.array([0.0]), np.array([wrong]), np.array([wrong]))
+    vector, centroids = np.array([[1e-22]], np.float32), np.array([[0], [1e-23]], np.float32)
+    check_nearest(Report(), "x", np.array([[0]]), np.array([[1]]), vector, centroids)
+
+
+def test_values_beyond_float32_cannot_be_compared():
+    vectors, centroids = np.array([[1e20]], np.float32), np.array([[0], [1e20]], np.float32)
+    with pytest.raises(DataError, match="x: the reference has values that are not finite"):
+        check_nearest(Report(), "x", np.array([[0]]), np.array([[1]]), vectors, centroids)
+    problem = (np.full((1, 2), np.inf, np.float32), np.zeros((1, 2), np.int32), LshConfig("wta", K=1, L=1))
+    with pytest.raises(DataError, match="x: the reference has values that are not finite"):
+        check_addresses(Report(), "x", np.array([[0]]), np.array([[1]]), *problem)
 
 
 @pytest.mark.parametrize("wrong", [[1.0, np.nan], [np.inf, 2.0], [1.0], [[1.0, 2.0]]])
