@@ -97,7 +97,9 @@ def scaled_to_inputs(rate: float, config: Config) -> tuple[float, float, Config]
     Implements S39. Adam divides by the size of the gradient, which grows with the inputs, so ε has to grow with them
     too; SGD does not, so it needs the scale twice.
     """
-    scale = config.input_scale if config.optimizer == "adam" else config.input_scale**2
+    scale = config.input_scale
+    if config.optimizer == "sgd":
+        return rate * (scale * scale), 0.0, config  # which may be 0 or infinite; nothing decays (S26)
     return rate * scale, config.weight_decay / scale, _with_epsilon_of_inputs(config)
 
 
