@@ -18,10 +18,10 @@ from slide_ref.common.schedule import (
     learning_rate,
     learns_by_heart,
     n_epochs,
-    rate_of_inputs,
     rebuild_steps,
     repeated_steps,
     sample_order,
+    scaled_to_inputs,
     steps_per_epoch,
     total_steps,
     workers_at,
@@ -227,5 +227,5 @@ def test_s14_the_schedule_of_the_longest_run_ends():
 @pytest.mark.parametrize(("scale", "rate"), [(1e-300, 0.0), (1e-4, 0.5e-8), (1e300, math.inf)])
 def test_s39_the_scale_squared_of_sgd_may_leave_what_a_number_holds(scale, rate):
     config = Config(optimizer="sgd", input_scale=scale)
-    found, decay, _ = rate_of_inputs(0.5, config)
+    found, decay, _ = scaled_to_inputs(0.5, config)
     assert found == pytest.approx(rate) and decay == 0
