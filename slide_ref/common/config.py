@@ -65,8 +65,8 @@ class Config:
     decay : str
         How the learning rate falls after warm-up: ``"constant"`` (not at all), ``"linear"`` or ``"cosine"`` (S27).
     beta1, beta2, epsilon : float
-        Adam's settings (S12): beta1 and beta2 at least 0 and below 1, epsilon above 0. With beta1 = 0 there are no
-        first moments: this saves memory, and rare rows take larger steps.
+        Adam's settings (S12): beta1 and beta2 at least 0 and below 1, epsilon at least 2^-126. With beta1 = 0 there
+        are no first moments: this saves memory, and rare rows take larger steps.
     weight_decay : float
         Only for Adam: decay of the weights of a touched feature at each update, in units of the learning rate (S12).
     input_scale : float
@@ -142,8 +142,8 @@ class Config:
             one_of(key, getattr(self, key), names)
         for key in ("micro_batch", "rebuild_gap", "shards"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
-        for key in ("epsilon", "input_scale"):
-            require(getattr(self, key) > 0, key, getattr(self, key), "above 0")
+        require(self.input_scale > 0, "input_scale", self.input_scale, "above 0")
+        require(self.epsilon >= 2**-126, "epsilon", self.epsilon, "1.2e-38, the least of float32 in full, or more")
         require(self.epochs >= 0, "epochs", self.epochs, "1 or more, or 0 for the default")
         for key in ("in_batch", "overfit_limit"):
             require(0 <= getattr(self, key) <= 1, key, getattr(self, key), "from 0 to 1")

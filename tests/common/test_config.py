@@ -120,6 +120,7 @@ def test_from_dict_leaves_its_argument_alone():
         ({"learning_rate": float("inf")}, "learning_rate is inf"),
         ({"learning_rate": False}, "learning_rate is False"),
         ({"epsilon": -1e-8}, "epsilon is -1e-08"),
+        ({"epsilon": 1e-42}, "epsilon is 1e-42"),
         ({"beta1": 1.0}, "beta1 is 1.0"),
         ({"beta2": -0.5}, "beta2 is -0.5"),
         ({"seed": -1}, "seed is -1"),
