@@ -278,6 +278,33 @@ def test_saves_to_one_folder_at_once_wait_for_each_other(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no locks of folders")
+def test_a_save_does_not_look_at_what_another_has_half_removed(tmp_path, monkeypatch):
+    folder, swap, errors = tmp_path / "model", replacing._swap, []
+    save(folder, 0)
+
+    def other():
+        try:
+            save(folder, 2)
+        except ModelError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=other)
+
+    def slow_swap(new, folder, old):
+        monkeypatch.setattr(replacing, "_swap", swap)
+        folder.rename(old)
+        (old / "config.json").unlink()
+        thread.start()
+        thread.join(timeout=0.2)
+        new.rename(folder)
+
+    monkeypatch.setattr(replacing, "_swap", slow_swap)
+    save(folder, 1)
+    thread.join()
+    assert not errors and generation_of(folder) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no locks of folders")
 def test_a_folder_of_work_that_another_save_has_just_removed_is_made_again(tmp_path, monkeypatch):
     made, plain = [], os.mkdir
 

@@ -81,8 +81,10 @@ def save_arrays(
     if {"format_version", "arrays", "texts"} & description.keys():
         raise ModelError("a description cannot contain the keys format_version, arrays and texts")
     try:
-        _check_replaceable(folder)
+        if lies_in_network(folder):
+            raise ModelError(f"{folder}: lies in a model folder; choose another place")
         with replacing(folder) as new:
+            _check_replaceable(folder)  # here, where no other save is half-way
             entries = {name: write_array(new / f"{name}.npy", array) for name, array in arrays.items()}
             files = {name: text.encode("utf-8", "surrogatepass") for name, text in (texts or {}).items()}
             content = {**description, "format_version": FORMAT_VERSION, "arrays": entries}
@@ -179,9 +181,6 @@ def _read(folder: Path, mmap: bool) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 
 def _check_replaceable(folder: Path) -> None:
-    if lies_in_network(folder):
-        raise ModelError(f"{folder}: lies in a model folder; choose another place")
-    folder = standing(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         try:
             _read_config_json(folder)
