@@ -109,7 +109,8 @@ def expecting_numbers(why: str) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        message = error.message.replace(TEXTS, CONVERT).replace(CONVERT, f"{why}, not texts: {CONVERT}")
+        message = error.message.replace(TEXTS, CONVERT)  # both kinds of advice end the same way
+        message = message.replace(CONVERT, f"{why}, not texts: {CONVERT}")
         raise DataError(message, error.path, error.line, error.column) from error
 
 

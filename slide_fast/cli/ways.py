@@ -101,8 +101,9 @@ class Timing(NamedTuple):
         end, seconds, n_steps = events[-1], 0.0, 0
         reports = [event for event in events if event["kind"] == "progress"]
         for _, group in groupby(reports, key=lambda event: event["rebuilds"]):
-            first, *_, last = [*group] * 2
-            seconds, n_steps = seconds + last["seconds"] - first["seconds"], n_steps + last["step"] - first["step"]
+            between = list(group)
+            seconds += between[-1]["seconds"] - between[0]["seconds"]
+            n_steps += between[-1]["step"] - between[0]["step"]
         if not (has_rebuilds and n_steps):
             return cls(end["seconds"] / end["step"])
         left = end["seconds"] - end["step"] * seconds / n_steps

@@ -102,20 +102,20 @@ class TrainingDisplay:
         self.console.progress(self.time_left.fraction(), "  ".join([*self._left(), text]))
 
     def _epoch(self, event: dict[str, Any]) -> None:
-        self._add_to_row(event, over=self.eval_every > 1)
+        self._add_to_row(event, wins=self.eval_every > 1)
 
     def _evaluation(self, event: dict[str, Any]) -> None:
         self.precision = event["precision_at_1"]
         if "kept_epoch" in event:  # of a network that was restored, so in a row of its own
             self._write_row()
             event = event | {"epoch": event["kept_epoch"]}
-        self._add_to_row(event, over=self.eval_every <= 1)
+        self._add_to_row(event, wins=self.eval_every <= 1)
 
-    def _add_to_row(self, event: dict[str, Any], over: bool) -> None:
-        """Add to the row of a step; keep loss and speed of the shorter time span (`over`)."""
+    def _add_to_row(self, event: dict[str, Any], wins: bool) -> None:
+        """Add an event to the row of its step; if it `wins`, its loss and speed are shown: those of fewer steps."""
         if self.row.get("step") != event["step"]:
             self._write_row()
-        self.row = self.row | event if over else event | self.row
+        self.row = self.row | event if wins else event | self.row
 
     def _end(self, event: dict[str, Any]) -> None:
         self._write_row()

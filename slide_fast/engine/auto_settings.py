@@ -98,9 +98,14 @@ def _typical_length(features: SparseRows) -> float:
 
 
 def _width_for(n_inputs: int) -> int:
-    """Return the width for dense inputs: about that of wide networks, and two neurons for each of some bases (S40)."""
+    """Return the width for dense inputs, near that of wide networks.
+
+    It is a multiple of twice the inputs, so that mirrored pairs form whole bases (S40), unless that is too wide.
+    """
     wide, basis = WIDE["hidden"][0], 2 * n_inputs
-    return basis * round(wide / basis) if basis <= wide else basis if basis <= 2 * wide else wide
+    if basis > 2 * wide:
+        return wide
+    return basis * max(round(wide / basis), 1)
 
 
 def _with_width(config: Config, train: Dataset, is_dense: bool, given: Collection[str]) -> tuple[Config, list[str]]:

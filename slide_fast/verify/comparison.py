@@ -68,8 +68,10 @@ def check_floats(
 ) -> None:
     """Raise Disagreement unless `fast` is as close to `ref64` as the reference's own rounding allows.
 
-    Raises DataError if values of the reference are not finite: then nothing can be said.
-    Its values are functions of sums of `n_terms` numbers, 0 if nothing is summed; `size` defaults to ``|ref64|``.
+    Raises DataError if values of the reference are not finite, as nothing can be said about them.
+
+    Each value is computed from sums of `n_terms` numbers (0: nothing is summed). `size` holds what the rounding error
+    is proportional to; by default that is ``|ref64|``.
     """
     if not fast.shape == ref32.shape == ref64.shape:
         raise Disagreement(f"{stage}: the fast path has shape {fast.shape}, the reference {ref32.shape}")
