@@ -274,7 +274,7 @@ def predict_topk_index(
     ids, scores = _no_answers(features.n_rows, k)
     n = min(k, size)
 
-    def answer(job: tuple[int, np.ndarray], scratch: Scratch) -> None:
+    def answer(inputs: np.ndarray, first: int, job: tuple[int, np.ndarray], scratch: Scratch) -> None:
         cell, rows = job
         own, bucket = inputs[rows - first], index.buckets[cell, :size]
         seen = previewed(index, cell, own, size, k, scratch)
@@ -286,7 +286,8 @@ def predict_topk_index(
     for first in range(0, features.n_rows, GROUPED_AT_ONCE):
         block = features.take(np.arange(first, min(first + GROUPED_AT_ONCE, features.n_rows)))
         inputs = all_hidden_outputs(layers, block, n_threads)
-        by_threads(answer, by_cell(nearest(inputs, index.centroids, 1)[:, 0], first), n_threads, Scratch)
+        jobs = by_cell(nearest(inputs, index.centroids, 1)[:, 0], first)
+        by_threads(partial(answer, inputs, first), jobs, n_threads, Scratch)
     return ids, scores
 
 
