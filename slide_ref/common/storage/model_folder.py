@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import WEIGHT_DTYPES, Config
+from ..config import Config
 from ..errors import ConfigError, DataError, ModelError
 from ..index import Index
-from ..parameters import array_shapes
 from .array_files import SAVE_AGAIN, Arrays
 from .array_folder import GIVE_MODEL, check_text, is_count, load_arrays, read_unchanged, save_arrays
 from .index_arrays import arrays_of, checked, from_arrays
 from .label_names import join_names, read_label_names, read_list
+from .model_checks import check_count, check_shapes, check_table, json_of
 from .replacing import standing
 
 MODEL, FEATURES, LABEL_VALUES = "model", "features.json", "label_values.json"
@@ -101,13 +100,17 @@ def save_model(folder: str | Path, model: Model) -> None:
     >>> load_model("small").n_labels
     4
     """
-    _check_kinds(model)
+    check_count("n_features", model.n_features)
+    check_count("n_labels", model.n_labels)
+    check_table("facts", model.facts)
     arrays = dict(model.arrays)
     if model.label_counts is not None:
         arrays["label_counts"] = np.asarray(model.label_counts, dtype=np.int64)
+    check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     if model.index is not None:
         arrays |= {INDEX + name: array for name, array in arrays_of(model.index).items()}
     if model.text is not None:
+        check_table("text settings", model.text.settings)
         arrays |= {TEXT + name: array for name, array in model.text.arrays.items()}
     description = {
         "config": model.config.to_dict(),
@@ -118,7 +121,6 @@ def save_model(folder: str | Path, model: Model) -> None:
         "index_version": None if model.index is None else INDEX_VERSION,
         "text": None if model.text is None else model.text.settings,
     }
-    _check_shapes(arrays, model.config, model.n_features, model.n_labels, Path(folder))
     texts = {} if model.label_names is None else {"labels.txt": join_names(model.label_names, model.n_labels)}
     for key, file, values, n, what in (
         ("has_feature_names", FEATURES, model.feature_names, model.n_features, "feature names"),
@@ -128,30 +130,10 @@ def save_model(folder: str | Path, model: Model) -> None:
         if values is not None:
             if len(values) != n:
                 raise ModelError(f"{len(values)} {what}, but the model has {n} {what.split()[0]}s")
-            texts[file] = _json_of(what, values, ensure_ascii=False, indent=0) + "\n"
+            texts[file] = json_of(what, values, ensure_ascii=False, indent=0) + "\n"
     if not all(isinstance(name, str) for name in model.feature_names or ()):
         raise ModelError("feature_names is no list of str; give a name for each feature, or None")
-    _json_of("facts", model.facts)
-    _json_of("text settings", description["text"])
     save_arrays(folder, description, arrays, texts)
-
-
-def _check_kinds(model: Model) -> None:
-    """Raise ModelError if a number or table in config.json would be none, so that the folder could not be read."""
-    for name, number in (("n_features", model.n_features), ("n_labels", model.n_labels)):
-        if not is_count(number):
-            raise ModelError(f"{name} is {number!r}; give an int of 0 or more")
-    for name, table in (("facts", model.facts), ("text settings", {} if model.text is None else model.text.settings)):
-        if not isinstance(table, dict):
-            raise ModelError(f"{name}: found {type(table).__name__}; give a dict")
-
-
-def _json_of(what: str, values: Any, **options: Any) -> str:
-    """Return values as JSON. Raises ModelError if they cannot be stored, such as a NumPy number or NaN."""
-    try:
-        return json.dumps(values, allow_nan=False, **options)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{what}: {error}; give values that JSON has, such as those of tolist()") from error
 
 
 def load_model(folder: str | Path, mmap: bool = False) -> Model:
@@ -200,7 +182,7 @@ def _load(folder: Path, mmap: bool) -> Model:
         raise ModelError(f"{path}: {error}") from error
     index = _index_of(arrays, description.get("index_version"), config, n_labels, path)
     text = _text_of(arrays, description.get("text"), path)
-    _check_shapes(arrays, config, n_features, n_labels, path)
+    check_shapes(arrays, config, n_features, n_labels, path)
     try:
         label_names = read_label_names(folder / "labels.txt", n_labels) if has_names else None
     except DataError as error:
@@ -240,22 +222,3 @@ def find_model(path: str | Path) -> Path:
     """Return `path` if it is a model folder, or the model folder inside it if it is a run folder."""
     inner = Path(path) / MODEL
     return inner if standing(inner).is_dir() else Path(path)
-
-
-def _check_shapes(arrays: Arrays, config: Config, n_features: int, n_labels: int, path: Path) -> None:
-    shapes = array_shapes(config, n_features, n_labels)
-    first = arrays["W0"].dtype.name if "W0" in arrays else ""
-    weights = first if first in WEIGHT_DTYPES else WEIGHT_DTYPES[0]
-    dtypes = {"W": weights, "b": "float32"}
-    wanted = {name: (shape, dtypes[name[0]]) for name, shape in shapes.items() if "_" not in name}  # no moments
-    if "label_counts" in arrays:
-        wanted["label_counts"] = ((n_labels,), "int64")
-    found = {name: (a.shape, a.dtype.name) for name, a in arrays.items() if not name.startswith((INDEX, TEXT))}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            held, needed = _in_words(found.get(name)), _in_words(wanted.get(name))
-            raise ModelError(f"{path}: array {name}: found {held}, but the settings require {needed}")
-
-
-def _in_words(entry: tuple[tuple[int, ...], str] | None) -> str:
-    return "nothing" if entry is None else f"{entry[1]} of shape {entry[0]}"
